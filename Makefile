@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+#
+# GNU make. Everything is built in $(B); `make help` lists the targets and variables.
+
+include sources.mk
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+B ?= build
+PORT ?= host
+BOARD ?= boards/mac-mini-m1.dts
+export CC
+
+ifeq ($(SAN),)
+CFLAGS ?= -O2 -g
+else
+CFLAGS ?= -O1 -g
+SAN_FLAGS = -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+
+# scripts/ reads this line: the same warnings hold in every build that is a check.
+WARNINGS = -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wcast-align -Wpointer-arith -Wwrite-strings -Wvla -Wimplicit-fallthrough -Wswitch-enum -Wformat=2
+
+GR_CFLAGS = -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(W) $(SAN_FLAGS) $(CFLAGS)
+
+# The library sees its own headers and a port; models see models only; the rest is hosted code.
+LIB_INC = -Iinclude -Isrc -Iports/$(PORT)
+MODEL_INC = -Imodels
+HOST_INC = -Iinclude -Iports/host -Imodels -I.
+TEST_INC = $(HOST_INC) -Isrc
+HOSTED = -D_GNU_SOURCE -pthread
+
+MODEL_SRCS = $(sort $(wildcard models/*.c models/*/*.c))
+HOST_SRCS = $(sort $(wildcard ports/host/*.c))
+CLI_SRCS = $(sort $(wildcard cli/*.c))
+TEST_SRCS = $(sort $(wildcard tests/test_*.c))
+# Whatever else lies in tests/ is linked into every test program.
+TEST_HELP_SRCS = $(sort $(filter-out $(TEST_SRCS),$(wildcard tests/*.c)))
+EXAMPLE_SRCS = $(sort $(wildcard examples/*.c))
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+LIB = $(B)/libgranule.a
+LIB_DT = $(B)/libgranule-dt.a
+# The hosted port and the models: an archive, so that a test may bring a port of its own.
+MACHINE = $(B)/libmachine.a
+TESTS = $(TEST_SRCS:tests/%.c=$(B)/tests/%)
+EXAMPLES = $(EXAMPLE_SRCS:examples/%.c=$(B)/examples/%)
+HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
+TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_HELP_SRCS))
+ALL_OBJS = $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST_OBJS)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all lib run examples tests test check check-long check-layers check-symbols check-headers \
+	check-freestanding check-32bit matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
+
+all: $(B)/granule ## build $(B)/granule, the command line (the default)
+
+lib: $(LIB) ## build $(B)/libgranule.a for PORT; needs nothing but CC
+
+run: $(B)/granule ## bring up BOARD on the models and drive DMA through it (ARGS= adds options)
+	$(B)/granule run $(ARGS) $(BOARD)
+
+examples: $(EXAMPLES)
+
+tests: $(B)/granule $(EXAMPLES) $(TESTS)
+
+test: tests ## build and run the test programs and examples with the variables as given
+	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(TESTS) -- $(EXAMPLES)
+
+check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards
+	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh
+
+check-long: ## the same, then thousands of runs over the boards with new seeds (RUNS=3000)
+	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh long
+
+check-layers: ## includes point down only
+	@sh scripts/check-layers.sh
+
+check-symbols: $(LIB) $(LIB_DT) ## symbols, macros and tags have their prefix, files their licence
+	@sh scripts/check-symbols.sh $(LIB) $(LIB_DT)
+
+check-headers: ## each public header compiles alone, as C11 and as C++17
+	@sh scripts/check-headers.sh
+
+check-freestanding: ## build without libc for CC and list what is undefined (TARGET_FLAGS= for CC)
+	@B='$(B)' SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \
+	sh scripts/check-freestanding.sh $(TARGET_FLAGS)
+
+check-32bit: ## the library compiles for a 32-bit machine without any libc header
+	clang --target=i686-none-elf -std=c11 -ffreestanding -fsyntax-only $(WARNINGS) -Werror \
+		-Iinclude -Isrc -Iports/template $(GR_SRCS)
+
+matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
+	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
+
+deps-build deps-check deps-ci deps-dev: ## install what make needs (others: check, .ci/run, tidy)
+	@sh scripts/deps.sh $(@:deps-%=%)
+
+format: ## lay out every source with clang-format
+	@sh scripts/deps.sh dev
+	@sh scripts/format.sh -i
+
+tidy: ## clang-tidy over library, models, ports and command line
+	@sh scripts/deps.sh dev build
+	clang-tidy --quiet $(GR_SRCS) $(GR_SRCS_dt) -- -std=c11 $(LIB_INC)
+	clang-tidy --quiet $(MODEL_SRCS) -- -std=c11 $(HOSTED) $(MODEL_INC)
+	clang-tidy --quiet $(HOST_SRCS) $(CLI_SRCS) -- -std=c11 $(HOSTED) $(HOST_INC)
+
+clean: ## remove $(B)
+	rm -rf $(B)
+
+help: ## print this
+	@echo 'Targets:'
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { sub(/ .*/, "", $$1); printf "  %-19s %s\n", $$1, $$2 }' \
+		Makefile
+	@echo 'Variables (value now):'
+	@printf '  %-34s %s\n' 'B=$(B)' 'folder for everything that is built' \
+		'CC=$(CC)' 'compiler' 'CFLAGS=$(CFLAGS)' 'optimisation and debugging' \
+		'SAN=$(SAN)' 'sanitizers, such as SAN=address,undefined' \
+		'WERROR=$(WERROR)' '1: warnings are errors' 'W=$(W)' 'more warning flags' \
+		'PORT=$(PORT)' 'the folder in ports/ that lib is built for' \
+		'BOARD=$(BOARD)' 'the device tree that run takes'
+
+# A change of compiler or flags builds everything anew.
+$(B)/.flags: FORCE
+	@mkdir -p $(B)
+	@echo '$(CC) $(GR_CFLAGS) $(PORT)' | cmp -s - $@ || echo '$(CC) $(GR_CFLAGS) $(PORT)' > $@
+
+$(B)/.deps-build: scripts/deps.sh
+	@mkdir -p $(B)
+	@sh scripts/deps.sh build
+	@touch $@
+
+$(B)/.deps-check: scripts/deps.sh | $(B)/.deps-build
+	@sh scripts/deps.sh check
+	@touch $@
+
+$(call obj,$(GR_SRCS_dt)) $(HOST_OBJS): | $(B)/.deps-build
+ifneq ($(MAKECMDGOALS),lib)
+$(call obj,$(GR_SRCS)): | $(B)/.deps-build
+endif
+$(TEST_OBJS): | $(B)/.deps-check
+
+# $(call compile,FLAGS)
+define compile
+@mkdir -p $(@D)
+@echo '  CC  $<'
+@$(CC) $(GR_CFLAGS) $(1) -MMD -MP -c -o $@ $<
+endef
+
+# $(call link,LIBRARIES): archives twice, because the library and the port want each other.
+define link
+@mkdir -p $(@D)
+@echo '  LD  $@'
+@$(CC) $(SAN_FLAGS) $(CFLAGS) -pthread $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(filter %.a,$^) $(1)
+endef
+
+define archive
+@echo '  AR  $@'
+@rm -f $@
+@ar rcs $@ $(filter %.o,$^)
+endef
+
+$(B)/obj/src/%.o: src/%.c $(B)/.flags
+	$(call compile,$(LIB_INC))
+
+$(B)/obj/models/%.o: models/%.c $(B)/.flags
+	$(call compile,$(HOSTED) $(MODEL_INC))
+
+$(B)/obj/tests/%.o: tests/%.c $(B)/.flags
+	$(call compile,$(HOSTED) $(TEST_INC))
+
+$(B)/obj/%.o: %.c $(B)/.flags
+	$(call compile,$(HOSTED) $(HOST_INC))
+
+$(LIB): $(call obj,$(GR_SRCS)) sources.mk
+	$(archive)
+
+$(LIB_DT): $(call obj,$(GR_SRCS_dt)) sources.mk
+	$(archive)
+
+$(MACHINE): $(call obj,$(HOST_SRCS) $(MODEL_SRCS))
+	$(archive)
+
+$(B)/granule: $(call obj,$(CLI_SRCS)) $(MACHINE) $(LIB_DT) $(LIB)
+	$(call link,-lfdt -ljansson)
+
+$(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
+	$(call link)
+
+$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS)) $(MACHINE) $(LIB_DT) $(LIB)
+	$(call link,-lfdt -lcmocka)
+
+ifneq ($(PORT),host)
+$(B)/granule $(EXAMPLES) $(TESTS): needs-the-host-port
+needs-the-host-port:
+	@echo 'granule, tests and examples run on ports/host: leave PORT unset, or build only `make lib`'
+	@false
+endif
+
+-include $(ALL_OBJS:.o=.d)

@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# check.sh [long]: what `make check` and `make check-long` do. MAKE and B come from the Makefile.
+# Every step runs, whatever became of those before it; the sum stands at the end.
+set -u
+. scripts/lib.sh
+
+case ${MAKEFLAGS-} in
+*--jobserver*) ;;
+*) MAKE="$MAKE -j$(cores)" ;;
+esac
+MAKE="$MAKE --no-print-directory"
+case $(uname -m) in # no floating point and vector registers, as kernels build
+x86_64 | aarch64) general=-mgeneral-regs-only ;;
+*) general= ;;
+esac
+san="B=$B/san SAN=address,undefined WERROR=1"
+
+$MAKE deps-check || exit 1
+begin_tally
+# shellcheck disable=SC2086 # lists of arguments
+{
+    step tests $MAKE $san test
+    step headers $MAKE check-headers
+    step layers sh scripts/check-layers.sh
+    step "layers, self-test" sh scripts/check-layers.sh --self-test
+    step symbols $MAKE check-symbols
+    step "symbols, self-test" sh scripts/check-symbols.sh --self-test
+    step freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
+    step boards $MAKE $san RUNS=1 matrix
+    if [ "${1-}" = long ]; then
+        SEED=${SEED:-$(date +%s)} && export SEED
+        step "boards, long" $MAKE RUNS="${RUNS:-3000}" matrix
+    fi
+}
+end_tally

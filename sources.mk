@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+#
+# The library's sources, and nothing else: plain assignments that any make can include. Paths are
+# relative to this file. Include paths a host needs: include/, src/, and the folder of its gr_port.h.
+# GR_SRCS needs no libc but memcpy, memmove, memset and memcmp; GR_SRCS_dt needs libfdt as well.
+
+GR_SRCS_core = src/core/err.c src/core/log.c
+GR_SRCS_iova = src/iova/iova.c
+GR_SRCS_pt = src/pt/pt.c src/pt/pt_dart1.c src/pt/pt_dart2.c
+GR_SRCS_iommu = src/iommu/instance.c src/iommu/device.c src/iommu/domain.c
+GR_SRCS_dma = src/dma/dma.c
+GR_SRCS_drv = src/drv/dart/dart.c
+
+GR_SRCS = $(GR_SRCS_core) $(GR_SRCS_iova) $(GR_SRCS_pt) $(GR_SRCS_iommu) $(GR_SRCS_dma) $(GR_SRCS_drv)
+
+GR_SRCS_dt = src/dt/dt.c src/dt/dt_iommu.c src/dt/dt_master.c src/dt/dt_memory.c
