@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Build options. Each has a default that suits most hosts; override with -DGR_CFG_X=value.
+ */
+#ifndef GRANULE_CONFIG_H
+#define GRANULE_CONFIG_H
+
+/* Fault records kept per instance until gr_fault_dispatch() delivers them. A power of two. */
+#ifndef GR_CFG_FAULT_RING
+#define GR_CFG_FAULT_RING 16u
+#endif
+
+/* Instances that one domain may be attached to (facts/DART.md 8: up to 8 per master are known). */
+#ifndef GR_CFG_DOMAIN_INSTANCES
+#define GR_CFG_DOMAIN_INSTANCES 8u
+#endif
+
+/* How long a DART may take to finish a TLB command, in nanoseconds (facts/DART.md 2, 3). */
+#ifndef GR_CFG_DART_TIMEOUT_NS
+#define GR_CFG_DART_TIMEOUT_NS 2000000u
+#endif
+
+#if (GR_CFG_FAULT_RING & (GR_CFG_FAULT_RING - 1u)) != 0 || GR_CFG_FAULT_RING == 0
+#error "GR_CFG_FAULT_RING must be a power of two"
+#endif
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Devices, groups and domains.
+ *
+ * A device is a DMA master: one or several (instance, stream) pairs, all of which it may use for
+ * one access. Devices that share a stream cannot be told apart: they are one group, have one domain
+ * and the weakest member's trust. A domain is one IOVA space with its tables, made *for* a device,
+ * so that a granule or width that does not fit is refused there and attaching never has to undo it.
+ *
+ * Every object lives in the caller's memory and is initialised and torn down in pairs; the members
+ * of each struct are private unless a comment says otherwise.
+ *
+ * Context: calls that set up or tear down (init, fini, attach, detach, set_*) may sleep and are
+ * serialised by the host for objects that are connected. Map, unmap and lookups: any context.
+ */
+#ifndef GRANULE_DOMAIN_H
+#define GRANULE_DOMAIN_H
+
+#include <granule/config.h>
+#include <granule/err.h>
+#include <granule/fault.h>
+#include <granule/instance.h>
+#include <granule/iova.h>
+#include <granule/port.h>
+#include <granule/pt.h>
+#include <granule/types.h>
+
+GR_BEGIN_DECLS
+
+struct gr_device;
+struct gr_domain;
+
+/* One requester in front of one instance. The caller fills the first three members. */
+struct gr_stream {
+    struct gr_instance *inst;
+    uint32_t sid;
+    struct gr_range window; /* IOVAs that this stream may use; {0, UINT64_MAX} for all */
+    struct gr_device *dev;  /* private from here */
+    struct gr_link link;
+    bool attached;
+};
+
+struct gr_group {
+    struct gr_link members;
+    struct gr_link domain_link;
+    struct gr_domain *domain;
+};
+
+/* What the host knows of a device. Pointers must stay valid until gr_device_fini(). */
+struct gr_device_config {
+    const char *name;                /* for messages */
+    struct gr_stream *streams;       /* owned by the device until fini */
+    unsigned stream_count;           /* at least 1 */
+    const struct gr_range *reserved; /* IOVAs that must never be mapped: MSI page, host windows */
+    unsigned reserved_count;
+    uint64_t dma_mask; /* highest address the device can put out; 0: 2^64 - 1 */
+    bool untrusted;    /* it may be hostile */
+    bool coherent;     /* its accesses snoop the CPU's caches */
+};
+
+struct gr_device {
+    struct gr_device_config config; /* as given */
+    uint64_t dma_mask;              /* see gr_dma_set_mask() */
+    struct gr_group *group;
+    struct gr_link group_link;
+    struct gr_group own_group;
+};
+
+enum gr_domain_type {
+    GR_DOMAIN_TRANSLATED = 1, /* the DMA API hands out the IOVAs */
+    GR_DOMAIN_UNMANAGED = 2,  /* the caller owns the IOVAs: gr_domain_map(), gr_domain_unmap() */
+};
+
+/* The caller of an UNMANAGED domain reads the granule and aligns to it, also where it exceeds P. */
+#define GR_DOMAIN_LP_AWARE 0x1u
+
+struct gr_domain {
+    enum gr_domain_type type;
+    gr_env_t env;
+    struct gr_pt pt;
+    struct gr_iova iova;
+    struct gr_range aperture;
+    struct gr_pt_config table;
+    gr_lock_t lock; /* tables and IOVA space */
+    struct gr_binding binding[GR_CFG_DOMAIN_INSTANCES];
+    unsigned bindings;
+    struct gr_link groups; /* attached */
+    bool invalidate_on_map;
+    bool broken;      /* an invalidation failed: see gr_domain_stats */
+    bool unconfirmed; /* a stream left without its instance confirming that it forgot the tables */
+    uint8_t span_lg2[GR_PT_MAX_LEVELS];
+    unsigned spans;
+    struct gr_pt_gather quarantined;
+    uint64_t quarantined_bytes;
+    gr_fault_handler fault_handler;
+    void *fault_cookie;
+};
+
+struct gr_domain_stats {
+    struct gr_iova_stats iova;
+    uint64_t tables;            /* page-table pages held */
+    uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
+    bool broken;                /* as above: streams are blocked, maps are refused with GR_EIO */
+};
+
+/*
+ * Register a device with its instances and find its group.
+ * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window), GR_ERANGE (a stream
+ * number that the instance does not have), GR_EBUSY (it joins a group that has a domain attached,
+ * or would join two groups of which one has).
+ */
+GR_MUST_CHECK int gr_device_init(struct gr_device *dev, const struct gr_device_config *config);
+
+/* Forget a device. Returns 0, or GR_EBUSY while its group has a domain attached. */
+GR_MUST_CHECK int gr_device_fini(struct gr_device *dev);
+
+/* The device's domain, or NULL. */
+struct gr_domain *gr_device_domain(const struct gr_device *dev);
+
+/* Is any device of the group untrusted? */
+bool gr_device_untrusted(const struct gr_device *dev);
+
+/*
+ * Make a domain that the device's whole group can be attached to: granule, format and widths of all
+ * its streams' instances, their apertures' intersection, the group's reserved ranges kept free.
+ * Returns 0, GR_EINVAL (type), GR_EOPNOTSUPP (unknown flags; the instances have different granules,
+ * formats or level counts; an instance is locked; UNMANAGED without LP_AWARE although G > P),
+ * GR_ERANGE (the apertures and windows have nothing in common, or do not lie in one block of the
+ * translated bits), GR_EBUSY (reserved ranges leave nothing), GR_ENOMEM. A refusal that concerns
+ * the device is logged in one sentence.
+ */
+GR_MUST_CHECK int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
+                                 enum gr_domain_type type, unsigned flags);
+
+/*
+ * Free a domain with all its tables. Tables that an instance may still walk because it never
+ * confirmed an invalidation are leaked on purpose, and the log says so.
+ * Returns 0, GR_EBUSY while a group is attached or, for a TRANSLATED domain, something is mapped;
+ * the domain is untouched then.
+ */
+GR_MUST_CHECK int gr_domain_fini(struct gr_domain *domain);
+
+/*
+ * Move the device's group into the domain; every stream of every member, on every instance. If one
+ * fails, those done go back to the domain they had, or are blocked, and the error is returned.
+ * Returns 0, GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's),
+ * GR_ERANGE (an aperture does not cover the domain's), GR_EBUSY (a TRANSLATED domain and another
+ * group), GR_ENOSPC (more than GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev);
+
+/*
+ * Take the device's group out; all its streams are blocked. Returns 0, GR_ENODEV (it is not
+ * attached to this domain), GR_ETIMEDOUT (blocked and detached, but an instance did not confirm:
+ * memory that was mapped may still be written).
+ */
+GR_MUST_CHECK int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev);
+
+/* log2 of the domain's granule G. */
+unsigned gr_domain_granule_lg2(const struct gr_domain *domain);
+
+/*
+ * UNMANAGED domains: map [iova, iova + len) to pa, all in whole granules; all or nothing.
+ * Returns 0, GR_ENODEV (not UNMANAGED), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE
+ * (outside the aperture), GR_EFAULT (PA beyond the width), GR_EACCES, GR_EOPNOTSUPP, GR_EEXIST (in
+ * part mapped already), GR_ENOMEM, GR_EIO (broken), GR_ETIMEDOUT (mapped nothing; the range is lost
+ * to this domain).
+ */
+GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len,
+                                unsigned prot);
+
+/*
+ * UNMANAGED domains: unmap whole granules, all of which must be mapped. A call that covers the span
+ * of a table frees the table.
+ * Returns 0, GR_ENODEV, GR_ENODATA, GR_EINVAL, GR_EOVERFLOW, GR_ERANGE, GR_ENOENT (a granule is not
+ * mapped; nothing changed), GR_ETIMEDOUT (unmapped, but the memory is not safe to reuse).
+ */
+GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
+
+/*
+ * UNMANAGED domains: free the tables on the way to [iova, iova + len) that map nothing any more.
+ * Nobody may map in the domain meanwhile. Errors as gr_domain_unmap().
+ */
+GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
+
+/* Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT. */
+GR_MUST_CHECK int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa);
+
+/* The first to be asked about faults of the domain's streams; NULL for none. */
+void gr_domain_set_fault_handler(struct gr_domain *domain, gr_fault_handler handler, void *cookie);
+
+void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out);
+
+GR_END_DECLS
+
+#endif

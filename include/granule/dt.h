@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The device-tree front end: which IOMMUs a machine has, who sits behind them, where its RAM is.
+ *
+ * It reads a flattened tree (.dtb) through libfdt, in place, with no memory of its own: four
+ * iterators hand out fixed-size records. A tree is untrusted input. Whatever it holds, nothing
+ * outside the blob is read, every call ends, and a mistake is GR_EBADMSG with one sentence in
+ * `gr_dt.error` that names the node, the property and the mend.
+ *
+ *     struct gr_dt dt;
+ *     struct gr_dt_iter it = {0};
+ *     struct gr_dt_iommu iommu;
+ *     int rc = gr_dt_open(&dt, blob, size);
+ *
+ *     while (rc >= 0 && (rc = gr_dt_iommu_next(&dt, &it, &iommu)) > 0)
+ *         use(&iommu);
+ *     if (rc < 0)
+ *         puts(dt.error);
+ *
+ * Context: any; no locks, no allocation. One gr_dt belongs to one thread at a time (its error text
+ * is written). Time is linear in the size of the tree for each record and each reference in it.
+ *
+ * What counts
+ *   An IOMMU is a node with `#iommu-cells`, whatever its name. Node and master are enabled when
+ *   `status` is absent, "okay" or "ok" on the node and on every parent. Only enabled IOMMUs that
+ *   have a driver are looked into; a mistake in another one does no harm.
+ *
+ * What the tree cannot say about an instance comes from this table and from overrides on its node:
+ *
+ *                          granule,  -va-bits         -pa-bits  -streams  -bypass
+ *   compatible   driver    page-bits  16K      4K
+ *   apple,
+ *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (32)   1 (0)
+ *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (32)   1 (0)
+ *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)  1 (0)
+ *   t8103-usb4-dart        none: its registers lie elsewhere
+ *
+ *   Brackets: the other value that an override may give, or the highest. Sources:
+ *   facts/DART.md 1, 4, 8. The t8110 values are read from its registers on hardware: VA 36 fits
+ *   the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover every
+ *   SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
+ *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
+ *   are at least page bits + 1. Of the first eight strings in `compatible`, the first in the
+ *   table decides.
+ */
+#ifndef GRANULE_DT_H
+#define GRANULE_DT_H
+
+#include <granule/err.h>
+#include <granule/types.h>
+
+GR_BEGIN_DECLS
+
+#define GR_DT_SIZE_MAX 0x200000u /* bytes of a tree: the limit of the arm64 boot protocol */
+#define GR_DT_DEPTH 32           /* nesting of nodes, the root included */
+#define GR_DT_PATH 160           /* bytes of a path with its NUL */
+#define GR_DT_COMPATIBLE 64      /* bytes of a compatible string with its NUL */
+#define GR_DT_STREAMS 8          /* streams of one master */
+#define GR_DT_RESERVED 16        /* reserved IOVA ranges of one master */
+#define GR_DT_BANKS 64           /* banks of RAM */
+#define GR_DT_REFS 1024          /* references to IOMMUs in a tree */
+
+/* A tree. It points into the caller's blob, which must stay unchanged. */
+struct gr_dt {
+    const void *fdt;
+    char error[384]; /* after an error: one sentence, no newline, printable ASCII; else "" */
+};
+
+/* Nodes from the root (node[0]) to one node (node[depth - 1]), as libfdt offsets. Private. */
+struct gr_dt_chain {
+    int depth;
+    int node[GR_DT_DEPTH];
+};
+
+/*
+ * The place of one iteration: zero it to begin, use it with one kind of gr_dt_*_next() only. Every
+ * member is private. After the end, and after an error, the iteration stays at its end.
+ */
+struct gr_dt_iter {
+    struct gr_dt_chain at;
+    unsigned entry;
+    unsigned count;
+};
+
+enum gr_dt_driver {
+    GR_DT_NONE,
+    GR_DT_DART_T8020,
+    GR_DT_DART_T6000,
+    GR_DT_DART_T8110,
+};
+
+/* One IOMMU. Members after `iommu_cells` are 0 unless it is enabled and has a driver. */
+struct gr_dt_iommu {
+    char path[GR_DT_PATH];
+    char compatible[GR_DT_COMPATIBLE]; /* the first string as the tree has it; "" when absent */
+    char
+        reason[GR_DT_COMPATIBLE + 16]; /* "no driver for X" where `driver` is GR_DT_NONE, else "" */
+    int node;                          /* names the node in this tree; see gr_dt_stream */
+    bool enabled;
+    enum gr_dt_driver driver;
+    unsigned iommu_cells;
+    uint64_t reg_base; /* registers: the first `reg` entry as a CPU address, and its bytes */
+    uint64_t reg_size;
+    unsigned page_bits; /* log2 of the granule: 12 or 14 */
+    unsigned va_bits;
+    unsigned pa_bits;
+    unsigned streams;
+    bool bypass;       /* the hardware can bypass */
+    bool has_aperture; /* `apple,dma-range` is there; without it `aperture` is all va_bits */
+    struct gr_range
+        aperture; /* IOVAs; its bits above va_bits are equal throughout and not decoded */
+};
+
+/* One requester of a master at one enabled IOMMU. */
+struct gr_dt_stream {
+    int iommu;              /* gr_dt_iommu.node */
+    uint32_t sid;           /* below gr_dt_iommu.streams; unchecked where there is no driver */
+    struct gr_range window; /* IOVAs allowed here: the aperture, cut to the five-cell specifier's
+                               window; everything where there is no driver */
+};
+
+/*
+ * One device.
+ *
+ * Either a node with `iommus`: <&iommu SID>..., or with five cells <&iommu SID start-hi start-lo
+ * size-hi size-lo>..., where entries with the same IOMMU and SID are intersected.
+ *
+ * Or one entry of an `iommu-map` = <RID-base &iommu SID-base length>..., one IOMMU cell, on a PCI
+ * host bridge: the streams are the SIDs of the RIDs in it that `iommu-map-mask` can produce (on an
+ * IOMMU without a driver only the first). Its path is the port: the outermost bridge below the host
+ * bridge whose `bus-range` holds RID-base >> 8, enabled or not; without one "<bridge>/rid@HEX".
+ *
+ * Entries whose IOMMU is disabled are left out, and so is a master that has no other, or that is
+ * disabled itself.
+ */
+struct gr_dt_master {
+    char path[GR_DT_PATH];
+    int node; /* the node with `iommus`, the port, or the host bridge */
+    unsigned nstreams;
+    struct gr_dt_stream streams[GR_DT_STREAMS];
+    /* `dma-coherent` or `dma-noncoherent` on it or its nearest parent that has one; default true */
+    bool coherent;
+    /* `external-facing` on it, on a parent, or on a bridge that its RIDs may be behind */
+    bool untrusted;
+    /* bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit
+     */
+    struct gr_range dma;
+    /*
+     * IOVAs it must never be given: memory windows of its PCI host bridge (`ranges`, bus addresses;
+     * I/O windows are no memory), the page of the MSI doorbell, gaps between `dma-ranges`. They
+     * may overlap.
+     */
+    unsigned nreserved;
+    struct gr_range reserved[GR_DT_RESERVED];
+};
+
+/*
+ * Check a tree of `size` bytes at `blob`, 8-byte aligned, and prepare *dt. Needs no closing.
+ * Returns 0, GR_EINVAL (blob NULL or not aligned), GR_EBADMSG (too short, too long, not a flattened
+ * tree, its structure is broken), with the sentence in dt->error.
+ */
+GR_MUST_CHECK int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size);
+
+/*
+ * The next record of each kind, in the order of the tree. Return 1 and *out, 0 at the end, or
+ * GR_EBADMSG and the sentence; *out is written only with 1.
+ *
+ * Memory: every `reg` entry of every enabled node with device_type = "memory". Banks that overlap
+ * or are empty and a tree without any bank are errors.
+ *
+ * Reserved: RAM that is not ours, the /memreserve/ entries first, then each `reg` entry of each
+ * enabled child of /reserved-memory, with `no-map` or without. Empty entries and children without
+ * `reg` (placed by an operating system, or IOVA only) are left out.
+ */
+GR_MUST_CHECK int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it,
+                                   struct gr_dt_iommu *out);
+GR_MUST_CHECK int gr_dt_master_next(struct gr_dt *dt, struct gr_dt_iter *it,
+                                    struct gr_dt_master *out);
+GR_MUST_CHECK int gr_dt_memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out);
+GR_MUST_CHECK int gr_dt_reserved_next(struct gr_dt *dt, struct gr_dt_iter *it,
+                                      struct gr_range *out);
+
+GR_END_DECLS
+
+#endif

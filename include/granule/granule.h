@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Everything at once, and the library's version. */
+#ifndef GRANULE_GRANULE_H
+#define GRANULE_GRANULE_H
+
+#include <granule/config.h>
+#include <granule/dma.h>
+#include <granule/domain.h>
+#include <granule/drv/dart.h>
+#include <granule/err.h>
+#include <granule/fault.h>
+#include <granule/instance.h>
+#include <granule/iova.h>
+#include <granule/port.h>
+#include <granule/pt.h>
+#include <granule/types.h>
+
+#define GR_VERSION_MAJOR 0
+#define GR_VERSION_MINOR 1
+#define GR_VERSION_PATCH 0
+#define GR_VERSION_STRING "0.1.0"
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An IOMMU instance as the layers above a driver see it, and what a driver must supply.
+ *
+ * A driver embeds struct gr_instance in its own state, fills the facts that it read from the
+ * hardware and points `ops` at its functions (include/granule/drv/ has those that come with the
+ * library). Hosts only pass instances on.
+ */
+#ifndef GRANULE_INSTANCE_H
+#define GRANULE_INSTANCE_H
+
+#include <granule/config.h>
+#include <granule/err.h>
+#include <granule/fault.h>
+#include <granule/port.h>
+#include <granule/pt.h>
+#include <granule/types.h>
+
+GR_BEGIN_DECLS
+
+struct gr_binding;
+
+/* What a driver implements. All calls but `invalidate` come from the host's configuration context.
+ */
+struct gr_instance_ops {
+    /*
+     * Translate `stream` through the tables of `pt`, replacing whatever it did before; note in
+     * `binding->hw` what invalidate() needs. No access is ever translated by a mix of old and new.
+     * On failure the stream is blocked. Returns 0, GR_ETIMEDOUT, GR_EOPNOTSUPP.
+     */
+    int (*attach)(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                  struct gr_binding *binding);
+    /*
+     * Let nothing of `stream` pass, and forget what was cached for it; undoes attach()'s note.
+     * Returns 0, or GR_ETIMEDOUT: the stream is blocked, but the hardware did not confirm.
+     */
+    int (*block)(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding);
+    /*
+     * On return of 0 no access of the binding's streams uses a translation of [first, last] that
+     * was cached before the call, and accesses that used one have finished. The caller has made its
+     * table stores visible. `tables`: entries above the leaves changed as well. Any context.
+     * Returns 0 or GR_ETIMEDOUT.
+     */
+    int (*invalidate)(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
+                      gr_iova_t last, bool tables);
+};
+
+/* One (domain, instance) pair: the streams of the instance that the domain translates. */
+struct gr_binding {
+    struct gr_instance *inst;
+    uint32_t streams; /* how many */
+    uint64_t hw[4];   /* the driver's: a bitmap of streams, an ASID, ... */
+};
+
+/* Size is public so that drivers can embed it. Set by the driver's init, constant afterwards: */
+struct gr_instance {
+    const struct gr_instance_ops *ops;
+    gr_env_t env;
+    const char *name;          /* for messages; the host's string, it must live on */
+    struct gr_pt_config table; /* the tables it walks, as wide as it can */
+    struct gr_range aperture;  /* IOVAs it can translate */
+    uint32_t streams;          /* stream numbers are 0 .. streams - 1 */
+    bool bypass;               /* it can let a stream pass untranslated */
+    bool locked;               /* its registers cannot be changed */
+    bool caches_absent;        /* not-present entries are cached: a map needs an invalidation too */
+
+    /* Private: lists and counters of the layers above; `lock` is the driver's register lock. */
+    struct gr_link stream_list;
+    gr_lock_t lock;
+    gr_fault_handler fault_handler;
+    void *fault_cookie;
+    struct gr_fault fault_ring[GR_CFG_FAULT_RING];
+    uint32_t fault_head;
+    uint32_t fault_count;
+    uint64_t faults_lost;     /* not yet reported with a record */
+    uint64_t faults_recorded; /* ever */
+    uint64_t faults_dropped;  /* ever */
+};
+
+/*
+ * For drivers: set up and tear down the private part. gr_instance_fini() returns GR_EBUSY while a
+ * device still names the instance.
+ */
+void gr_instance_init(struct gr_instance *inst);
+GR_MUST_CHECK int gr_instance_fini(struct gr_instance *inst);
+
+/*
+ * For drivers: record a fault, from the interrupt handler, with inst->lock held. `lost`: how many
+ * the hardware says it dropped. Never blocks; counts what the ring cannot take.
+ */
+void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, uint64_t lost);
+
+/* The handler for faults that no domain's handler took; NULL logs them. Configuration context. */
+void gr_instance_set_fault_handler(struct gr_instance *inst, gr_fault_handler handler,
+                                   void *cookie);
+
+GR_END_DECLS
+
+#endif

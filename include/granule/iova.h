@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The IOVA allocator: which device addresses are in use.
+ *
+ * One space covers [first, last] of an aperture in units of the granule. Every operation, also one
+ * that fails, is O(log n) in the number of ranges (gr_iova_reserve() in addition linear in the
+ * reserved ranges that it meets or joins). Freeing never needs memory. A range takes up to 64 bytes
+ * of bookkeeping, from pages of 4 KiB that are kept for later ranges until gr_iova_fini().
+ *
+ * Freeing has two steps, because an address must not be handed out again before the IOMMU forgot it
+ * (docs/DESIGN.md, "Table lifetime"): gr_iova_free_begin() takes the range out of use and tells
+ * which tables' spans hold no allocation any more; the caller clears, invalidates and frees; then
+ * gr_iova_free_end() makes the range available. What is begun and never ended is quarantined: no
+ * later call can return it.
+ *
+ * Locking: none inside. The caller serialises calls on one space. Context: any.
+ */
+#ifndef GRANULE_IOVA_H
+#define GRANULE_IOVA_H
+
+#include <granule/err.h>
+#include <granule/port.h>
+#include <granule/types.h>
+
+GR_BEGIN_DECLS
+
+struct gr_iova_node; /* private */
+
+/* Size is public so that a caller can embed it; every member is private. */
+struct gr_iova {
+    gr_env_t env;
+    unsigned unit_lg2;
+    uint64_t first; /* the aperture's whole units: [first, end) */
+    uint64_t end;
+    struct gr_iova_node *root;
+    struct gr_iova_node *spare; /* list of unused nodes */
+    uint64_t spares;
+    struct gr_iova_node *slabs;
+    uint64_t memory;      /* bytes in slabs */
+    uint64_t allocations; /* live */
+    uint64_t used_units;  /* in them */
+    uint64_t held_units;  /* between free_begin and free_end */
+    uint64_t reserved_units;
+};
+
+/* What to allocate. Zero-initialised members mean the defaults in brackets. */
+struct gr_iova_req {
+    uint64_t size;     /* bytes, a multiple of the unit, not 0 */
+    uint64_t align;    /* power of two [the unit]; values below the unit mean the unit */
+    uint64_t boundary; /* power of two [none], not below size: no multiple of it is crossed */
+    gr_iova_t first;   /* the range lies within [first, last] and the aperture */
+    gr_iova_t last;    /* inclusive [the end of the aperture] */
+};
+
+/*
+ * The state of a space, for reports and tests. Bytes saturate at 2^64 - 1: a space of all 2^64 has
+ * one byte more than that.
+ */
+struct gr_iova_stats {
+    uint64_t allocations; /* live allocations */
+    uint64_t allocated;   /* bytes in them */
+    uint64_t held;        /* bytes held: being freed, or quarantined */
+    uint64_t reserved;    /* bytes reserved */
+    uint64_t available;   /* bytes free */
+    uint64_t memory;      /* bytes of the port's memory in use for bookkeeping */
+};
+
+/*
+ * Prepare a space for [first, last], both inclusive; bytes of units that lie only partly inside are
+ * not used. `unit_lg2` is log2 of the granule, 12..32.
+ * Returns 0, GR_EINVAL (unit_lg2, first > last), GR_ERANGE (no whole unit inside), GR_ENOMEM. After
+ * a failure the space is empty: only gr_iova_init() and gr_iova_fini() may be called on it.
+ */
+GR_MUST_CHECK int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2,
+                               gr_iova_t first, gr_iova_t last);
+
+/* Give all bookkeeping memory back, whatever is still allocated. A second call does nothing. */
+void gr_iova_fini(struct gr_iova *space);
+
+/*
+ * Allocate the highest range that fits. Where `align` is the unit and no `boundary` is given, this
+ * fails only if no free range within [first, last] is long enough. Otherwise, to stay O(log n),
+ * the result may be lower than the highest possible, and the request may be refused although an
+ * odd-shaped remainder would fit, but never while there lies within [first, last] either
+ *   a naturally aligned free block of max(align, size rounded up to a power of two), or
+ *   a free range of size + align - unit bytes, with a boundary size - unit bytes more.
+ * Returns 0 and *out_start, or GR_ENODATA (size 0), GR_EINVAL (size no multiple of the unit, align
+ * or boundary no power of two, boundary below size), GR_ERANGE ([first, last] and the aperture
+ * share no whole unit, or first > last), GR_ENOSPC, GR_ENOMEM. Nothing changes on failure.
+ */
+GR_MUST_CHECK int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req,
+                                gr_iova_t *out_start);
+
+/*
+ * Allocate exactly [start, start + size). Freed like any other allocation.
+ * Returns 0, GR_ENODATA, GR_EINVAL (not in units), GR_EOVERFLOW, GR_ERANGE (not all of it
+ * in the aperture), GR_EEXIST (allocated, held or reserved in part), GR_ENOMEM. Nothing changes on
+ * failure.
+ */
+GR_MUST_CHECK int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size);
+
+/*
+ * Keep every unit that [first, last] touches out of all allocations for good: MSI pages, host
+ * windows, firmware's regions. Parts outside the aperture and parts reserved before are fine.
+ * Returns 0, GR_EINVAL (first > last), GR_EBUSY (something in it is allocated or held), GR_ENOMEM.
+ * Nothing changes on failure.
+ */
+GR_MUST_CHECK int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last);
+
+/*
+ * Begin to free the allocation [start, start + size), which must be exactly one that was made.
+ *
+ * `span_lg2`, `spans`: log2 of the bytes that one page table of each level covers, up to 64, in any
+ * order. Where freeing leaves the whole (aligned) span of such a table without an allocation, hold
+ * or reservation, and the span touches [start, start + size), the free neighbourhood up to the
+ * span's ends is held too. What a span covers outside the aperture's whole units counts as unused.
+ * *out_held then covers every such span, clipped to those units: a table whose clipped span lies
+ * within it has no user and may be retired. *out_held contains [start, start + size) always, starts
+ * and ends on units, and is what gr_iova_free_end() wants.
+ *
+ * Returns 0, GR_ENODATA (size 0), GR_ENOENT (no allocation at or around start), GR_EMSGSIZE (an
+ * allocation is there, but not exactly this one). Nothing changes on failure. Never needs memory.
+ */
+GR_MUST_CHECK int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
+                                     const uint8_t *span_lg2, unsigned spans,
+                                     struct gr_range *out_held);
+
+/*
+ * Make a held range available again. `held` must be one that gr_iova_free_begin() gave and that was
+ * not ended yet; any other is ignored.
+ */
+void gr_iova_free_end(struct gr_iova *space, const struct gr_range *held);
+
+/*
+ * Is [start, start + size) exactly one live allocation? 0, or the errors of gr_iova_free_begin().
+ */
+GR_MUST_CHECK int gr_iova_check(const struct gr_iova *space, gr_iova_t start, uint64_t size);
+
+void gr_iova_stats(const struct gr_iova *space, struct gr_iova_stats *out);
+
+GR_END_DECLS
+
+#endif

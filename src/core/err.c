@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include <granule/err.h>
+
+const char *gr_strerror(int err)
+{
+    switch (err) {
+    case 0:
+        return "success";
+    case GR_ENOENT:
+        return "nothing is mapped there";
+    case GR_EIO:
+        return "the hardware failed";
+    case GR_ENOMEM:
+        return "out of memory";
+    case GR_EACCES:
+        return "no permission asked for";
+    case GR_EFAULT:
+        return "physical address beyond the IOMMU's width";
+    case GR_EBUSY:
+        return "in use";
+    case GR_EEXIST:
+        return "already mapped";
+    case GR_ENODEV:
+        return "no domain of the kind needed";
+    case GR_EINVAL:
+        return "unaligned or invalid argument";
+    case GR_ENOSPC:
+        return "no IOVA space left";
+    case GR_ERANGE:
+        return "outside the aperture";
+    case GR_ENODATA:
+        return "length is zero";
+    case GR_EBADMSG:
+        return "malformed input";
+    case GR_EOVERFLOW:
+        return "range passes the end of the address space";
+    case GR_EMSGSIZE:
+        return "not exactly the range that was mapped";
+    case GR_EOPNOTSUPP:
+        return "not supported";
+    case GR_ETIMEDOUT:
+        return "the hardware did not finish in time";
+    default:
+        return "unknown error";
+    }
+}

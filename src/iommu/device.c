@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include <granule/domain.h>
+
+#include "core/bits.h"
+#include "core/list.h"
+#include "core/log.h"
+
+static struct gr_group *group_of_stream(const struct gr_stream *stream)
+{
+    GRI_LIST_FOREACH(link, &stream->inst->stream_list)
+    {
+        const struct gr_stream *const other = GRI_CONTAINER(link, struct gr_stream, link);
+
+        if (other->sid == stream->sid)
+            return other->dev->group;
+    }
+    return NULL;
+}
+
+static void join(struct gr_device *dev, struct gr_group *group)
+{
+    gri_list_append(&group->members, &dev->group_link);
+    dev->group = group;
+}
+
+static void move_members(struct gr_group *from, struct gr_group *to)
+{
+    while (!gri_list_empty(&from->members)) {
+        struct gr_device *const member =
+            GRI_CONTAINER(from->members.next, struct gr_device, group_link);
+
+        gri_list_remove(&member->group_link);
+        join(member, to);
+    }
+}
+
+static int check_streams(const struct gr_device_config *config)
+{
+    if (!config->stream_count)
+        return GR_EINVAL;
+    for (unsigned i = 0; i < config->stream_count; i++) {
+        const struct gr_stream *const s = &config->streams[i];
+
+        if (s->window.first > s->window.last)
+            return GR_EINVAL;
+        if (s->sid >= s->inst->streams) {
+            gri_log(s->inst->env, GR_LOG_ERR, "%s: stream %u is beyond the %u streams of %s",
+                    config->name, s->sid, s->inst->streams, s->inst->name);
+            return GR_ERANGE;
+        }
+        for (unsigned k = 0; k < i; k++) {
+            if (config->streams[k].inst == s->inst && config->streams[k].sid == s->sid)
+                return GR_EINVAL;
+        }
+    }
+    return 0;
+}
+
+int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
+{
+    struct gr_group *group = NULL;
+    const int ret = check_streams(config);
+
+    if (ret)
+        return ret;
+    for (unsigned i = 0; i < config->reserved_count; i++) {
+        if (config->reserved[i].first > config->reserved[i].last)
+            return GR_EINVAL;
+    }
+    for (unsigned i = 0; i < config->stream_count; i++) {
+        const struct gr_group *const met = group_of_stream(&config->streams[i]);
+
+        if (met && met->domain)
+            return GR_EBUSY;
+    }
+
+    *dev = (struct gr_device){
+        .config = *config,
+        .dma_mask = config->dma_mask ? config->dma_mask : UINT64_MAX,
+    };
+    gri_list_init(&dev->own_group.members);
+    gri_list_init(&dev->group_link);
+    gri_list_init(&dev->own_group.domain_link);
+    for (unsigned i = 0; i < config->stream_count; i++) {
+        struct gr_group *const met = group_of_stream(&config->streams[i]);
+
+        if (met && group && met != group)
+            move_members(met, group);
+        else if (met)
+            group = met;
+    }
+    join(dev, group ? group : &dev->own_group);
+    for (unsigned i = 0; i < config->stream_count; i++) {
+        struct gr_stream *const s = &config->streams[i];
+
+        s->dev = dev;
+        gri_list_append(&s->inst->stream_list, &s->link);
+    }
+    return 0;
+}
+
+int gr_device_fini(struct gr_device *dev)
+{
+    struct gr_group *const group = dev->group;
+
+    if (group->domain)
+        return GR_EBUSY;
+    for (unsigned i = 0; i < dev->config.stream_count; i++)
+        gri_list_remove(&dev->config.streams[i].link);
+    gri_list_remove(&dev->group_link);
+    dev->group = NULL;
+    /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
+    if (group == &dev->own_group && !gri_list_empty(&group->members)) {
+        struct gr_device *const heir =
+            GRI_CONTAINER(group->members.next, struct gr_device, group_link);
+
+        move_members(group, &heir->own_group);
+    }
+    return 0;
+}
+
+struct gr_domain *gr_device_domain(const struct gr_device *dev)
+{
+    return dev->group->domain;
+}
+
+bool gr_device_untrusted(const struct gr_device *dev)
+{
+    GRI_LIST_FOREACH(link, &dev->group->members)
+    {
+        if (GRI_CONTAINER(link, struct gr_device, group_link)->config.untrusted)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Domains. Lock order: domain->lock, then an instance's lock (inside the driver's calls). All table
+ * and IOVA work of one domain, its invalidations included, happens under domain->lock, so a table
+ * that unmap retires cannot be met by a map on its way down.
+ */
+#include <granule/domain.h>
+
+#include "core/bits.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "iommu/iommu_internal.h"
+
+/* Visit every stream of every member of a group. */
+typedef int (*stream_fn)(struct gr_domain *domain, struct gr_stream *stream);
+
+static int for_each_stream(struct gr_domain *domain, const struct gr_group *group, stream_fn fn)
+{
+    int ret = 0;
+
+    GRI_LIST_FOREACH(link, &group->members)
+    {
+        struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; !ret && i < dev->config.stream_count; i++)
+            ret = fn(domain, &dev->config.streams[i]);
+    }
+    return ret;
+}
+
+/* ---- making a domain ---- */
+
+static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
+{
+    const struct gr_instance *const inst = stream->inst;
+    struct gr_pt_config *const t = &domain->table;
+
+    if (inst->locked) {
+        gri_log(domain->env, GR_LOG_ERR, "%s: %s is locked and cannot be given a domain",
+                stream->dev->config.name, inst->name);
+        return GR_EOPNOTSUPP;
+    }
+    if (!t->granule_lg2) {
+        *t = inst->table;
+    } else if (t->granule_lg2 != inst->table.granule_lg2 || t->format != inst->table.format ||
+               t->levels != inst->table.levels) {
+        gri_log(domain->env, GR_LOG_ERR,
+                "%s: %s has %u KiB granules in format %u, another of its instances %u KiB in %u: "
+                "one domain cannot serve both",
+                stream->dev->config.name, inst->name, 1u << (inst->table.granule_lg2 - 10),
+                (uint32_t)inst->table.format, 1u << (t->granule_lg2 - 10), (uint32_t)t->format);
+        return GR_EOPNOTSUPP;
+    }
+    t->roots_lg2 = (uint8_t)gri_min(t->roots_lg2, inst->table.roots_lg2);
+    t->va_bits = (uint8_t)gri_min(t->va_bits, inst->table.va_bits);
+    t->pa_bits = (uint8_t)gri_min(t->pa_bits, inst->table.pa_bits);
+    t->coherent = t->coherent && inst->table.coherent;
+    domain->invalidate_on_map = domain->invalidate_on_map || inst->caches_absent;
+
+    const uint64_t first = gri_max(inst->aperture.first, stream->window.first);
+    const uint64_t last = gri_min(inst->aperture.last, stream->window.last);
+
+    domain->aperture.first = gri_max(domain->aperture.first, first);
+    domain->aperture.last = gri_min(domain->aperture.last, last);
+    return 0;
+}
+
+/* Narrow a range to the whole granules inside; false if there is none. */
+static bool whole_granules(struct gr_range *range, uint64_t mask)
+{
+    if (range->first > UINT64_MAX - mask || range->last < mask)
+        return false;
+    range->first = (range->first + mask) & ~mask;
+    if ((range->last & mask) != mask)
+        range->last = (range->last & ~mask) - 1;
+    return range->first <= range->last;
+}
+
+static int settle_aperture(struct gr_domain *domain, const struct gr_device *dev)
+{
+    struct gr_range *const a = &domain->aperture;
+
+    /* Bits above va_bits are not compared by the hardware, so they must not differ (DART.md 4). */
+    if (whole_granules(a, gri_mask(domain->table.granule_lg2)) &&
+        !((a->first ^ a->last) & ~gri_mask(domain->table.va_bits)))
+        return 0;
+    gri_log(domain->env, GR_LOG_ERR,
+            "%s: no domain: the apertures of its instances and streams leave %x..%x, which is not "
+            "a range of granules in one block of %u bits",
+            dev->config.name, a->first, a->last, (uint32_t)domain->table.va_bits);
+    return GR_ERANGE;
+}
+
+static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
+{
+    GRI_LIST_FOREACH(link, &group->members)
+    {
+        const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; i < dev->config.reserved_count; i++) {
+            const struct gr_range *const r = &dev->config.reserved[i];
+            const int ret = gr_iova_reserve(&domain->iova, r->first, r->last);
+
+            if (ret)
+                return ret;
+        }
+    }
+    return 0;
+}
+
+static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
+{
+    struct gr_iova_stats stats;
+    int ret = gr_iova_init(&domain->iova, domain->env, domain->table.granule_lg2,
+                           domain->aperture.first, domain->aperture.last);
+
+    if (ret)
+        return ret;
+    ret = reserve_all(domain, dev->group);
+    gr_iova_stats(&domain->iova, &stats);
+    if (!ret && !stats.available) {
+        gri_log(domain->env, GR_LOG_ERR, "%s: no domain: reserved ranges fill the aperture %x..%x",
+                dev->config.name, domain->aperture.first, domain->aperture.last);
+        ret = GR_EBUSY;
+    }
+    if (ret)
+        gr_iova_fini(&domain->iova);
+    return ret;
+}
+
+int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
+                   enum gr_domain_type type, unsigned flags)
+{
+    int ret;
+
+    if (type != GR_DOMAIN_TRANSLATED && type != GR_DOMAIN_UNMANAGED)
+        return GR_EINVAL;
+    if (flags & ~GR_DOMAIN_LP_AWARE)
+        return GR_EOPNOTSUPP;
+    *domain = (struct gr_domain){
+        .type = type,
+        .env = env,
+        .aperture = {0, UINT64_MAX},
+    };
+    ret = for_each_stream(domain, dev->group, fold_stream);
+    if (!ret)
+        ret = settle_aperture(domain, dev);
+    if (ret)
+        return ret;
+    if (type == GR_DOMAIN_UNMANAGED && !(flags & GR_DOMAIN_LP_AWARE) &&
+        domain->table.granule_lg2 > gr_port_cpu_page_lg2(env)) {
+        gri_log(
+            env, GR_LOG_ERR,
+            "%s: an UNMANAGED domain needs LP_AWARE: its granule of %u KiB exceeds the CPU page",
+            dev->config.name, 1u << (domain->table.granule_lg2 - 10));
+        return GR_EOPNOTSUPP;
+    }
+    ret = gr_pt_init(&domain->pt, env, &domain->table);
+    if (!ret && type == GR_DOMAIN_TRANSLATED) {
+        ret = init_iova(domain, dev);
+        if (ret)
+            gr_pt_fini(&domain->pt);
+    }
+    if (ret)
+        return ret;
+    domain->spans = gr_pt_spans(&domain->pt, domain->span_lg2);
+    gri_list_init(&domain->groups);
+    gr_port_lock_init(&domain->lock);
+    return 0;
+}
+
+int gr_domain_fini(struct gr_domain *domain)
+{
+    struct gr_iova_stats stats = {0};
+
+    if (domain->type == GR_DOMAIN_TRANSLATED)
+        gr_iova_stats(&domain->iova, &stats);
+    if (!gri_list_empty(&domain->groups) || stats.allocations)
+        return GR_EBUSY;
+    gr_port_lock_fini(&domain->lock);
+    if (domain->type == GR_DOMAIN_TRANSLATED)
+        gr_iova_fini(&domain->iova);
+    if (domain->unconfirmed) {
+        gri_log(domain->env, GR_LOG_ERR,
+                "domain: %u page tables stay allocated: an instance never confirmed that it "
+                "forgot them",
+                (uint32_t)domain->pt.tables);
+        return 0;
+    }
+    gr_pt_gather_free(&domain->pt, &domain->quarantined);
+    gr_pt_fini(&domain->pt);
+    return 0;
+}
+
+/* ---- attaching ---- */
+
+static struct gr_binding *find_binding(struct gr_domain *domain, const struct gr_instance *inst)
+{
+    for (unsigned i = 0; i < domain->bindings; i++) {
+        if (domain->binding[i].inst == inst)
+            return &domain->binding[i];
+    }
+    return NULL;
+}
+
+static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
+{
+    const struct gr_instance *const inst = stream->inst;
+    const struct gr_pt_config *const t = &inst->table;
+    const struct gr_pt *const pt = &domain->pt;
+
+    if (inst->locked || t->granule_lg2 != pt->granule_lg2 || t->format != domain->table.format ||
+        t->levels != pt->levels || t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
+        (pt->coherent && !t->coherent))
+        return GR_EOPNOTSUPP;
+    if (domain->aperture.first < gri_max(inst->aperture.first, stream->window.first) ||
+        domain->aperture.last > gri_min(inst->aperture.last, stream->window.last))
+        return GR_ERANGE;
+    return 0;
+}
+
+static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
+{
+    struct gr_binding *binding = find_binding(domain, stream->inst);
+
+    if (!binding) {
+        if (domain->bindings == GR_CFG_DOMAIN_INSTANCES)
+            return GR_ENOSPC;
+        binding = &domain->binding[domain->bindings++];
+        *binding = (struct gr_binding){.inst = stream->inst};
+    }
+    /* Counted before the hardware sees it, so that every invalidation from here on includes it. */
+    binding->streams++;
+    stream->attached = true;
+    domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
+    return stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
+}
+
+/* Block a stream and drop it from its binding. */
+static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
+{
+    struct gr_binding *const binding = find_binding(domain, stream->inst);
+
+    if (!stream->attached)
+        return 0;
+    if (stream->inst->ops->block(stream->inst, stream->sid, binding))
+        domain->unconfirmed = true;
+    stream->attached = false;
+    if (!--binding->streams)
+        *binding = domain->binding[--domain->bindings];
+    return 0; /* the others must be blocked as well */
+}
+
+static void detach_group(struct gr_domain *domain, struct gr_group *group)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+
+    (void)for_each_stream(domain, group, detach_stream);
+    gri_list_remove(&group->domain_link);
+    group->domain = NULL;
+    gr_port_unlock(&domain->lock, state);
+}
+
+static int attach_group(struct gr_domain *domain, struct gr_group *group)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    int ret;
+
+    gri_list_append(&domain->groups, &group->domain_link);
+    group->domain = domain;
+    ret = for_each_stream(domain, group, attach_stream);
+    gr_port_unlock(&domain->lock, state);
+    if (ret)
+        detach_group(domain, group);
+    return ret;
+}
+
+int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
+{
+    struct gr_group *const group = dev->group;
+    struct gr_domain *const before = group->domain;
+    int ret;
+
+    if (before == domain)
+        return 0;
+    if (domain->type == GR_DOMAIN_TRANSLATED && !gri_list_empty(&domain->groups))
+        return GR_EBUSY;
+    ret = for_each_stream(domain, group, check_fits);
+    if (ret)
+        return ret;
+    if (before)
+        detach_group(before, group);
+    ret = attach_group(domain, group);
+    if (ret && before && attach_group(before, group))
+        gri_log(domain->env, GR_LOG_ERR, "%s: blocked: it cannot go back to the domain it had",
+                dev->config.name);
+    return ret;
+}
+
+int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev)
+{
+    if (dev->group->domain != domain)
+        return GR_ENODEV;
+    detach_group(domain, dev->group);
+    return domain->unconfirmed ? GR_ETIMEDOUT : 0;
+}
+
+/* ---- mapping; domain->lock is held unless a function takes it ---- */
+
+static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
+{
+    if (stream->attached)
+        (void)stream->inst->ops->block(stream->inst, stream->sid,
+                                       find_binding(domain, stream->inst));
+    return 0;
+}
+
+/*
+ * An invalidation that failed cannot be undone (DESIGN "Errors"): every stream is blocked, and the
+ * domain takes no more maps. What it covered stays held by the caller.
+ */
+static void mark_broken(struct gr_domain *domain, uint64_t bytes)
+{
+    domain->broken = true;
+    domain->quarantined_bytes += bytes;
+    GRI_LIST_FOREACH(link, &domain->groups)
+    {
+        (void)for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
+                              block_stream);
+    }
+    gri_log(domain->env, GR_LOG_ERR,
+            "domain: an invalidation failed: its streams are blocked, %x bytes of IOVA are "
+            "quarantined, their memory is not safe to reuse",
+            bytes);
+}
+
+/* On every instance, also when one fails: the first error. */
+static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bool tables)
+{
+    int ret = 0;
+
+    for (unsigned i = 0; i < domain->bindings; i++) {
+        struct gr_binding *const b = &domain->binding[i];
+        const int one = b->inst->ops->invalidate(b->inst, b, iova, iova + len - 1, tables);
+
+        ret = ret ? ret : one;
+    }
+    return ret;
+}
+
+/* Invalidate what was unmapped, then free the tables that were retired; or quarantine both. */
+static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                  struct gr_pt_gather *gather)
+{
+    const int ret = invalidate(domain, iova, len, gather->count);
+
+    if (ret) {
+        gr_pt_gather_join(&domain->pt, &domain->quarantined, gather);
+        mark_broken(domain, len);
+    } else {
+        gr_pt_gather_free(&domain->pt, gather);
+    }
+    return ret;
+}
+
+/*
+ * A range held by gr_iova_free_begin() stops at the ends of the aperture; a table at its edge spans
+ * further, over IOVAs that nothing can use.
+ */
+static struct gr_range widen(const struct gr_domain *domain, struct gr_range held)
+{
+    if (held.first == domain->aperture.first)
+        held.first = 0;
+    if (held.last == domain->aperture.last)
+        held.last = UINT64_MAX;
+    return held;
+}
+
+/* Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). */
+static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size)
+{
+    struct gr_pt_gather gather = {0};
+    struct gr_range held;
+    struct gr_range span;
+    int ret = gr_iova_free_begin(&domain->iova, iova, size, domain->span_lg2, domain->spans, &held);
+
+    if (ret)
+        return ret;
+    if (done) {
+        span = widen(domain, held);
+        ret = gr_pt_unmap(&domain->pt, iova, done, &span, &gather);
+        if (!ret)
+            ret = retire(domain, iova, done, &gather);
+    }
+    if (!ret)
+        gr_iova_free_end(&domain->iova, &held);
+    return ret;
+}
+
+int gri_domain_map_new(struct gr_domain *domain, const struct gr_iova_req *req, gr_pa_t pa,
+                       unsigned prot, gr_iova_t *out_iova)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    uint64_t done = 0;
+    gr_iova_t iova = 0;
+    int ret = domain->broken ? GR_EIO : gr_iova_alloc(&domain->iova, req, &iova);
+
+    if (!ret) {
+        ret = gr_pt_map(&domain->pt, iova, pa, req->size, prot, &done);
+        if (!ret && domain->invalidate_on_map)
+            ret = invalidate(domain, iova, req->size, true);
+        if (ret) {
+            const int undo = unmap_free(domain, iova, done, req->size);
+
+            ret = undo ? undo : ret;
+        } else {
+            *out_iova = iova;
+        }
+    }
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size, gr_pa_t *out_pa)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    int ret = 0;
+
+    if (out_pa) {
+        struct gr_pt_walk walk;
+
+        ret = gr_pt_walk(&domain->pt, iova, &walk);
+        *out_pa = walk.pa;
+    }
+    if (!ret)
+        ret = unmap_free(domain, iova, size, size);
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+/* ---- UNMANAGED domains ---- */
+
+static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+{
+    if (domain->type != GR_DOMAIN_UNMANAGED)
+        return GR_ENODEV;
+    if (!len)
+        return GR_ENODATA;
+    if ((iova | len) & gri_mask(domain->pt.granule_lg2))
+        return GR_EINVAL;
+    if (gri_overflows(iova, len))
+        return GR_EOVERFLOW;
+    return gri_range_contains(&domain->aperture, iova, iova + len - 1) ? 0 : GR_ERANGE;
+}
+
+/* Undo a map that stopped after `done` bytes: also a table that it made for the first of them. */
+static int roll_back(struct gr_domain *domain, gr_iova_t iova, uint64_t done)
+{
+    const struct gr_range whole = {iova, iova + done - 1};
+    struct gr_pt_gather gather = {0};
+    int ret = gr_pt_unmap(&domain->pt, iova, done, &whole, &gather);
+
+    if (!ret)
+        ret = gr_pt_trim(&domain->pt, iova, done, &gather);
+    return ret ? ret : retire(domain, iova, done, &gather);
+}
+
+int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsigned prot)
+{
+    gr_lock_state_t state;
+    uint64_t done = 0;
+    int ret = check_unmanaged(domain, iova, len);
+
+    if (ret)
+        return ret;
+    state = gr_port_lock(&domain->lock);
+    ret = domain->broken ? GR_EIO : gr_pt_map(&domain->pt, iova, pa, len, prot, &done);
+    if (!ret && domain->invalidate_on_map)
+        ret = invalidate(domain, iova, len, true);
+    if (ret && done) {
+        const int undo = roll_back(domain, iova, done);
+
+        ret = undo ? undo : ret;
+    }
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+{
+    const struct gr_range whole = {iova, iova + len - 1};
+    struct gr_pt_gather gather = {0};
+    gr_lock_state_t state;
+    int ret = check_unmanaged(domain, iova, len);
+
+    if (ret)
+        return ret;
+    state = gr_port_lock(&domain->lock);
+    ret = gr_pt_check_mapped(&domain->pt, iova, len);
+    if (!ret)
+        ret = gr_pt_unmap(&domain->pt, iova, len, &whole, &gather);
+    if (!ret)
+        ret = retire(domain, iova, len, &gather);
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+{
+    struct gr_pt_gather gather = {0};
+    gr_lock_state_t state;
+    int ret = check_unmanaged(domain, iova, len);
+
+    if (ret)
+        return ret;
+    state = gr_port_lock(&domain->lock);
+    ret = gr_pt_trim(&domain->pt, iova, len, &gather);
+    if (!ret && gather.count)
+        ret = retire(domain, iova, len, &gather);
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+/* ---- questions ---- */
+
+int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa)
+{
+    struct gr_pt_walk walk;
+    gr_lock_state_t state;
+    int ret;
+
+    if (!gri_range_contains(&domain->aperture, iova, iova))
+        return GR_ERANGE;
+    state = gr_port_lock(&domain->lock);
+    ret = gr_pt_walk(&domain->pt, iova, &walk);
+    gr_port_unlock(&domain->lock, state);
+    if (!ret)
+        *out_pa = walk.pa;
+    return ret;
+}
+
+unsigned gr_domain_granule_lg2(const struct gr_domain *domain)
+{
+    return domain->pt.granule_lg2;
+}
+
+void gr_domain_set_fault_handler(struct gr_domain *domain, gr_fault_handler handler, void *cookie)
+{
+    domain->fault_handler = handler;
+    domain->fault_cookie = cookie;
+}
+
+void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+
+    *out = (struct gr_domain_stats){
+        .tables = domain->pt.tables,
+        .quarantined_bytes = domain->quarantined_bytes,
+        .broken = domain->broken,
+    };
+    if (domain->type == GR_DOMAIN_TRANSLATED)
+        gr_iova_stats(&domain->iova, &out->iova);
+    gr_port_unlock(&domain->lock, state);
+}

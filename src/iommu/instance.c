@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include <granule/domain.h>
+#include <granule/instance.h>
+
+#include "core/bits.h"
+#include "core/list.h"
+#include "core/log.h"
+
+void gr_instance_init(struct gr_instance *inst)
+{
+    gri_list_init(&inst->stream_list);
+    gr_port_lock_init(&inst->lock);
+    inst->fault_handler = NULL;
+    inst->fault_head = 0;
+    inst->fault_count = 0;
+    inst->faults_lost = 0;
+    inst->faults_recorded = 0;
+    inst->faults_dropped = 0;
+}
+
+int gr_instance_fini(struct gr_instance *inst)
+{
+    if (!gri_list_empty(&inst->stream_list))
+        return GR_EBUSY;
+    gr_port_lock_fini(&inst->lock);
+    return 0;
+}
+
+void gr_instance_set_fault_handler(struct gr_instance *inst, gr_fault_handler handler, void *cookie)
+{
+    inst->fault_handler = handler;
+    inst->fault_cookie = cookie;
+}
+
+const char *gr_fault_reason_name(uint32_t single_reason)
+{
+    switch (single_reason) {
+    case GR_FAULT_NO_ROOT:
+        return "no-root";
+    case GR_FAULT_NO_TABLE:
+        return "no-table";
+    case GR_FAULT_NO_LEAF:
+        return "no-leaf";
+    case GR_FAULT_READ_PROT:
+        return "read-protected";
+    case GR_FAULT_WRITE_PROT:
+        return "write-protected";
+    case GR_FAULT_WINDOW:
+        return "outside-window";
+    case GR_FAULT_EXTERNAL:
+        return "memory-error";
+    case GR_FAULT_UNKNOWN:
+        return "unknown";
+    default:
+        return NULL;
+    }
+}
+
+void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, uint64_t lost)
+{
+    inst->faults_lost += lost;
+    if (inst->fault_count == GR_CFG_FAULT_RING) {
+        inst->faults_lost++;
+        inst->faults_dropped++;
+        return;
+    }
+    struct gr_fault *const slot =
+        &inst->fault_ring[(inst->fault_head + inst->fault_count++) % GR_CFG_FAULT_RING];
+
+    *slot = *fault;
+    slot->lost = inst->faults_lost;
+    inst->faults_lost = 0;
+    inst->faults_recorded++;
+}
+
+static bool take_fault(struct gr_instance *inst, struct gr_fault *out)
+{
+    const gr_lock_state_t state = gr_port_lock(&inst->lock);
+    const bool any = inst->fault_count;
+
+    if (any) {
+        *out = inst->fault_ring[inst->fault_head];
+        inst->fault_head = (inst->fault_head + 1) % GR_CFG_FAULT_RING;
+        inst->fault_count--;
+    }
+    gr_port_unlock(&inst->lock, state);
+    return any;
+}
+
+static const char *first_reason(uint32_t reasons)
+{
+    return gr_fault_reason_name(reasons & (~reasons + 1u));
+}
+
+static void deliver(struct gr_instance *inst, const struct gr_fault *fault)
+{
+    struct gr_device *dev = NULL;
+    struct gr_domain *domain = NULL;
+
+    GRI_LIST_FOREACH(link, &inst->stream_list)
+    {
+        struct gr_stream *const stream = GRI_CONTAINER(link, struct gr_stream, link);
+
+        if (stream->sid == fault->stream) {
+            dev = stream->dev;
+            domain = dev->group->domain;
+            break;
+        }
+    }
+    if (domain && domain->fault_handler && domain->fault_handler(domain->fault_cookie, fault))
+        return;
+    if (inst->fault_handler && inst->fault_handler(inst->fault_cookie, fault))
+        return;
+    gri_log(inst->env, GR_LOG_ERR,
+            "%s: stream %u (%s): %s at IOVA %x refused: %s%s, raw %x, %u lost", inst->name,
+            fault->stream, dev ? dev->config.name : "no device",
+            !fault->access_known ? "access"
+            : fault->write       ? "write"
+                                 : "read",
+            fault->iova, first_reason(fault->reasons),
+            fault->reasons & (fault->reasons - 1u) ? " and more" : "", (uint64_t)fault->raw,
+            (uint32_t)gri_min(fault->lost, UINT32_MAX));
+}
+
+unsigned gr_fault_dispatch(struct gr_instance *inst)
+{
+    struct gr_fault fault;
+    unsigned n = 0;
+
+    /* Bounded, so that a storm cannot keep the caller here: what comes meanwhile is for next time.
+     */
+    while (n < GR_CFG_FAULT_RING && take_fault(inst, &fault)) {
+        deliver(inst, &fault);
+        n++;
+    }
+    return n;
+}

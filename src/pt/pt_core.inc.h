@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page-table engine. A format's .c file includes its codec (fmt/<name>.h) and then this file,
+ * which defines the operations of one format; nothing here knows which.
+ *
+ * Hardware may walk between any two stores. So: a new table is filled, made visible, and only then
+ * hung into its parent (DESIGN "Store order"); a barrier ends every call.
+ */
+#include "pt/pt_internal.h"
+
+#ifndef GRI_FMT_NAME
+#include "pt/fmt/dart1.h" /* so that an editor can read this file alone */
+#endif
+
+static uint64_t *slot_of(const struct gr_pt *pt, uint64_t *table, unsigned level, uint64_t va)
+{
+    uint64_t index = va >> gri_pt_shift(pt, level);
+
+    if (level + 1 < pt->levels) /* the root's index is all the bits that are left */
+        index &= gri_mask(pt->index_bits);
+    return &table[index];
+}
+
+static uint64_t *table_of(const struct gr_pt *pt, uint64_t entry)
+{
+    return gr_port_phys_to_virt(pt->env, gri_fmt_pa(entry, pt->granule_lg2));
+}
+
+/* Make stores to [first, first + count) leave the CPU where the walker does not snoop. */
+static void clean(const struct gr_pt *pt, const uint64_t *first, size_t count)
+{
+    if (!pt->coherent)
+        gr_port_cache(pt->env, first, count * sizeof(*first), GR_CACHE_CLEAN);
+}
+
+static void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
+{
+    gr_port_table_store64(pt->env, slot, entry);
+}
+
+/*
+ * Take a table out of the tree. Links run through entry 0 of the retired tables: a table's address
+ * is aligned, so the link reads as "not valid" to a walker that still holds a stale pointer here.
+ */
+static void gather_table(const struct gr_pt *pt, struct gr_pt_gather *gather, uint64_t *table)
+{
+    store(pt, table, (uintptr_t)gather->head);
+    gather->head = table;
+    gather->count++;
+}
+
+/* Gather `table`, of level `top`, and every table below it. */
+static void gather_tree(const struct gr_pt *pt, uint64_t *table, unsigned top,
+                        struct gr_pt_gather *gather)
+{
+    const size_t entries = (size_t)1 << pt->index_bits;
+    uint64_t *at[GR_PT_MAX_LEVELS] = {NULL};
+    size_t next[GR_PT_MAX_LEVELS] = {0};
+    unsigned level = top;
+
+    at[level] = table;
+    while (level <= top) {
+        size_t i = level ? next[level] : entries;
+
+        while (i < entries && !gri_fmt_valid(at[level][i]))
+            i++;
+        if (i < entries) {
+            next[level] = i + 1;
+            at[level - 1] = table_of(pt, at[level][i]);
+            next[level - 1] = 0;
+            level--;
+        } else {
+            gather_table(pt, gather, at[level++]);
+        }
+    }
+}
+
+static void fmt_gather_all(struct gr_pt *pt, struct gr_pt_gather *gather)
+{
+    const uint64_t last = gri_mask(pt->va_bits) >> gri_pt_shift(pt, pt->levels - 1u);
+
+    for (uint64_t i = 0; i <= last; i++) {
+        if (gri_fmt_valid(pt->root[i]))
+            gather_tree(pt, table_of(pt, pt->root[i]), pt->levels - 2u, gather);
+    }
+}
+
+static uint64_t *table_alloc(struct gr_pt *pt)
+{
+    uint64_t *table =
+        gr_port_pages_alloc(pt->env, pt->granule_lg2, gri_mask(pt->pa_bits), GR_PAGES_TABLE);
+
+    if (!table)
+        return NULL;
+    pt->tables++;
+    clean(pt, table, (size_t)1 << pt->index_bits);
+    return table;
+}
+
+/* The entry that makes new tables reachable, held back until they are filled. */
+struct publish {
+    uint64_t *slot; /* NULL: nothing new */
+    uint64_t entry;
+    unsigned level;
+};
+
+static void discard(struct gr_pt *pt, const struct publish *publish)
+{
+    struct gr_pt_gather gather = {0};
+
+    if (publish->slot) {
+        gather_tree(pt, table_of(pt, publish->entry), publish->level - 1, &gather);
+        gr_pt_gather_free(pt, &gather);
+    }
+}
+
+/* The leaf table of `va`, made if missing. NULL: no memory, and nothing has changed. */
+static uint64_t *leaf_table(struct gr_pt *pt, uint64_t va, struct publish *publish)
+{
+    uint64_t *table = pt->root;
+
+    *publish = (struct publish){.slot = NULL};
+    for (unsigned level = pt->levels - 1u; level; level--) {
+        uint64_t *slot = slot_of(pt, table, level, va);
+
+        if (gri_fmt_valid(*slot)) {
+            table = table_of(pt, *slot);
+            continue;
+        }
+        table = table_alloc(pt);
+        if (!table) {
+            discard(pt, publish);
+            return NULL;
+        }
+        if (publish->slot) { /* inside a table that no walker reaches yet */
+            store(pt, slot, gri_fmt_table(gr_port_virt_to_phys(pt->env, table)));
+            clean(pt, slot, 1);
+        } else {
+            publish->slot = slot;
+            publish->entry = gri_fmt_table(gr_port_virt_to_phys(pt->env, table));
+            publish->level = level;
+        }
+    }
+    return table;
+}
+
+static int fmt_map(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
+                   uint64_t *out_done)
+{
+    const uint64_t attrs = gri_fmt_attrs(prot);
+    const uint64_t granule = (uint64_t)1 << pt->granule_lg2;
+    const uint64_t last = va + len - 1;
+    uint64_t done = 0;
+    int ret = 0;
+
+    while (!ret && done < len) {
+        const uint64_t at = va + done;
+        const uint64_t chunk = gri_min(at | gri_mask(gri_pt_shift(pt, 1)), last) - at + 1;
+        const uint64_t start = done;
+        struct publish publish;
+        uint64_t *const table = leaf_table(pt, at, &publish);
+        uint64_t *slot;
+
+        if (!table) {
+            ret = GR_ENOMEM;
+            break;
+        }
+        slot = slot_of(pt, table, 0, at);
+        for (; done < start + chunk; done += granule, slot++) {
+            if (gri_fmt_valid(*slot)) {
+                ret = GR_EEXIST;
+                break;
+            }
+            store(pt, slot, gri_fmt_leaf(pa + done, attrs));
+        }
+        if (done > start)
+            clean(pt, slot_of(pt, table, 0, at), (size_t)((done - start) >> pt->granule_lg2));
+        if (publish.slot) {
+            gr_port_wmb(); /* the new tables before the pointer to them */
+            store(pt, publish.slot, publish.entry);
+            clean(pt, publish.slot, 1);
+        }
+    }
+    gr_port_wmb(); /* the tables before the device is told of the address */
+    *out_done = done;
+    return ret;
+}
+
+/*
+ * Retire the tables above and at the leaf that `va` has walked through, slot[level] being the entry
+ * that points to the table of level - 1, as far as their spans lie in `retire` and this call will
+ * not come back to them.
+ */
+static void retire_path(struct gr_pt *pt, uint64_t *const *slot, unsigned from, uint64_t va,
+                        bool is_last, uint64_t chunk_last, struct gr_range retire,
+                        struct gr_pt_gather *gather)
+{
+    for (unsigned level = from; level < pt->levels; level++) {
+        const uint64_t span = gri_mask(gri_pt_shift(pt, level));
+
+        if (!gri_range_contains(&retire, va & ~span, va | span) ||
+            !(is_last || chunk_last == (va | span)))
+            return;
+        uint64_t *const table = table_of(pt, *slot[level]);
+
+        store(pt, slot[level], 0);
+        clean(pt, slot[level], 1);
+        gather_tree(pt, table, level - 1, gather);
+    }
+}
+
+static void fmt_unmap(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
+                      struct gr_pt_gather *gather)
+{
+    for (;;) {
+        uint64_t *slot[GR_PT_MAX_LEVELS] = {NULL};
+        uint64_t *table = pt->root;
+        unsigned level = pt->levels - 1u;
+        uint64_t chunk_last;
+
+        for (;; level--) {
+            slot[level] = slot_of(pt, table, level, va);
+            if (!level || !gri_fmt_valid(*slot[level]))
+                break;
+            table = table_of(pt, *slot[level]);
+        }
+        chunk_last = gri_min(va | gri_mask(gri_pt_shift(pt, level ? level : 1)), last);
+        if (!level) {
+            const size_t count = (size_t)((chunk_last - va) >> pt->granule_lg2) + 1;
+
+            for (size_t i = 0; i < count; i++)
+                store(pt, slot[0] + i, 0);
+            clean(pt, slot[0], count);
+        }
+        retire_path(pt, slot, level + 1, va, chunk_last == last, chunk_last, retire, gather);
+        if (chunk_last == last)
+            break;
+        va = chunk_last + 1;
+    }
+    gr_port_wmb(); /* before the invalidation that the caller sends */
+}
+
+/* Is no entry of a table valid? */
+static bool table_is_empty(const struct gr_pt *pt, const uint64_t *table)
+{
+    for (size_t i = 0; i < (size_t)1 << pt->index_bits; i++) {
+        if (gri_fmt_valid(table[i]))
+            return false;
+    }
+    return true;
+}
+
+static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather)
+{
+    for (;;) {
+        uint64_t *slot[GR_PT_MAX_LEVELS] = {NULL};
+        uint64_t *table = pt->root;
+        unsigned level = pt->levels - 1u;
+        uint64_t chunk_last;
+
+        for (; level; level--) {
+            slot[level] = slot_of(pt, table, level, va);
+            if (!gri_fmt_valid(*slot[level]))
+                break;
+            table = table_of(pt, *slot[level]);
+        }
+        chunk_last = va | gri_mask(gri_pt_shift(pt, level ? level : 1));
+        /* `table` is the lowest there is on this path: take out what is empty, upwards */
+        while (++level < pt->levels && table_is_empty(pt, table)) {
+            store(pt, slot[level], 0);
+            clean(pt, slot[level], 1);
+            gather_table(pt, gather, table);
+            if (level + 1 < pt->levels)
+                table = table_of(pt, *slot[level + 1]);
+        }
+        if (chunk_last >= last)
+            break;
+        va = chunk_last + 1;
+    }
+    gr_port_wmb(); /* before the invalidation that the caller sends */
+}
+
+static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
+{
+    for (;;) {
+        uint64_t *table = pt->root;
+        uint64_t chunk_last;
+
+        for (unsigned level = pt->levels - 1u; level; level--) {
+            const uint64_t entry = *slot_of(pt, table, level, va);
+
+            if (!gri_fmt_valid(entry))
+                return GR_ENOENT;
+            table = table_of(pt, entry);
+        }
+        chunk_last = gri_min(va | gri_mask(gri_pt_shift(pt, 1)), last);
+        for (const uint64_t *slot = slot_of(pt, table, 0, va);
+             slot <= slot_of(pt, table, 0, chunk_last); slot++) {
+            if (!gri_fmt_valid(*slot))
+                return GR_ENOENT;
+        }
+        if (chunk_last == last)
+            return 0;
+        va = chunk_last + 1;
+    }
+}
+
+static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
+{
+    uint64_t *table = pt->root;
+    gr_pa_t table_pa = pt->root_pa;
+
+    out->steps = 0;
+    for (unsigned level = pt->levels - 1u;; level--) {
+        const uint64_t *const slot = slot_of(pt, table, level, va);
+        const uint64_t entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+        out->step[out->steps].level = level;
+        out->step[out->steps].entry_pa = table_pa + (uint64_t)(slot - table) * sizeof(*slot);
+        out->step[out->steps].entry = entry;
+        out->steps++;
+        if (!gri_fmt_valid(entry))
+            return GR_ENOENT;
+        if (!level) {
+            out->pa = gri_fmt_pa(entry, pt->granule_lg2) | (va & gri_mask(pt->granule_lg2));
+            out->prot = gri_fmt_prot(entry);
+            out->window = gri_fmt_leaf_window(entry, pt->granule_lg2);
+            return 0;
+        }
+        table_pa = gri_fmt_pa(entry, pt->granule_lg2);
+        table = table_of(pt, entry);
+    }
+}
+
+#define GRI_PT_OPS_NAME_(fmt) gri_pt_##fmt##_ops
+#define GRI_PT_OPS_NAME(fmt) GRI_PT_OPS_NAME_(fmt)
+
+const struct gr_pt_ops GRI_PT_OPS_NAME(GRI_FMT_NAME) = {
+    .levels_max = GRI_FMT_LEVELS_MAX,
+    .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
+    .map = fmt_map,
+    .unmap = fmt_unmap,
+    .trim = fmt_trim,
+    .check_mapped = fmt_check_mapped,
+    .walk = fmt_walk,
+    .gather_all = fmt_gather_all,
+};
