@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Register-level model of Apple's DART, written from facts/DART.md alone.
+ *
+ * Modelled: the t8020 and t6000 register layout (facts 2), the USB4 variant of it, the t8110 layout
+ * up to revision 2.1 (facts 3); DART1 and DART2 tables of two or three levels (facts 4); faults
+ * (facts 5); locks (facts 9.1); the checklist (facts 15). Not modelled: DAPF, TrustZone regions,
+ * performance counters, TLB_CMD operations other than 0 and 1, the error records of revision 2.2.
+ *
+ * The model is harsher than any one chip where the facts leave room: table entries, valid or not,
+ * are cached at every level until an invalidation of their stream has completed, and neighbours may
+ * be prefetched on any access. Nothing else drops them, neither stores to TCR nor to TTBR.
+ */
+#ifndef MODELS_DART_DART_H
+#define MODELS_DART_DART_H
+
+#include "../model.h"
+
+enum dart_model_kind {
+    DART_MODEL_T8020,      /* "M1": DART1 tables */
+    DART_MODEL_T8103_USB4, /* t8020 with 64 streams and the TTBRs at 0x400 */
+    DART_MODEL_T6000,      /* "M1 Pro/Max/Ultra": t8020 registers, DART2 tables */
+    DART_MODEL_T8110,      /* "M2" and later: own registers, DART2 tables */
+};
+
+struct dart_model_config {
+    enum dart_model_kind kind;
+    const struct model_host *host; /* must outlive the model */
+    void *irq_cookie;              /* handed to host->irq */
+    uint32_t mmio_size;            /* bytes, at least 0x4000 */
+    unsigned page_bits;            /* 12 or 14 */
+    unsigned va_bits;              /* IOVA bits above are dropped, as are those no level reaches */
+    unsigned pa_bits;              /* 36 or 42: a leaf beyond is a bus error */
+    unsigned streams;              /* at most 16 (t8020, t6000), 64 (USB4), 256 (t8110) */
+    uint16_t revision;             /* t8110: major << 8 | minor, below 0x0202; others: unused */
+    bool bypass;                   /* PARAMS2: full bypass supported */
+    bool locked;                   /* CONFIG.LOCK or PROTECT[0] set from the start */
+
+    /*
+     * Disabled streams and blocked TCRs: ERROR code bits to latch, 0: deny and latch nothing. What
+     * hardware latches is unknown (facts 15).
+     */
+    uint32_t denied_code;
+
+    /* Capacities in entries, at least 1. */
+    unsigned tlb_entries;
+    unsigned walk_entries;
+    bool random_replacement; /* else least recently used; needs host->random */
+    bool keep_all;           /* no capacity: keep every entry until it is invalidated */
+
+    /*
+     * False: translations stall while an invalidation is busy. True: they go on, with what the
+     * command is about to drop, which shows software that does not wait.
+     */
+    bool serve_while_busy;
+};
+
+struct dart_model_stats {
+    uint64_t hits;          /* translations answered by the TLB, cached invalid leaves included */
+    uint64_t misses;        /* translations that had to walk */
+    uint64_t fetches;       /* 64-bit table reads, prefetches included */
+    uint64_t prefetches;    /* pages walked that no device asked for */
+    uint64_t bad_fetches;   /* table reads the host refused: freed tables, wild pointers */
+    uint64_t invalidations; /* commands completed */
+    uint64_t faults;        /* accesses the DART refused, whether latched or not */
+    uint64_t lost;          /* of these, found ERROR already holding another */
+    uint64_t bus_errors;    /* accesses refused behind the DART, bad_fetches not included */
+    uint64_t locked_writes; /* stores to registers a lock protects: dropped (facts 9.1) */
+    uint64_t misuse;        /* stores while busy, wrong commands, bad or unaligned offsets,
+                               registers touched while off */
+};
+
+struct dart_model;
+
+/*
+ * The family's usual values (facts 1): 16 KiB pages, va_bits 32 (t8110: 36), pa_bits 36 (t6000: 42,
+ * t8110: 42), 16 streams (USB4: 64), no bypass for USB4, else bypass; revision 2.0; 128 TLB and 32
+ * walk entries, LRU. host is NULL: fill it in.
+ */
+struct dart_model_config dart_model_defaults(enum dart_model_kind kind);
+
+/*
+ * A powered instance, registers in reset: all 0 but PARAMS, STREAM_REMAP (identity) and the lock;
+ * thus every stream disabled. NULL: out of memory, or a configuration that cannot be (range of a
+ * field above, no host).
+ */
+struct dart_model *dart_model_create(const struct dart_model_config *config);
+void dart_model_destroy(struct dart_model *m);
+
+/* The CPU's 32-bit accesses; `off` from the start of the window. Reads have no side effects. */
+uint32_t dart_model_read32(struct dart_model *m, uint64_t off);
+void dart_model_write32(struct dart_model *m, uint64_t off, uint32_t val);
+
+/* Preset a register as firmware left it: no lock, no side effect, read-only ones too. */
+void dart_model_poke32(struct dart_model *m, uint64_t off, uint32_t val);
+
+/* Off: every register, cached entry and lock is lost, nothing answers. On again: in reset. */
+void dart_model_power(struct dart_model *m, bool on);
+
+/*
+ * Invalidations stay BUSY for delay_ns from the store of the command, and drop their entries when
+ * that time is over; stuck: BUSY never ends and nothing is dropped. Applies to the command under
+ * way (its delay as it was) and to later ones. Initially 0, false: done with the store.
+ */
+void dart_model_set_busy(struct dart_model *m, uint64_t delay_ns, bool stuck);
+
+/*
+ * Translate an access of `len` bytes at `iova` that lies within one page: permission and sub-page
+ * window are checked for all of them. *out_pa is set on MODEL_OK only. A len of 0 or across a page
+ * is misuse and refused. Counts and latches as an access does.
+ */
+enum model_result dart_model_translate(struct dart_model *m, unsigned sid, uint64_t iova,
+                                       bool write, uint64_t len, uint64_t *out_pa);
+
+/*
+ * A device's access of any size and alignment, cut into pieces at the pages' ends. A piece is done
+ * whole or not at all. *done counts the bytes completed, also on failure; on MODEL_STALLED go on
+ * from there. `done` may be NULL.
+ */
+enum model_result dart_model_access(struct dart_model *m, unsigned sid, uint64_t iova, void *buf,
+                                    uint64_t len, bool write, bool coherent, uint64_t *done);
+
+/*
+ * Walk `iova` as a prefetcher may at any time: fills the caches, faults nothing. Does nothing where
+ * the stream does not translate or is busy.
+ */
+void dart_model_prefetch(struct dart_model *m, unsigned sid, uint64_t iova);
+
+const struct dart_model_stats *dart_model_stats(const struct dart_model *m);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by the two halves of the DART model: dart.c (registers) and translate.c. */
+#ifndef MODELS_DART_INTERNAL_H
+#define MODELS_DART_INTERNAL_H
+
+#include "dart.h"
+
+#define MODEL_DART_STREAMS 256u
+
+/* What a translation fails of. The first three are the levels of the entry found invalid. */
+enum dart_model_fault {
+    DART_MODEL_NO_LEAF,
+    DART_MODEL_NO_L1,
+    DART_MODEL_NO_L0,
+    DART_MODEL_NO_TTBR,
+    DART_MODEL_NO_WRITE,
+    DART_MODEL_NO_READ,
+    DART_MODEL_WINDOW, /* outside the leaf's sub-page window */
+    DART_MODEL_FETCH,  /* a table could not be read */
+    DART_MODEL_FAULTS,
+    DART_MODEL_NONE = DART_MODEL_FAULTS,
+};
+
+/* Where a register layout keeps what translation needs. */
+struct dart_model_layout {
+    uint32_t command, busy;     /* invalidation command and its BUSY bit */
+    uint32_t error, error_addr; /* ERROR, ERROR_ADDR_LO; HI follows */
+    uint32_t enable;            /* bitmap of enabled streams */
+    uint32_t tcr, translate, bypass;
+    uint32_t ttbr;
+    unsigned ttbrs; /* per stream */
+    unsigned max_streams;
+    unsigned error_sid;      /* shift of ERROR's SID field, */
+    uint32_t error_sid_mask; /* and its width */
+    uint32_t error_write;    /* ERROR's direction bit, or 0 */
+    uint32_t codes[DART_MODEL_FAULTS];
+    bool t8110;
+    bool dart2;
+};
+
+/*
+ * A table entry, valid or not, as the hardware once fetched it. It is live while `gen` is its
+ * stream's: an invalidation moves the stream on.
+ */
+struct dart_model_slot {
+    uint64_t key; /* see key() */
+    uint64_t entry;
+    uint64_t gen;  /* 0: never used */
+    uint64_t used; /* time of the last use, for LRU */
+};
+
+struct dart_model_cache {
+    struct dart_model_slot *slots;
+    size_t capacity;
+    size_t filled; /* slots ever used */
+    uint64_t clock;
+    uint64_t gen[MODEL_DART_STREAMS];
+};
+
+/* What an invalidation will drop once it is done. */
+struct dart_model_flush {
+    uint64_t streams[MODEL_DART_STREAMS / 64];
+    bool range; /* only leaves of pages first..last */
+    bool walks; /* upper levels too */
+    uint64_t first, last;
+};
+
+struct dart_model {
+    struct dart_model_config config;
+    const struct dart_model_layout *layout;
+    struct dart_model_stats stats;
+    uint32_t *regs;
+    bool on;
+    bool irq;
+
+    bool busy, stuck;
+    uint64_t delay_ns;            /* of commands to come */
+    uint64_t busy_since, busy_ns; /* of the command under way */
+    struct dart_model_flush flush;
+
+    struct dart_model_cache tlb;   /* leaves */
+    struct dart_model_cache walks; /* entries of the levels above */
+};
+
+static inline uint32_t dart_model_reg(const struct dart_model *m, uint32_t off)
+{
+    return m->regs[off / 4];
+}
+
+/* dart.c */
+
+/* Ends the invalidation under way if its time is over. */
+void dart_model_settle(struct dart_model *m);
+
+/* Records a fault in ERROR, or that one was lost. */
+void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool write, uint32_t code);
+
+/* translate.c */
+
+bool dart_model_caches_init(struct dart_model *m);
+void dart_model_caches_free(struct dart_model *m);
+void dart_model_drop(struct dart_model *m, const struct dart_model_flush *flush);
+
+#endif

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+/* DART model: caches, the table walk and the device's accesses. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+#define MODEL_REMAP_T8020 0x80u               /* facts/DART.md 2: byte n = target of stream n */
+#define MODEL_TCR_FOUR_LEVELS (1u << 3)       /* 3: t8110, not revision 1 */
+#define MODEL_TCR_REMAP (1u << 7)             /* 3: t8110, target in 11:8 */
+#define MODEL_ENTRY_VALID (UINT64_C(1) << 0)  /* 4: leaves and table entries */
+#define MODEL_DART1_SP_DIS (UINT64_C(1) << 1) /* 4.1; in DART2 bit 1 is NO_CACHE */
+#define MODEL_DART1_NO_READ (UINT64_C(1) << 8)
+#define MODEL_DART1_NO_WRITE (UINT64_C(1) << 7)
+#define MODEL_DART2_NO_READ (UINT64_C(1) << 3) /* 4.2 */
+#define MODEL_DART2_NO_WRITE (UINT64_C(1) << 2)
+
+/* Slots one key may lie in. */
+#define MODEL_WINDOW 16u
+/* A slot whose entry was dropped alone, without its stream. */
+#define MODEL_DEAD UINT64_MAX
+
+/* One page of one stream at one level: what an entry translates. */
+static uint64_t key_of(unsigned sid, unsigned level, uint64_t prefix)
+{
+    return prefix << 12 | (uint64_t)sid << 4 | level;
+}
+
+static bool is_live(const struct dart_model_cache *c, const struct dart_model_slot *slot)
+{
+    return slot->gen == c->gen[slot->key >> 4 & 0xff];
+}
+
+static struct dart_model_slot *slot_at(const struct dart_model_cache *c, uint64_t key, size_t i)
+{
+    size_t hash = (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+
+    return &c->slots[(hash + i) % c->capacity];
+}
+
+static size_t window(const struct dart_model *m, const struct dart_model_cache *c)
+{
+    return m->config.keep_all || c->capacity < MODEL_WINDOW ? c->capacity : MODEL_WINDOW;
+}
+
+static bool cache_find(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                       uint64_t *out_entry)
+{
+    for (size_t i = 0; i < window(m, c); i++) {
+        struct dart_model_slot *slot = slot_at(c, key, i);
+
+        if (slot->key == key && is_live(c, slot)) {
+            slot->used = ++c->clock;
+            *out_entry = slot->entry;
+            return true;
+        }
+        if (m->config.keep_all && !slot->gen)
+            return false;
+    }
+    return false;
+}
+
+static uint32_t chance(const struct dart_model *m)
+{
+    const struct model_host *host = m->config.host;
+
+    return host->random ? host->random(host->opaque) : 0;
+}
+
+/* Into the first free slot of the key's window, else over another's. The key is not in the cache.
+ */
+static void place(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                  uint64_t entry)
+{
+    struct dart_model_slot *victim = slot_at(c, key, 0);
+    size_t n = window(m, c);
+
+    for (size_t i = 0; i < n && is_live(c, victim); i++) {
+        struct dart_model_slot *slot = slot_at(c, key, i);
+
+        if (!is_live(c, slot) || slot->used < victim->used)
+            victim = slot;
+    }
+    if (m->config.random_replacement && is_live(c, victim))
+        victim = slot_at(c, key, chance(m) % n);
+    c->filled += victim->gen == 0;
+    *victim = (struct dart_model_slot){
+        .key = key, .entry = entry, .gen = c->gen[key >> 4 & 0xff], .used = ++c->clock};
+}
+
+/* keep_all: twice the room the live entries need, without the dropped ones. */
+static void cache_grow(const struct dart_model *m, struct dart_model_cache *c)
+{
+    struct dart_model_cache old = *c;
+    size_t live = 0;
+
+    for (size_t i = 0; i < old.capacity; i++)
+        live += is_live(&old, &old.slots[i]);
+    c->capacity = 4 * live + 64;
+    c->filled = 0;
+    c->slots = calloc(c->capacity, sizeof(*c->slots));
+    if (!c->slots)
+        abort(); /* an oracle that forgets in silence is none */
+    for (size_t i = 0; i < old.capacity; i++)
+        if (is_live(&old, &old.slots[i]))
+            place(m, c, old.slots[i].key, old.slots[i].entry);
+    free(old.slots);
+}
+
+static void cache_put(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                      uint64_t entry)
+{
+    if (m->config.keep_all && c->filled >= c->capacity / 2)
+        cache_grow(m, c);
+    place(m, c, key, entry);
+}
+
+static bool cache_init(struct dart_model_cache *c, unsigned capacity)
+{
+    c->capacity = capacity;
+    c->slots = calloc(capacity, sizeof(*c->slots));
+    for (unsigned sid = 0; sid < MODEL_DART_STREAMS; sid++)
+        c->gen[sid] = 1;
+    return c->slots != NULL;
+}
+
+bool dart_model_caches_init(struct dart_model *m)
+{
+    bool ok = cache_init(&m->tlb, m->config.tlb_entries);
+
+    return cache_init(&m->walks, m->config.walk_entries) && ok;
+}
+
+void dart_model_caches_free(struct dart_model *m)
+{
+    free(m->tlb.slots);
+    free(m->walks.slots);
+}
+
+static bool selects(const struct dart_model_flush *f, uint64_t sid)
+{
+    return f->streams[sid / 64] >> (sid % 64) & 1;
+}
+
+static void drop_range(struct dart_model *m, const struct dart_model_flush *f)
+{
+    for (size_t i = 0; i < m->tlb.capacity; i++) {
+        struct dart_model_slot *slot = &m->tlb.slots[i];
+        uint64_t page = slot->key >> 12;
+
+        if (is_live(&m->tlb, slot) && selects(f, slot->key >> 4 & 0xff) && page >= f->first &&
+            page <= f->last)
+            slot->gen = MODEL_DEAD;
+    }
+}
+
+void dart_model_drop(struct dart_model *m, const struct dart_model_flush *f)
+{
+    if (f->range)
+        drop_range(m, f);
+    for (unsigned sid = 0; sid < MODEL_DART_STREAMS; sid++) {
+        m->tlb.gen[sid] += selects(f, sid) && !f->range;
+        m->walks.gen[sid] += selects(f, sid) && f->walks;
+    }
+}
+
+/* A stream after remapping, and the addresses its tables reach. */
+struct view {
+    unsigned sid;
+    uint32_t tcr;
+    unsigned levels; /* of tables in memory */
+    unsigned bits;   /* of IOVA per level */
+    uint64_t mask;   /* IOVA bits compared; those above are dropped (facts/DART.md 4) */
+};
+
+/* facts/DART.md 15: enabled, then remap. False: the access goes nowhere. */
+static bool resolve(const struct dart_model *m, unsigned sid, struct view *v)
+{
+    const struct dart_model_layout *l = m->layout;
+    unsigned reach;
+    bool remapped;
+
+    if (sid >= m->config.streams)
+        return false;
+    /* The second enable word of 64-stream parts is unknown (14, 2): those streams always pass. */
+    if ((l->t8110 || sid < 32) && !(dart_model_reg(m, l->enable + sid / 32 * 4) >> (sid % 32) & 1))
+        return false;
+    v->sid = sid;
+    remapped = l->t8110 && (dart_model_reg(m, l->tcr + 4 * sid) & MODEL_TCR_REMAP);
+    if (remapped)
+        v->sid = dart_model_reg(m, l->tcr + 4 * sid) >> 8 & 0xf;
+    else if (!l->t8110 && sid < 16)
+        v->sid = dart_model_reg(m, MODEL_REMAP_T8020 + sid / 4 * 4) >> (sid % 4 * 8) & 0xff;
+    if (v->sid >= m->config.streams)
+        return false;
+    v->tcr = dart_model_reg(m, l->tcr + 4 * v->sid);
+    if (remapped && (v->tcr & MODEL_TCR_REMAP))
+        return false; /* a single hop only (3) */
+    v->levels =
+        l->t8110 && m->config.revision >= 0x0200 && (v->tcr & MODEL_TCR_FOUR_LEVELS) ? 3 : 2;
+    v->bits = m->config.page_bits - 3;
+    reach = m->config.page_bits + v->levels * v->bits + (l->ttbrs == 4 ? 2 : 0);
+    if (reach > m->config.va_bits)
+        reach = m->config.va_bits;
+    v->mask = (UINT64_C(1) << reach) - 1;
+    return true;
+}
+
+/* Both bits set is invalid and neither blocks (facts/DART.md 2). */
+static bool translates(const struct dart_model *m, const struct view *v)
+{
+    return (v->tcr & m->layout->translate) && !(v->tcr & m->layout->bypass);
+}
+
+static bool bypasses(const struct dart_model *m, const struct view *v)
+{
+    return (v->tcr & m->layout->bypass) && !(v->tcr & m->layout->translate) && m->config.bypass;
+}
+
+/*
+ * facts/DART.md 4.1 to 4.3: leaves and table entries place the address alike. DART1: PA[35:12] in
+ * place. DART2: PA[41:14] at 37:10; for 4K pages PA[41:12] at 37:8, an assumption (no source).
+ */
+static uint64_t entry_pa(const struct dart_model *m, uint64_t entry)
+{
+    uint64_t pa = m->layout->dart2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
+                                   : entry & ((UINT64_C(1) << 36) - 1);
+
+    return pa >> m->config.page_bits << m->config.page_bits;
+}
+
+/* The top table of `iova`. */
+static bool ttbr_pa(const struct dart_model *m, const struct view *v, uint64_t iova,
+                    uint64_t *out_pa)
+{
+    const struct dart_model_layout *l = m->layout;
+    uint32_t index =
+        (uint32_t)(iova >> (m->config.page_bits + v->levels * v->bits)) & (l->ttbrs - 1);
+    uint32_t ttbr = dart_model_reg(m, l->ttbr + 4 * (l->ttbrs * v->sid + index));
+
+    if (l->t8110) {
+        *out_pa = (uint64_t)(ttbr >> 2 & 0x0fffffff) << 14;
+        return ttbr & 1;
+    }
+    *out_pa = (uint64_t)(ttbr & 0x7fffffff) << 12;
+    return ttbr >> 31;
+}
+
+/* From the lowest level that is cached, else from the TTBR, down to the leaf; caches every step. */
+static enum dart_model_fault walk(struct dart_model *m, const struct view *v, uint64_t iova,
+                                  uint64_t *out_leaf)
+{
+    const struct model_host *host = m->config.host;
+    unsigned page_bits = m->config.page_bits;
+    uint64_t entry = 0, table;
+    unsigned level = 1;
+
+    while (level < v->levels &&
+           !cache_find(m, &m->walks, key_of(v->sid, level, iova >> (page_bits + level * v->bits)),
+                       &entry))
+        level++;
+    if (level == v->levels) {
+        if (!ttbr_pa(m, v, iova, &table))
+            return DART_MODEL_NO_TTBR;
+    } else {
+        if (!(entry & MODEL_ENTRY_VALID))
+            return (enum dart_model_fault)level;
+        table = entry_pa(m, entry);
+    }
+    for (;;) {
+        uint64_t prefix, index;
+
+        level--;
+        prefix = iova >> (page_bits + level * v->bits);
+        index = prefix & ((UINT64_C(1) << v->bits) - 1);
+        m->stats.fetches++;
+        if (!host->table_read64(host->opaque, table + 8 * index, &entry)) {
+            m->stats.bad_fetches++;
+            return DART_MODEL_FETCH;
+        }
+        cache_put(m, level ? &m->walks : &m->tlb, key_of(v->sid, level, prefix), entry);
+        if (!level)
+            break;
+        if (!(entry & MODEL_ENTRY_VALID))
+            return (enum dart_model_fault)level;
+        table = entry_pa(m, entry);
+    }
+    *out_leaf = entry;
+    return DART_MODEL_NONE;
+}
+
+/* facts/DART.md 15: valid, permission, sub-page window (4.4), in this order. */
+static enum dart_model_fault check(const struct dart_model *m, uint64_t leaf, bool write,
+                                   uint64_t offset, uint64_t len)
+{
+    bool dart2 = m->layout->dart2;
+    uint64_t no_write = dart2 ? MODEL_DART2_NO_WRITE : MODEL_DART1_NO_WRITE;
+    uint64_t no_read = dart2 ? MODEL_DART2_NO_READ : MODEL_DART1_NO_READ;
+    unsigned unit = m->config.page_bits - 12;
+
+    if (!(leaf & MODEL_ENTRY_VALID))
+        return DART_MODEL_NO_LEAF;
+    if (write && (leaf & no_write))
+        return DART_MODEL_NO_WRITE;
+    if (!write && (leaf & no_read))
+        return DART_MODEL_NO_READ;
+    if (!dart2 && (leaf & MODEL_DART1_SP_DIS))
+        return DART_MODEL_NONE;
+    if (offset >> unit < leaf >> 52 || (offset + len - 1) >> unit > (leaf >> 40 & 0xfff))
+        return DART_MODEL_WINDOW;
+    return DART_MODEL_NONE;
+}
+
+static void prefetch(struct dart_model *m, const struct view *v, uint64_t iova)
+{
+    uint64_t leaf;
+
+    iova &= v->mask;
+    if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf))
+        return;
+    m->stats.prefetches++;
+    (void)walk(m, v, iova, &leaf);
+}
+
+/* Now and then, a page nearby or one behind a neighbouring upper entry. */
+static void prefetch_some(struct dart_model *m, const struct view *v, uint64_t iova)
+{
+    uint32_t dice;
+    uint64_t distance;
+
+    if (!m->config.host->random)
+        return;
+    dice = chance(m);
+    if (dice & 7)
+        return;
+    distance = (uint64_t)(1 + (dice >> 3 & 3))
+               << (m->config.page_bits + (dice >> 5 & 1 ? v->bits : 0));
+    prefetch(m, v, dice >> 6 & 1 ? iova + distance : iova - distance);
+}
+
+void dart_model_prefetch(struct dart_model *m, unsigned sid, uint64_t iova)
+{
+    struct view v;
+
+    dart_model_settle(m);
+    if (m->on && !m->busy && resolve(m, sid, &v) && translates(m, &v))
+        prefetch(m, &v, iova);
+}
+
+static enum dart_model_fault lookup(struct dart_model *m, const struct view *v, uint64_t iova,
+                                    bool write, uint64_t len, uint64_t *out_pa)
+{
+    uint64_t offset = iova & ((UINT64_C(1) << m->config.page_bits) - 1);
+    enum dart_model_fault fault = DART_MODEL_NONE;
+    uint64_t leaf = 0;
+
+    iova &= v->mask;
+    if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf)) {
+        m->stats.hits++;
+    } else {
+        m->stats.misses++;
+        fault = walk(m, v, iova, &leaf);
+    }
+    if (fault == DART_MODEL_NONE)
+        fault = check(m, leaf, write, offset, len);
+    *out_pa = entry_pa(m, leaf) + offset;
+    prefetch_some(m, v, iova);
+    return fault;
+}
+
+/*
+ * TCR bits 4:0 of the t8020 suppress the errors of the same numbers (facts/DART.md 2). Errors name
+ * the stream that made the access and the IOVA as it was given; after a remap, and above the bits
+ * compared, what hardware shows is unknown.
+ */
+static void report(struct dart_model *m, const struct view *v, unsigned sid, uint64_t iova,
+                   bool write, enum dart_model_fault fault)
+{
+    uint32_t code = m->layout->codes[fault];
+
+    m->stats.faults++;
+    if (m->layout->t8110 || !(code & v->tcr & 0x1f))
+        dart_model_latch(m, sid, iova, write, code);
+}
+
+static enum model_result deny(struct dart_model *m, unsigned sid, uint64_t iova, bool write)
+{
+    m->stats.faults++;
+    if (m->config.denied_code && sid < m->config.streams)
+        dart_model_latch(m, sid, iova, write, m->config.denied_code);
+    return MODEL_FAULT;
+}
+
+enum model_result dart_model_translate(struct dart_model *m, unsigned sid, uint64_t iova,
+                                       bool write, uint64_t len, uint64_t *out_pa)
+{
+    uint64_t page = UINT64_C(1) << m->config.page_bits;
+    enum dart_model_fault fault;
+    uint64_t pa = iova;
+    struct view v;
+
+    dart_model_settle(m);
+    if (!m->on) {
+        m->stats.bus_errors++;
+        return MODEL_BUS_ERROR;
+    }
+    if (m->busy && !m->config.serve_while_busy)
+        return MODEL_STALLED;
+    if (!len || len > page - (iova & (page - 1))) {
+        m->stats.misuse++;
+        return MODEL_FAULT;
+    }
+    if (!resolve(m, sid, &v))
+        return deny(m, sid, iova, write);
+    if (translates(m, &v)) {
+        fault = lookup(m, &v, iova, write, len, &pa);
+        if (fault != DART_MODEL_NONE) {
+            report(m, &v, sid, iova, write, fault);
+            return fault == DART_MODEL_FETCH ? MODEL_BUS_ERROR : MODEL_FAULT;
+        }
+    } else if (!bypasses(m, &v)) {
+        return deny(m, sid, iova, write);
+    }
+    if (pa >> m->config.pa_bits) {
+        m->stats.bus_errors++;
+        return MODEL_BUS_ERROR;
+    }
+    *out_pa = pa;
+    return MODEL_OK;
+}
+
+enum model_result dart_model_access(struct dart_model *m, unsigned sid, uint64_t iova, void *buf,
+                                    uint64_t len, bool write, bool coherent, uint64_t *done)
+{
+    const struct model_host *host = m->config.host;
+    uint64_t page = UINT64_C(1) << m->config.page_bits;
+    enum model_result result = MODEL_OK;
+    uint64_t at = 0;
+
+    while (at < len) {
+        uint64_t room = page - ((iova + at) & (page - 1));
+        uint64_t piece = len - at < room ? len - at : room;
+        unsigned char *bytes = (unsigned char *)buf + at;
+        uint64_t pa;
+
+        result = dart_model_translate(m, sid, iova + at, write, piece, &pa);
+        if (result != MODEL_OK)
+            break;
+        if (!(write ? host->mem_write(host->opaque, pa, bytes, (size_t)piece, coherent)
+                    : host->mem_read(host->opaque, pa, bytes, (size_t)piece, coherent))) {
+            m->stats.bus_errors++;
+            result = MODEL_BUS_ERROR;
+            break;
+        }
+        at += piece;
+    }
+    if (done)
+        *done = at;
+    return result;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ports/host: a machine in user space, and an adversary. It obeys <granule/port.h> to the letter
+ * and no further: whatever the contract leaves open happens, at random, replayable from a seed.
+ *
+ * Memory. Each bank of RAM exists three times, each sparse, so that a machine of many GiB costs
+ * what it touches:
+ *   cpu   what the CPU sees; gr_port_phys_to_virt() points here
+ *   dev   what non-coherent masters and table walkers see
+ *   base  the state in which cpu and dev last agreed: a line whose cpu differs from it is dirty
+ * Coherent masters use `cpu`. CLEAN copies dirty lines from cpu to dev; INVAL copies dev to cpu. A
+ * dirty line may also be written back, and a clean one be fetched again, whenever a non-coherent
+ * master touches it or an INVAL drops it: always whole lines of GR_PORT_CACHE_LINE bytes.
+ *
+ * Table memory (GR_PAGES_TABLE). gr_port_table_store64() changes cpu at once and dev at the latest
+ * at the thread's next gr_port_wmb() or gr_port_mb() (with `noncoherent_walk`: at the CLEAN that
+ * covers it, no barrier does), and perhaps earlier: at any store and any walker's read, one pending
+ * 64-bit store of any thread may become visible, alone and out of order. The zeroes of a fresh page
+ * are pending stores too; until then a walker sees 0xdbdb..., which looks valid.
+ *
+ * Misuse of the contract is counted, logged in one sentence, and survived where it can be. Lock
+ * functions and barriers have no `env`: lock misuse goes to the host that the thread used last.
+ *
+ * Threads: every function may be called from any thread at any time; host_destroy() only when no
+ * other thread is inside a call with that host. Nothing is shared between hosts but the numbers of
+ * threads (gr_port_cpu()) and each thread's list of its store buffers.
+ */
+#ifndef HOST_H
+#define HOST_H
+
+#include <granule/types.h>
+
+GR_BEGIN_DECLS
+
+struct host;
+
+#define HOST_MAX_BANKS 16
+#define HOST_MAX_RESERVED 64
+
+struct host_bank {
+    uint64_t base; /* multiples of 4 KiB, disjoint; PA 0 is an ordinary address */
+    uint64_t size;
+};
+
+struct host_hole {
+    uint64_t base; /* any alignment; may reach outside RAM */
+    uint64_t size;
+};
+
+struct host_config {
+    unsigned cpu_page; /* P: 4096, 16384 or 65536 */
+    unsigned nbanks;
+    unsigned nreserved;
+    bool noncoherent_walk; /* walkers see tables after a CLEAN, not after a barrier */
+    uint64_t seed;
+    struct host_bank banks[HOST_MAX_BANKS];
+    struct host_hole reserved[HOST_MAX_RESERVED]; /* RAM that is never handed out */
+};
+
+/* Make a machine. NULL with one sentence in `err` when `config` cannot be. */
+struct host *host_create(const struct host_config *config, char *err, size_t errlen);
+
+/*
+ * Destroy it, with a line in the log for each library page or test buffer still allocated.
+ * Returns host_leaks(). Stores of any thread pending in it are dropped.
+ */
+int host_destroy(struct host *h);
+
+/* Memory that the library has allocated and not freed, and what tests have, in pages of 4 KiB. */
+int host_leaks(struct host *h);
+int host_ram_leaks(struct host *h);
+
+/* Times the contract was broken so far. Looks for writes to freed library pages first. */
+unsigned host_misuse(struct host *h);
+
+unsigned host_cpu_page(const struct host *h);
+
+/* ---- Memory for tests: buffers, and the CPU's view of any RAM ---- */
+
+/*
+ * `size` bytes rounded up to P, aligned to P and `align` (a power of two or 0), anywhere in RAM,
+ * content whatever was there. GR_EINVAL, GR_ENOMEM. host_ram_free() takes exactly such a PA.
+ */
+GR_MUST_CHECK int host_ram_alloc(struct host *h, uint64_t size, uint64_t align, gr_pa_t *out_pa);
+void host_ram_free(struct host *h, gr_pa_t pa);
+
+/* Where the CPU sees [pa, pa + len), or NULL where that is not within one bank. */
+void *host_ptr(struct host *h, gr_pa_t pa, uint64_t len);
+
+/* ---- For models: what devices and walkers do ---- */
+
+/*
+ * One 64-bit read of a table by a walker. False outside RAM and at unaligned addresses; freed
+ * library pages are false and misuse. RAM that is no table page is read like a walker's data: cpu,
+ * or dev with `noncoherent_walk`.
+ */
+GR_MUST_CHECK bool host_table_read64(struct host *h, gr_pa_t pa, uint64_t *out);
+
+/*
+ * A device's access, whole or (false) not at all: outside RAM; misuse on freed library pages and,
+ * for writes, on live table pages.
+ */
+GR_MUST_CHECK bool host_mem_read(struct host *h, gr_pa_t pa, void *buf, uint64_t len,
+                                 bool coherent);
+GR_MUST_CHECK bool host_mem_write(struct host *h, gr_pa_t pa, const void *buf, uint64_t len,
+                                  bool coherent);
+
+/*
+ * Called after each table store and each barrier that follows one, in the storing thread, so that a
+ * walker can look at any moment. It may use the functions of this section, and must not call the
+ * library, the port's locks or its barriers. NULL for none.
+ */
+void host_set_observer(struct host *h, void (*fn)(void *arg), void *arg);
+
+/*
+ * A register block. An access beyond `size`, unaligned, or of a width without a function is misuse;
+ * such a read gives all ones. Stores are not made visible by an MMIO access. The functions run in
+ * the calling thread without any lock of the host.
+ */
+struct host_mmio {
+    struct host *host;
+    void *opaque;
+    uint32_t size;
+    uint32_t (*read32)(void *opaque, uint32_t offset);
+    void (*write32)(void *opaque, uint32_t offset, uint32_t value);
+    uint64_t (*read64)(void *opaque, uint32_t offset);              /* may be NULL */
+    void (*write64)(void *opaque, uint32_t offset, uint64_t value); /* may be NULL */
+};
+
+/* ---- Virtual time: gr_port_now_ns() takes 10 ns, gr_port_relax() 100 ns, all else none ---- */
+
+uint64_t host_now(struct host *h); /* without taking any */
+void host_advance(struct host *h, uint64_t ns);
+
+/* ---- Failures on demand, each happening once ---- */
+
+#define HOST_CLEAN 0x1u
+#define HOST_INVAL 0x2u
+#define HOST_BARRIER 0x4u /* wmb or mb with table stores of the thread since its last barrier */
+
+/* The n-th gr_port_pages_alloc() from now fails; 0 for none. */
+void host_fail_alloc(struct host *h, uint64_t n);
+uint64_t host_allocs(struct host *h); /* calls so far, failed ones included */
+
+/* The k-th call from now of each kind in `what` is ignored; 0 for none. */
+void host_ignore(struct host *h, unsigned what, uint64_t k);
+uint64_t host_calls(struct host *h, unsigned what); /* calls so far of the kinds in `what` */
+
+/* ---- The log: the last 64 lines are kept ---- */
+
+/* Print lines of GR_LOG_* up to `level` to stderr; -1 for none. At first: GR_LOG_ERR. */
+void host_log_level(struct host *h, int level);
+
+/* The last line, "" when there is none; valid until 64 more lines are logged. */
+const char *host_last_log(struct host *h);
+
+/* Whether a kept line contains `text`. */
+bool host_logged(struct host *h, const char *text);
+
+GR_END_DECLS
+
+#endif
