@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/* The tree itself: opening, walking, properties, addresses, error sentences. */
+#include "dt_internal.h"
+
+#include <stdarg.h>
+
+struct text {
+    char *at;
+    char *end; /* where the NUL goes at the latest */
+};
+
+/* Names and strings come from the tree: only printable ASCII passes. */
+static void put(struct text *t, const char *s, size_t max)
+{
+    for (; *s != '\0' && max != 0 && t->at < t->end; s++, max--)
+        *t->at++ = *s >= 0x20 && *s < 0x7f ? *s : '?';
+}
+
+static void put_number(struct text *t, uint64_t n, unsigned base)
+{
+    char digits[21];
+    char *d = &digits[sizeof(digits) - 1];
+
+    *d = '\0';
+    do {
+        *--d = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n != 0);
+    put(t, d, sizeof(digits));
+}
+
+static void put_path(struct text *t, struct gr_dt *dt, const struct gr_dt_chain *at)
+{
+    struct text part = {t->at, t->at + GR_DT_PATH < t->end ? t->at + GR_DT_PATH : t->end};
+
+    if (at->depth == 1)
+        put(&part, "/", 1);
+    for (int i = 1; i < at->depth; i++) {
+        const char *name = fdt_get_name(dt->fdt, at->node[i], NULL);
+
+        put(&part, "/", 1);
+        put(&part, name != NULL ? name : "?", SIZE_MAX);
+    }
+    t->at = part.at;
+}
+
+static void put_format(struct text *t, const char *fmt, va_list ap)
+{
+    for (; *fmt != '\0'; fmt++) {
+        if (*fmt != '%') {
+            put(t, fmt, 1);
+        } else if (fmt[1] == 's') {
+            put(t, va_arg(ap, const char *), GR_DT_PATH);
+            fmt += 1;
+        } else if (fmt[1] == 'u') {
+            put_number(t, va_arg(ap, unsigned), 10);
+            fmt += 1;
+        } else { /* %llx */
+            put(t, "0x", 2);
+            put_number(t, va_arg(ap, unsigned long long), 16);
+            fmt += 3;
+        }
+    }
+}
+
+int gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt, ...)
+{
+    struct text t = {dt->error, dt->error + sizeof(dt->error) - 1};
+    va_list ap;
+
+    if (at != NULL) {
+        put_path(&t, dt, at);
+        put(&t, ": ", 2);
+    }
+    va_start(ap, fmt);
+    put_format(&t, fmt, ap);
+    va_end(ap);
+    *t.at = '\0';
+    return GR_EBADMSG;
+}
+
+int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
+{
+    int rc;
+
+    dt->fdt = blob;
+    dt->error[0] = '\0';
+    if (blob == NULL || ((uintptr_t)blob & 7) != 0) {
+        (void)gri_dt_fail(dt, NULL, "the device tree must lie at an 8-byte aligned address");
+        return GR_EINVAL;
+    }
+    if (size > GR_DT_SIZE_MAX)
+        return gri_dt_fail(dt, NULL, "the device tree is larger than %u bytes; give a smaller one",
+                           GR_DT_SIZE_MAX);
+    rc = fdt_check_full(blob, size);
+    if (rc != 0)
+        return gri_dt_fail(dt, NULL,
+                           "this is no device tree, or a damaged one (%s); give a whole .dtb",
+                           fdt_strerror(rc));
+    if (fdt_get_name(blob, 0, NULL) == NULL)
+        return gri_dt_fail(dt, NULL, "the device tree has no root node; compile it again with dtc");
+    return 0;
+}
+
+int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
+{
+    int depth = at->depth;
+    int node = 0;
+
+    if (depth < 0)
+        return 0;
+    if (depth == 0) {
+        depth = 1;
+    } else {
+        node = fdt_next_node(dt->fdt, gri_dt_node(at), &depth);
+        if (node < 0 || depth < 2) {
+            at->depth = -1;
+            return 0;
+        }
+    }
+    if (depth > GR_DT_DEPTH)
+        return gri_dt_fail(dt, at, "its children are nested deeper than %u nodes; flatten the tree",
+                           (unsigned)GR_DT_DEPTH);
+    at->node[depth - 1] = node;
+    at->depth = depth;
+    return 1;
+}
+
+int gri_dt_locate(struct gr_dt *dt, int node, struct gr_dt_chain *out)
+{
+    int rc;
+
+    out->depth = 0;
+    do
+        rc = gri_dt_step(dt, out);
+    while (rc > 0 && gri_dt_node(out) != node);
+    return rc;
+}
+
+int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf)
+{
+    size_t used = 0;
+
+    for (int i = 1; i < at->depth; i++) {
+        int len = 0;
+        const char *name = fdt_get_name(dt->fdt, at->node[i], &len);
+
+        if (name == NULL || len <= 0)
+            return gri_dt_fail(dt, at, "a node on this path has no name; name it");
+        if (used + 1 + (size_t)len >= GR_DT_PATH)
+            return gri_dt_fail(dt, at, "the path is longer than %u characters; shorten the names",
+                               GR_DT_PATH - 1u);
+        for (int k = 0; k < len; k++) {
+            if (name[k] <= 0x20 || name[k] >= 0x7f || name[k] == '/')
+                return gri_dt_fail(dt, at,
+                                   "a node name has a character that names cannot have; use "
+                                   "letters, digits and ,._+-@");
+        }
+        buf[used++] = '/';
+        memcpy(buf + used, name, (size_t)len);
+        used += (size_t)len;
+    }
+    if (used == 0)
+        buf[used++] = '/';
+    buf[used] = '\0';
+    return 0;
+}
+
+bool gri_dt_has(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop)
+{
+    return fdt_getprop(dt->fdt, gri_dt_node(at), prop, NULL) != NULL;
+}
+
+bool gri_dt_is(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, const char *text)
+{
+    int len = 0;
+    const char *value = fdt_getprop(dt->fdt, gri_dt_node(at), prop, &len);
+    size_t want = gri_dt_length(text) + 1;
+
+    return value != NULL && (size_t)len == want && memcmp(value, text, want) == 0;
+}
+
+bool gri_dt_compatible(struct gr_dt *dt, const struct gr_dt_chain *at, const char *with)
+{
+    return fdt_node_check_compatible(dt->fdt, gri_dt_node(at), with) == 0;
+}
+
+bool gri_dt_enabled(struct gr_dt *dt, const struct gr_dt_chain *at)
+{
+    struct gr_dt_chain up = *at;
+
+    for (; up.depth > 0; up.depth--) {
+        if (gri_dt_has(dt, &up, "status") && !gri_dt_is(dt, &up, "status", "okay") &&
+            !gri_dt_is(dt, &up, "status", "ok"))
+            return false;
+    }
+    return true;
+}
+
+int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
+                     struct gri_dt_cells *out)
+{
+    int len = 0;
+    const void *value = fdt_getprop(dt->fdt, gri_dt_node(at), prop, &len);
+
+    if (value == NULL)
+        return 0;
+    if (len % 4 != 0)
+        return gri_dt_fail(dt, at, "%s has %u bytes, no whole number of 32-bit cells; write cells",
+                           prop, (unsigned)len);
+    out->v = value;
+    out->n = (unsigned)len / 4;
+    return 1;
+}
+
+int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, uint32_t *out)
+{
+    struct gri_dt_cells cells;
+    int rc = gri_dt_get_cells(dt, at, prop, &cells);
+
+    if (rc <= 0)
+        return rc;
+    if (cells.n != 1)
+        return gri_dt_fail(dt, at, "%s has %u cells; give one", prop, cells.n);
+    *out = fdt32_ld(cells.v);
+    return 1;
+}
+
+/* How the children of a bus write addresses. The defaults are those of the specification. */
+static int bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
+                     unsigned *out_size)
+{
+    uint32_t address = 2;
+    uint32_t size = 1;
+
+    if (gri_dt_get_u32(dt, bus, "#address-cells", &address) < 0 ||
+        gri_dt_get_u32(dt, bus, "#size-cells", &size) < 0)
+        return GR_EBADMSG;
+    if (address < 1 || address > 3)
+        return gri_dt_fail(dt, bus, "#address-cells is %u; give 1 or 2, or 3 on a PCI bus",
+                           (unsigned)address);
+    if (size > 2)
+        return gri_dt_fail(dt, bus, "#size-cells is %u; give 0, 1 or 2", (unsigned)size);
+    *out_address = address;
+    *out_size = size;
+    return 0;
+}
+
+int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const char *prop,
+                      struct gri_dt_ranges *out)
+{
+    struct gr_dt_chain parent = *bus;
+    struct gri_dt_cells cells;
+    unsigned unused;
+    int rc = gri_dt_get_cells(dt, bus, prop, &cells);
+
+    if (rc <= 0)
+        return rc;
+    parent.depth--;
+    if (bus_cells(dt, bus, &out->child_cells, &out->size_cells) != 0 ||
+        bus_cells(dt, &parent, &out->parent_cells, &unused) != 0)
+        return GR_EBADMSG;
+    out->stride = out->child_cells + out->parent_cells + out->size_cells;
+    if (cells.n % out->stride != 0)
+        return gri_dt_fail(
+            dt, bus,
+            "%s has %u cells, no multiple of the %u of an entry; give child address, "
+            "parent address and size",
+            prop, cells.n, out->stride);
+    out->name = prop;
+    out->v = cells.v;
+    out->n = cells.n / out->stride;
+    return 1;
+}
+
+int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
+                      const struct gri_dt_ranges *ranges, unsigned index, struct gri_dt_window *out)
+{
+    const fdt32_t *child = ranges->v + (size_t)index * ranges->stride;
+    const fdt32_t *parent = child + ranges->child_cells;
+    unsigned child_flags = ranges->child_cells == 3;
+    unsigned parent_flags = ranges->parent_cells == 3;
+    uint64_t size = gri_dt_number(parent + ranges->parent_cells, ranges->size_cells);
+
+    out->flags = child_flags ? fdt32_ld(child) : 0;
+    if (!gri_dt_make_range(gri_dt_number(child + child_flags, ranges->child_cells - child_flags),
+                           size, &out->child) ||
+        !gri_dt_make_range(
+            gri_dt_number(parent + parent_flags, ranges->parent_cells - parent_flags), size,
+            &out->parent))
+        return gri_dt_fail(dt, bus,
+                           "%s entry %u has a size of %llx, which is zero or passes the end of the "
+                           "address space; correct the size",
+                           ranges->name, index, (unsigned long long)size);
+    return 0;
+}
+
+/* From the address space of one bus to that of its parent. */
+static int translate_once(struct gr_dt *dt, const struct gr_dt_chain *at,
+                          const struct gr_dt_chain *bus, struct gr_range *r)
+{
+    struct gri_dt_ranges ranges;
+    struct gri_dt_window w;
+    int rc = gri_dt_get_ranges(dt, bus, "ranges", &ranges);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return gri_dt_fail(
+            dt, bus, "ranges is missing, so that the CPU cannot reach what is below; give it");
+    if (ranges.child_cells == 3)
+        return gri_dt_fail(dt, at, "reg lies on a PCI bus and is no CPU address; move the node");
+    if (ranges.n == 0)
+        return 0;
+    for (unsigned i = 0; i < ranges.n; i++) {
+        rc = gri_dt_get_window(dt, bus, &ranges, i, &w);
+        if (rc != 0)
+            return rc;
+        if (r->first >= w.child.first && r->last <= w.child.last) {
+            r->last = r->last - w.child.first + w.parent.first;
+            r->first = r->first - w.child.first + w.parent.first;
+            return 0;
+        }
+    }
+    return gri_dt_fail(dt, at, "reg %llx lies outside the ranges of its bus; correct either",
+                       (unsigned long long)r->first);
+}
+
+int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned index, uint64_t *base,
+                   uint64_t *size)
+{
+    struct gr_dt_chain bus = *at;
+    struct gri_dt_cells reg;
+    struct gr_range r;
+    unsigned address_cells;
+    unsigned size_cells;
+    unsigned flags;
+    int rc;
+
+    bus.depth--;
+    if (bus.depth == 0)
+        return 0; /* the root */
+    rc = gri_dt_get_cells(dt, at, "reg", &reg);
+    if (rc > 0)
+        rc = bus_cells(dt, &bus, &address_cells, &size_cells) == 0 ? 1 : GR_EBADMSG;
+    if (rc <= 0)
+        return rc;
+    if (reg.n == 0 || reg.n % (address_cells + size_cells) != 0)
+        return gri_dt_fail(
+            dt, at,
+            "reg has %u cells, no multiple of the %u of an entry; give %u of address "
+            "and %u of size",
+            reg.n, address_cells + size_cells, address_cells, size_cells);
+    if (index >= reg.n / (address_cells + size_cells))
+        return 0;
+    reg.v += (size_t)index * (address_cells + size_cells);
+    flags = address_cells == 3;
+    *base = gri_dt_number(reg.v + flags, address_cells - flags);
+    *size = gri_dt_number(reg.v + address_cells, size_cells);
+    if (*size == 0)
+        return 1;
+    if (!gri_dt_make_range(*base, *size, &r))
+        return gri_dt_fail(
+            dt, at, "reg %llx with size %llx passes the end of the address space; correct it",
+            (unsigned long long)*base, (unsigned long long)*size);
+    for (; bus.depth > 1; bus.depth--) {
+        rc = translate_once(dt, at, &bus, &r);
+        if (rc != 0)
+            return rc;
+    }
+    *base = r.first;
+    return 1;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/* IOMMU nodes and what is known about each compatible. */
+#include "dt_internal.h"
+
+/* The table of dt.h; facts/DART.md 1 and 4. Pairs are for pages of 4 KiB and 16 KiB. */
+static const struct kind {
+    const char *compatible;
+    enum gr_dt_driver driver;
+    uint8_t va_bits[2];
+    uint8_t va_max[2];
+    uint8_t pa_bits;
+    uint16_t streams_max;
+} kinds[] = {
+    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 32},
+    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 32},
+    {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 256},
+    /* Here to end the search: a t8103-dart after it would have the wrong register offsets. */
+    {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0},
+};
+
+#define DEFAULT_PAGE_BITS 14u
+#define DEFAULT_STREAMS 16u
+#define COMPATIBLES 8
+
+/* The first string into out->compatible; the row of the first string that has one, or NULL. */
+static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out,
+                     const struct kind **out_kind)
+{
+    *out_kind = NULL;
+    for (int i = 0; i < COMPATIBLES; i++) {
+        int len = 0;
+        const char *s = fdt_stringlist_get(dt->fdt, gri_dt_node(at), "compatible", i, &len);
+
+        if (s == NULL && len == -FDT_ERR_NOTFOUND)
+            return 0;
+        if (s == NULL)
+            return gri_dt_fail(dt, at, "compatible does not end with a NUL; write strings");
+        if (i == 0) {
+            if (len >= GR_DT_COMPATIBLE)
+                return gri_dt_fail(dt, at,
+                                   "compatible has a string of more than %u characters; "
+                                   "shorten it",
+                                   GR_DT_COMPATIBLE - 1u);
+            for (const char *c = s; *c != '\0'; c++) {
+                if (*c < 0x20 || *c >= 0x7f)
+                    return gri_dt_fail(dt, at, "compatible is not printable; write text");
+            }
+            memcpy(out->compatible, s, (size_t)len + 1);
+        }
+        for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+            if (gri_dt_length(kinds[k].compatible) == (size_t)len &&
+                memcmp(s, kinds[k].compatible, (size_t)len) == 0) {
+                *out_kind = &kinds[k];
+                return 0;
+            }
+        }
+    }
+    return 0;
+}
+
+static void set_reason(struct gr_dt_iommu *out)
+{
+    static const char prefix[] = "no driver for ";
+    const char *what = out->compatible[0] != '\0' ? out->compatible : "a node without compatible";
+
+    memcpy(out->reason, prefix, sizeof(prefix) - 1);
+    memcpy(out->reason + sizeof(prefix) - 1, what, gri_dt_length(what) + 1);
+}
+
+/* One `granule,` property: what it says, a value from `min` to `max`, or *value as it is. */
+static int override(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, unsigned min,
+                    unsigned max, unsigned *value)
+{
+    uint32_t v;
+    int rc = gri_dt_get_u32(dt, at, prop, &v);
+
+    if (rc <= 0)
+        return rc;
+    if (v < min || v > max)
+        return gri_dt_fail(dt, at, "%s is %u; give a value from %u to %u", prop, (unsigned)v, min,
+                           max);
+    *value = v;
+    return 0;
+}
+
+/* The same where only `a` and `b` will do. */
+static int override_either(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
+                           unsigned a, unsigned b, unsigned *value)
+{
+    unsigned v = a;
+
+    if (override(dt, at, prop, 0, UINT32_MAX, &v) != 0)
+        return GR_EBADMSG;
+    if (v != a && v != b)
+        return gri_dt_fail(dt, at, a == b ? "%s is %u; give %u" : "%s is %u; give %u or %u", prop,
+                           v, a, b);
+    if (gri_dt_has(dt, at, prop))
+        *value = v;
+    return 0;
+}
+
+static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
+                        struct gr_dt_iommu *out)
+{
+    unsigned bypass = 1;
+    bool large;
+
+    out->page_bits = DEFAULT_PAGE_BITS;
+    out->pa_bits = kind->pa_bits;
+    out->streams = DEFAULT_STREAMS;
+    if (override_either(dt, at, "granule,page-bits", 12, 14, &out->page_bits) != 0)
+        return GR_EBADMSG;
+    large = out->page_bits == 14;
+    out->va_bits = kind->va_bits[large];
+    if (override(dt, at, "granule,va-bits", out->page_bits + 1, kind->va_max[large],
+                 &out->va_bits) != 0 ||
+        override_either(dt, at, "granule,pa-bits", 36, kind->pa_bits, &out->pa_bits) != 0 ||
+        override(dt, at, "granule,streams", 1, kind->streams_max, &out->streams) != 0 ||
+        override(dt, at, "granule,bypass", 0, 1, &bypass) != 0)
+        return GR_EBADMSG;
+    out->bypass = bypass != 0;
+    return 0;
+}
+
+static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
+{
+    int rc = gri_dt_get_reg(dt, at, 0, &out->reg_base, &out->reg_size);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return gri_dt_fail(dt, at, "reg is missing; give address and size of the registers");
+    if (out->reg_size == 0)
+        return gri_dt_fail(dt, at, "reg has size 0; give the size of the register block");
+    return 0;
+}
+
+/* facts/DART.md 10: start and end lie in one aligned block of 2^va_bits. */
+static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
+{
+    static const char prop[] = "apple,dma-range";
+    const uint64_t mask = ((uint64_t)1 << out->page_bits) - 1;
+    struct gri_dt_cells cells;
+    struct gr_range r;
+    int rc = gri_dt_get_cells(dt, at, prop, &cells);
+
+    out->aperture.first = 0;
+    out->aperture.last = ((uint64_t)1 << out->va_bits) - 1;
+    if (rc <= 0)
+        return rc;
+    if (cells.n != 4)
+        return gri_dt_fail(dt, at, "%s has %u cells; give four, start and size of 64 bits each",
+                           prop, cells.n);
+    if (!gri_dt_make_range(gri_dt_number(cells.v, 2), gri_dt_number(cells.v + 2, 2), &r))
+        return gri_dt_fail(dt, at,
+                           "%s has a size that is zero or passes the end of the address "
+                           "space; correct it",
+                           prop);
+    if (((r.first ^ r.last) & ~out->aperture.last) != 0)
+        return gri_dt_fail(dt, at,
+                           "%s spans more than one aligned block of 2^%u bytes, all that "
+                           "this IOMMU decodes; shorten it",
+                           prop, out->va_bits);
+    if ((r.first >> out->page_bits) + ((r.first & mask) != 0) >=
+        (r.last >> out->page_bits) + ((r.last & mask) == mask))
+        return gri_dt_fail(dt, at, "%s holds no whole page of 2^%u bytes; widen it", prop,
+                           out->page_bits);
+    out->aperture = r;
+    out->has_aperture = true;
+    return 0;
+}
+
+int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
+{
+    const struct kind *kind;
+    uint32_t cells = 0;
+
+    memset(out, 0, sizeof(*out));
+    out->node = gri_dt_node(at);
+    out->enabled = gri_dt_enabled(dt, at);
+    if (gri_dt_path(dt, at, out->path) != 0 || find_kind(dt, at, out, &kind) != 0 ||
+        gri_dt_get_u32(dt, at, "#iommu-cells", &cells) < 0)
+        return GR_EBADMSG;
+    if (cells > 8)
+        return gri_dt_fail(dt, at, "#iommu-cells is %u; give 8 at most", (unsigned)cells);
+    out->iommu_cells = cells;
+    out->driver = kind != NULL ? kind->driver : GR_DT_NONE;
+    if (out->driver == GR_DT_NONE)
+        set_reason(out);
+    if (!out->enabled || out->driver == GR_DT_NONE)
+        return 0;
+    if (cells != 1 && cells != 5)
+        return gri_dt_fail(dt, at, "#iommu-cells is %u; give 1 (SID) or 5 (SID, start, size)",
+                           (unsigned)cells);
+    if (read_registers(dt, at, out) != 0 || read_numbers(dt, at, kind, out) != 0 ||
+        read_aperture(dt, at, out) != 0)
+        return GR_EBADMSG;
+    return 0;
+}
+
+static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
+{
+    struct gr_dt_iommu record;
+    int rc;
+
+    do {
+        rc = gri_dt_step(dt, &it->at);
+        if (rc <= 0)
+            return rc;
+    } while (!gri_dt_has(dt, &it->at, "#iommu-cells"));
+    rc = gri_dt_read_iommu(dt, &it->at, &record);
+    if (rc != 0)
+        return rc;
+    *out = record;
+    return 1;
+}
+
+int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
+{
+    return gri_dt_end(it, iommu_next(dt, it, out));
+}

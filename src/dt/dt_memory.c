@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* RAM and what of it is reserved. */
+#include "dt_internal.h"
+
+/*
+ * The next `reg` entry of the nodes that `wanted` picks (1, 0 or an error): 1, 0 or an error.
+ * it->entry is 1 + the index of the entry that comes next in the current node, 0 when the node is
+ * done.
+ */
+static int next_entry(struct gr_dt *dt, struct gr_dt_iter *it,
+                      int (*wanted)(struct gr_dt *, const struct gr_dt_chain *), uint64_t *base,
+                      uint64_t *size)
+{
+    for (;;) {
+        int rc;
+
+        if (it->entry == 0) {
+            rc = gri_dt_step(dt, &it->at);
+            if (rc <= 0)
+                return rc;
+            rc = wanted(dt, &it->at);
+            if (rc < 0)
+                return rc;
+            if (rc == 0)
+                continue;
+        }
+        rc = gri_dt_get_reg(dt, &it->at, it->entry, base, size);
+        if (rc < 0)
+            return rc;
+        it->entry = rc > 0 ? it->entry + 1 : 0;
+        if (rc > 0)
+            return 1;
+    }
+}
+
+static int is_memory(struct gr_dt *dt, const struct gr_dt_chain *at)
+{
+    if (!gri_dt_is(dt, at, "device_type", "memory") || !gri_dt_enabled(dt, at))
+        return 0;
+    if (!gri_dt_has(dt, at, "reg"))
+        return gri_dt_fail(dt, at, "reg is missing; give base and size of the RAM");
+    return 1;
+}
+
+/* One bank that is sound by itself. */
+static int next_bank(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
+{
+    uint64_t base;
+    uint64_t size;
+    int rc = next_entry(dt, it, is_memory, &base, &size);
+
+    if (rc <= 0)
+        return rc;
+    if (!gri_dt_make_range(base, size, out))
+        return gri_dt_fail(dt, &it->at,
+                           "reg has a bank of size 0; give the size of the RAM fitted");
+    it->count++;
+    if (it->count > GR_DT_BANKS)
+        return gri_dt_fail(dt, &it->at,
+                           "reg is past the %u banks of RAM that we can hold; join "
+                           "neighbouring banks",
+                           (unsigned)GR_DT_BANKS);
+    return 1;
+}
+
+static int memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
+{
+    struct gr_dt_iter before = {0};
+    struct gr_range bank;
+    struct gr_range other;
+    int rc = next_bank(dt, it, &bank);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return it->count != 0 ? 0
+                              : gri_dt_fail(dt, NULL,
+                                            "/: no enabled node has device_type = \"memory\" and a "
+                                            "reg; add one with the machine's RAM");
+    while (before.count + 1 < it->count) {
+        if (next_bank(dt, &before, &other) != 1)
+            return GR_EBADMSG; /* cannot be: the same bank was read before */
+        if (gri_dt_cut(&other, &bank))
+            return gri_dt_fail(dt, &it->at,
+                               "reg has a bank at %llx that overlaps another bank; "
+                               "correct base or size",
+                               (unsigned long long)bank.first);
+    }
+    *out = bank;
+    return 1;
+}
+
+/* The /memreserve/ block, which an empty entry ends: 1, 0 at its end, or an error. */
+static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
+{
+    uint64_t base = 0;
+    uint64_t size = 0;
+
+    if ((int)it->entry >= fdt_num_mem_rsv(dt->fdt) ||
+        fdt_get_mem_rsv(dt->fdt, (int)it->entry, &base, &size) != 0) {
+        it->entry = 0;
+        return 0;
+    }
+    it->entry++;
+    if (!gri_dt_make_range(base, size, out))
+        return gri_dt_fail(dt, NULL,
+                           "/memreserve/ %llx %llx passes the end of the address space; correct "
+                           "the size",
+                           (unsigned long long)base, (unsigned long long)size);
+    return 1;
+}
+
+static int is_reserved(struct gr_dt *dt, const struct gr_dt_chain *at)
+{
+    static const char parent[] = "reserved-memory";
+    int len = 0;
+    const char *name = at->depth == 3 ? fdt_get_name(dt->fdt, at->node[1], &len) : NULL;
+
+    return name != NULL && len == (int)sizeof(parent) - 1 &&
+           memcmp(name, parent, sizeof(parent)) == 0 && gri_dt_enabled(dt, at);
+}
+
+static int reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
+{
+    uint64_t base;
+    uint64_t size;
+    int rc = it->at.depth == 0 ? next_memreserve(dt, it, out) : 0;
+
+    if (rc != 0)
+        return rc;
+    do {
+        rc = next_entry(dt, it, is_reserved, &base, &size);
+        if (rc <= 0)
+            return rc;
+    } while (!gri_dt_make_range(base, size, out));
+    return 1;
+}
+
+int gr_dt_memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
+{
+    return gri_dt_end(it, memory_next(dt, it, out));
+}
+
+int gr_dt_reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
+{
+    return gri_dt_end(it, reserved_next(dt, it, out));
+}

@@ -1,0 +1,1228 @@
+/* SPDX-License-Identifier: MIT */
+/* The device-tree front end: every rule, every error sentence, real trees and damaged ones. */
+#include <granule/dt.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <libfdt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ROOM 16384
+
+static _Alignas(8) char tree[ROOM];
+
+#define OK(expr) assert_int_equal((expr), 0)
+
+/* ------------------------------------------------------------------ building */
+
+static void begin(const char *name)
+{
+    OK(fdt_begin_node(tree, name));
+}
+
+static void end(void)
+{
+    OK(fdt_end_node(tree));
+}
+
+static void put_cells(const char *name, const uint32_t *v, size_t n)
+{
+    fdt32_t be[40];
+
+    assert_true(n <= 40);
+    for (size_t i = 0; i < n; i++)
+        be[i] = cpu_to_fdt32(v[i]);
+    OK(fdt_property(tree, name, be, (int)(n * 4)));
+}
+
+static void put_string(const char *name, const char *text)
+{
+    OK(fdt_property(tree, name, text, (int)strlen(text) + 1));
+}
+
+#define CELLS(...) (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / 4
+#define P(name, ...) put_cells(name, CELLS(__VA_ARGS__))
+#define S(name, text) put_string(name, text)
+#define EMPTY(name) OK(fdt_property(tree, name, NULL, 0))
+
+enum { T8103 = 1, FIVE, OFF, USB4, SECOND, SART }; /* phandles */
+
+static void iommu(const char *name, const char *compatible, uint32_t reg, uint32_t cells,
+                  uint32_t phandle)
+{
+    begin(name);
+    S("compatible", compatible);
+    P("reg", 0, reg, 0, 0x4000);
+    P("#iommu-cells", cells);
+    P("phandle", phandle);
+}
+
+static void device(const char *name, const uint32_t *v, size_t n)
+{
+    begin(name);
+    put_cells("iommus", v, n);
+    end();
+}
+
+static void port(const char *name, uint32_t first, uint32_t last)
+{
+    begin(name);
+    P("bus-range", first, last);
+    end();
+}
+
+static void build_pcie(void)
+{
+    begin("pcie");
+    OK(fdt_property(tree, "compatible", "x,pcie\0apple,pcie", 18));
+    S("device_type", "pci");
+    P("#address-cells", 3);
+    P("#size-cells", 2);
+    EMPTY("msi-controller");
+    P("iommu-map", 0x100, T8103, 1, 1, 0x200, T8103, 2, 1, 0x300, OFF, 1, 1, 0x400, SECOND, 4, 2,
+      0x500, USB4, 9, 0x100);
+    P("iommu-map-mask", 0xffff);
+    P("ranges", 0x01000000, 0, 0, 0, 0x60000000, 0, 0x10000,  /* I/O */
+      0x02000000, 0, 0x80000000, 0, 0x90000000, 0, 0x1000000, /* moved by the bus */
+      0x43000000, 4, 0, 0, 0xa0000000, 0, 0x1000000);
+    begin("pci@0,0");
+    P("bus-range", 1, 3);
+    S("status", "disabled");
+    port("pci@inner", 1, 1);
+    end();
+    begin("bus");
+    begin("pci@1,0");
+    P("bus-range", 4, 4);
+    EMPTY("external-facing");
+    end();
+    end();
+    end();
+}
+
+static void build_soc(void)
+{
+    begin("soc");
+    P("#address-cells", 2);
+    P("#size-cells", 2);
+    P("ranges", 0, 0, 2, 0, 1, 0);
+    P("dma-ranges", 0, 0, 0, 0, 0xff, 0xffffc000);
+
+    iommu("a@1000", "apple,t8103-dart", 0x1000, 1, T8103);
+    end();
+    iommu("b@2000", "apple,t8110-dart", 0x2000, 5, FIVE);
+    end();
+    iommu("c@3000", "apple,t8103-dart", 0x3000, 1, OFF);
+    S("status", "disabled");
+    end();
+    iommu("d@4000", "apple,t8103-usb4-dart", 0x4000, 1, USB4);
+    end();
+    begin("e@5000");
+    OK(fdt_property(tree, "compatible", "x,y\0apple,t6000-dart\0apple,t8110-dart", 38));
+    P("reg", 0, 0x5000, 0, 0x8000);
+    P("#iommu-cells", 1);
+    P("phandle", SECOND);
+    P("granule,page-bits", 12);
+    P("granule,va-bits", 31);
+    P("granule,pa-bits", 36);
+    P("granule,streams", 32);
+    P("granule,bypass", 0);
+    P("apple,dma-range", 0, 0x1000, 0, 0x10000);
+    end();
+    begin("iommu@6000"); /* no #iommu-cells: none, whatever it is called */
+    P("reg", 0, 0x6000, 0, 0x4000);
+    P("phandle", SART);
+    end();
+
+    device("one", CELLS(T8103, 15));
+    device("two", CELLS(T8103, 0, SECOND, 31));
+    device("five",
+           CELLS(FIVE, 2, 8, 0, 1, 0, FIVE, 2, 8, 0x80000000, 2, 0, FIVE, 3, 0, 0, 0, 0x4000));
+    device("half", CELLS(OFF, 0, T8103, 5));
+    device("gone", CELLS(OFF, 0));
+    device("blocked", CELLS(USB4, 99));
+    begin("absent");
+    P("iommus", T8103, 1);
+    S("status", "fail");
+    end();
+    begin("sub");
+    EMPTY("external-facing");
+    EMPTY("dma-noncoherent");
+    device("plugged", CELLS(T8103, 3));
+    begin("coherent");
+    EMPTY("dma-coherent");
+    P("iommus", T8103, 3);
+    end();
+    end();
+    build_pcie();
+    end();
+}
+
+/* The tree that most tests start from, with room for changes. */
+static void build(void)
+{
+    memset(tree, 0, sizeof(tree));
+    OK(fdt_create(tree, sizeof(tree)));
+    OK(fdt_add_reservemap_entry(tree, 0x80010000, 0x1000));
+    OK(fdt_finish_reservemap(tree));
+    begin("");
+    P("#address-cells", 2);
+    P("#size-cells", 2);
+    begin("memory@80000000");
+    S("device_type", "memory");
+    P("reg", 0, 0x80000000, 0, 0x1000000, 0xffffffff, 0xfffff000, 0, 0x1000);
+    end();
+    begin("memory@0");
+    S("device_type", "memory");
+    P("reg", 0, 0, 0, 0x1000);
+    S("status", "okay");
+    end();
+    begin("memory@90000000");
+    S("device_type", "memory");
+    P("reg", 0, 0x90000000, 0, 0x1000);
+    S("status", "disabled");
+    end();
+    begin("reserved-memory");
+    P("#address-cells", 2);
+    P("#size-cells", 1);
+    EMPTY("ranges");
+    begin("fb");
+    P("reg", 0, 0x80020000, 0x1001, 0, 0x80030000, 0);
+    EMPTY("no-map");
+    end();
+    begin("dynamic");
+    P("size", 0x1000);
+    end();
+    begin("off");
+    P("reg", 0, 0x80040000, 0x1000);
+    S("status", "disabled");
+    end();
+    begin("map");
+    P("reg", 0, 0x80050000, 0x1000);
+    end();
+    end();
+    build_soc();
+    end();
+    OK(fdt_finish(tree));
+    OK(fdt_open_into(tree, tree, sizeof(tree)));
+}
+
+static void set(const char *path, const char *prop, const void *value, size_t len)
+{
+    int node = fdt_path_offset(tree, path);
+
+    assert_true(node >= 0);
+    OK(fdt_setprop(tree, node, prop, value, (int)len));
+}
+
+static void set_cells(const char *path, const char *prop, const uint32_t *v, size_t n)
+{
+    fdt32_t be[48];
+
+    assert_true(n <= 48);
+    for (size_t i = 0; i < n; i++)
+        be[i] = cpu_to_fdt32(v[i]);
+    set(path, prop, be, n * 4);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+struct seen {
+    unsigned iommus;
+    unsigned masters;
+    struct gr_dt_iommu iommu[32];
+    struct gr_dt_master master[32];
+};
+
+static struct seen seen;
+
+/* Everything in a tree: the first error, or 0. The iterators must end. */
+static int read_all(struct gr_dt *dt, const void *blob, size_t size)
+{
+    struct gr_dt_iter it[4];
+    struct gr_dt_iommu i;
+    struct gr_dt_master m;
+    struct gr_range r;
+    int rc = gr_dt_open(dt, blob, size);
+
+    memset(it, 0, sizeof(it));
+    memset(&seen, 0, sizeof(seen));
+    while (rc >= 0 && (rc = gr_dt_iommu_next(dt, &it[0], &i)) > 0) {
+        if (seen.iommus < 32)
+            seen.iommu[seen.iommus] = i;
+        seen.iommus++;
+    }
+    while (rc >= 0 && (rc = gr_dt_master_next(dt, &it[1], &m)) > 0) {
+        if (seen.masters < 32)
+            seen.master[seen.masters] = m;
+        seen.masters++;
+    }
+    while (rc >= 0 && (rc = gr_dt_memory_next(dt, &it[2], &r)) > 0)
+        assert_true(r.first <= r.last);
+    while (rc >= 0 && (rc = gr_dt_reserved_next(dt, &it[3], &r)) > 0)
+        assert_true(r.first <= r.last);
+    return rc;
+}
+
+static void read_ok(const void *blob, size_t size)
+{
+    struct gr_dt dt;
+    int rc = read_all(&dt, blob, size);
+
+    if (rc != 0)
+        print_error("%s\n", dt.error);
+    assert_int_equal(rc, 0);
+    assert_string_equal(dt.error, "");
+}
+
+static const struct gr_dt_iommu *find_iommu(const char *path)
+{
+    for (unsigned i = 0; i < seen.iommus; i++) {
+        if (strcmp(seen.iommu[i].path, path) == 0)
+            return &seen.iommu[i];
+    }
+    fail_msg("no IOMMU %s", path);
+    return NULL;
+}
+
+static const struct gr_dt_master *find_master(const char *path)
+{
+    for (unsigned i = 0; i < seen.masters; i++) {
+        if (strcmp(seen.master[i].path, path) == 0)
+            return &seen.master[i];
+    }
+    fail_msg("no device %s", path);
+    return NULL;
+}
+
+static void check_range(const struct gr_range *r, uint64_t first, uint64_t last)
+{
+    assert_int_equal(r->first, first);
+    assert_int_equal(r->last, last);
+}
+
+static void check_stream(const struct gr_dt_master *m, unsigned index, const char *iommu_path,
+                         uint32_t sid, uint64_t first, uint64_t last)
+{
+    assert_true(index < m->nstreams);
+    assert_int_equal(m->streams[index].iommu, find_iommu(iommu_path)->node);
+    assert_int_equal(m->streams[index].sid, sid);
+    check_range(&m->streams[index].window, first, last);
+}
+
+/* ------------------------------------------------------------------ rules */
+
+static void test_iommus(void **state)
+{
+    const struct gr_dt_iommu *i;
+
+    (void)state;
+    build();
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(seen.iommus, 5);
+
+    i = find_iommu("/soc/a@1000");
+    assert_true(i->enabled && i->driver == GR_DT_DART_T8020);
+    assert_string_equal(i->reason, "");
+    assert_int_equal(i->reg_base, 0x200001000);
+    assert_int_equal(i->reg_size, 0x4000);
+    assert_int_equal(i->page_bits, 14);
+    assert_int_equal(i->va_bits, 32);
+    assert_int_equal(i->pa_bits, 36);
+    assert_int_equal(i->streams, 16);
+    assert_true(i->bypass && !i->has_aperture && i->iommu_cells == 1);
+    check_range(&i->aperture, 0, 0xffffffff);
+
+    i = find_iommu("/soc/b@2000");
+    assert_true(i->driver == GR_DT_DART_T8110 && i->iommu_cells == 5);
+    assert_int_equal(i->va_bits, 36);
+    assert_int_equal(i->pa_bits, 42);
+
+    i = find_iommu("/soc/c@3000");
+    assert_true(!i->enabled && i->driver == GR_DT_DART_T8020 && i->reg_size == 0);
+
+    i = find_iommu("/soc/d@4000");
+    assert_true(i->enabled && i->driver == GR_DT_NONE);
+    assert_string_equal(i->reason, "no driver for apple,t8103-usb4-dart");
+
+    i = find_iommu("/soc/e@5000");
+    assert_true(i->driver == GR_DT_DART_T6000); /* the first known string wins */
+    assert_string_equal(i->compatible, "x,y");
+    assert_int_equal(i->page_bits, 12);
+    assert_int_equal(i->va_bits, 31);
+    assert_int_equal(i->pa_bits, 36);
+    assert_int_equal(i->streams, 32);
+    assert_true(!i->bypass && i->has_aperture);
+    check_range(&i->aperture, 0x1000, 0x10fff);
+}
+
+static void test_iommu_defaults(void **state)
+{
+    (void)state;
+    build();
+    set_cells("/soc/b@2000", "granule,page-bits", CELLS(12));
+    set_cells("/soc/five", "iommus", CELLS(FIVE, 0, 0, 0x3fff0000, 0, 0x10000));
+    set_cells("/soc/a@1000", "granule,va-bits", CELLS(38));
+    set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/b@2000")->va_bits, 30);
+    check_range(&find_iommu("/soc/a@1000")->aperture, 0, 0x3fffffffff);
+    assert_string_equal(find_iommu("/soc/d@4000")->reason, "no driver for arm,smmu-v3");
+
+    /* The layout of the USB4 variant must not be taken for its second string's. */
+    build();
+    set("/soc/a@1000", "compatible", "apple,t8103-usb4-dart\0apple,t8103-dart", 39);
+    /* A mistake in an IOMMU that we do not drive, or that is off, does no harm. */
+    set_cells("/soc/d@4000", "reg", CELLS(0, 0));
+    set_cells("/soc/c@3000", "granule,page-bits", CELLS(99));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/a@1000")->driver, GR_DT_NONE);
+
+    build();
+    OK(fdt_delprop(tree, fdt_path_offset(tree, "/soc/d@4000"), "compatible"));
+    read_ok(tree, sizeof(tree));
+    assert_string_equal(find_iommu("/soc/d@4000")->reason,
+                        "no driver for a node without compatible");
+
+    /* Off by a parent: no instance and no device. */
+    build();
+    set("/soc", "status", "disabled", 9);
+    read_ok(tree, sizeof(tree));
+    assert_false(find_iommu("/soc/a@1000")->enabled);
+    assert_int_equal(seen.masters, 0);
+}
+
+static void test_masters(void **state)
+{
+    const struct gr_dt_master *m;
+
+    (void)state;
+    build();
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(seen.masters, 11);
+
+    m = find_master("/soc/one");
+    assert_int_equal(m->nstreams, 1);
+    check_stream(m, 0, "/soc/a@1000", 15, 0, 0xffffffff);
+    assert_true(m->coherent && !m->untrusted);
+    assert_int_equal(m->nreserved, 0);
+    check_range(&m->dma, 0, 0xffffffbfff);
+
+    m = find_master("/soc/two");
+    assert_int_equal(m->nstreams, 2);
+    check_stream(m, 0, "/soc/a@1000", 0, 0, 0xffffffff);
+    check_stream(m, 1, "/soc/e@5000", 31, 0x1000, 0x10fff);
+
+    m = find_master("/soc/five");
+    assert_int_equal(m->nstreams, 2);
+    check_stream(m, 0, "/soc/b@2000", 2, 0x880000000, 0x8ffffffff);
+    check_stream(m, 1, "/soc/b@2000", 3, 0, 0x3fff);
+
+    m = find_master("/soc/half");
+    assert_int_equal(m->nstreams, 1);
+    check_stream(m, 0, "/soc/a@1000", 5, 0, 0xffffffff);
+
+    m = find_master("/soc/blocked");
+    check_stream(m, 0, "/soc/d@4000", 99, 0, UINT64_MAX);
+
+    m = find_master("/soc/sub/plugged");
+    assert_true(!m->coherent && m->untrusted);
+    m = find_master("/soc/sub/coherent");
+    assert_true(m->coherent && m->untrusted);
+}
+
+static void test_pcie(void **state)
+{
+    const struct gr_dt_master *m;
+
+    (void)state;
+    build();
+    read_ok(tree, sizeof(tree));
+
+    /* The outermost bridge that holds the bus, though it is disabled; two entries share it. */
+    m = find_master("/soc/pcie/pci@0,0");
+    check_stream(m, 0, "/soc/a@1000", 1, 0, 0xffffffff);
+    assert_int_equal(m->nstreams, 1);
+    assert_false(m->untrusted);
+    assert_int_equal(m->nreserved, 3);
+    check_range(&m->reserved[0], 0x80000000, 0x80ffffff);
+    check_range(&m->reserved[1], 0x400000000, 0x400ffffff);
+    check_range(&m->reserved[2], 0xfffff000, 0xffffffff);
+    check_stream(m + 1, 0, "/soc/a@1000", 2, 0, 0xffffffff);
+    assert_string_equal(m[1].path, m->path);
+
+    m = find_master("/soc/pcie/bus/pci@1,0");
+    assert_true(m->untrusted);
+    assert_int_equal(m->nstreams, 2);
+    check_stream(m, 0, "/soc/e@5000", 4, 0x1000, 0x10fff);
+    check_stream(m, 1, "/soc/e@5000", 5, 0x1000, 0x10fff);
+
+    /* No port, no driver. */
+    m = find_master("/soc/pcie/rid@500");
+    assert_int_equal(m->nstreams, 1);
+    check_stream(m, 0, "/soc/d@4000", 9, 0, UINT64_MAX);
+
+    /* A mask that folds RIDs: 0x100 and 0x101 are all that is left of the entry. */
+    build();
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x100, T8103, 4, 8));
+    set_cells("/soc/pcie", "iommu-map-mask", CELLS(0xff01));
+    OK(fdt_delprop(tree, fdt_path_offset(tree, "/soc/pcie"), "msi-controller"));
+    read_ok(tree, sizeof(tree));
+    m = find_master("/soc/pcie/pci@0,0");
+    assert_int_equal(m->nstreams, 2);
+    check_stream(m, 1, "/soc/a@1000", 5, 0, 0xffffffff);
+    assert_int_equal(m->nreserved, 2);
+
+    /* Where the mask hides the bus, any port may be in front, also the external one. */
+    build();
+    set_cells("/soc/pcie", "iommu-map", CELLS(0, T8103, 4, 1));
+    set_cells("/soc/pcie", "iommu-map-mask", CELLS(0));
+    read_ok(tree, sizeof(tree));
+    m = find_master("/soc/pcie/rid@0");
+    assert_true(m->untrusted);
+    assert_int_equal(m->nstreams, 1);
+
+    /* A bridge that is off has no devices. */
+    build();
+    set("/soc/pcie", "status", "disabled", 9);
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(seen.masters, 7);
+}
+
+static void test_dma_ranges(void **state)
+{
+    const struct gr_dt_master *m;
+
+    (void)state;
+    build();
+    set_cells("/soc/five", "iommus", CELLS(FIVE, 0, 0, 0, 0, 0x10000));
+    set_cells("/soc", "dma-ranges",
+              CELLS(0, 0x3000, 0, 0x3000, 0, 0x1000, /* not sorted */
+                    0, 0x1000, 0, 0x1000, 0, 0x1000, /* touches the next */
+                    0, 0x2000, 0, 0x2000, 0, 0x800));
+    read_ok(tree, sizeof(tree));
+    m = find_master("/soc/one");
+    check_range(&m->dma, 0x1000, 0x3fff);
+    assert_int_equal(m->nreserved, 1);
+    check_range(&m->reserved[0], 0x2800, 0x2fff);
+
+    build();
+    set("/soc", "dma-ranges", NULL, 0);
+    set_cells("/soc/pcie", "dma-ranges", CELLS(0x02000000, 0, 0, 0, 0, 0, 0x80000000));
+    read_ok(tree, sizeof(tree));
+    check_range(&find_master("/soc/one")->dma, 0, UINT64_MAX);
+    check_range(&find_master("/soc/pcie/pci@0,0")->dma, 0, 0x7fffffff);
+    check_range(&find_master("/soc/pcie/rid@500")->dma, 0, 0x7fffffff);
+}
+
+static void test_memory(void **state)
+{
+    static const struct gr_range banks[] = {
+        {0x80000000, 0x80ffffff}, {0xfffffffffffff000, UINT64_MAX}, {0, 0xfff}};
+    static const struct gr_range reserved[] = {
+        {0x80010000, 0x80010fff}, {0x80020000, 0x80021000}, {0x80050000, 0x80050fff}};
+    struct gr_dt_iter it = {0};
+    struct gr_dt dt;
+    struct gr_range r;
+
+    (void)state;
+    build();
+    OK(gr_dt_open(&dt, tree, sizeof(tree)));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(gr_dt_memory_next(&dt, &it, &r), 1);
+        check_range(&r, banks[i].first, banks[i].last);
+    }
+    assert_int_equal(gr_dt_memory_next(&dt, &it, &r), 0);
+    assert_int_equal(gr_dt_memory_next(&dt, &it, &r), 0);
+    memset(&it, 0, sizeof(it));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(gr_dt_reserved_next(&dt, &it, &r), 1);
+        check_range(&r, reserved[i].first, reserved[i].last);
+    }
+    assert_int_equal(gr_dt_reserved_next(&dt, &it, &r), 0);
+    assert_int_equal(gr_dt_reserved_next(&dt, &it, &r), 0);
+}
+
+/* ------------------------------------------------------------------ errors */
+
+#define C(...) {__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4, NULL, 0
+#define TEXT(s) {0}, 0, s, sizeof(s)
+#define BYTES(s, n) {0}, 0, s, n
+#define GONE {0}, 0, NULL, 1
+
+/* One change to the tree and the whole sentence that must follow. */
+static const struct mistake {
+    const char *path;
+    const char *prop;
+    uint32_t cells[36];
+    size_t n;
+    const char *bytes;
+    size_t len; /* with neither cells nor bytes: 1 deletes, 0 makes it empty */
+    const char *sentence;
+} mistakes[] = {
+    {"/soc/a@1000", "reg", GONE,
+     "/soc/a@1000: reg is missing; give address and size of the registers"},
+    {"/soc/a@1000", "reg", C(0, 0x1000, 0, 0),
+     "/soc/a@1000: reg has size 0; give the size of the register block"},
+    {"/soc/a@1000", "reg", C(0, 0x1000, 0),
+     "/soc/a@1000: reg has 3 cells, no multiple of the 4 of an entry; give 2 of address and 2 of "
+     "size"},
+    {"/soc/a@1000", "reg", TEXT("abcd0"),
+     "/soc/a@1000: reg has 6 bytes, no whole number of 32-bit cells; write cells"},
+    {"/soc/a@1000", "reg", C(0xffffffff, 0xfffff000, 0, 0x2000),
+     "/soc/a@1000: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address space; "
+     "correct it"},
+    {"/soc/a@1000", "reg", C(1, 0, 0, 0x4000),
+     "/soc/a@1000: reg 0x100000000 lies outside the ranges of its bus; correct either"},
+    {"/soc/a@1000", "reg", C(0, 0xfffff000, 0, 0x2000),
+     "/soc/a@1000: reg 0xfffff000 lies outside the ranges of its bus; correct either"},
+    {"/soc/a@1000", "#iommu-cells", C(2),
+     "/soc/a@1000: #iommu-cells is 2; give 1 (SID) or 5 (SID, start, size)"},
+    {"/soc/a@1000", "#iommu-cells", C(1, 1), "/soc/a@1000: #iommu-cells has 2 cells; give one"},
+    {"/soc/a@1000", "#iommu-cells", TEXT("12"),
+     "/soc/a@1000: #iommu-cells has 3 bytes, no whole number of 32-bit cells; write cells"},
+    {"/soc/d@4000", "#iommu-cells", C(9), "/soc/d@4000: #iommu-cells is 9; give 8 at most"},
+    {"/soc/a@1000", "compatible", BYTES("apple,t8103-dart", 5),
+     "/soc/a@1000: compatible does not end with a NUL; write strings"},
+    {"/soc/a@1000", "compatible", TEXT("\x1b[2J"),
+     "/soc/a@1000: compatible is not printable; write text"},
+    {"/soc/a@1000", "compatible",
+     TEXT("a-name-that-is-longer-than-any-compatible-string-may-ever-be-here-1"),
+     "/soc/a@1000: compatible has a string of more than 63 characters; shorten it"},
+    {"/soc/a@1000", "granule,page-bits", C(13),
+     "/soc/a@1000: granule,page-bits is 13; give 12 or 14"},
+    {"/soc/a@1000", "granule,page-bits", C(12, 14),
+     "/soc/a@1000: granule,page-bits has 2 cells; give one"},
+    {"/soc/a@1000", "granule,va-bits", C(14),
+     "/soc/a@1000: granule,va-bits is 14; give a value from 15 to 38"},
+    {"/soc/a@1000", "granule,va-bits", C(39),
+     "/soc/a@1000: granule,va-bits is 39; give a value from 15 to 38"},
+    {"/soc/b@2000", "granule,va-bits", C(49),
+     "/soc/b@2000: granule,va-bits is 49; give a value from 15 to 48"},
+    {"/soc/a@1000", "granule,pa-bits", C(42), "/soc/a@1000: granule,pa-bits is 42; give 36"},
+    {"/soc/b@2000", "granule,pa-bits", C(40), "/soc/b@2000: granule,pa-bits is 40; give 36 or 42"},
+    {"/soc/a@1000", "granule,streams", C(33),
+     "/soc/a@1000: granule,streams is 33; give a value from 1 to 32"},
+    {"/soc/b@2000", "granule,streams", C(257),
+     "/soc/b@2000: granule,streams is 257; give a value from 1 to 256"},
+    {"/soc/b@2000", "granule,streams", C(0),
+     "/soc/b@2000: granule,streams is 0; give a value from 1 to 256"},
+    {"/soc/a@1000", "granule,bypass", C(2),
+     "/soc/a@1000: granule,bypass is 2; give a value from 0 to 1"},
+    {"/soc/a@1000", "apple,dma-range", C(0, 0x1000),
+     "/soc/a@1000: apple,dma-range has 2 cells; give four, start and size of 64 bits each"},
+    {"/soc/a@1000", "apple,dma-range", C(0, 0, 0, 0),
+     "/soc/a@1000: apple,dma-range has a size that is zero or passes the end of the address space; "
+     "correct it"},
+    {"/soc/a@1000", "apple,dma-range", C(0xffffffff, 0xffffc000, 0, 0x8000),
+     "/soc/a@1000: apple,dma-range has a size that is zero or passes the end of the address space; "
+     "correct it"},
+    {"/soc/a@1000", "apple,dma-range", C(0, 0x80000000, 0, 0x80004000),
+     "/soc/a@1000: apple,dma-range spans more than one aligned block of 2^32 bytes, all that this "
+     "IOMMU decodes; shorten it"},
+    {"/soc/a@1000", "apple,dma-range", C(0, 0x2000, 0, 0x4000),
+     "/soc/a@1000: apple,dma-range holds no whole page of 2^14 bytes; widen it"},
+    {"/soc/one",
+     "iommus",
+     {0},
+     0,
+     NULL,
+     0,
+     "/soc/one: iommus is empty; name an IOMMU or remove it"},
+    {"/soc/one", "iommus", C(77, 0),
+     "/soc/one: iommus names phandle 0x4d, which no node has; name an IOMMU"},
+    {"/soc/one", "iommus", C(0, 0),
+     "/soc/one: iommus names phandle 0x0, which no node has; name an IOMMU"},
+    {"/soc/one", "iommus", C(T8103),
+     "/soc/one: iommus ends within the entry of /soc/a@1000, whose #iommu-cells is 1; complete the "
+     "entry"},
+    {"/soc/one", "iommus", C(T8103, 0, FIVE, 1, 2),
+     "/soc/one: iommus ends within the entry of /soc/b@2000, whose #iommu-cells is 5; complete the "
+     "entry"},
+    {"/soc/one", "iommus", BYTES("abc", 3),
+     "/soc/one: iommus has 3 bytes, no whole number of 32-bit cells; write cells"},
+    {"/soc/one", "iommus", C(T8103, 16),
+     "/soc/one: iommus names stream 16 of /soc/a@1000, which has streams 0 to 15; correct the "
+     "stream or give granule,streams"},
+    {"/soc/one", "iommus",
+     C(T8103, 0, T8103, 1, T8103, 2, T8103, 3, T8103, 4, T8103, 5, T8103, 6, T8103, 7, T8103, 8),
+     "/soc/one: iommus gives more than 8 streams to one device; give fewer"},
+    {"/soc/one", "iommus", C(SART, 0),
+     "/soc/one: iommus names iommu@6000, which is no IOMMU: it lacks #iommu-cells; name an IOMMU"},
+    {"/soc/five", "iommus", C(FIVE, 16, 0, 0, 0, 0x4000),
+     "/soc/five: iommus names stream 16 of /soc/b@2000, which has streams 0 to 15; correct the "
+     "stream or give granule,streams"},
+    {"/soc/five", "iommus", C(FIVE, 1, 0, 0, 0, 0),
+     "/soc/five: iommus gives /soc/b@2000 a window whose size is zero or passes the end of the "
+     "address space; correct it"},
+    {"/soc/five", "iommus", C(FIVE, 1, 0xffffffff, 0xffffc000, 0, 0x8000),
+     "/soc/five: iommus gives /soc/b@2000 a window whose size is zero or passes the end of the "
+     "address space; correct it"},
+    {"/soc/five", "iommus", C(FIVE, 1, 0, 0x1000, 0, 0x4000),
+     "/soc/five: iommus gives /soc/b@2000 a window that is not in whole pages of 2^14 bytes; round "
+     "it"},
+    {"/soc/five", "iommus", C(FIVE, 1, 0, 0, 0, 0x5000),
+     "/soc/five: iommus gives /soc/b@2000 a window that is not in whole pages of 2^14 bytes; round "
+     "it"},
+    {"/soc/five", "iommus", C(FIVE, 1, 0, 0x4000, 0x10, 0),
+     "/soc/five: iommus gives /soc/b@2000 a window beyond one aligned block of 2^36 bytes, all "
+     "that it decodes; shorten it"},
+    {"/soc/five", "iommus", C(FIVE, 1, 0, 0, 0, 0x4000, FIVE, 1, 0, 0x4000, 0, 0x4000),
+     "/soc/five: iommus gives stream 1 of /soc/b@2000 windows that share nothing; let them "
+     "overlap"},
+    {"/soc/b@2000", "apple,dma-range", C(0, 0, 0, 0x4000),
+     "/soc/five: iommus gives /soc/b@2000 a window outside its apple,dma-range; let them overlap"},
+    {"/soc/pcie", "iommu-map", C(0x100, T8103, 1),
+     "/soc/pcie: iommu-map has 3 cells, no multiple of the 4 of an entry; give RID base, IOMMU, "
+     "SID base and length"},
+    {"/soc/pcie",
+     "iommu-map",
+     {0},
+     0,
+     NULL,
+     0,
+     "/soc/pcie: iommu-map has 0 cells, no multiple of the 4 of an entry; give RID base, IOMMU, "
+     "SID base and length"},
+    {"/soc/pcie", "iommu-map", C(0x100, 77, 1, 1),
+     "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU"},
+    {"/soc/pcie", "iommu-map", C(0x100, T8103, 16, 1),
+     "/soc/pcie: iommu-map names stream 16 of /soc/a@1000, which has streams 0 to 15; correct the "
+     "stream or give granule,streams"},
+    {"/soc/pcie", "iommu-map", C(0x100, T8103, 1, 0),
+     "/soc/pcie: iommu-map entry 0 covers no RIDs or some above 0xffff; correct RID base or "
+     "length"},
+    {"/soc/pcie", "iommu-map", C(0x10000, T8103, 1, 1),
+     "/soc/pcie: iommu-map entry 0 covers no RIDs or some above 0xffff; correct RID base or "
+     "length"},
+    {"/soc/pcie", "iommu-map", C(0xffff, T8103, 1, 2),
+     "/soc/pcie: iommu-map entry 0 covers no RIDs or some above 0xffff; correct RID base or "
+     "length"},
+    {"/soc/pcie", "iommu-map", C(0x100, T8103, 0, 9),
+     "/soc/pcie: iommu-map gives more than 8 streams to one device; give fewer"},
+    {"/soc/pcie", "iommu-map", C(0x100, T8103, 0xffffffff, 2),
+     "/soc/pcie: iommu-map entry 0 has streams above 0xffffffff; correct SID base or length"},
+    {"/soc/pcie", "iommu-map", C(0x100, FIVE, 1, 1),
+     "/soc/pcie: iommu-map names /soc/b@2000, whose #iommu-cells is 5; it can only name one with "
+     "1"},
+    {"/soc/pcie", "iommu-map-mask", C(0xfe00),
+     "/soc/pcie: iommu-map-mask 0xfe00 hides RID base 0x100 of entry 0 of iommu-map, which can "
+     "never match; correct either"},
+    {"/soc/pcie", "iommu-map-mask", C(0, 0), "/soc/pcie: iommu-map-mask has 2 cells; give one"},
+    {"/soc/pcie/pci@0,0", "bus-range", C(1),
+     "/soc/pcie/pci@0,0: bus-range is not two bus numbers up to 255 in order; give first and last "
+     "bus"},
+    {"/soc/pcie/pci@0,0", "bus-range", C(2, 1),
+     "/soc/pcie/pci@0,0: bus-range is not two bus numbers up to 255 in order; give first and last "
+     "bus"},
+    {"/soc/pcie/pci@0,0", "bus-range", C(0, 256),
+     "/soc/pcie/pci@0,0: bus-range is not two bus numbers up to 255 in order; give first and last "
+     "bus"},
+    {"/soc/pcie", "#address-cells", C(2),
+     "/soc/pcie: #address-cells is 2 on a PCI host bridge; give 3"},
+    {"/soc/pcie", "#address-cells", C(4),
+     "/soc/pcie: #address-cells is 4 on a PCI host bridge; give 3"},
+    {"/soc/pcie", "ranges", C(0x02000000, 0, 0, 0, 0, 0),
+     "/soc/pcie: ranges has 6 cells, no multiple of the 7 of an entry; give child address, parent "
+     "address and size"},
+    {"/soc/pcie", "ranges", C(0x02000000, 0, 0, 0, 0, 0, 0),
+     "/soc/pcie: ranges entry 0 has a size of 0x0, which is zero or passes the end of the address "
+     "space; correct the size"},
+    {"/soc/pcie", "ranges", C(0x03000000, 0xffffffff, 0xffffffff, 0, 0, 0, 2),
+     "/soc/pcie: ranges entry 0 has a size of 0x2, which is zero or passes the end of the address "
+     "space; correct the size"},
+    {"/soc", "dma-ranges", C(0, 0, 0, 0x1000, 0, 0x1000),
+     "/soc: dma-ranges moves 0x0 to 0x1000, but only 1:1 is supported; make both equal"},
+    {"/soc", "dma-ranges", C(0, 0, 0, 0),
+     "/soc: dma-ranges has 4 cells, no multiple of the 6 of an entry; give child address, parent "
+     "address and size"},
+    {"/soc", "dma-ranges", C(0, 0, 0, 0, 0, 0),
+     "/soc: dma-ranges entry 0 has a size of 0x0, which is zero or passes the end of the address "
+     "space; correct the size"},
+    {"/soc", "dma-ranges", C(1, 0, 1, 0, 0, 0x1000),
+     "/soc/one: dma-ranges of the buses above let nothing of the IOMMU's aperture through; let "
+     "them overlap"},
+    {"/soc/pcie", "dma-ranges", C(0, 0x100, 0, 0x100, 0, 0, 0x1000),
+     "/soc: dma-ranges shares no address with those of the buses above; let them overlap"},
+    {"/soc", "#size-cells", C(3), "/soc: #size-cells is 3; give 0, 1 or 2"},
+    {"/soc", "ranges", GONE,
+     "/soc: ranges is missing, so that the CPU cannot reach what is below; give it"},
+    {"/soc/sub",
+     "dma-coherent",
+     {0},
+     0,
+     NULL,
+     0,
+     "/soc/sub: dma-coherent and dma-noncoherent contradict each other; remove one"},
+    {"/memory@80000000", "reg", GONE,
+     "/memory@80000000: reg is missing; give base and size of the RAM"},
+    {"/memory@80000000", "reg", C(0, 0x80000000, 0, 0),
+     "/memory@80000000: reg has a bank of size 0; give the size of the RAM fitted"},
+    {"/memory@80000000", "reg", C(0, 0x80000000, 0),
+     "/memory@80000000: reg has 3 cells, no multiple of the 4 of an entry; give 2 of address and 2 "
+     "of size"},
+    {"/memory@80000000", "reg", C(0xffffffff, 0xfffff000, 0, 0x2000),
+     "/memory@80000000: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address "
+     "space; correct it"},
+    {"/memory@80000000", "reg", C(0, 0x80000000, 0, 0x1000, 0, 0x80000fff, 0, 0x1000),
+     "/memory@80000000: reg has a bank at 0x80000fff that overlaps another bank; correct base or "
+     "size"},
+    {"/memory@0", "reg", C(0, 0x80fff000, 0, 0x1000),
+     "/memory@0: reg has a bank at 0x80fff000 that overlaps another bank; correct base or size"},
+    {"/reserved-memory", "ranges", GONE,
+     "/reserved-memory: ranges is missing, so that the CPU cannot reach what is below; give it"},
+    {"/reserved-memory/map", "reg", C(0xffffffff, 0xfffff000, 0x2000),
+     "/reserved-memory/map: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address "
+     "space; correct it"},
+    {"/reserved-memory/map", "reg", C(0),
+     "/reserved-memory/map: reg has 1 cells, no multiple of the 3 of an entry; give 2 of address "
+     "and 1 of size"},
+    {"/reserved-memory", "#address-cells", C(0),
+     "/reserved-memory: #address-cells is 0; give 1 or 2, or 3 on a PCI bus"},
+};
+
+static void apply(const struct mistake *m)
+{
+    if (m->n != 0)
+        set_cells(m->path, m->prop, m->cells, m->n);
+    else if (m->bytes == NULL && m->len == 1)
+        OK(fdt_delprop(tree, fdt_path_offset(tree, m->path), m->prop));
+    else
+        set(m->path, m->prop, m->bytes, m->len);
+}
+
+static void test_mistakes(void **state)
+{
+    struct gr_dt dt;
+    unsigned wrong = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        const struct mistake *m = &mistakes[i];
+        int rc;
+
+        build();
+        apply(m);
+        rc = read_all(&dt, tree, sizeof(tree));
+        if (rc != GR_EBADMSG || strcmp(dt.error, m->sentence) != 0) {
+            print_error("%s %s: %d\n  got  %s\n  want %s\n", m->path, m->prop, rc, dt.error,
+                        m->sentence);
+            wrong++;
+        }
+    }
+    assert_int_equal(wrong, 0);
+}
+
+static void expect(const void *blob, size_t size, int rc, const char *sentence)
+{
+    struct gr_dt dt;
+
+    assert_int_equal(read_all(&dt, blob, size), rc);
+    assert_string_equal(dt.error, sentence);
+}
+
+static void test_open(void **state)
+{
+    static _Alignas(8) char large[GR_DT_SIZE_MAX + 1];
+
+    (void)state;
+    build();
+    expect(NULL, 64, GR_EINVAL, "the device tree must lie at an 8-byte aligned address");
+    expect(tree + 4, sizeof(tree) - 4, GR_EINVAL,
+           "the device tree must lie at an 8-byte aligned address");
+    expect(tree, 0, GR_EBADMSG,
+           "this is no device tree, or a damaged one (FDT_ERR_TRUNCATED); give a whole .dtb");
+    expect(tree, sizeof(tree) - 1, GR_EBADMSG,
+           "this is no device tree, or a damaged one (FDT_ERR_TRUNCATED); give a whole .dtb");
+    expect(large, 64, GR_EBADMSG,
+           "this is no device tree, or a damaged one (FDT_ERR_BADMAGIC); give a whole .dtb");
+    memcpy(large, tree, sizeof(tree));
+    expect(large, sizeof(large), GR_EBADMSG,
+           "the device tree is larger than 2097152 bytes; give a smaller one");
+    OK(fdt_create(tree, sizeof(tree)));
+    OK(fdt_finish_reservemap(tree));
+    OK(fdt_finish(tree));
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "the device tree has no root node; compile it again with dtc");
+}
+
+/* A tree with only what the caller adds between the two. */
+static void begin_tree(void)
+{
+    memset(tree, 0, sizeof(tree));
+    OK(fdt_create(tree, sizeof(tree)));
+    OK(fdt_add_reservemap_entry(tree, UINT64_MAX, 2));
+    OK(fdt_finish_reservemap(tree));
+    begin("");
+}
+
+static void end_tree(void)
+{
+    end();
+    OK(fdt_finish(tree));
+}
+
+static void memory_node(const char *name, unsigned banks)
+{
+    fdt32_t reg[3 * (GR_DT_BANKS + 1)] = {0};
+
+    for (uint32_t i = 0; i < banks; i++) {
+        reg[3 * i] = cpu_to_fdt32(i);
+        reg[3 * i + 2] = cpu_to_fdt32(1);
+    }
+    begin(name);
+    S("device_type", "memory");
+    OK(fdt_property(tree, "reg", reg, (int)(banks * 12)));
+    end();
+}
+
+static void test_limits(void **state)
+{
+    static const char part[] = "a-name-of-thirty-one-characters";
+    char name[400];
+
+    (void)state;
+    begin_tree();
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/: no enabled node has device_type = \"memory\" and a reg; add one with the machine's "
+           "RAM");
+
+    begin_tree();
+    memory_node("memory", GR_DT_BANKS);
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/memreserve/ 0xffffffffffffffff 0x2 passes the end of the address space; correct the "
+           "size");
+
+    begin_tree();
+    memory_node("memory", GR_DT_BANKS + 1);
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/memory: reg is past the 64 banks of RAM that we can hold; join neighbouring banks");
+
+    /* As deep as can be, and one more. */
+    for (int depth = GR_DT_DEPTH; depth <= GR_DT_DEPTH + 1; depth++) {
+        struct gr_dt_iter it = {0};
+        struct gr_dt_iommu i;
+        struct gr_dt dt;
+
+        begin_tree();
+        for (int k = 1; k < depth; k++)
+            begin("n");
+        P("#iommu-cells", 1);
+        for (int k = 1; k < depth; k++)
+            end();
+        end_tree();
+        OK(gr_dt_open(&dt, tree, sizeof(tree)));
+        if (depth == GR_DT_DEPTH) {
+            assert_int_equal(gr_dt_iommu_next(&dt, &it, &i), 1);
+            assert_int_equal(strlen(i.path), 2 * (GR_DT_DEPTH - 1));
+            assert_int_equal(gr_dt_iommu_next(&dt, &it, &i), 0);
+        } else {
+            assert_int_equal(gr_dt_iommu_next(&dt, &it, &i), GR_EBADMSG);
+            assert_non_null(strstr(dt.error, "/n/n: its children are nested deeper than 32 nodes; "
+                                             "flatten the tree"));
+            assert_int_equal(gr_dt_iommu_next(&dt, &it, &i), 0);
+        }
+    }
+
+    /* A path that just fits, and one character more. */
+    for (int more = 0; more < 2; more++) {
+        begin_tree();
+        for (int k = 0; k < 4; k++)
+            begin(part);
+        (void)snprintf(name, sizeof(name), "%.*s", 30 + more, part);
+        begin(name);
+        P("#iommu-cells", 1);
+        for (int k = 0; k < 5; k++)
+            end();
+        memory_node("memory", 1);
+        end_tree();
+        (void)snprintf(name, sizeof(name),
+                       "/%s/%s/%s/%s/%s: the path is longer than 159 characters; shorten the names",
+                       part, part, part, part, part);
+        expect(tree, sizeof(tree), GR_EBADMSG,
+               more == 0 ? "/memreserve/ 0xffffffffffffffff 0x2 passes the end of the address "
+                           "space; correct the size"
+                         : name);
+    }
+
+    /* The same where "/rid@100" comes after it. */
+    begin_tree();
+    P("#size-cells", 2);
+    iommu("a", "apple,t8103-dart", 0, 1, T8103);
+    end();
+    for (int k = 0; k < 4; k++)
+        begin(part);
+    begin("a-name-of-twenty-four-ch");
+    P("iommu-map", 0x100, T8103, 0, 1);
+    for (int k = 0; k < 5; k++)
+        end();
+    end_tree();
+    (void)snprintf(
+        name, sizeof(name),
+        "/%s/%s/%s/%s/a-name-of-twenty-four-ch: the path is too long for a device's name "
+        "after it; shorten the names",
+        part, part, part, part);
+    expect(tree, sizeof(tree), GR_EBADMSG, name);
+
+    /* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
+    begin_tree();
+    begin("pci");
+    P("#address-cells", 3);
+    P("#size-cells", 2);
+    EMPTY("ranges");
+    begin("a");
+    S("compatible", "apple,t8103-dart");
+    P("#iommu-cells", 1);
+    P("reg", 0x800, 0, 0, 0, 0x4000);
+    end();
+    end();
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/pci/a: reg lies on a PCI bus and is no CPU address; move the node");
+    begin_tree();
+    S("compatible", "apple,t8103-dart");
+    P("#iommu-cells", 1);
+    P("reg", 0, 0, 0x4000);
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/: reg is missing; give address and size of the registers");
+
+    /* No terminal codes out of a tree, and an error text that would not fit is cut. */
+    begin_tree();
+    begin("a\x1b[2J");
+    P("#iommu-cells", 1);
+    end();
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/a?[2J: a node name has a character that names cannot have; use letters, digits and "
+           ",._+-@");
+    begin_tree();
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    begin(name);
+    P("#iommu-cells", 1);
+    end();
+    end_tree();
+    name[0] = '/';
+    (void)snprintf(name + GR_DT_PATH, sizeof(name) - GR_DT_PATH,
+                   ": the path is longer than 159 characters; shorten the names");
+    expect(tree, sizeof(tree), GR_EBADMSG, name);
+}
+
+/* One node, one property: an array of `n` entries of `width` cells, each made by `make`. */
+static void big_property(const char *path, const char *prop, unsigned n, unsigned width,
+                         void (*make)(unsigned, uint32_t *))
+{
+    fdt32_t *be = malloc((size_t)n * width * 4);
+    uint32_t v[8];
+
+    assert_non_null(be);
+    for (unsigned i = 0; i < n; i++) {
+        make(i, v);
+        for (unsigned k = 0; k < width; k++)
+            be[i * width + k] = cpu_to_fdt32(v[k]);
+    }
+    set(path, prop, be, (size_t)n * width * 4);
+    free(be);
+}
+
+static void make_window(unsigned i, uint32_t *v)
+{
+    const uint32_t entry[7] = {0x02000000, 0, i << 12, 0, i << 12, 0, 0x1000};
+
+    memcpy(v, entry, sizeof(entry));
+}
+
+static void make_dma(unsigned i, uint32_t *v)
+{
+    const uint32_t entry[6] = {0, i << 13, 0, i << 13, 0, 0x1000};
+
+    memcpy(v, entry, sizeof(entry));
+}
+
+static void test_too_many(void **state)
+{
+    static _Alignas(8) char large[65536];
+    static fdt32_t refs[2 * (GR_DT_REFS + 1)];
+
+    (void)state;
+    build();
+    big_property("/soc/pcie", "ranges", GR_DT_RESERVED, 7, make_window);
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/soc/pcie: ranges and dma-ranges reserve more than 16 IOVA ranges; join neighbouring "
+           "windows");
+    build();
+    big_property("/soc/pcie", "ranges", GR_DT_RESERVED - 1, 7, make_window);
+    read_ok(tree, sizeof(tree));
+
+    build();
+    big_property("/soc", "dma-ranges", 9, 6, make_dma);
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/soc: dma-ranges has more than 8 entries; join neighbours");
+    build();
+    set_cells("/soc/five", "iommus", CELLS(FIVE, 0, 0, 0, 0, 0x10000));
+    big_property("/soc", "dma-ranges", 8, 6, make_dma);
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_master("/soc/one")->nreserved, 7);
+
+    build();
+    OK(fdt_open_into(tree, large, sizeof(large)));
+    for (unsigned i = 0; i <= GR_DT_REFS; i++)
+        refs[2 * i] = cpu_to_fdt32(OFF);
+    OK(fdt_setprop(large, fdt_path_offset(large, "/soc/one"), "iommus", refs, sizeof(refs)));
+    expect(large, sizeof(large), GR_EBADMSG,
+           "/soc/one: iommus is past the 1024 references to IOMMUs that we follow; remove some");
+}
+
+/* ------------------------------------------------------------------ real and damaged trees */
+
+static void *load(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    void *blob = NULL;
+
+    if (f == NULL)
+        return NULL;
+    blob = calloc(1, GR_DT_SIZE_MAX);
+    assert_non_null(blob);
+    *size = fread(blob, 1, GR_DT_SIZE_MAX, f);
+    (void)fclose(f);
+    return blob;
+}
+
+static const struct {
+    const char *path;
+    unsigned instances;
+    unsigned devices;
+    const char *device; /* the last one */
+} boards[] = {
+    {"../shared/boards/t8103-j274.dtb", 4, 4, "/soc/pcie@690000000/pci@2,0"},
+    {"../shared/boards/t6000-j314s.dtb", 4, 3, "/soc/pcie@590000000/pci@1,0"},
+    {"../shared/boards/t8112-j473.dtb", 4, 4, "/soc/pcie@690000000/pci@2,0"},
+};
+
+static void test_boards(void **state)
+{
+    (void)state;
+    for (size_t b = 0; b < sizeof(boards) / sizeof(boards[0]); b++) {
+        unsigned instances = 0;
+        size_t size = 0;
+        void *blob = load(boards[b].path, &size);
+
+        if (blob == NULL) {
+            print_message("SKIPPED: %s is not there\n", boards[b].path);
+            continue;
+        }
+        read_ok(blob, size);
+        for (unsigned i = 0; i < seen.iommus; i++) {
+            assert_int_not_equal(seen.iommu[i].driver, GR_DT_NONE);
+            instances += seen.iommu[i].enabled;
+        }
+        assert_int_equal(instances, boards[b].instances);
+        assert_int_equal(seen.masters, boards[b].devices);
+        assert_string_equal(seen.master[seen.masters - 1].path, boards[b].device);
+        free(blob);
+    }
+}
+
+static uint64_t random_state;
+
+static uint32_t random32(void)
+{
+    random_state += 0x9e3779b97f4a7c15u;
+    uint64_t z = random_state;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (uint32_t)(z >> 32);
+}
+
+/* A change at a random place: a bit, a byte, or a word that is likely to matter. */
+static void damage(unsigned char *blob, size_t size)
+{
+    static const uint32_t words[] = {0,   1,  2,  3,  4,  5,           9,          0x7fffffff,
+                                     ~0u, 16, 31, 64, 32, 0x80000000u, 0xfffffff0, 0x10000};
+    size_t at = random32() % size;
+    fdt32_t word = cpu_to_fdt32(words[random32() % 16]);
+
+    switch (random32() % 4) {
+    case 0:
+        blob[at] ^= (unsigned char)(1u << random32() % 8);
+        break;
+    case 1:
+        blob[at] = (unsigned char)random32();
+        break;
+    default:
+        if (at + 8 <= size)
+            memcpy(blob + (at & ~(size_t)3), &word, 4);
+        break;
+    }
+}
+
+/* Rounds on copies exactly as long as they claim, so that ASan sees one byte too far. */
+static void damage_all(const void *blob, size_t size, unsigned rounds)
+{
+    struct gr_dt dt;
+    unsigned refused = 0;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        size_t cut = random32() % 8 == 0 ? random32() % size : size;
+        unsigned char *copy = malloc(cut != 0 ? cut : 1);
+        unsigned changes = 1 + random32() % 4;
+        int rc;
+
+        assert_non_null(copy);
+        memcpy(copy, blob, cut);
+        while (cut != 0 && changes-- != 0)
+            damage(copy, cut);
+        rc = read_all(&dt, copy, cut);
+        free(copy);
+        assert_true(rc == 0 || rc == GR_EBADMSG);
+        assert_int_equal(rc == 0, dt.error[0] == '\0');
+        assert_non_null(memchr(dt.error, '\0', sizeof(dt.error)));
+        for (const char *c = dt.error; *c != '\0'; c++)
+            assert_true(*c >= 0x20 && *c < 0x7f);
+        refused += rc != 0;
+    }
+    assert_true(refused > rounds / 20);
+}
+
+static void test_damaged(void **state)
+{
+    const char *seed = getenv("SEED");
+    size_t size = 0;
+    void *blob;
+
+    (void)state;
+    random_state = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
+    print_message("SEED=%llu\n", (unsigned long long)random_state);
+    build();
+    OK(fdt_pack(tree));
+    damage_all(tree, fdt_totalsize(tree), 8000);
+    blob = load(boards[0].path, &size);
+    if (blob != NULL)
+        damage_all(blob, size, 200);
+    free(blob);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_iommus),     cmocka_unit_test(test_iommu_defaults),
+        cmocka_unit_test(test_masters),    cmocka_unit_test(test_pcie),
+        cmocka_unit_test(test_dma_ranges), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_mistakes),   cmocka_unit_test(test_open),
+        cmocka_unit_test(test_limits),     cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_boards),     cmocka_unit_test(test_damaged),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
