@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* A board: a device tree in memory, read from a .dtb or compiled from a .dts. */
+#ifndef CLI_BOARD_H
+#define CLI_BOARD_H
+
+#include "cli.h"
+
+#include <granule/dt.h>
+
+struct board {
+    const char *path; /* as given, not owned */
+    void *blob;
+    size_t size;
+    struct gr_dt dt;
+    char model[96]; /* the tree's name for itself, printable ASCII, or "" */
+};
+
+/*
+ * Read and check a tree. A file that begins with the blob's magic number is a .dtb; one whose name
+ * ends in .dts is compiled by dtc, which must be installed. On false nothing needs freeing.
+ */
+bool board_load(struct board *board, const char *path, struct cli_error *error);
+void board_free(struct board *board);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* What the verbs of the `granule` command share. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Exit statuses of every verb. */
+#define CLI_OK 0     /* all held */
+#define CLI_FAILED 1 /* something did not */
+#define CLI_USAGE 2  /* wrong usage or wrong input */
+
+/* One clear sentence, with the mend, about why there is no result. */
+struct cli_error {
+    char text[640];
+};
+
+/* Fill in `error` from a format and return false, for `return cli_error_set(...)`. */
+__attribute__((format(printf, 2, 3))) bool cli_error_set(struct cli_error *error,
+                                                         const char *format, ...);
+
+/* Print the sentence on stderr and, for machines, as {"error":"..."} on stdout. Returns CLI_USAGE.
+ */
+int cli_refuse(const struct cli_error *error, bool json);
+
+/* A JSON string also of what is not UTF-8: its bytes beyond ASCII become '?'. */
+json_t *cli_json_text(const char *text);
+
+/* A decimal number or one with 0x or 0, at most `max`; nothing before or after it. */
+bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out);
+
+/*
+ * getopt_long() returned '?' or ':' : say what is wrong with which option. `verb` is NULL for the
+ * options before the verb. Call with opterr = 0, optstring starting with "+:".
+ */
+bool cli_option_error(struct cli_error *error, int code, char **argv, const char *verb);
+
+/* Is --json among the arguments? Looked up before parsing, so that wrong usage is told in JSON too.
+ */
+bool cli_wants_json(int argc, char **argv);
+
+/* The verbs: argv[0] is the verb's name. They return the exit status. */
+int cli_run(int argc, char **argv);
+
+#endif

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT */
+#include "machine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* More register space than any DART has; a tree may claim anything. */
+#define MMIO_MAX 0x10000u
+/* What the model takes for va_bits. Tables and driver still keep to what the tree says. */
+#define MODEL_VA_MIN 32u
+#define MODEL_VA_MAX 47u
+/* The longest that an invalidation takes; the driver's limit is GR_CFG_DART_TIMEOUT_NS. */
+#define BUSY_NS 20000u
+/* How often the handler is called while the line stays up. */
+#define IRQ_TRIES 4u
+
+uint64_t rng_mix(uint64_t value)
+{
+    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
+    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
+    return value ^ (value >> 31);
+}
+
+uint64_t rng_next(struct rng *rng)
+{
+    rng->state += 0x9e3779b97f4a7c15u;
+    return rng_mix(rng->state);
+}
+
+uint64_t rng_below(struct rng *rng, uint64_t bound)
+{
+    return rng_next(rng) % bound;
+}
+
+void machine_problem(struct machine *m, const char *format, ...)
+{
+    va_list args;
+
+    if (m->nproblems < MACHINE_PROBLEMS) {
+        va_start(args, format);
+        vsnprintf(m->problems[m->nproblems], MACHINE_REASON, format, args);
+        va_end(args);
+    }
+    m->nproblems++;
+}
+
+void machine_forget_faults(struct machine *m)
+{
+    m->nfaults = 0;
+    m->lost_faults = 0;
+}
+
+static void note_fault(struct machine *m, struct gr_domain *domain, const struct gr_fault *fault)
+{
+    if (m->nfaults < MACHINE_FAULTS) {
+        m->faults[m->nfaults++] = (struct machine_fault){.fault = *fault, .domain = domain};
+    } else {
+        m->lost_faults++;
+    }
+    m->lost_faults += fault->lost;
+}
+
+static bool on_instance_fault(void *cookie, const struct gr_fault *fault)
+{
+    note_fault(cookie, NULL, fault);
+    return true;
+}
+
+static bool on_domain_fault(void *cookie, const struct gr_fault *fault)
+{
+    struct machine_device *dev = cookie;
+
+    note_fault(dev->iommu[0]->machine, &dev->domain, fault);
+    return true;
+}
+
+/* ---- Bringing up ---- */
+
+static bool out_of_memory(struct cli_error *error)
+{
+    return cli_error_set(error, "out of memory: close something else and try again");
+}
+
+static bool tree_error(const struct machine *m, struct cli_error *error)
+{
+    return cli_error_set(error, "%s: %s", m->board->path, m->board->dt.error);
+}
+
+/* Whole pages of 4 KiB: what a bank has, or what a hole touches. Size 0 if there is none. */
+static struct host_bank bank_of(const struct gr_range *range)
+{
+    uint64_t base = (range->first + 0xfff) & ~(uint64_t)0xfff;
+    uint64_t end = (range->last + 1) & ~(uint64_t)0xfff;
+
+    if (range->last == UINT64_MAX) {
+        end = range->last & ~(uint64_t)0xfff;
+    }
+    return (struct host_bank){.base = base, .size = end > base ? end - base : 0};
+}
+
+static bool read_memory(struct machine *m, struct host_config *config, struct cli_error *error)
+{
+    struct gr_dt_iter banks = {0};
+    struct gr_dt_iter holes = {0};
+    struct gr_range range;
+    int rc;
+
+    while ((rc = gr_dt_memory_next(&m->board->dt, &banks, &range)) > 0) {
+        struct host_bank bank = bank_of(&range);
+
+        if (bank.size == 0) {
+            continue;
+        }
+        if (config->nbanks == HOST_MAX_BANKS) {
+            return cli_error_set(error, "%s: more than %d banks of memory: describe fewer in reg",
+                                 m->board->path, HOST_MAX_BANKS);
+        }
+        config->banks[config->nbanks++] = bank;
+        m->ram += bank.size;
+    }
+    while (rc == 0 && (rc = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
+        if (config->nreserved == HOST_MAX_RESERVED) {
+            return cli_error_set(error, "%s: more than %d reserved regions: merge those that touch",
+                                 m->board->path, HOST_MAX_RESERVED);
+        }
+        config->reserved[config->nreserved++] =
+            (struct host_hole){.base = range.first, .size = range.last - range.first + 1};
+        rc = 0;
+    }
+    return rc < 0 ? tree_error(m, error) : true;
+}
+
+static bool make_host(struct machine *m, struct cli_error *error)
+{
+    struct host_config config = {.cpu_page = m->cpu_page, .seed = m->seed};
+    char why[256];
+
+    if (!read_memory(m, &config, error)) {
+        return false;
+    }
+    m->host = host_create(&config, why, sizeof(why));
+    if (!m->host) {
+        return cli_error_set(error, "%s: %s", m->board->path, why);
+    }
+    host_log_level(m->host, -1);
+    return true;
+}
+
+/* The sentence that the library logged about refusing `name`, or else the error's own words. */
+static void reason_from_log(struct machine *m, char *reason, const char *name, int rc)
+{
+    const char *line = host_last_log(m->host);
+
+    snprintf(reason, MACHINE_REASON, "%s", strstr(line, name) ? line : gr_strerror(rc));
+}
+
+static bool dart_kinds(enum gr_dt_driver driver, enum dart_model_kind *model,
+                       enum gr_dart_kind *own)
+{
+    switch (driver) {
+    case GR_DT_DART_T8020:
+        *model = DART_MODEL_T8020;
+        *own = GR_DART_T8020;
+        return true;
+    case GR_DT_DART_T6000:
+        *model = DART_MODEL_T6000;
+        *own = GR_DART_T6000;
+        return true;
+    case GR_DT_DART_T8110:
+        *model = DART_MODEL_T8110;
+        *own = GR_DART_T8110;
+        return true;
+    case GR_DT_NONE:
+        break;
+    }
+    return false;
+}
+
+static uint32_t observed_read32(void *opaque, uint32_t offset)
+{
+    struct machine_iommu *iommu = opaque;
+
+    if (iommu->machine->observer) {
+        iommu->machine->observer(iommu->machine->observer_arg);
+    }
+    return dart_model_read32(iommu->hardware.model, offset);
+}
+
+static void observed_write32(void *opaque, uint32_t offset, uint32_t value)
+{
+    struct machine_iommu *iommu = opaque;
+
+    dart_model_write32(iommu->hardware.model, offset, value);
+}
+
+void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
+{
+    m->observer = fn;
+    m->observer_arg = arg;
+    host_set_observer(m->host, fn, arg);
+}
+
+static bool make_hardware(struct machine_iommu *iommu, enum dart_model_kind kind)
+{
+    struct machine *m = iommu->machine;
+    const struct gr_dt_iommu *tree = &iommu->tree;
+    struct dart_model_config config = dart_model_defaults(kind);
+
+    config.mmio_size = tree->reg_size < MMIO_MAX ? (uint32_t)tree->reg_size & ~3u : MMIO_MAX;
+    config.page_bits = tree->page_bits;
+    config.va_bits = tree->va_bits < MODEL_VA_MIN   ? MODEL_VA_MIN
+                     : tree->va_bits > MODEL_VA_MAX ? MODEL_VA_MAX
+                                                    : tree->va_bits;
+    config.pa_bits = tree->pa_bits;
+    config.streams = tree->streams;
+    config.bypass = tree->bypass;
+    config.random_replacement = rng_below(&m->rng, 2) != 0;
+    config.keep_all = rng_below(&m->rng, 4) == 0;
+    config.serve_while_busy = rng_below(&m->rng, 2) != 0;
+    if (!host_dart_init(&iommu->hardware, m->host, &config, rng_next(&m->rng))) {
+        return false;
+    }
+    iommu->hardware.mmio.opaque = iommu;
+    iommu->hardware.mmio.read32 = observed_read32;
+    iommu->hardware.mmio.write32 = observed_write32;
+    dart_model_set_busy(iommu->hardware.model, rng_below(&m->rng, BUSY_NS), false);
+    return true;
+}
+
+static void bring_up_iommu(struct machine_iommu *iommu)
+{
+    struct machine *m = iommu->machine;
+    const struct gr_dt_iommu *tree = &iommu->tree;
+    enum dart_model_kind kind = DART_MODEL_T8020;
+    struct gr_dart_config config = {
+        .env = m->host,
+        .mmio = &iommu->hardware.mmio,
+        .mmio_size = tree->reg_size,
+        .name = tree->path,
+        .va_bits = (uint8_t)tree->va_bits,
+        .pa_bits = (uint8_t)tree->pa_bits,
+        .streams = (uint16_t)tree->streams,
+    };
+    int rc;
+
+    if (!dart_kinds(tree->driver, &kind, &config.kind)) {
+        snprintf(iommu->reason, sizeof(iommu->reason), "%s", tree->reason);
+        return;
+    }
+    if (!make_hardware(iommu, kind)) {
+        snprintf(iommu->reason, sizeof(iommu->reason),
+                 "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
+                 (unsigned long long)tree->reg_size);
+        return;
+    }
+    if (tree->has_aperture) {
+        config.aperture = tree->aperture;
+    }
+    rc = gr_dart_init(&iommu->dart, &config);
+    if (rc != 0) {
+        reason_from_log(m, iommu->reason, tree->path, rc);
+        return;
+    }
+    iommu->up = true;
+    iommu->aperture = iommu->dart.inst.aperture;
+    iommu->granule = UINT64_C(1) << iommu->dart.inst.table.granule_lg2;
+    iommu->streams = iommu->dart.inst.streams;
+    iommu->locked = iommu->dart.inst.locked;
+    gr_instance_set_fault_handler(&iommu->dart.inst, on_instance_fault, m);
+}
+
+static bool make_iommus(struct machine *m, struct cli_error *error)
+{
+    struct gr_dt *dt = &m->board->dt;
+    struct gr_dt_iter count = {0};
+    struct gr_dt_iter fill = {0};
+    struct gr_dt_iommu tree;
+    unsigned enabled = 0;
+    int rc;
+
+    while ((rc = gr_dt_iommu_next(dt, &count, &tree)) > 0) {
+        enabled += tree.enabled;
+    }
+    if (rc < 0) {
+        return tree_error(m, error);
+    }
+    m->iommus = calloc(enabled + 1, sizeof(*m->iommus));
+    if (!m->iommus) {
+        return out_of_memory(error);
+    }
+    while (gr_dt_iommu_next(dt, &fill, &tree) > 0) {
+        struct machine_iommu *iommu = &m->iommus[m->niommus];
+
+        if (tree.enabled) {
+            iommu->tree = tree;
+            iommu->machine = m;
+            m->niommus++;
+            bring_up_iommu(iommu);
+        }
+    }
+    return true;
+}
+
+static struct machine_iommu *find_iommu(struct machine *m, int node)
+{
+    for (unsigned i = 0; i < m->niommus; i++) {
+        if (m->iommus[i].tree.node == node) {
+            return &m->iommus[i];
+        }
+    }
+    return NULL;
+}
+
+/* Are all its IOMMUs up? Else it is blocked, for the reason of the first that is not. */
+static bool connect(struct machine *m, struct machine_device *dev)
+{
+    for (unsigned i = 0; i < dev->tree.nstreams; i++) {
+        struct machine_iommu *iommu = find_iommu(m, dev->tree.streams[i].iommu);
+
+        dev->iommu[i] = iommu;
+        if (!iommu->up) {
+            snprintf(dev->reason, sizeof(dev->reason), "%.100s is not usable: %.120s",
+                     iommu->tree.path, iommu->reason);
+        }
+        dev->streams[i] = (struct gr_stream){
+            .inst = &iommu->dart.inst,
+            .sid = dev->tree.streams[i].sid,
+            .window = dev->tree.streams[i].window,
+        };
+    }
+    return dev->reason[0] == '\0';
+}
+
+static void register_device(struct machine *m, struct machine_device *dev)
+{
+    struct gr_device_config config = {
+        .name = dev->tree.path,
+        .streams = dev->streams,
+        .stream_count = dev->tree.nstreams,
+        .reserved = dev->reserved,
+        .reserved_count = dev->tree.nreserved,
+        .dma_mask = dev->tree.dma.last,
+        .untrusted = dev->tree.untrusted,
+        .coherent = dev->tree.coherent,
+    };
+    int rc;
+
+    if (!connect(m, dev)) {
+        return;
+    }
+    memcpy(dev->reserved, dev->tree.reserved, sizeof(dev->tree.reserved));
+    if (dev->tree.dma.first > 0) {
+        dev->reserved[config.reserved_count++] = (struct gr_range){0, dev->tree.dma.first - 1};
+    }
+    rc = gr_device_init(&dev->device, &config);
+    if (rc != 0) {
+        reason_from_log(m, dev->reason, dev->tree.path, rc);
+        return;
+    }
+    dev->registered = true;
+}
+
+static void attach_device(struct machine *m, struct machine_device *dev)
+{
+    struct gr_domain *shared = gr_device_domain(&dev->device);
+    int rc;
+
+    if (shared) { /* a group's second device */
+        dev->active = shared;
+        return;
+    }
+    rc = gr_domain_init(&dev->domain, m->host, &dev->device, GR_DOMAIN_TRANSLATED, 0);
+    if (rc != 0) {
+        reason_from_log(m, dev->reason, dev->tree.path, rc);
+        return;
+    }
+    gr_domain_set_fault_handler(&dev->domain, on_domain_fault, dev);
+    rc = gr_domain_attach(&dev->domain, &dev->device);
+    if (rc != 0) {
+        reason_from_log(m, dev->reason, dev->tree.path, rc);
+        rc = gr_domain_fini(&dev->domain);
+        if (rc != 0) {
+            machine_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
+                            gr_strerror(rc));
+        }
+        return;
+    }
+    dev->owns_domain = true;
+    dev->active = &dev->domain;
+}
+
+static bool make_devices(struct machine *m, struct cli_error *error)
+{
+    struct gr_dt *dt = &m->board->dt;
+    struct gr_dt_iter count = {0};
+    struct gr_dt_iter fill = {0};
+    struct gr_dt_master tree;
+    unsigned masters = 0;
+    int rc;
+
+    while ((rc = gr_dt_master_next(dt, &count, &tree)) > 0) {
+        masters++;
+    }
+    if (rc < 0) {
+        return tree_error(m, error);
+    }
+    m->devices = calloc(masters + 1, sizeof(*m->devices));
+    if (!m->devices) {
+        return out_of_memory(error);
+    }
+    /* Groups form as devices are registered; only then do they get their domains. */
+    for (; m->ndevices < masters; m->ndevices++) {
+        if (gr_dt_master_next(dt, &fill, &m->devices[m->ndevices].tree) <= 0) {
+            return tree_error(m, error);
+        }
+        register_device(m, &m->devices[m->ndevices]);
+    }
+    for (unsigned i = 0; i < masters; i++) {
+        if (m->devices[i].registered) {
+            attach_device(m, &m->devices[i]);
+        }
+    }
+    return true;
+}
+
+bool machine_up(struct machine *m, struct board *board, unsigned cpu_page, uint64_t seed,
+                struct cli_error *error)
+{
+    *m = (struct machine){.board = board, .cpu_page = cpu_page, .seed = seed};
+    m->rng.state = rng_mix(seed ^ 0x6d6f64656c73u);
+    if (!make_host(m, error) || !make_iommus(m, error) || !make_devices(m, error)) {
+        machine_detach(m);
+        machine_down(m);
+        machine_free(m);
+        return false;
+    }
+    return true;
+}
+
+/* ---- Taking down ---- */
+
+static void check_down(struct machine *m, const char *name, const char *call, int rc)
+{
+    if (rc != 0) {
+        machine_problem(m, "%s: %s() failed when taking the machine down: %s", name, call,
+                        gr_strerror(rc));
+    }
+}
+
+void machine_detach(struct machine *m)
+{
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        struct machine_device *dev = &m->devices[i];
+
+        if (dev->owns_domain) {
+            const char *name = dev->tree.path;
+
+            check_down(m, name, "gr_domain_detach", gr_domain_detach(&dev->domain, &dev->device));
+            check_down(m, name, "gr_domain_fini", gr_domain_fini(&dev->domain));
+            dev->owns_domain = false;
+        }
+    }
+}
+
+void machine_down(struct machine *m)
+{
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        struct machine_device *dev = &m->devices[i];
+
+        if (dev->registered) {
+            check_down(m, dev->tree.path, "gr_device_fini", gr_device_fini(&dev->device));
+            dev->registered = false;
+        }
+    }
+    for (unsigned i = 0; i < m->niommus; i++) {
+        struct machine_iommu *iommu = &m->iommus[i];
+
+        if (iommu->up) {
+            check_down(m, iommu->tree.path, "gr_dart_fini", gr_dart_fini(&iommu->dart));
+        }
+    }
+}
+
+uint64_t machine_leaks(const struct machine *m)
+{
+    return (uint64_t)host_leaks(m->host) + (uint64_t)host_ram_leaks(m->host);
+}
+
+uint64_t machine_misuse(const struct machine *m)
+{
+    uint64_t misuse = host_misuse(m->host) + m->stuck_irqs;
+
+    for (unsigned i = 0; i < m->niommus; i++) {
+        if (m->iommus[i].hardware.model) {
+            const struct dart_model_stats *stats = dart_model_stats(m->iommus[i].hardware.model);
+
+            misuse += stats->misuse + stats->bad_fetches + stats->locked_writes;
+        }
+    }
+    return misuse;
+}
+
+void machine_free(struct machine *m)
+{
+    for (unsigned i = 0; i < m->niommus; i++) {
+        if (m->iommus[i].hardware.model) {
+            host_dart_fini(&m->iommus[i].hardware);
+        }
+    }
+    free(m->iommus);
+    free(m->devices);
+    if (m->host) {
+        host_destroy(m->host);
+    }
+    *m = (struct machine){0};
+}
+
+/* ---- Accesses ---- */
+
+void machine_serve_irq(struct machine_iommu *iommu)
+{
+    for (unsigned i = 0; iommu->hardware.irq; i++) {
+        if (i == IRQ_TRIES || !gr_dart_isr(&iommu->dart)) {
+            iommu->machine->stuck_irqs++;
+            break;
+        }
+    }
+    gr_fault_dispatch(&iommu->dart.inst);
+}
+
+enum model_result machine_access_raw(struct machine_device *dev, unsigned stream, gr_iova_t iova,
+                                     void *buf, uint64_t len, bool write, uint64_t *done)
+{
+    struct machine_iommu *iommu = dev->iommu[stream];
+    enum model_result result;
+
+    result = host_dart_access(&iommu->hardware, dev->streams[stream].sid, iova, buf, len, write,
+                              dev->tree.coherent, done);
+    machine_serve_irq(iommu);
+    return result;
+}
+
+static bool overlaps(const struct gr_range *range, gr_iova_t first, gr_iova_t last)
+{
+    return first <= range->last && range->first <= last;
+}
+
+static bool within(const struct gr_range *range, gr_iova_t first, gr_iova_t last)
+{
+    return range->first <= first && last <= range->last;
+}
+
+enum model_result machine_access(struct machine_device *dev, unsigned stream, gr_iova_t iova,
+                                 void *buf, uint64_t len, bool write, uint64_t *done)
+{
+    gr_iova_t last = iova + (len - 1);
+
+    *done = 0;
+    if (last < iova || !within(&dev->tree.streams[stream].window, iova, last) ||
+        !within(&dev->tree.dma, iova, last)) {
+        return MODEL_BUS_ERROR;
+    }
+    for (unsigned i = 0; i < dev->tree.nreserved; i++) {
+        if (overlaps(&dev->tree.reserved[i], iova, last)) {
+            return MODEL_BUS_ERROR;
+        }
+    }
+    return machine_access_raw(dev, stream, iova, buf, len, write, done);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The machine that a device tree describes, brought up: memory, a model and a driver for every
+ * enabled IOMMU, a device and a domain for every master behind one.
+ *
+ * What cannot work is not an error of bringing up: the IOMMU or the device carries a reason, and
+ * the rest of the machine runs. Everything is deterministic from the seed.
+ */
+#ifndef CLI_MACHINE_H
+#define CLI_MACHINE_H
+
+#include "board.h"
+#include "cli.h"
+
+#include <granule/dt.h>
+#include <granule/granule.h>
+#include <host.h>
+#include <host_dart.h>
+
+#define MACHINE_REASON 256
+
+/* A small generator (splitmix64): the same everywhere, seeded, one state per purpose. */
+struct rng {
+    uint64_t state;
+};
+
+uint64_t rng_mix(uint64_t value);
+uint64_t rng_next(struct rng *rng);
+uint64_t rng_below(struct rng *rng, uint64_t bound); /* 0 .. bound - 1; bound is not 0 */
+
+struct machine;
+
+struct machine_iommu {
+    struct gr_dt_iommu tree;
+    struct machine *machine;
+    struct host_dart hardware; /* its model is NULL where there is no driver */
+    struct gr_dart dart;       /* set up if `up`; and what it said of itself, which stays: */
+    struct gr_range aperture;
+    uint64_t granule; /* bytes */
+    uint32_t streams;
+    bool locked;
+    bool up;                     /* the driver has it */
+    char reason[MACHINE_REASON]; /* why it is not up, or "" */
+};
+
+struct machine_device {
+    struct gr_dt_master tree;
+    struct machine_iommu *iommu[GR_DT_STREAMS]; /* of each stream */
+    struct gr_stream streams[GR_DT_STREAMS];
+    struct gr_range reserved[GR_DT_RESERVED + 1];
+    struct gr_device device;  /* set up if `registered` */
+    struct gr_domain domain;  /* set up if `owns_domain`; a group has one */
+    struct gr_domain *active; /* what translates for it; NULL: blocked */
+    bool registered;
+    bool owns_domain;
+    char reason[MACHINE_REASON]; /* why it is blocked, or "" */
+};
+
+/* A fault record as it arrived. */
+struct machine_fault {
+    struct gr_fault fault;
+    struct gr_domain *domain; /* whose handler got it; NULL: the instance's */
+};
+
+#define MACHINE_FAULTS 32
+#define MACHINE_PROBLEMS 8
+
+struct machine {
+    struct board *board;
+    unsigned cpu_page;
+    uint64_t seed;
+    uint64_t ram; /* bytes */
+    struct host *host;
+    struct rng rng; /* what the hardware does by chance */
+    void (*observer)(void *arg);
+    void *observer_arg;
+    struct machine_iommu *iommus;
+    unsigned niommus;
+    struct machine_device *devices;
+    unsigned ndevices;
+    /* Since the last machine_forget_faults(). */
+    struct machine_fault faults[MACHINE_FAULTS];
+    unsigned nfaults;
+    uint64_t lost_faults;
+    uint64_t stuck_irqs; /* interrupts that the handler did not acknowledge */
+    /* Sentences about what no counter covers. */
+    char problems[MACHINE_PROBLEMS][MACHINE_REASON];
+    unsigned nproblems; /* all of them, also those that are not kept */
+};
+
+/* Bring it up. On false nothing is left and `error` says what is wrong with the tree. */
+bool machine_up(struct machine *m, struct board *board, unsigned cpu_page, uint64_t seed,
+                struct cli_error *error);
+
+/* Take every device out of its domain and free the domains. Nothing may be mapped. */
+void machine_detach(struct machine *m);
+
+/* After machine_detach(): take drivers and devices down. Models and host live on for reports. */
+void machine_down(struct machine *m);
+
+/* Pages that the library has not freed, and then those of test buffers. */
+uint64_t machine_leaks(const struct machine *m);
+
+/* Times that the library misused host or hardware. */
+uint64_t machine_misuse(const struct machine *m);
+
+void machine_free(struct machine *m);
+
+/*
+ * An access by a device through one of its streams, as the bus lets it through: not what is outside
+ * the stream's window and the bus's limits, nor what a window of its host bridge or the MSI
+ * doorbell takes. Interrupts are served before it returns. *done counts the bytes completed.
+ */
+enum model_result machine_access(struct machine_device *dev, unsigned stream, gr_iova_t iova,
+                                 void *buf, uint64_t len, bool write, uint64_t *done);
+
+/* The same, straight at the IOMMU. */
+enum model_result machine_access_raw(struct machine_device *dev, unsigned stream, gr_iova_t iova,
+                                     void *buf, uint64_t len, bool write, uint64_t *done);
+
+/*
+ * Call `fn` whenever the library stores to a table or reads a register of an IOMMU: moments at
+ * which the hardware may look at the tables. It may use the models, not the library. NULL for none.
+ */
+void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg);
+
+/* Run the interrupt handler while the line is up, and deliver what it recorded. */
+void machine_serve_irq(struct machine_iommu *iommu);
+
+void machine_forget_faults(struct machine *m);
+
+/* Note a sentence about something wrong that has no counter. */
+__attribute__((format(printf, 2, 3))) void machine_problem(struct machine *m, const char *format,
+                                                           ...);
+
+#endif

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The bad counters with their names: in JSON as they are, in the table with blanks. */
+static const struct counter {
+    const char *name;
+    size_t offset;
+} counters[] = {
+    {"mismatched_bytes", offsetof(struct report, mismatched_bytes)},
+    {"touched_guard_bytes", offsetof(struct report, touched_guard_bytes)},
+    {"unexpected_faults", offsetof(struct report, unexpected_faults)},
+    {"missed_faults", offsetof(struct report, missed_faults)},
+    {"live_mappings", offsetof(struct report, live_mappings)},
+    {"leaked_pages", offsetof(struct report, leaked_pages)},
+    {"misuse", offsetof(struct report, misuse)},
+};
+
+#define COUNTERS (sizeof(counters) / sizeof(counters[0]))
+
+static uint64_t counter_value(const struct report *report, size_t i)
+{
+    uint64_t value;
+
+    memcpy(&value, (const char *)report + counters[i].offset, sizeof(value));
+    return value;
+}
+
+static unsigned blocked_devices(const struct machine *m)
+{
+    unsigned blocked = 0;
+
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        blocked += m->devices[i].reason[0] != '\0';
+    }
+    return blocked;
+}
+
+static unsigned dead_iommus(const struct machine *m)
+{
+    unsigned dead = 0;
+
+    for (unsigned i = 0; i < m->niommus; i++) {
+        dead += !m->iommus[i].up;
+    }
+    return dead;
+}
+
+bool report_passed(const struct report *report)
+{
+    uint64_t bad = report->machine->nproblems + blocked_devices(report->machine) +
+                   dead_iommus(report->machine);
+
+    for (size_t i = 0; i < COUNTERS; i++) {
+        bad |= counter_value(report, i);
+    }
+    return bad == 0;
+}
+
+/* Untrusted devices get buffers of whole granules; see DESIGN.md section 3, isolation. */
+static const char *isolation(const struct machine_device *dev)
+{
+    return dev->tree.untrusted ? "aligned" : "expose";
+}
+
+/* The stream before this one whose instance is the same: a device lists each instance once. */
+static bool listed_before(const struct machine_device *dev, unsigned stream)
+{
+    for (unsigned i = 0; i < stream; i++) {
+        if (dev->iommu[i] == dev->iommu[stream]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- For machines ---- */
+
+static json_t *json_hex(uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
+    return cli_json_text(text);
+}
+
+static json_t *json_u64(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+static json_t *json_instance(const struct machine_iommu *iommu)
+{
+    static const struct dart_model_stats none;
+    const struct dart_model_stats *tlb =
+        iommu->hardware.model ? dart_model_stats(iommu->hardware.model) : &none;
+    json_t *object;
+
+    object = json_pack("{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:{s:o,s:o,s:o,s:o}}", "path",
+                       cli_json_text(iommu->tree.path), "compatible",
+                       cli_json_text(iommu->tree.compatible), "granule", json_u64(iommu->granule),
+                       "aperture", json_hex(iommu->aperture.first), json_hex(iommu->aperture.last),
+                       "streams", json_u64(iommu->streams), "locked", iommu->locked, "tlb", "hits",
+                       json_u64(tlb->hits), "misses", json_u64(tlb->misses), "fetches",
+                       json_u64(tlb->fetches), "invalidations", json_u64(tlb->invalidations));
+    if (object && !iommu->up) {
+        json_object_set_new(object, "reason", cli_json_text(iommu->reason));
+    }
+    return object;
+}
+
+static json_t *json_device(const struct machine_device *dev, const struct report_device *result)
+{
+    json_t *instances = json_array();
+    json_t *object;
+
+    for (unsigned i = 0; i < dev->tree.nstreams; i++) {
+        if (!listed_before(dev, i)) {
+            json_array_append_new(instances, cli_json_text(dev->iommu[i]->tree.path));
+        }
+    }
+    object = json_pack("{s:o,s:o,s:s,s:s,s:b,s:o,s:o}", "path", cli_json_text(dev->tree.path),
+                       "instances", instances, "mode", dev->active ? "translated" : "blocked",
+                       "isolation", isolation(dev), "untrusted", dev->tree.untrusted, "maps",
+                       json_u64(result->maps), "bytes", json_u64(result->bytes));
+    if (object && !dev->active) {
+        json_object_set_new(object, "reason", cli_json_text(dev->reason));
+    }
+    return object;
+}
+
+static json_t *json_totals(const struct report *report)
+{
+    json_t *totals = json_pack("{s:o,s:o,s:o}", "devices", json_u64(report->machine->ndevices),
+                               "maps", json_u64(report->maps), "bytes", json_u64(report->bytes));
+
+    for (size_t i = 0; i < COUNTERS; i++) {
+        json_object_set_new(totals, counters[i].name, json_u64(counter_value(report, i)));
+    }
+    return totals;
+}
+
+bool report_json(const struct report *report)
+{
+    const struct machine *m = report->machine;
+    json_t *instances = json_array();
+    json_t *devices = json_array();
+    json_t *problems = json_array();
+    json_t *root;
+    bool ok;
+
+    for (unsigned i = 0; i < m->niommus; i++) {
+        json_array_append_new(instances, json_instance(&m->iommus[i]));
+    }
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        json_array_append_new(devices, json_device(&m->devices[i], &report->devices[i]));
+    }
+    for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
+        json_array_append_new(problems, cli_json_text(m->problems[i]));
+    }
+    root = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "board", cli_json_text(m->board->path),
+                     "model", m->board->model, "cpu_page", json_u64(m->cpu_page), "seed",
+                     json_u64(m->seed), "instances", instances, "devices", devices, "totals",
+                     json_totals(report), "problems", problems);
+    ok = root && json_dumpf(root, stdout, JSON_COMPACT) == 0;
+    putchar('\n');
+    json_decref(root);
+    return ok;
+}
+
+/* ---- For people ---- */
+
+static const char *size_text(uint64_t bytes, char *text, size_t room)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    unsigned unit = 0;
+    uint64_t tenths = 0;
+
+    while (bytes >= 1024 && unit < 6) {
+        tenths = bytes % 1024 * 10 / 1024;
+        bytes /= 1024;
+        unit++;
+    }
+    if (tenths) {
+        snprintf(text, room, "%llu.%llu %s", (unsigned long long)bytes, (unsigned long long)tenths,
+                 units[unit]);
+    } else {
+        snprintf(text, room, "%llu %s", (unsigned long long)bytes, units[unit]);
+    }
+    return text;
+}
+
+/* The end of a path that is too long is what tells it from others. */
+static const char *path_text(const char *path, int width, char *text, size_t room)
+{
+    int length = (int)strlen(path);
+
+    if (length <= width) {
+        snprintf(text, room, "%s", path);
+    } else {
+        snprintf(text, room, "..%s", path + (length - width + 2));
+    }
+    return text;
+}
+
+static int widest(int width, const char *text, int most)
+{
+    int length = (int)strlen(text);
+
+    return length > most ? most : length > width ? length : width;
+}
+
+static void table_instances(const struct machine *m)
+{
+    char path[GR_DT_PATH];
+    char granule[24];
+    char aperture[48];
+    int width = 8;
+    int kind = 10;
+
+    for (unsigned i = 0; i < m->niommus; i++) {
+        width = widest(width, m->iommus[i].tree.path, 29);
+        kind = widest(kind, m->iommus[i].tree.compatible, 20);
+    }
+    printf("\n%-*s  %-*s  %6s  %-24s %4s  %9s %7s %6s\n", width, "Instance", kind, "compatible",
+           "G", "aperture", "SIDs", "TLB hits", "misses", "inval.");
+    for (unsigned i = 0; i < m->niommus; i++) {
+        const struct machine_iommu *iommu = &m->iommus[i];
+
+        path_text(iommu->tree.path, width, path, sizeof(path));
+        printf("%-*s  %-*.*s  ", width, path, kind, kind, iommu->tree.compatible);
+        if (iommu->up) {
+            const struct dart_model_stats *tlb = dart_model_stats(iommu->hardware.model);
+
+            snprintf(aperture, sizeof(aperture), "0x%llx-0x%llx",
+                     (unsigned long long)iommu->aperture.first,
+                     (unsigned long long)iommu->aperture.last);
+            printf("%6s  %-24s %4u  %9llu %7llu %6llu\n",
+                   size_text(iommu->granule, granule, sizeof(granule)), aperture, iommu->streams,
+                   (unsigned long long)tlb->hits, (unsigned long long)tlb->misses,
+                   (unsigned long long)tlb->invalidations);
+        } else {
+            printf("not used\n");
+        }
+    }
+}
+
+static void table_devices(const struct report *report)
+{
+    const struct machine *m = report->machine;
+    char path[GR_DT_PATH];
+    char bytes[24];
+    int width = 6;
+
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        width = widest(width, m->devices[i].tree.path, 60);
+    }
+    printf("\n%-*s  %9s  %-10s  %-9s  %5s  %10s\n", width, "Device", "instances", "mode",
+           "isolation", "maps", "bytes");
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        const struct machine_device *dev = &m->devices[i];
+        unsigned instances = 0;
+
+        for (unsigned k = 0; k < dev->tree.nstreams; k++) {
+            instances += !listed_before(dev, k);
+        }
+        printf("%-*s  %9u  %-10s  %-9s  %5llu  %10s\n", width,
+               path_text(dev->tree.path, width, path, sizeof(path)), instances,
+               dev->active ? "translated" : "blocked", isolation(dev),
+               (unsigned long long)report->devices[i].maps,
+               size_text(report->devices[i].bytes, bytes, sizeof(bytes)));
+    }
+}
+
+/* What a person has to look at, one sentence a line. */
+static void table_reasons(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->niommus; i++) {
+        if (!m->iommus[i].up) {
+            printf("%s: not used: %s\n", m->iommus[i].tree.path, m->iommus[i].reason);
+        }
+    }
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        if (!m->devices[i].active) {
+            printf("%s: blocked: %s\n", m->devices[i].tree.path, m->devices[i].reason);
+        }
+    }
+    for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
+        printf("%s\n", m->problems[i]);
+    }
+    if (m->nproblems > MACHINE_PROBLEMS) {
+        printf("and %u more\n", m->nproblems - MACHINE_PROBLEMS);
+    }
+}
+
+static void table_verdict(const struct report *report)
+{
+    const struct machine *m = report->machine;
+    const char *comma = "";
+
+    if (report_passed(report)) {
+        printf("PASS: every byte arrived, and nothing else was reached\n");
+        return;
+    }
+    printf("FAIL:");
+    for (size_t i = 0; i < COUNTERS; i++) {
+        uint64_t value = counter_value(report, i);
+
+        if (value) {
+            printf("%s %s=%llu", comma, counters[i].name, (unsigned long long)value);
+            comma = ",";
+        }
+    }
+    if (dead_iommus(m)) {
+        printf("%s instances not used: %u", comma, dead_iommus(m));
+        comma = ",";
+    }
+    if (blocked_devices(m)) {
+        printf("%s devices blocked: %u", comma, blocked_devices(m));
+        comma = ",";
+    }
+    if (m->nproblems) {
+        printf("%s problems: %u", comma, m->nproblems);
+    }
+    printf("; see above\n");
+}
+
+bool report_table(const struct report *report)
+{
+    const struct machine *m = report->machine;
+    char ram[24];
+    char page[24];
+    char bytes[24];
+
+    printf("%s%s%s%s: %s RAM, %s CPU pages, seed %llu\n", m->board->path,
+           m->board->model[0] ? " (" : "", m->board->model, m->board->model[0] ? ")" : "",
+           size_text(m->ram, ram, sizeof(ram)), size_text(m->cpu_page, page, sizeof(page)),
+           (unsigned long long)m->seed);
+    table_instances(m);
+    table_devices(report);
+    printf("\n%u device%s, %llu maps of %s in all\n", m->ndevices, m->ndevices == 1 ? "" : "s",
+           (unsigned long long)report->maps, size_text(report->bytes, bytes, sizeof(bytes)));
+    for (size_t i = 0; i < COUNTERS; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "%s", counters[i].name);
+        for (char *c = name; *c; c++) {
+            *c = *c == '_' ? ' ' : *c;
+        }
+        printf("  %-20s %8llu\n", name, (unsigned long long)counter_value(report, i));
+    }
+    table_reasons(m);
+    table_verdict(report);
+    return ferror(stdout) == 0;
+}
