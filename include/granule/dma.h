@@ -14,7 +14,24 @@
  * invalidated after the unmap, whole cache lines at the buffer's ends included: nothing else that
  * the CPU writes may share these lines while the buffer is mapped.
  *
- * Context: any, for every call here. Locks: the domain's own.
+ * Context: any, for every call here but gr_dma_alloc() and gr_dma_free(). Locks: the domain's own.
+ *
+ * The same errors everywhere; each with nothing changed, but for GR_ETIMEDOUT:
+ *   GR_ENODEV      the device has no TRANSLATED domain
+ *   GR_ENODATA     a length of 0, a list without segments
+ *   GR_EACCES      dir is none of the three
+ *   GR_EOPNOTSUPP  unknown bit in attrs; an untrusted device and a buffer that shares a granule
+ *   GR_EOVERFLOW   a range passes 2^64, or the lengths of a list add up to more
+ *   GR_EFAULT      memory beyond the IOMMU's physical address width
+ *   GR_ERANGE      no granule of the aperture lies below the device's mask
+ *   GR_ENOSPC      no IOVA range of that size left below the mask
+ *   GR_ENOMEM      the port has no memory left
+ *   GR_EIO         an invalidation of this domain failed before: the device is blocked
+ *   GR_ENOENT      nothing is mapped there: unmapped twice?
+ *   GR_EMSGSIZE    the granules are not exactly those of one mapping
+ *   GR_ETIMEDOUT   the IOMMU did not confirm an invalidation in time. Nothing is mapped, but the
+ *                  memory is *not safe to reuse*; unless a second attempt was confirmed (only a map
+ *                  makes one) the device is blocked from now on
  */
 #ifndef GRANULE_DMA_H
 #define GRANULE_DMA_H
@@ -34,28 +51,14 @@ enum gr_dma_dir {
 /* Attributes, or'ed. The same go to map and unmap. */
 #define GR_DMA_SKIP_SYNC 0x1u /* no cache maintenance now: the caller calls gr_dma_sync_*() */
 #define GR_DMA_UNCACHED 0x2u  /* GR_PROT_UNCACHED */
-
-/*
- * The highest address the device can put out, e.g. 0xffffffff. Only later maps look at it.
- * Returns 0, or GR_ENODEV (no TRANSLATED domain), GR_ERANGE (not one granule of the aperture lies
- * under it; the old mask stays).
- */
-GR_MUST_CHECK int gr_dma_set_mask(struct gr_device *dev, uint64_t mask);
+#define GR_DMA_MMIO 0x4u      /* registers of another device, not memory: never cache maintenance */
 
 /*
  * Map [pa, pa + len) for the device and write the address that it uses to *out_iova.
- * The physical range must be memory that lives until the unmap.
- * Returns 0, or, with nothing changed:
- * GR_ENODEV      the device has no TRANSLATED domain
- * GR_ENODATA     len is 0
- * GR_EACCES      dir is none of the three
- * GR_EOPNOTSUPP  unknown bit in attrs; an untrusted device and a buffer that shares a granule
- * GR_EOVERFLOW   pa + len passes 2^64
- * GR_EFAULT      memory beyond the IOMMU's physical address width
- * GR_ENOSPC      no IOVA range of that size left below the mask
- * GR_ENOMEM      the port has no memory for tables
- * GR_EIO         an invalidation of this domain failed before: the device is blocked
- * GR_ETIMEDOUT   the invalidation failed: the device is now blocked, nothing is mapped
+ * The physical range must live until the unmap. With GR_DMA_MMIO it need not be memory, and what
+ * else lies in its granules is exposed to the device as ever: mind neighbouring registers.
+ * Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOPNOTSUPP, GR_EOVERFLOW, GR_EFAULT, GR_ERANGE,
+ * GR_ENOSPC, GR_ENOMEM, GR_EIO, GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
                              unsigned attrs, gr_iova_t *out_iova);
@@ -63,23 +66,123 @@ GR_MUST_CHECK int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, en
 /*
  * Undo a map: the iova and len of that very map, the same dir and attrs. On return of 0 the device
  * reaches no byte of the buffer through this mapping, and what it wrote is visible to the CPU.
- * Returns 0, or, with nothing changed, GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOPNOTSUPP,
- * GR_EOVERFLOW, GR_ENOENT (nothing is mapped there: unmapped twice?), GR_EMSGSIZE (the granules are
- * not exactly those of one map); or GR_ETIMEDOUT: unmapped, but the IOMMU did not confirm, the
- * device is blocked and the memory is *not safe to reuse*.
+ * Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOPNOTSUPP, GR_EOVERFLOW, GR_ENOENT, GR_EMSGSIZE,
+ * GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                enum gr_dma_dir dir, unsigned attrs);
 
 /*
- * Hand [iova, iova + len), a part of one mapping, to the CPU (to read what the device wrote) or
- * back to the device. Free of cost for a coherent device, which also checks nothing but dir.
- * Returns 0, GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOVERFLOW, GR_ENOENT (not mapped in whole).
+ * Hand [iova, iova + len), any part of one mapping, to the CPU (to read what the device wrote) or
+ * back to the device. Free of cost for a coherent device, where it checks nothing but its
+ * arguments. Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOVERFLOW, GR_ENOENT (not mapped in
+ * whole).
  */
 GR_MUST_CHECK int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                       enum gr_dma_dir dir);
 GR_MUST_CHECK int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                          enum gr_dma_dir dir);
+
+/* ---- Lists ---- */
+
+struct gr_seg {
+    gr_pa_t pa;
+    uint64_t len;
+};
+
+struct gr_dma_seg {
+    gr_iova_t iova;
+    uint64_t len;
+};
+
+/*
+ * A scatter list. The caller owns both arrays, which must stay until the unmap; `segs` is only ever
+ * read. `out` has room for `count` entries.
+ */
+struct gr_dma_list {
+    const struct gr_seg *segs;
+    unsigned count;
+    unsigned out_count;     /* written by gr_dma_map_sg(): how many of `out` the device is to use */
+    struct gr_dma_seg *out; /* written by gr_dma_map_sg(): addresses, in the order of the list */
+};
+
+/*
+ * What the device can take: segments of at most `max_len` bytes (0: any), none of which crosses a
+ * multiple of `boundary`, a power of two (0: none). Only later maps look at it.
+ * Returns 0 or GR_EINVAL (no power of two).
+ */
+GR_MUST_CHECK int gr_dma_set_seg_limits(struct gr_device *dev, uint64_t max_len, uint64_t boundary);
+
+/*
+ * Map a list into one IOVA range: all of it or nothing. Each output segment is made of whole input
+ * segments, in order, so there are never more of them, and their lengths have the same sum. Inputs
+ * share one output where
+ *  - the next begins at the very physical end of the one before, whatever the offset, or
+ *  - one ends and the next begins on a multiple of gr_dma_merge_boundary() + 1 bytes,
+ * and the device's limits allow the sum. Cost: one IOVA allocation, one walk for each leaf table,
+ * one invalidation.
+ * Errors: as gr_dma_map(), for each segment; and GR_EINVAL (a segment is over the device's limits:
+ * longer than max_len, or it crosses a boundary wherever it is placed).
+ */
+GR_MUST_CHECK int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list,
+                                enum gr_dma_dir dir, unsigned attrs);
+
+/*
+ * Undo the map of a whole list, as it was filled by gr_dma_map_sg(). Errors as gr_dma_unmap().
+ */
+GR_MUST_CHECK int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list,
+                                  enum gr_dma_dir dir, unsigned attrs);
+
+/* gr_dma_sync_for_*() for a whole list. Errors: GR_ENODEV, GR_ENODATA, GR_EACCES. */
+GR_MUST_CHECK int gr_dma_sync_sg_for_cpu(struct gr_device *dev, const struct gr_dma_list *list,
+                                         enum gr_dma_dir dir);
+GR_MUST_CHECK int gr_dma_sync_sg_for_device(struct gr_device *dev, const struct gr_dma_list *list,
+                                            enum gr_dma_dir dir);
+
+/* ---- Coherent buffers ---- */
+
+/*
+ * Allocate memory that CPU and device both use all the time: rings, descriptors. `size` bytes, any;
+ * *out_iova and *out_cpu are aligned to size rounded up to a power of two, the CPU's to at least a
+ * granule. The buffer owns its granules, and all that the device can reach of them is zero. Device
+ * permission: read and write.
+ * For a device that is not coherent this needs the port's optional uncached mapping (port.h).
+ * Context: may sleep.
+ * Errors: GR_ENODEV, GR_ENODATA, GR_EOPNOTSUPP (unknown attrs; not coherent and the port has no
+ * uncached mapping), GR_EOVERFLOW, GR_ERANGE, GR_ENOSPC, GR_ENOMEM, GR_EIO, GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,
+                               gr_iova_t *out_iova);
+
+/*
+ * Free it: the size, addresses and attributes of the allocation.
+ * Context: may sleep.
+ * Errors: GR_ENODEV, GR_ENODATA, GR_EOPNOTSUPP, GR_ENOENT, GR_EMSGSIZE (another size), GR_EINVAL
+ * (cpu and iova do not belong together), GR_ETIMEDOUT (the memory stays allocated: it is not safe).
+ */
+GR_MUST_CHECK int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
+                              gr_iova_t iova);
+
+/* ---- Limits and answers; all in bytes; 0 where the device has no TRANSLATED domain ---- */
+
+/*
+ * The highest address the device can put out, e.g. 0xffffffff. Only later maps look at it.
+ * Returns 0, or GR_ENODEV, GR_ERANGE (not one granule of the aperture lies under it; the old mask
+ * stays).
+ */
+GR_MUST_CHECK int gr_dma_set_mask(struct gr_device *dev, uint64_t mask);
+
+/* The smallest 2^n - 1 that, as a mask, lets the device use its whole aperture. */
+uint64_t gr_dma_required_mask(const struct gr_device *dev);
+
+/* The longest range that one map can take at any offset while nothing else is mapped. */
+uint64_t gr_dma_max_mapping_size(const struct gr_device *dev);
+
+/* The longest range that maps at full speed: there is no cliff, so the same. */
+uint64_t gr_dma_opt_mapping_size(const struct gr_device *dev);
+
+/* See gr_dma_map_sg(): G - 1. */
+uint64_t gr_dma_merge_boundary(const struct gr_device *dev);
 
 GR_END_DECLS
 

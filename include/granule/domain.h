@@ -37,6 +37,8 @@ struct gr_stream {
     struct gr_range window; /* IOVAs that this stream may use; {0, UINT64_MAX} for all */
     struct gr_device *dev;  /* private from here */
     struct gr_link link;
+    struct gr_domain *doubted; /* the domain whose `doubtful` it is in */
+    struct gr_link doubt;
     bool attached;
 };
 
@@ -61,6 +63,8 @@ struct gr_device_config {
 struct gr_device {
     struct gr_device_config config; /* as given */
     uint64_t dma_mask;              /* see gr_dma_set_mask() */
+    uint64_t seg_max;               /* see gr_dma_set_seg_limits() */
+    uint64_t seg_boundary;
     struct gr_group *group;
     struct gr_link group_link;
     struct gr_group own_group;
@@ -86,12 +90,15 @@ struct gr_domain {
     unsigned bindings;
     struct gr_link groups; /* attached */
     bool invalidate_on_map;
-    bool broken;      /* an invalidation failed: see gr_domain_stats */
-    bool unconfirmed; /* a stream left without its instance confirming that it forgot the tables */
+    bool broken;             /* an invalidation failed: see gr_domain_stats */
+    struct gr_link doubtful; /* streams that left without their instance confirming that it forgot
+                                the tables, and that have not been confirmed since */
+    bool unconfirmed;        /* one of them is gone for good */
     uint8_t span_lg2[GR_PT_MAX_LEVELS];
     unsigned spans;
     struct gr_pt_gather quarantined;
     uint64_t quarantined_bytes;
+    uint64_t invalidations;
     gr_fault_handler fault_handler;
     void *fault_cookie;
 };
@@ -101,13 +108,15 @@ struct gr_domain_stats {
     uint64_t tables;            /* page-table pages held */
     uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
     bool broken;                /* as above: streams are blocked, maps are refused with GR_EIO */
+    uint64_t walks;             /* page-table walks from the root, to map */
+    uint64_t invalidations;     /* of the domain, each on all its instances */
 };
 
 /*
  * Register a device with its instances and find its group.
- * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window), GR_ERANGE (a stream
- * number that the instance does not have), GR_EBUSY (it joins a group that has a domain attached,
- * or would join two groups of which one has).
+ * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window or reserved range),
+ * GR_ERANGE (a stream number that the instance does not have), GR_EBUSY (it joins a group that has
+ * a domain attached, or would join two groups of which one has).
  */
 GR_MUST_CHECK int gr_device_init(struct gr_device *dev, const struct gr_device_config *config);
 
@@ -124,7 +133,7 @@ bool gr_device_untrusted(const struct gr_device *dev);
  * Make a domain that the device's whole group can be attached to: granule, format and widths of all
  * its streams' instances, their apertures' intersection, the group's reserved ranges kept free.
  * Returns 0, GR_EINVAL (type), GR_EOPNOTSUPP (unknown flags; the instances have different granules,
- * formats or level counts; an instance is locked; UNMANAGED without LP_AWARE although G > P),
+ * formats; an instance is locked; UNMANAGED without LP_AWARE although G > P),
  * GR_ERANGE (the apertures and windows have nothing in common, or do not lie in one block of the
  * translated bits), GR_EBUSY (reserved ranges leave nothing), GR_ENOMEM. A refusal that concerns
  * the device is logged in one sentence.
@@ -145,7 +154,8 @@ GR_MUST_CHECK int gr_domain_fini(struct gr_domain *domain);
  * fails, those done go back to the domain they had, or are blocked, and the error is returned.
  * Returns 0, GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's),
  * GR_ERANGE (an aperture does not cover the domain's), GR_EBUSY (a TRANSLATED domain and another
- * group), GR_ENOSPC (more than GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
+ * group; something is mapped where the group has a reserved range), GR_EIO (broken), GR_ENOMEM,
+ * GR_ENOSPC (more than GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev);
 
@@ -160,11 +170,12 @@ GR_MUST_CHECK int gr_domain_detach(struct gr_domain *domain, struct gr_device *d
 unsigned gr_domain_granule_lg2(const struct gr_domain *domain);
 
 /*
- * UNMANAGED domains: map [iova, iova + len) to pa, all in whole granules; all or nothing.
+ * UNMANAGED domains: map [iova, iova + len) to pa, all in whole granules; all or nothing. Reserved
+ * ranges of the devices are the caller's to avoid.
  * Returns 0, GR_ENODEV (not UNMANAGED), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE
  * (outside the aperture), GR_EFAULT (PA beyond the width), GR_EACCES, GR_EOPNOTSUPP, GR_EEXIST (in
- * part mapped already), GR_ENOMEM, GR_EIO (broken), GR_ETIMEDOUT (mapped nothing; the range is lost
- * to this domain).
+ * part mapped already), GR_ENOMEM, GR_EIO (broken), GR_ETIMEDOUT (mapped nothing, but
+ * the memory is not safe to reuse; broken from now on unless a second attempt was confirmed).
  */
 GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len,
                                 unsigned prot);

@@ -13,16 +13,17 @@
 
 GR_BEGIN_DECLS
 
-#define GR_ENOENT (-2)   /* nothing is mapped or allocated there (also: unmapped twice) */
-#define GR_EIO (-5)      /* the hardware answered with something that cannot be */
-#define GR_ENOMEM (-12)  /* the port has no memory left */
-#define GR_EACCES (-13)  /* no permission asked for: neither read nor write */
-#define GR_EFAULT (-14)  /* a physical address beyond what the IOMMU can put out */
-#define GR_EBUSY (-16)   /* in use: attached, allocated, or held by another owner */
-#define GR_EEXIST (-17)  /* something is mapped there already */
-#define GR_ENODEV (-19)  /* the device has no domain of the kind that the call needs */
-#define GR_EINVAL (-22)  /* unaligned, or an argument out of its documented range */
-#define GR_ENOSPC (-28)  /* no IOVA range left that fits the request; also: a fixed table is full  \
+#define GR_ENOENT (-2)  /* nothing is mapped or allocated there (also: unmapped twice) */
+#define GR_EIO (-5)     /* the hardware answered with something that cannot be */
+#define GR_ENOMEM (-12) /* the port has no memory left */
+#define GR_EACCES (-13) /* no permission asked for: neither read nor write */
+#define GR_EFAULT (-14) /* a physical address beyond what the IOMMU can put out */
+#define GR_EBUSY (-16)  /* in use: attached, allocated, or held by another owner */
+#define GR_EEXIST (-17) /* something is mapped there already */
+#define GR_ENODEV (-19) /* the device has no domain of the kind that the call needs */
+#define GR_EINVAL (-22) /* unaligned, or an argument out of its documented range */
+#define GR_ENOSPC                                                                                  \
+    (-28)                /* no IOVA range left that fits the request; also: a fixed table is full  \
                           */
 #define GR_ERANGE (-34)  /* an IOVA outside the aperture, or a limit that nothing fits under */
 #define GR_ENODATA (-61) /* a length of zero */

@@ -32,7 +32,8 @@ struct gr_instance_ops {
                   struct gr_binding *binding);
     /*
      * Let nothing of `stream` pass, and forget what was cached for it; undoes attach()'s note.
-     * Returns 0, or GR_ETIMEDOUT: the stream is blocked, but the hardware did not confirm.
+     * Returns 0, or GR_ETIMEDOUT: the stream is blocked, but the hardware did not confirm; the note
+     * stays, so that invalidate() asks again.
      */
     int (*block)(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding);
     /*

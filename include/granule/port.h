@@ -35,9 +35,10 @@ typedef struct {
 } gr_reg64;
 
 /* Flags of gr_port_pages_alloc(). */
-#define GR_PAGES_MAY_SLEEP 0x1u /* the caller holds no lock and may wait; without it: any context  \
-                                 */
-#define GR_PAGES_TABLE 0x2u     /* an IOMMU will walk this memory as a page table */
+#define GR_PAGES_MAY_SLEEP                                                                         \
+    0x1u                    /* the caller holds no lock and may wait; without it: any context      \
+                             */
+#define GR_PAGES_TABLE 0x2u /* an IOMMU will walk this memory as a page table */
 
 /* Operations of gr_port_cache(). */
 #define GR_CACHE_CLEAN 0x1u /* write dirty lines back */
@@ -136,6 +137,34 @@ __attribute__((noreturn)) void gr_port_panic(gr_env_t env, const char *why);
 GR_END_DECLS
 
 #endif /* !GR_PORT_INLINE */
+
+/*
+ * Optional, with the macro GR_PORT_HAS_MAP_UNCACHED: a second CPU mapping of [va, va + len), pages
+ * from gr_port_pages_alloc(), that goes past the caches; NULL when there is none to be had. The
+ * library has cleaned and dropped the cached lines, and uses only this mapping until it unmaps it.
+ * Without it coherent buffers for devices that do not snoop are GR_EOPNOTSUPP. May sleep.
+ */
+#ifdef GR_PORT_HAS_MAP_UNCACHED
+GR_BEGIN_DECLS
+void *gr_port_map_uncached(gr_env_t env, void *va, size_t len);
+void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len);
+GR_END_DECLS
+#else
+static inline void *gr_port_map_uncached(gr_env_t env, void *va, size_t len)
+{
+    (void)env;
+    (void)va;
+    (void)len;
+    return NULL;
+}
+
+static inline void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len)
+{
+    (void)env;
+    (void)mapped;
+    (void)len;
+}
+#endif
 
 /*
  * Optional: `gr_port_table_store64(env, slot, value)`, a store to a page-table entry that hardware

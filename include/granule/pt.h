@@ -36,7 +36,7 @@ enum gr_pt_format {
 struct gr_pt_config {
     enum gr_pt_format format;
     uint8_t granule_lg2; /* 12 or 14 */
-    uint8_t levels;      /* of tables, the root included: 2 */
+    uint8_t levels;      /* of tables, the root included: 2, DART2 also 3 */
     uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2 */
     uint8_t va_bits; /* IOVA bits that are translated; higher ones are ignored, as hardware does */
     uint8_t pa_bits; /* width of a physical address: 36 or 42 */
@@ -53,6 +53,7 @@ struct gr_pt {
     gr_pa_t
         root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
     uint64_t tables; /* pages held: the root's and all others */
+    uint64_t walks;  /* from the root, to map: at most one for each leaf table of a call */
     uint8_t granule_lg2;
     uint8_t levels;
     uint8_t index_bits; /* of every level below the root */

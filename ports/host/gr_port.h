@@ -12,6 +12,7 @@
 #define GR_PORT_API 1
 #define GR_PORT_INLINE 0
 #define GR_PORT_HAS_TABLE_STORE64 1
+#define GR_PORT_HAS_MAP_UNCACHED 1
 #define GR_PORT_CACHE_LINE 128
 
 struct host;      /* a machine: host_create() */

@@ -11,13 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define UNIT_LG2 12 /* memory is accounted in 4 KiB, whatever P is */
 #define UNIT ((uint64_t)1 << UNIT_LG2)
 #define LINE ((uint64_t)GR_PORT_CACHE_LINE)
 
+#define FREED_KEPT 0x4000u /* bytes up to which a freed test buffer is poisoned, not dropped */
 #define POISON_FREED 0x5a
-#define POISON_FRESH 0xdb /* what memory holds until zeroes arrive: bit 0 set, it looks valid */
+/* What a walker sees of fresh memory until its zeroes arrive: in every table format that we have a
+ * valid table and a leaf that lets everything through. */
+#define POISON_FRESH UINT64_C(0x000fffabcdef0003)
 
 #define LOG_LINES 64
 #define LOG_WIDTH 256
@@ -79,6 +83,7 @@ struct host {
     uint64_t used, buffers; /* units allocated by the library, by tests */
     unsigned misuse;
     uint64_t allocs, fail_alloc;
+    uint64_t uncached, fail_uncached; /* mappings, and which one from now on fails */
     uint64_t calls[KINDS], ignore[KINDS]; /* by bit of HOST_CLEAN, ... */
     int log_level;
     unsigned logged;
@@ -174,11 +179,22 @@ static uint8_t state_of(const struct bank *b, uint64_t pa)
     return b->state[(pa - b->base) >> UNIT_LG2];
 }
 
-static void fill(struct bank *b, uint64_t off, uint64_t len, int cpu, int dev)
+static void fill(struct bank *b, uint64_t off, uint64_t len, int byte)
 {
-    memset(b->cpu + off, cpu, (size_t)len);
-    memset(b->dev + off, dev, (size_t)len);
-    memset(b->agreed + off, dev, (size_t)len);
+    memset(b->cpu + off, byte, (size_t)len);
+    memset(b->dev + off, byte, (size_t)len);
+    memset(b->agreed + off, byte, (size_t)len);
+}
+
+/* Zero for the CPU, and not yet for anybody else. */
+static void fill_fresh(struct bank *b, uint64_t off, uint64_t len)
+{
+    const uint64_t poison = POISON_FRESH;
+
+    memset(b->cpu + off, 0, (size_t)len);
+    for (uint64_t i = 0; i < len; i += sizeof(poison))
+        memcpy(b->dev + off + i, &poison, sizeof(poison));
+    memcpy(b->agreed + off, b->dev + off, (size_t)len);
 }
 
 /* Make what the CPU sees at [off, off + len) what everyone sees. */
@@ -186,6 +202,11 @@ static void write_back(struct bank *b, uint64_t off, uint64_t len)
 {
     memcpy(b->dev + off, b->cpu + off, (size_t)len);
     memcpy(b->agreed + off, b->cpu + off, (size_t)len);
+}
+
+static bool dirty(const struct bank *b, uint64_t line)
+{
+    return memcmp(b->cpu + line, b->agreed + line, (size_t)LINE) != 0;
 }
 
 /* ---- Pending stores; the host's lock is held unless said otherwise ---- */
@@ -667,7 +688,7 @@ static void check_freed(struct host *h, struct bank *b, uint64_t at, uint64_t n)
             continue;
         misuse(h, "a page at PA 0x%" PRIx64 " was written after it was freed",
                b->base + (i << UNIT_LG2));
-        fill(b, i << UNIT_LG2, UNIT, POISON_FREED, POISON_FREED);
+        fill(b, i << UNIT_LG2, UNIT, POISON_FREED);
     }
 }
 
@@ -690,12 +711,31 @@ static struct bank *place(struct host *h, uint64_t size, uint64_t align, uint64_
     return b;
 }
 
+/* Forget what [off, off + len) holds, so that it costs nothing; it reads as zero then. */
+static void drop(struct bank *b, uint64_t off, uint64_t len)
+{
+    uint8_t *const view[] = {b->cpu, b->dev, b->agreed};
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    for (unsigned i = 0; i < 3; i++) {
+        uint8_t *const first = view[i] + off;
+        uint8_t *const start = first + (page - (uintptr_t)first % page) % page;
+        uint8_t *const end = first + len - (uintptr_t)(first + len) % page;
+
+        if (end > start)
+            (void)madvise(start, (size_t)(end - start), MADV_DONTNEED);
+    }
+}
+
 static void unplace(struct host *h, struct bank *b, uint64_t pa, uint8_t state)
 {
     uint64_t at = (pa - b->base) >> UNIT_LG2, n = b->nunits[at];
 
     forget(h, pa, n << UNIT_LG2);
-    fill(b, at << UNIT_LG2, n << UNIT_LG2, POISON_FREED, POISON_FREED);
+    if (n << UNIT_LG2 > FREED_KEPT && state == FREE) /* a test's: give the host's memory back */
+        drop(b, at << UNIT_LG2, n << UNIT_LG2);
+    else
+        fill(b, at << UNIT_LG2, n << UNIT_LG2, POISON_FREED);
     memset(b->state + at, state, (size_t)n);
     b->nunits[at] = 0;
 }
@@ -737,6 +777,92 @@ void *host_ptr(struct host *h, gr_pa_t pa, uint64_t len)
     return b ? b->cpu + (pa - b->base) : NULL;
 }
 
+const void *host_memory(struct host *h, gr_pa_t pa, uint64_t len)
+{
+    struct bank *b = bank_of_range(h, pa, len);
+
+    return b ? b->dev + (pa - b->base) : NULL;
+}
+
+bool host_pa_of(struct host *h, const void *va, gr_pa_t *out_pa)
+{
+    if (bank_of_va(h, va, out_pa))
+        return true;
+    for (unsigned i = 0; i < h->nbanks; i++) {
+        uint64_t off = (uint64_t)((uintptr_t)va - (uintptr_t)h->banks[i].dev);
+
+        if (off < h->banks[i].size) {
+            *out_pa = h->banks[i].base + off;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum host_use use_of(const struct bank *b, uint64_t unit)
+{
+    switch (b->state[unit]) {
+    case PAGES:
+        return HOST_LIBRARY;
+    case TABLE:
+        return HOST_TABLE;
+    case BUFFER:
+        return HOST_BUFFER;
+    default:
+        return HOST_UNUSED;
+    }
+}
+
+enum host_use host_use_of(struct host *h, gr_pa_t pa)
+{
+    struct bank *b = bank_of(h, pa);
+    enum host_use use;
+
+    pthread_mutex_lock(&h->lock);
+    use = b ? use_of(b, (pa - b->base) >> UNIT_LG2) : HOST_UNUSED;
+    pthread_mutex_unlock(&h->lock);
+    return use;
+}
+
+void host_for_each_used(struct host *h,
+                        void (*fn)(void *arg, gr_pa_t pa, uint64_t len, enum host_use use),
+                        void *arg)
+{
+    for (unsigned i = 0; i < h->nbanks; i++) {
+        const struct bank *b = &h->banks[i];
+        const uint64_t units = b->size >> UNIT_LG2;
+
+        for (uint64_t first = 0, end; first < units; first = end) {
+            enum host_use use = use_of(b, first);
+
+            for (end = first + 1; end < units && use_of(b, end) == use; end++)
+                ;
+            if (use != HOST_UNUSED)
+                fn(arg, b->base + (first << UNIT_LG2), (end - first) << UNIT_LG2, use);
+        }
+    }
+}
+
+bool host_read_held(struct host *h, gr_pa_t pa, void *buf, uint64_t len)
+{
+    struct bank *b = bank_of_range(h, pa, len);
+    uint8_t *out = buf;
+    uint64_t n;
+
+    if (!b)
+        return false;
+    pthread_mutex_lock(&h->lock);
+    for (uint64_t off = pa - b->base, end = off + len; off < end; off += n, out += n) {
+        uint64_t line = off & ~(LINE - 1);
+        bool cached = b->state[off >> UNIT_LG2] != TABLE && dirty(b, line);
+
+        n = line + LINE - off < end - off ? line + LINE - off : end - off;
+        memcpy(out, (cached ? b->cpu : b->dev) + off, (size_t)n);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return true;
+}
+
 /* ---- Port: pages ---- */
 
 void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned flags)
@@ -759,7 +885,7 @@ void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned 
         misuse(h, "pages_alloc: GR_PAGES_MAY_SLEEP with %u lock(s) held", thread_locks);
     if (b) {
         h->used += size >> UNIT_LG2;
-        fill(b, pa - b->base, size, 0, POISON_FRESH);
+        fill_fresh(b, pa - b->base, size);
         va = b->cpu + (pa - b->base);
         if (flags & GR_PAGES_TABLE)
             push(h, q, pa, size);
@@ -852,11 +978,6 @@ static bool count(struct host *h, unsigned kind)
     return h->ignore[i] && --h->ignore[i] == 0;
 }
 
-static bool dirty(const struct bank *b, uint64_t line)
-{
-    return memcmp(b->cpu + line, b->agreed + line, (size_t)LINE) != 0;
-}
-
 static void refetch(struct bank *b, uint64_t line)
 {
     if (memcmp(b->cpu + line, b->dev + line, (size_t)LINE))
@@ -909,6 +1030,45 @@ void gr_port_cache(gr_env_t env, const void *va, size_t len, unsigned op)
         if (op)
             cache_lines(h, b, pa - b->base, len, op);
     }
+    leave(h);
+}
+
+/* The uncached mapping is `dev`: what goes past the caches is what masters see. */
+void *gr_port_map_uncached(gr_env_t env, void *va, size_t len)
+{
+    struct host *h = env;
+    uint64_t pa = 0;
+    struct bank *b;
+    void *mapped = NULL;
+
+    (void)enter(h);
+    b = bank_of_va(h, va, &pa);
+    if (!b || !live(b, pa - b->base, len)) {
+        misuse(h, "map uncached: %p and %zu bytes are not live memory of this host", va, len);
+    } else if (h->fail_uncached != 1) {
+        mapped = b->dev + (pa - b->base);
+        h->uncached++;
+    }
+    h->fail_uncached -= h->fail_uncached > 0;
+    leave(h);
+    return mapped;
+}
+
+void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len)
+{
+    struct host *h = env;
+    bool ours = false;
+
+    (void)enter(h);
+    for (unsigned i = 0; i < h->nbanks; i++) {
+        uint64_t off = (uint64_t)((uintptr_t)mapped - (uintptr_t)h->banks[i].dev);
+
+        ours = ours || (off < h->banks[i].size && live(&h->banks[i], off, len));
+    }
+    if (!ours || !h->uncached)
+        misuse(h, "unmap uncached: %p is no uncached mapping of this host", mapped);
+    else
+        h->uncached--;
     leave(h);
 }
 
@@ -1254,12 +1414,19 @@ void gr_port_panic(gr_env_t env, const char *why)
 
 /* ---- What tests ask ---- */
 
+void host_fail_uncached(struct host *h, uint64_t n)
+{
+    pthread_mutex_lock(&h->lock);
+    h->fail_uncached = n;
+    pthread_mutex_unlock(&h->lock);
+}
+
 int host_leaks(struct host *h)
 {
     uint64_t used;
 
     pthread_mutex_lock(&h->lock);
-    used = h->used;
+    used = h->used + h->uncached;
     pthread_mutex_unlock(&h->lock);
     return used > INT32_MAX ? INT32_MAX : (int)used;
 }

@@ -16,7 +16,7 @@
  * at the thread's next gr_port_wmb() or gr_port_mb() (with `noncoherent_walk`: at the CLEAN that
  * covers it, no barrier does), and perhaps earlier: at any store and any walker's read, one pending
  * 64-bit store of any thread may become visible, alone and out of order. The zeroes of a fresh page
- * are pending stores too; until then a walker sees 0xdbdb..., which looks valid.
+ * are pending stores too; until then a walker sees poison that looks valid.
  *
  * Misuse of the contract is counted, logged in one sentence, and survived where it can be. Lock
  * functions and barriers have no `env`: lock misuse goes to the host that the thread used last.
@@ -66,7 +66,10 @@ struct host *host_create(const struct host_config *config, char *err, size_t err
  */
 int host_destroy(struct host *h);
 
-/* Memory that the library has allocated and not freed, and what tests have, in pages of 4 KiB. */
+/*
+ * Memory that the library has allocated and not freed, in pages of 4 KiB, uncached mappings counting
+ * one each; and what tests have.
+ */
 int host_leaks(struct host *h);
 int host_ram_leaks(struct host *h);
 
@@ -86,6 +89,33 @@ void host_ram_free(struct host *h, gr_pa_t pa);
 
 /* Where the CPU sees [pa, pa + len), or NULL where that is not within one bank. */
 void *host_ptr(struct host *h, gr_pa_t pa, uint64_t len);
+
+/* The same as it lies in memory, past the caches: what masters that are not coherent see. */
+const void *host_memory(struct host *h, gr_pa_t pa, uint64_t len);
+
+/* The PA of an address that the CPU uses, cached or uncached. False: not memory of this host. */
+GR_MUST_CHECK bool host_pa_of(struct host *h, const void *va, gr_pa_t *out_pa);
+
+enum host_use {
+    HOST_UNUSED,  /* never used, freed, or reserved; outside RAM */
+    HOST_LIBRARY, /* from gr_port_pages_alloc(), for anything but tables */
+    HOST_TABLE,
+    HOST_BUFFER, /* from host_ram_alloc() */
+};
+
+/* What the 4 KiB at `pa` are used for. */
+enum host_use host_use_of(struct host *h, gr_pa_t pa);
+
+/* Call `fn` for each run of memory of one use that is not HOST_UNUSED, bank by bank, ascending. */
+void host_for_each_used(struct host *h,
+                        void (*fn)(void *arg, gr_pa_t pa, uint64_t len, enum host_use use),
+                        void *arg);
+
+/*
+ * Copy what [pa, pa + len), within one bank, holds, touching no cache: what walkers see of table
+ * memory; of the rest a line that is dirty in the CPU's caches, else what lies in memory.
+ */
+GR_MUST_CHECK bool host_read_held(struct host *h, gr_pa_t pa, void *buf, uint64_t len);
 
 /* ---- For models: what devices and walkers do ---- */
 
@@ -140,6 +170,7 @@ void host_advance(struct host *h, uint64_t ns);
 
 /* The n-th gr_port_pages_alloc() from now fails; 0 for none. */
 void host_fail_alloc(struct host *h, uint64_t n);
+void host_fail_uncached(struct host *h, uint64_t n); /* the n-th gr_port_map_uncached() */
 uint64_t host_allocs(struct host *h); /* calls so far, failed ones included */
 
 /* The k-th call from now of each kind in `what` is ignored; 0 for none. */

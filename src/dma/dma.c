@@ -1,17 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include <granule/dma.h>
-
-#include "core/bits.h"
-#include "iommu/iommu_internal.h"
-
-#define KNOWN_ATTRS (GR_DMA_SKIP_SYNC | GR_DMA_UNCACHED)
-
-static struct gr_domain *dma_domain(const struct gr_device *dev)
-{
-    struct gr_domain *const domain = gr_device_domain(dev);
-
-    return domain && domain->type == GR_DOMAIN_TRANSLATED ? domain : NULL;
-}
+/* One range: map, unmap, sync; and the answers about limits. */
+#include "dma/dma_internal.h"
 
 /* The granules around [start, start + len): the rule for G > P (REQUIREMENTS 3.2). */
 struct encap {
@@ -34,57 +23,20 @@ static int check_args(uint64_t start, uint64_t len, enum gr_dma_dir dir, unsigne
 {
     if (!len)
         return GR_ENODATA;
-    if (dir != GR_DMA_TO_DEVICE && dir != GR_DMA_FROM_DEVICE && dir != GR_DMA_BIDIRECTIONAL)
+    if (!gri_dma_dir_ok(dir))
         return GR_EACCES;
-    if (attrs & ~KNOWN_ATTRS)
+    if (attrs & ~GRI_DMA_ATTRS)
         return GR_EOPNOTSUPP;
     return gri_overflows(start, len) ? GR_EOVERFLOW : 0;
-}
-
-static unsigned prot_of(enum gr_dma_dir dir, unsigned attrs)
-{
-    return (dir & GR_DMA_TO_DEVICE ? GR_PROT_READ : 0) |
-           (dir & GR_DMA_FROM_DEVICE ? GR_PROT_WRITE : 0) |
-           (attrs & GR_DMA_UNCACHED ? GR_PROT_UNCACHED : 0);
-}
-
-/*
- * Cache maintenance where the device does not snoop. The buffer goes to the device: what the CPU
- * wrote must reach memory, and no dirty line may later be written back over what the device wrote,
- * so FROM_DEVICE cleans as well. It comes back: the CPU must not read lines from before.
- */
-static void give_to_device(const struct gr_domain *domain, gr_pa_t pa, uint64_t len)
-{
-    gr_port_cache(domain->env, gr_port_phys_to_virt(domain->env, pa), (size_t)len, GR_CACHE_CLEAN);
-}
-
-static void give_to_cpu(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
-                        enum gr_dma_dir dir)
-{
-    if (dir & GR_DMA_FROM_DEVICE)
-        gr_port_cache(domain->env, gr_port_phys_to_virt(domain->env, pa), (size_t)len,
-                      GR_CACHE_INVAL);
-}
-
-int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
-{
-    const struct gr_domain *const domain = dma_domain(dev);
-
-    if (!domain)
-        return GR_ENODEV;
-    if (mask < domain->aperture.first + gri_mask(domain->pt.granule_lg2))
-        return GR_ERANGE;
-    dev->dma_mask = mask;
-    return 0;
 }
 
 int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir, unsigned attrs,
                gr_iova_t *out_iova)
 {
-    struct gr_domain *const domain = dma_domain(dev);
+    struct gr_domain *const domain = gri_dma_domain(dev);
     struct gr_iova_req req = {0};
+    struct gri_mapping m;
     struct encap e;
-    gr_iova_t iova;
     int ret = domain ? check_args(pa, len, dir, attrs) : GR_ENODEV;
 
     if (ret)
@@ -94,23 +46,25 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
         return GR_EFAULT;
     if (e.span != len && gr_device_untrusted(dev))
         return GR_EOPNOTSUPP;
-    if (!dev->config.coherent && !(attrs & GR_DMA_SKIP_SYNC))
-        give_to_device(domain, pa, len);
+    if (gri_dma_must_sync(dev, attrs))
+        gri_dma_to_device(domain, pa, len);
     req.size = e.span;
     req.last = gri_min(dev->dma_mask, domain->aperture.last);
-    ret = gri_domain_map_new(domain, &req, e.base, prot_of(dir, attrs), &iova);
+    ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
     if (!ret)
-        *out_iova = iova + e.offset;
+        ret = gri_domain_map_finish(&m, gri_domain_map_run(&m, 0, e.base, e.span));
+    if (!ret)
+        *out_iova = m.iova + e.offset;
     return ret;
 }
 
 int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                  unsigned attrs)
 {
-    struct gr_domain *const domain = dma_domain(dev);
-    const bool sync = !dev->config.coherent && !(attrs & GR_DMA_SKIP_SYNC);
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    const bool sync = gri_dma_must_sync(dev, attrs);
     struct encap e;
-    gr_pa_t pa;
+    gr_pa_t pa = 0;
     int ret = domain ? check_args(iova, len, dir, attrs) : GR_ENODEV;
 
     if (ret)
@@ -120,51 +74,160 @@ int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dm
         return GR_ENOENT;
     ret = gri_domain_unmap_free(domain, e.base, e.span, sync ? &pa : NULL);
     if (!ret && sync)
-        give_to_cpu(domain, pa + e.offset, len, dir);
+        gri_dma_to_cpu(domain, pa + e.offset, len, dir);
     return ret;
 }
 
-/* Where a part of one mapping lies in memory: the granules of one mapping are contiguous. */
-static int find(struct gr_domain *domain, gr_iova_t iova, uint64_t len, gr_pa_t *out_pa)
-{
-    gr_pa_t last_pa;
-    int ret = gr_domain_iova_to_phys(domain, iova, out_pa);
+/* ---- sync ---- */
 
-    if (!ret)
-        ret = gr_domain_iova_to_phys(domain, iova + len - 1, &last_pa);
-    if (ret || last_pa - *out_pa != len - 1)
+/* Of [iova, iova + *len), find where it lies and cut it to what is contiguous there. */
+static int find(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_pa_t *out_pa)
+{
+    const uint64_t mask = gri_mask(domain->pt.granule_lg2);
+    int ret = gr_domain_iova_to_phys(domain, iova, out_pa);
+    uint64_t run = gri_min(*len, (mask + 1) - (iova & mask));
+
+    if (ret)
         return GR_ENOENT;
+    while (run < *len) {
+        gr_pa_t next;
+
+        ret = gr_domain_iova_to_phys(domain, iova + run, &next);
+        if (ret)
+            return GR_ENOENT;
+        if (next != *out_pa + run)
+            break;
+        run = gri_min(*len, run + mask + 1);
+    }
+    *len = run;
     return 0;
 }
 
-static int check_sync(const struct gr_device *dev, gr_iova_t iova, uint64_t len,
-                      enum gr_dma_dir dir)
+static int sync_range(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                      bool for_cpu)
 {
-    return dma_domain(dev) ? check_args(iova, len, dir, 0) : GR_ENODEV;
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    int ret = domain ? check_args(iova, len, dir, 0) : GR_ENODEV;
+
+    if (ret || dev->config.coherent)
+        return ret;
+    /* First look at all of it, then touch caches: nothing half done. */
+    for (unsigned pass = 0; pass < 2; pass++) {
+        uint64_t part;
+
+        for (uint64_t done = 0; done < len; done += part) {
+            gr_pa_t pa;
+
+            part = len - done;
+            ret = find(domain, iova + done, &part, &pa);
+            if (ret)
+                return ret;
+            if (pass && for_cpu)
+                gri_dma_to_cpu(domain, pa, part, dir);
+            else if (pass)
+                gri_dma_to_device(domain, pa, part);
+        }
+    }
+    return 0;
 }
 
 int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
 {
-    gr_pa_t pa;
-    int ret = check_sync(dev, iova, len, dir);
-
-    if (ret || dev->config.coherent)
-        return ret;
-    ret = find(dma_domain(dev), iova, len, &pa);
-    if (!ret)
-        give_to_cpu(dma_domain(dev), pa, len, dir);
-    return ret;
+    return sync_range(dev, iova, len, dir, true);
 }
 
 int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
 {
-    gr_pa_t pa;
-    int ret = check_sync(dev, iova, len, dir);
+    return sync_range(dev, iova, len, dir, false);
+}
 
-    if (ret || dev->config.coherent)
-        return ret;
-    ret = find(dma_domain(dev), iova, len, &pa);
-    if (!ret)
-        give_to_device(dma_domain(dev), pa, len);
-    return ret;
+/* ---- limits ---- */
+
+int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
+{
+    const struct gr_domain *const domain = gri_dma_domain(dev);
+
+    if (!domain)
+        return GR_ENODEV;
+    if (mask < domain->aperture.first + gri_mask(domain->pt.granule_lg2))
+        return GR_ERANGE;
+    dev->dma_mask = mask;
+    return 0;
+}
+
+int gr_dma_set_seg_limits(struct gr_device *dev, uint64_t max_len, uint64_t boundary)
+{
+    if (boundary & (boundary - 1))
+        return GR_EINVAL;
+    dev->seg_max = max_len ? max_len : UINT64_MAX;
+    dev->seg_boundary = boundary;
+    return 0;
+}
+
+uint64_t gr_dma_required_mask(const struct gr_device *dev)
+{
+    const struct gr_domain *const domain = gri_dma_domain(dev);
+    unsigned bits = 0;
+
+    if (!domain)
+        return 0;
+    while (domain->aperture.last & ~gri_mask(bits))
+        bits++;
+    return gri_mask(bits);
+}
+
+/* The reserved range of the group that covers `at`, or the nearest one above it; NULL: none. */
+static const struct gr_range *next_reserved(const struct gr_device *dev, uint64_t at)
+{
+    const struct gr_range *best = NULL;
+
+    GRI_LIST_FOREACH(link, &dev->group->members)
+    {
+        const struct gr_device *const d = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; i < d->config.reserved_count; i++) {
+            const struct gr_range *const r = &d->config.reserved[i];
+
+            if (r->last >= at && (!best || r->first < best->first))
+                best = r;
+        }
+    }
+    return best;
+}
+
+uint64_t gr_dma_max_mapping_size(const struct gr_device *dev)
+{
+    const struct gr_domain *const domain = gri_dma_domain(dev);
+    uint64_t mask;
+    uint64_t last;
+    uint64_t best = 0;
+
+    if (!domain)
+        return 0;
+    mask = gri_mask(domain->pt.granule_lg2);
+    last = gri_min(domain->aperture.last, dev->dma_mask);
+    for (uint64_t at = domain->aperture.first; at <= last;) {
+        const struct gr_range *const r = next_reserved(dev, at);
+        const uint64_t gap_first = (at + mask) & ~mask;
+        const uint64_t gap_last = r && r->first <= last ? r->first - 1 : last;
+
+        if (!(r && r->first <= at) && gap_last >= gap_first)
+            best = gri_max(best, (gap_last - gap_first + 1) & ~mask);
+        if (!r || r->last >= last)
+            break;
+        at = r->last + 1;
+    }
+    return best > mask ? best - mask : 0; /* the worst offset takes G - 1 bytes */
+}
+
+uint64_t gr_dma_opt_mapping_size(const struct gr_device *dev)
+{
+    return gr_dma_max_mapping_size(dev);
+}
+
+uint64_t gr_dma_merge_boundary(const struct gr_device *dev)
+{
+    const struct gr_domain *const domain = gri_dma_domain(dev);
+
+    return domain ? gri_mask(domain->pt.granule_lg2) : 0;
 }

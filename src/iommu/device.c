@@ -77,6 +77,7 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
     *dev = (struct gr_device){
         .config = *config,
         .dma_mask = config->dma_mask ? config->dma_mask : UINT64_MAX,
+        .seg_max = UINT64_MAX,
     };
     gri_list_init(&dev->own_group.members);
     gri_list_init(&dev->group_link);
@@ -94,6 +95,8 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
         struct gr_stream *const s = &config->streams[i];
 
         s->dev = dev;
+        s->attached = false;
+        gri_list_init(&s->doubt);
         gri_list_append(&s->inst->stream_list, &s->link);
     }
     return 0;
@@ -105,8 +108,14 @@ int gr_device_fini(struct gr_device *dev)
 
     if (group->domain)
         return GR_EBUSY;
-    for (unsigned i = 0; i < dev->config.stream_count; i++)
-        gri_list_remove(&dev->config.streams[i].link);
+    for (unsigned i = 0; i < dev->config.stream_count; i++) {
+        struct gr_stream *const s = &dev->config.streams[i];
+
+        if (!gri_list_empty(&s->doubt))
+            s->doubted->unconfirmed = true;
+        gri_list_remove(&s->doubt);
+        gri_list_remove(&s->link);
+    }
     gri_list_remove(&dev->group_link);
     dev->group = NULL;
     /* The group's storage is a member's: if it was ours, the others move to one of theirs. */

@@ -42,8 +42,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     }
     if (!t->granule_lg2) {
         *t = inst->table;
-    } else if (t->granule_lg2 != inst->table.granule_lg2 || t->format != inst->table.format ||
-               t->levels != inst->table.levels) {
+    } else if (t->granule_lg2 != inst->table.granule_lg2 || t->format != inst->table.format) {
         gri_log(domain->env, GR_LOG_ERR,
                 "%s: %s has %u KiB granules in format %u, another of its instances %u KiB in %u: "
                 "one domain cannot serve both",
@@ -51,6 +50,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
                 (uint32_t)inst->table.format, 1u << (t->granule_lg2 - 10), (uint32_t)t->format);
         return GR_EOPNOTSUPP;
     }
+    t->levels = (uint8_t)gri_min(t->levels, inst->table.levels);
     t->roots_lg2 = (uint8_t)gri_min(t->roots_lg2, inst->table.roots_lg2);
     t->va_bits = (uint8_t)gri_min(t->va_bits, inst->table.va_bits);
     t->pa_bits = (uint8_t)gri_min(t->pa_bits, inst->table.pa_bits);
@@ -76,10 +76,25 @@ static bool whole_granules(struct gr_range *range, uint64_t mask)
     return range->first <= range->last;
 }
 
+/* The shallowest tables that reach all of the aperture: fewer fetches for each TLB miss. */
+static void settle_levels(struct gr_domain *domain)
+{
+    struct gr_pt_config *const t = &domain->table;
+    const uint64_t last = domain->aperture.last & gri_mask(t->va_bits);
+    const uint8_t most = t->levels;
+
+    for (t->levels = 2; t->levels < most; t->levels++) {
+        if (!(last >> gr_pt_reach_bits(t)))
+            break;
+    }
+    t->va_bits = (uint8_t)gri_min(t->va_bits, gr_pt_reach_bits(t));
+}
+
 static int settle_aperture(struct gr_domain *domain, const struct gr_device *dev)
 {
     struct gr_range *const a = &domain->aperture;
 
+    settle_levels(domain);
     /* Bits above va_bits are not compared by the hardware, so they must not differ (DART.md 4). */
     if (whole_granules(a, gri_mask(domain->table.granule_lg2)) &&
         !((a->first ^ a->last) & ~gri_mask(domain->table.va_bits)))
@@ -89,6 +104,24 @@ static int settle_aperture(struct gr_domain *domain, const struct gr_device *dev
             "a range of granules in one block of %u bits",
             dev->config.name, a->first, a->last, (uint32_t)domain->table.va_bits);
     return GR_ERANGE;
+}
+
+/* Bits that only one of table and hardware looks at must be 0 in every IOVA (DART.md 4). */
+static bool compares_alike(const struct gr_domain *domain, const struct gr_instance *inst)
+{
+    return !(domain->aperture.first &
+             (gri_mask(domain->table.va_bits) ^ gri_mask(inst->table.va_bits)));
+}
+
+static int check_bits(struct gr_domain *domain, struct gr_stream *stream)
+{
+    if (compares_alike(domain, stream->inst))
+        return 0;
+    gri_log(domain->env, GR_LOG_ERR,
+            "%s: %s and another of its instances disagree on IOVA bits of the aperture %x..%x",
+            stream->dev->config.name, stream->inst->name, domain->aperture.first,
+            domain->aperture.last);
+    return GR_EOPNOTSUPP;
 }
 
 static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
@@ -155,7 +188,9 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
             dev->config.name, 1u << (domain->table.granule_lg2 - 10));
         return GR_EOPNOTSUPP;
     }
-    ret = gr_pt_init(&domain->pt, env, &domain->table);
+    ret = for_each_stream(domain, dev->group, check_bits);
+    if (!ret)
+        ret = gr_pt_init(&domain->pt, env, &domain->table);
     if (!ret && type == GR_DOMAIN_TRANSLATED) {
         ret = init_iova(domain, dev);
         if (ret)
@@ -165,8 +200,14 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
         return ret;
     domain->spans = gr_pt_spans(&domain->pt, domain->span_lg2);
     gri_list_init(&domain->groups);
+    gri_list_init(&domain->doubtful);
     gr_port_lock_init(&domain->lock);
     return 0;
+}
+
+static bool in_doubt(const struct gr_domain *domain)
+{
+    return domain->unconfirmed || !gri_list_empty(&domain->doubtful);
 }
 
 int gr_domain_fini(struct gr_domain *domain)
@@ -180,7 +221,9 @@ int gr_domain_fini(struct gr_domain *domain)
     gr_port_lock_fini(&domain->lock);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_fini(&domain->iova);
-    if (domain->unconfirmed) {
+    if (in_doubt(domain)) {
+        while (!gri_list_empty(&domain->doubtful))
+            gri_list_remove(domain->doubtful.next);
         gri_log(domain->env, GR_LOG_ERR,
                 "domain: %u page tables stay allocated: an instance never confirmed that it "
                 "forgot them",
@@ -210,8 +253,8 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     const struct gr_pt *const pt = &domain->pt;
 
     if (inst->locked || t->granule_lg2 != pt->granule_lg2 || t->format != domain->table.format ||
-        t->levels != pt->levels || t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
-        (pt->coherent && !t->coherent))
+        t->levels < pt->levels || t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
+        (pt->coherent && !t->coherent) || !compares_alike(domain, inst))
         return GR_EOPNOTSUPP;
     if (domain->aperture.first < gri_max(inst->aperture.first, stream->window.first) ||
         domain->aperture.last > gri_min(inst->aperture.last, stream->window.last))
@@ -222,6 +265,7 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
 static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     struct gr_binding *binding = find_binding(domain, stream->inst);
+    int ret;
 
     if (!binding) {
         if (domain->bindings == GR_CFG_DOMAIN_INSTANCES)
@@ -233,7 +277,10 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     binding->streams++;
     stream->attached = true;
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
-    return stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
+    ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
+    if (!ret)
+        gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
+    return ret;
 }
 
 /* Block a stream and drop it from its binding. */
@@ -243,8 +290,11 @@ static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 
     if (!stream->attached)
         return 0;
-    if (stream->inst->ops->block(stream->inst, stream->sid, binding))
-        domain->unconfirmed = true;
+    gri_list_remove(&stream->doubt);
+    if (stream->inst->ops->block(stream->inst, stream->sid, binding)) {
+        stream->doubted = domain;
+        gri_list_append(&domain->doubtful, &stream->doubt);
+    }
     stream->attached = false;
     if (!--binding->streams)
         *binding = domain->binding[--domain->bindings];
@@ -268,7 +318,7 @@ static int attach_group(struct gr_domain *domain, struct gr_group *group)
 
     gri_list_append(&domain->groups, &group->domain_link);
     group->domain = domain;
-    ret = for_each_stream(domain, group, attach_stream);
+    ret = domain->broken ? GR_EIO : for_each_stream(domain, group, attach_stream);
     gr_port_unlock(&domain->lock, state);
     if (ret)
         detach_group(domain, group);
@@ -285,7 +335,9 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         return 0;
     if (domain->type == GR_DOMAIN_TRANSLATED && !gri_list_empty(&domain->groups))
         return GR_EBUSY;
-    ret = for_each_stream(domain, group, check_fits);
+    ret = domain->broken ? GR_EIO : for_each_stream(domain, group, check_fits);
+    if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
+        ret = reserve_all(domain, group);
     if (ret)
         return ret;
     if (before)
@@ -302,7 +354,7 @@ int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev)
     if (dev->group->domain != domain)
         return GR_ENODEV;
     detach_group(domain, dev->group);
-    return domain->unconfirmed ? GR_ETIMEDOUT : 0;
+    return in_doubt(domain) ? GR_ETIMEDOUT : 0;
 }
 
 /* ---- mapping; domain->lock is held unless a function takes it ---- */
@@ -339,6 +391,7 @@ static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bo
 {
     int ret = 0;
 
+    domain->invalidations++;
     for (unsigned i = 0; i < domain->bindings; i++) {
         struct gr_binding *const b = &domain->binding[i];
         const int one = b->inst->ops->invalidate(b->inst, b, iova, iova + len - 1, tables);
@@ -397,27 +450,52 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
     return ret;
 }
 
-int gri_domain_map_new(struct gr_domain *domain, const struct gr_iova_req *req, gr_pa_t pa,
-                       unsigned prot, gr_iova_t *out_iova)
+int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req, unsigned prot,
+                         struct gri_mapping *out)
 {
     const gr_lock_state_t state = gr_port_lock(&domain->lock);
-    uint64_t done = 0;
     gr_iova_t iova = 0;
-    int ret = domain->broken ? GR_EIO : gr_iova_alloc(&domain->iova, req, &iova);
+    const int ret = domain->broken ? GR_EIO : gr_iova_alloc(&domain->iova, req, &iova);
 
-    if (!ret) {
-        ret = gr_pt_map(&domain->pt, iova, pa, req->size, prot, &done);
-        if (!ret && domain->invalidate_on_map)
-            ret = invalidate(domain, iova, req->size, true);
-        if (ret) {
-            const int undo = unmap_free(domain, iova, done, req->size);
-
-            ret = undo ? undo : ret;
-        } else {
-            *out_iova = iova;
-        }
+    if (ret) {
+        gr_port_unlock(&domain->lock, state);
+        return ret;
     }
-    gr_port_unlock(&domain->lock, state);
+    *out = (struct gri_mapping){
+        .domain = domain,
+        .req = *req,
+        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & gri_mask(domain->pt.va_bits)},
+        .iova = iova,
+        .state = state,
+    };
+    return 0;
+}
+
+int gri_domain_map_run(struct gri_mapping *m, uint64_t offset, gr_pa_t pa, uint64_t len)
+{
+    const struct gri_pt_run run = {
+        (m->iova + offset) & gri_mask(m->domain->pt.va_bits),
+        pa,
+        len,
+    };
+
+    return gri_pt_map_runs(&m->cursor, &run, 1);
+}
+
+int gri_domain_map_finish(struct gri_mapping *m, int ret)
+{
+    struct gr_domain *const domain = m->domain;
+
+    gri_pt_map_end(&m->cursor);
+    if (!ret && domain->invalidate_on_map)
+        ret = invalidate(domain, m->iova, m->req.size, true);
+    if (ret) {
+        const uint64_t done = m->cursor.end - (m->iova & gri_mask(domain->pt.va_bits));
+        const int undo = unmap_free(domain, m->iova, done, m->req.size);
+
+        ret = undo ? undo : ret;
+    }
+    gr_port_unlock(&domain->lock, m->state);
     return ret;
 }
 
@@ -558,6 +636,8 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
         .tables = domain->pt.tables,
         .quarantined_bytes = domain->quarantined_bytes,
         .broken = domain->broken,
+        .walks = domain->pt.walks,
+        .invalidations = domain->invalidations,
     };
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &out->iova);

@@ -5,13 +5,33 @@
 
 #include <granule/domain.h>
 
+#include "pt/pt_internal.h"
+
+/* A map under way: the domain's lock is held from begin to finish. */
+struct gri_mapping {
+    struct gr_domain *domain;
+    struct gr_iova_req req;
+    struct gri_pt_cursor cursor;
+    gr_iova_t iova; /* where req.size bytes were allocated */
+    gr_lock_state_t state;
+};
+
 /*
- * Allocate an IOVA range as `req` says and map it to pa: all or nothing. Lengths, alignment and PA
- * width are the caller's to check. Returns 0, GR_EIO, GR_ENOSPC, GR_ERANGE, GR_ENOMEM,
- * GR_ETIMEDOUT.
+ * Allocate an IOVA range as `req` says. Lengths, alignment and PA width are the caller's to check.
+ * Returns 0, GR_EIO (broken), GR_ENOSPC, GR_ERANGE, GR_ENOMEM; on failure nothing is held.
  */
-GR_MUST_CHECK int gri_domain_map_new(struct gr_domain *domain, const struct gr_iova_req *req,
-                                     gr_pa_t pa, unsigned prot, gr_iova_t *out_iova);
+GR_MUST_CHECK int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req,
+                                       unsigned prot, struct gri_mapping *out);
+
+/* Map `len` bytes at `offset` into the range; offsets ascend. Returns 0, GR_EEXIST, GR_ENOMEM. */
+GR_MUST_CHECK int gri_domain_map_run(struct gri_mapping *m, uint64_t offset, gr_pa_t pa,
+                                     uint64_t len);
+
+/*
+ * Finish: with `ret` 0, make the mapping usable; else, or if that fails, undo it all.
+ * Returns ret, or GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gri_domain_map_finish(struct gri_mapping *m, int ret);
 
 /*
  * Unmap and free the allocation [iova, iova + size), and say where it led if out_pa is not NULL.

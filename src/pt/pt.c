@@ -136,7 +136,14 @@ int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsign
         return GR_EOVERFLOW;
     if (pa + len - 1 > gri_mask(pt->pa_bits))
         return GR_EFAULT;
-    return pt->ops->map(pt, va, pa, len, prot, out_done);
+
+    struct gri_pt_cursor cursor = {.pt = pt, .prot = prot, .end = va};
+    const struct gri_pt_run run = {va, pa, len};
+    const int failed = gri_pt_map_runs(&cursor, &run, 1);
+
+    gri_pt_map_end(&cursor);
+    *out_done = cursor.end - va;
+    return failed;
 }
 
 int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len, const struct gr_range *retire,

@@ -97,31 +97,39 @@ static uint64_t *table_alloc(struct gr_pt *pt)
     return table;
 }
 
-/* The entry that makes new tables reachable, held back until they are filled. */
-struct publish {
-    uint64_t *slot; /* NULL: nothing new */
-    uint64_t entry;
-    unsigned level;
-};
+/* Hang what is new into the tree: filled, made visible, then pointed to. */
+static void publish(struct gri_pt_cursor *c)
+{
+    if (!c->slot)
+        return;
+    gr_port_wmb(); /* the new tables before the pointer to them */
+    store(c->pt, c->slot, c->entry);
+    clean(c->pt, c->slot, 1);
+    c->slot = NULL;
+}
 
-static void discard(struct gr_pt *pt, const struct publish *publish)
+/* Take back new tables that nobody has seen. */
+static void discard(struct gri_pt_cursor *c)
 {
     struct gr_pt_gather gather = {0};
 
-    if (publish->slot) {
-        gather_tree(pt, table_of(pt, publish->entry), publish->level - 1, &gather);
-        gr_pt_gather_free(pt, &gather);
-    }
+    if (c->slot)
+        gather_tree(c->pt, table_of(c->pt, c->entry), c->level - 1, &gather);
+    gr_pt_gather_free(c->pt, &gather);
+    c->slot = NULL;
 }
 
-/* The leaf table of `va`, made if missing. NULL: no memory, and nothing has changed. */
-static uint64_t *leaf_table(struct gr_pt *pt, uint64_t va, struct publish *publish)
+/* Move the cursor to the leaf table of `va`, made if missing. On failure nothing has changed. */
+static int seek(struct gri_pt_cursor *c, uint64_t va)
 {
+    struct gr_pt *const pt = c->pt;
     uint64_t *table = pt->root;
 
-    *publish = (struct publish){.slot = NULL};
+    publish(c);
+    pt->walks++;
     for (unsigned level = pt->levels - 1u; level; level--) {
-        uint64_t *slot = slot_of(pt, table, level, va);
+        uint64_t *const slot = slot_of(pt, table, level, va);
+        uint64_t entry;
 
         if (gri_fmt_valid(*slot)) {
             table = table_of(pt, *slot);
@@ -129,61 +137,71 @@ static uint64_t *leaf_table(struct gr_pt *pt, uint64_t va, struct publish *publi
         }
         table = table_alloc(pt);
         if (!table) {
-            discard(pt, publish);
-            return NULL;
+            discard(c);
+            c->table = NULL;
+            return GR_ENOMEM;
         }
-        if (publish->slot) { /* inside a table that no walker reaches yet */
-            store(pt, slot, gri_fmt_table(gr_port_virt_to_phys(pt->env, table)));
+        entry = gri_fmt_table(gr_port_virt_to_phys(pt->env, table));
+        if (c->slot) { /* inside a table that no walker reaches yet */
+            store(pt, slot, entry);
             clean(pt, slot, 1);
         } else {
-            publish->slot = slot;
-            publish->entry = gri_fmt_table(gr_port_virt_to_phys(pt->env, table));
-            publish->level = level;
+            c->slot = slot;
+            c->entry = entry;
+            c->level = level;
         }
     }
-    return table;
+    c->table = table;
+    c->table_last = va | gri_mask(gri_pt_shift(pt, 1));
+    return 0;
 }
 
-static int fmt_map(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
-                   uint64_t *out_done)
+static int fmt_map_runs(struct gri_pt_cursor *c, const struct gri_pt_run *runs, unsigned count)
 {
-    const uint64_t attrs = gri_fmt_attrs(prot);
+    const struct gr_pt *const pt = c->pt;
+    const uint64_t attrs = gri_fmt_attrs(c->prot);
     const uint64_t granule = (uint64_t)1 << pt->granule_lg2;
-    const uint64_t last = va + len - 1;
-    uint64_t done = 0;
-    int ret = 0;
 
-    while (!ret && done < len) {
-        const uint64_t at = va + done;
-        const uint64_t chunk = gri_min(at | gri_mask(gri_pt_shift(pt, 1)), last) - at + 1;
-        const uint64_t start = done;
-        struct publish publish;
-        uint64_t *const table = leaf_table(pt, at, &publish);
-        uint64_t *slot;
+    for (const struct gri_pt_run *run = runs; run < runs + count; run++) {
+        const uint64_t last = run->va + run->len - 1;
+        uint64_t va = run->va;
+        gr_pa_t pa = run->pa;
 
-        if (!table) {
-            ret = GR_ENOMEM;
-            break;
-        }
-        slot = slot_of(pt, table, 0, at);
-        for (; done < start + chunk; done += granule, slot++) {
-            if (gri_fmt_valid(*slot)) {
-                ret = GR_EEXIST;
-                break;
+        for (;;) {
+            uint64_t *slot;
+            const uint64_t *first;
+            uint64_t chunk_last;
+
+            if (!c->table || va > c->table_last) {
+                const int ret = seek(c, va);
+
+                if (ret)
+                    return ret;
             }
-            store(pt, slot, gri_fmt_leaf(pa + done, attrs));
-        }
-        if (done > start)
-            clean(pt, slot_of(pt, table, 0, at), (size_t)((done - start) >> pt->granule_lg2));
-        if (publish.slot) {
-            gr_port_wmb(); /* the new tables before the pointer to them */
-            store(pt, publish.slot, publish.entry);
-            clean(pt, publish.slot, 1);
+            chunk_last = gri_min(c->table_last, last);
+            slot = slot_of(pt, c->table, 0, va);
+            for (first = slot; va <= chunk_last && !gri_fmt_valid(*slot); slot++) {
+                store(pt, slot, gri_fmt_leaf(pa, attrs));
+                pa += granule;
+                va += granule;
+            }
+            if (slot > first) {
+                clean(pt, first, (size_t)(slot - first));
+                c->end = va;
+            }
+            if (va <= chunk_last)
+                return GR_EEXIST;
+            if (chunk_last == last)
+                break;
         }
     }
+    return 0;
+}
+
+static void fmt_map_end(struct gri_pt_cursor *c)
+{
+    publish(c);
     gr_port_wmb(); /* the tables before the device is told of the address */
-    *out_done = done;
-    return ret;
 }
 
 /*
@@ -338,7 +356,8 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
 const struct gr_pt_ops GRI_PT_OPS_NAME(GRI_FMT_NAME) = {
     .levels_max = GRI_FMT_LEVELS_MAX,
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
-    .map = fmt_map,
+    .map_runs = fmt_map_runs,
+    .map_end = fmt_map_end,
     .unmap = fmt_unmap,
     .trim = fmt_trim,
     .check_mapped = fmt_check_mapped,

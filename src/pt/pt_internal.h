@@ -5,6 +5,29 @@
 
 #include <granule/pt.h>
 
+/* Granules that are contiguous in both spaces. `va`: masked to the table's va_bits. */
+struct gri_pt_run {
+    uint64_t va;
+    gr_pa_t pa;
+    uint64_t len;
+};
+
+/*
+ * Mapping a list of runs, ascending in va, gaps allowed: the leaf table is kept from one run to the
+ * next, and a new table is published when the cursor leaves it. Start with the first two members
+ * set; gri_pt_map_runs() any number of times until it fails, then gri_pt_map_end().
+ */
+struct gri_pt_cursor {
+    struct gr_pt *pt;
+    unsigned prot;
+    uint64_t end;        /* exclusive: everything mapped so far lies below */
+    uint64_t *table;     /* leaf table that the cursor is in; NULL: none */
+    uint64_t table_last; /* last va it spans */
+    uint64_t *slot;      /* where the topmost new table goes, held back until it is filled; or NULL */
+    uint64_t entry;
+    unsigned level;
+};
+
 /*
  * Operations of one format. Addresses are checked, aligned and masked to the table's va_bits; a
  * function pointer is followed once per range.
@@ -12,8 +35,8 @@
 struct gr_pt_ops {
     unsigned levels_max;
     unsigned root_align_lg2; /* what the top register's encoding asks for */
-    int (*map)(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
-               uint64_t *out_done);
+    int (*map_runs)(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs, unsigned count);
+    void (*map_end)(struct gri_pt_cursor *cursor);
     /* `retire` is in the same masked addresses; first > last retires nothing */
     void (*unmap)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
                   struct gr_pt_gather *gather);
@@ -25,6 +48,19 @@ struct gr_pt_ops {
 
 extern const struct gr_pt_ops gri_pt_dart1_ops;
 extern const struct gr_pt_ops gri_pt_dart2_ops;
+
+/* Returns 0, GR_EEXIST or GR_ENOMEM; cursor->end then says how much to take back. */
+static inline int gri_pt_map_runs(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs,
+                                  unsigned count)
+{
+    return cursor->pt->ops->map_runs(cursor, runs, count);
+}
+
+/* Make all of it reachable for the walker; also after a failure. */
+static inline void gri_pt_map_end(struct gri_pt_cursor *cursor)
+{
+    cursor->pt->ops->map_end(cursor);
+}
 
 /* log2 of the bytes that one entry of a level spans. */
 static inline unsigned gri_pt_shift(const struct gr_pt *pt, unsigned level)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Driver of Apple's DART (facts/DART.md). Unlocked instances of the t8020 (t8103), t6000 and t8110
- * register layouts; t8110 in three-level mode (FOUR_LEVELS off): an aperture beyond the reach of
- * two levels below the TTBR is clamped to it.
+ * register layouts, t8110 of revisions 1 and 2. An aperture beyond the reach of the deepest tables
+ * that an instance walks (t8110 revision 1: 36 bits at 16 KiB; revision 2: 47) is clamped to it.
  */
 #ifndef GRANULE_DRV_DART_H
 #define GRANULE_DRV_DART_H

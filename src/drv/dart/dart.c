@@ -28,6 +28,7 @@ struct gr_dart_layout {
     uint32_t ttbr;
     uint32_t tcr;
     uint32_t tcr_translate;
+    uint32_t tcr_four_levels; /* three levels below the TTBR */
     uint32_t enable;
     uint32_t lock;
     uint32_t lock_bit;
@@ -137,6 +138,7 @@ static const struct gr_dart_layout layouts[] = {
             .ttbr = GRI_T8110_TTBR,
             .tcr = GRI_T8110_TCR,
             .tcr_translate = GRI_T8110_TCR_TRANSLATE,
+            .tcr_four_levels = GRI_T8110_TCR_FOUR_LEVELS,
             .enable = GRI_T8110_ENABLE_STREAMS,
             .lock = GRI_T8110_PROTECT,
             .lock_bit = GRI_T8110_PROTECT_TCR_TTBR,
@@ -194,7 +196,8 @@ static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt
     write_ttbrs(dart, sid, pt);
     ret = l->flush(dart, sid / 32, 1u << sid % 32);
     if (!ret && pt)
-        write_at(dart, l->tcr + 4 * sid, l->tcr_translate);
+        write_at(dart, l->tcr + 4 * sid,
+                 l->tcr_translate | (pt->levels > 2 ? l->tcr_four_levels : 0));
     return ret;
 }
 
@@ -219,7 +222,8 @@ static int dart_block(struct gr_instance *inst, uint32_t stream, struct gr_bindi
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
     const int ret = set_stream(dart_of(inst), stream, NULL);
 
-    binding->hw[stream / 64] &= ~((uint64_t)1 << stream % 64);
+    if (!ret) /* else invalidate() goes on asking for a confirmation */
+        binding->hw[stream / 64] &= ~((uint64_t)1 << stream % 64);
     gr_port_unlock(&inst->lock, state);
     return ret;
 }
@@ -269,6 +273,7 @@ static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
     inst->table.va_bits = (uint8_t)gri_field_get(dart->params[2], GRI_T8110_PARAMS3_VA_WIDTH);
     inst->table.pa_bits = (uint8_t)gri_field_get(dart->params[2], GRI_T8110_PARAMS3_PA_WIDTH);
     inst->streams = gri_field_get(dart->params[3], GRI_T8110_PARAMS4_SIDS);
+    inst->table.levels = gri_field_get(dart->params[2], GRI_T8110_PARAMS3_MAJOR) >= 2 ? 3 : 2;
     if (inst->streams > dart->layout->streams_max || !inst->streams)
         return refuse(config, GR_EIO, "PARAMS4 gives a number of streams that no DART has",
                       dart->params[3]);

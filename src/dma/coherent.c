@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* Buffers that CPU and device share all the time. Each owns its granules: nothing else is exposed.
+ */
+#include "dma/dma_internal.h"
+
+/* Memory comes in powers of two, at least a granule; what is mapped is the whole granules used. */
+struct shape {
+    unsigned lg2;
+    uint64_t span;
+};
+
+static int shape_of(const struct gr_domain *domain, uint64_t size, struct shape *out)
+{
+    const uint64_t mask = gri_mask(domain->pt.granule_lg2);
+
+    if (!size)
+        return GR_ENODATA;
+    if (size > INT64_MAX)
+        return GR_EOVERFLOW;
+    out->span = (size + mask) & ~mask;
+    out->lg2 = domain->pt.granule_lg2;
+    while (size > (uint64_t)1 << out->lg2)
+        out->lg2++;
+    return 0;
+}
+
+static int check(const struct gr_device *dev, uint64_t size, unsigned attrs, struct shape *out)
+{
+    const struct gr_domain *const domain = gri_dma_domain(dev);
+
+    if (!domain)
+        return GR_ENODEV;
+    if (attrs & ~GR_DMA_UNCACHED)
+        return GR_EOPNOTSUPP;
+    return shape_of(domain, size, out);
+}
+
+static int map_pages(struct gr_device *dev, void *va, const struct shape *shape, unsigned attrs,
+                     gr_iova_t *out_iova)
+{
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    const struct gr_iova_req req = {
+        .size = shape->span,
+        .align = (uint64_t)1 << shape->lg2,
+        .last = gri_min(dev->dma_mask, domain->aperture.last),
+    };
+    struct gri_mapping m;
+    int ret = gri_domain_map_begin(domain, &req, gri_dma_prot(GR_DMA_BIDIRECTIONAL, attrs), &m);
+
+    if (!ret)
+        ret = gri_domain_map_finish(
+            &m, gri_domain_map_run(&m, 0, gr_port_virt_to_phys(domain->env, va), shape->span));
+    if (!ret)
+        *out_iova = m.iova;
+    return ret;
+}
+
+int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,
+                 gr_iova_t *out_iova)
+{
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct shape shape;
+    void *va;
+    void *cpu;
+    int ret = check(dev, size, attrs, &shape);
+
+    if (ret)
+        return ret;
+    va = gr_port_pages_alloc(domain->env, shape.lg2, gri_mask(domain->pt.pa_bits),
+                             GR_PAGES_MAY_SLEEP);
+    if (!va)
+        return GR_ENOMEM;
+    cpu = va;
+    if (!dev->config.coherent) { /* the zeroes go to memory, and no line stays behind */
+        gr_port_cache(domain->env, va, (size_t)shape.span, GR_CACHE_CLEAN | GR_CACHE_INVAL);
+        cpu = gr_port_map_uncached(domain->env, va, (size_t)shape.span);
+    }
+    ret = cpu ? map_pages(dev, va, &shape, attrs, out_iova) : GR_EOPNOTSUPP;
+    if (ret == GR_ETIMEDOUT)
+        return ret; /* the device may have seen the mapping: the pages are not safe to free */
+    if (ret) {
+        if (cpu && cpu != va)
+            gr_port_unmap_uncached(domain->env, cpu, (size_t)shape.span);
+        gr_port_pages_free(domain->env, va, shape.lg2);
+        return ret;
+    }
+    *out_cpu = cpu;
+    return 0;
+}
+
+int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu, gr_iova_t iova)
+{
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct shape shape;
+    gr_pa_t pa;
+    void *va;
+    int ret = check(dev, size, attrs, &shape);
+
+    if (ret)
+        return ret;
+    if ((iova & gri_mask(domain->pt.granule_lg2)) || gr_domain_iova_to_phys(domain, iova, &pa))
+        return GR_ENOENT;
+    va = gr_port_phys_to_virt(domain->env, pa);
+    if (dev->config.coherent && cpu != va)
+        return GR_EINVAL;
+    ret = gri_domain_unmap_free(domain, iova, shape.span, NULL);
+    if (ret)
+        return ret;
+    if (cpu != va)
+        gr_port_unmap_uncached(domain->env, cpu, (size_t)shape.span);
+    gr_port_pages_free(domain->env, va, shape.lg2);
+    return 0;
+}

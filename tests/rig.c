@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include "rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define RIG_POLL_NS 110u /* virtual time of one poll: host.h */
+
+const struct rig_kind rig_kinds[RIG_KINDS] = {
+    [RIG_T8020] = {"t8020 16K", DART_MODEL_T8020, GR_DART_T8020, 14, 32, 36},
+    [RIG_T8020_VA38] = {"t8020 16K va38", DART_MODEL_T8020, GR_DART_T8020, 14, 38, 36},
+    [RIG_T8020_4K] = {"t8020 4K", DART_MODEL_T8020, GR_DART_T8020, 12, 32, 36},
+    [RIG_T6000] = {"t6000 16K", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 42},
+    [RIG_T8110] = {"t8110 16K", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 42},
+    [RIG_T8110_4K] = {"t8110 4K va30", DART_MODEL_T8110, GR_DART_T8110, 12, 30, 42},
+    [RIG_T8110_PA36] = {"t8110 16K pa36", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 36},
+    [RIG_T6000_PA36] = {"t6000 16K pa36", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 36},
+};
+
+/* ---- the tap ---- */
+
+static bool is_command(const struct rig_dart *d, uint32_t offset)
+{
+    return offset == (d->kind->driver == GR_DART_T8110 ? 0x80u : 0x20u);
+}
+
+static uint32_t tap_read32(void *opaque, uint32_t offset)
+{
+    struct rig_dart *const d = opaque;
+    uint32_t value = dart_model_read32(d->hw.model, offset);
+
+    if (is_command(d, offset) && d->busy_reads) {
+        d->busy_reads--;
+        value |= d->kind->driver == GR_DART_T8110 ? 0x80000000u : 0x4u;
+    }
+    return value;
+}
+
+static void tap_write32(void *opaque, uint32_t offset, uint32_t value)
+{
+    struct rig_dart *const d = opaque;
+
+    if (is_command(d, offset) && d->hang && !--d->hang)
+        d->busy_reads = GR_CFG_DART_TIMEOUT_NS / RIG_POLL_NS + 100;
+    if (is_command(d, offset) && d->lose_commands)
+        d->lost++;
+    else
+        dart_model_write32(d->hw.model, offset, value);
+}
+
+/* ---- making and ending ---- */
+
+static bool on_fault(void *cookie, const struct gr_fault *fault)
+{
+    struct rig *const rig = cookie;
+
+    rig->faults++;
+    rig->last_fault = *fault;
+    return true;
+}
+
+static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup)
+{
+    static const char *const names[RIG_DARTS] = {"dart0", "dart1", "dart2"};
+    struct rig_dart *const d = &rig->dart[i];
+    const struct rig_kind *const kind = &rig_kinds[setup->kind];
+    struct dart_model_config model = dart_model_defaults(kind->model);
+    struct gr_dart_config config = {
+        .kind = kind->driver,
+        .env = rig->host,
+        .mmio = &d->tap,
+        .mmio_size = 0x4000,
+        .name = names[i],
+        .va_bits = (uint8_t)kind->va_bits,
+        .pa_bits = (uint8_t)kind->pa_bits,
+        .aperture = setup->aperture,
+    };
+
+    model.page_bits = kind->page_bits;
+    model.va_bits = kind->va_bits;
+    model.pa_bits = kind->pa_bits;
+    model.keep_all = true;
+    d->kind = kind;
+    assert_true(host_dart_init(&d->hw, rig->host, &model, rig->rng + i));
+    d->tap = (struct host_mmio){
+        .host = rig->host,
+        .opaque = d,
+        .size = 0x4000,
+        .read32 = tap_read32,
+        .write32 = tap_write32,
+    };
+    assert_int_equal(gr_dart_init(&d->drv, &config), 0);
+    gr_instance_set_fault_handler(&d->drv.inst, on_fault, rig);
+}
+
+void rig_make(struct rig *rig, unsigned cpu_page, uint64_t seed, unsigned darts,
+              const struct rig_setup *setup)
+{
+    struct host_config config = {
+        .cpu_page = cpu_page,
+        .nbanks = 4,
+        .nreserved = 3,
+        .seed = seed,
+        .banks = {{0, 16 * MIB},
+                  {UINT64_C(0x800000000), 64 * MIB},
+                  {RIG_BIG, RIG_BIG_SIZE},
+                  {(UINT64_C(1) << 36) - 16 * MIB, 16 * MIB}},
+        .reserved = {{RIG_LOW, RIG_FIXED_SIZE},
+                     {RIG_BIG, RIG_BIG_SIZE},
+                     {RIG_TOP(36), RIG_FIXED_SIZE}},
+    };
+    unsigned pa_bits = 42;
+    char why[160];
+
+    assert_in_range(darts, 1, RIG_DARTS);
+    memset(rig, 0, sizeof(*rig));
+    rig->darts = darts;
+    rig->rng = seed;
+    for (unsigned i = 0; i < darts; i++) {
+        if (rig_kinds[setup[i].kind].pa_bits < pa_bits)
+            pa_bits = rig_kinds[setup[i].kind].pa_bits;
+    }
+    if (pa_bits == 42) {
+        config.banks[config.nbanks++] =
+            (struct host_bank){(UINT64_C(1) << 42) - 16 * MIB, 16 * MIB};
+        config.reserved[config.nreserved++] = (struct host_hole){RIG_TOP(42), RIG_FIXED_SIZE};
+    }
+    rig->host = host_create(&config, why, sizeof(why));
+    if (!rig->host)
+        fail_msg("no host: %s", why);
+    host_log_level(rig->host, -1);
+    for (unsigned i = 0; i < darts; i++)
+        make_dart(rig, i, &setup[i]);
+}
+
+void rig_make_plain(struct rig *rig, unsigned kind, unsigned darts)
+{
+    const struct rig_setup setup[RIG_DARTS] = {{.kind = kind}, {.kind = kind}, {.kind = kind}};
+
+    rig_make(rig, 4096, 1, darts, setup);
+}
+
+void rig_end_leaking(struct rig *rig, int leaks)
+{
+    for (unsigned i = 0; i < rig->darts; i++) {
+        const struct dart_model_stats *const stats = dart_model_stats(rig->dart[i].hw.model);
+
+        assert_int_equal(gr_dart_fini(&rig->dart[i].drv), 0);
+        assert_int_equal(stats->bad_fetches, 0);
+        assert_int_equal(stats->misuse, 0);
+        assert_int_equal(stats->bus_errors, 0);
+        host_dart_fini(&rig->dart[i].hw);
+    }
+    if (host_misuse(rig->host))
+        fail_msg("misuse: %s", host_last_log(rig->host));
+    assert_int_equal(host_leaks(rig->host), leaks);
+    (void)host_destroy(rig->host);
+}
+
+void rig_end(struct rig *rig)
+{
+    rig_end_leaking(rig, 0);
+}
+
+struct gr_device_config rig_device(struct rig *rig, struct gr_stream *streams, unsigned first,
+                                   unsigned count, uint32_t sid)
+{
+    for (unsigned i = 0; i < count; i++) {
+        streams[i] = (struct gr_stream){
+            .inst = &rig->dart[first + i].drv.inst,
+            .sid = sid,
+            .window = {0, UINT64_MAX},
+        };
+    }
+    return (struct gr_device_config){
+        .name = "device",
+        .streams = streams,
+        .stream_count = count,
+        .coherent = true,
+    };
+}
+
+/* ---- chance ---- */
+
+uint64_t rig_seed(const char *test)
+{
+    const char *const given = getenv("SEED");
+    struct timespec now;
+    uint64_t seed;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    seed = given ? strtoull(given, NULL, 0) : (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20;
+    printf("%s: SEED=%" PRIu64 "\n", test, seed);
+    fflush(stdout);
+    return seed;
+}
+
+uint64_t rig_random(struct rig *rig, uint64_t below)
+{
+    uint64_t z = rig->rng += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ z >> 31) % below;
+}
+
+/* ---- accesses ---- */
+
+enum model_result rig_access(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova, void *buf,
+                             uint64_t len, bool write, bool coherent, uint64_t *done)
+{
+    struct rig_dart *const d = &rig->dart[dart];
+    const enum model_result result =
+        host_dart_access(&d->hw, sid, iova, buf, len, write, coherent, done);
+
+    while (d->hw.irq) {
+        assert_true(gr_dart_isr(&d->drv));
+        (void)gr_fault_dispatch(&d->drv.inst);
+    }
+    return result;
+}
+
+bool rig_can_read(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova)
+{
+    uint8_t byte;
+
+    return rig_access(rig, dart, sid, iova, &byte, 1, false, true, NULL) == MODEL_OK;
+}
+
+bool rig_can_write(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova)
+{
+    uint8_t byte = 0x5a;
+
+    return rig_access(rig, dart, sid, iova, &byte, 1, true, true, NULL) == MODEL_OK;
+}
+
+gr_pa_t rig_ram(struct rig *rig, uint64_t size, uint64_t align)
+{
+    gr_pa_t pa;
+
+    assert_int_equal(host_ram_alloc(rig->host, size, align, &pa), 0);
+    return pa;
+}
+
+/* ---- state ---- */
+
+static uint64_t digest(uint64_t sum, uint64_t word)
+{
+    return (sum ^ word) * UINT64_C(0x100000001b3) ^ sum >> 29;
+}
+
+/* facts/DART.md 4.1 to 4.3, read anew rather than taken from the library. */
+static uint64_t entry_pa(const struct gr_pt *pt, uint64_t entry)
+{
+    const uint64_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
+                                                  : entry & ((UINT64_C(1) << 36) - 1);
+
+    return pa >> pt->granule_lg2 << pt->granule_lg2;
+}
+
+static uint64_t digest_table(struct rig *rig, uint64_t sum, uint64_t pa, uint64_t bytes)
+{
+    const uint64_t *const words = host_ptr(rig->host, pa, bytes);
+
+    assert_non_null(words);
+    for (uint64_t i = 0; i < bytes / 8; i++) {
+        if (words[i])
+            sum = digest(digest(sum, i), words[i]);
+    }
+    return sum;
+}
+
+static uint64_t digest_tables(struct rig *rig, const struct gr_pt *pt)
+{
+    const uint64_t bytes = UINT64_C(1) << pt->root_lg2;
+    const uint64_t *const root = host_ptr(rig->host, pt->root_pa, bytes);
+    uint64_t sum = digest_table(rig, 1, pt->root_pa, bytes);
+
+    assert_int_equal(pt->levels, 2);
+    for (uint64_t i = 0; i < bytes / 8; i++) {
+        if (root[i] & 1)
+            sum = digest_table(rig, sum, entry_pa(pt, root[i]), UINT64_C(1) << pt->granule_lg2);
+    }
+    return sum;
+}
+
+struct rig_state rig_state(struct rig *rig, struct gr_domain *domain)
+{
+    struct rig_state state = {.registers = 1};
+
+    if (domain) {
+        gr_domain_stats(domain, &state.stats);
+        state.tables = digest_tables(rig, &domain->pt);
+    }
+    for (unsigned i = 0; i < rig->darts; i++) {
+        for (uint32_t off = 0; off < 0x2400; off += 4) {
+            /* but the TLB command and its operands */
+            if ((off < 0x20 || off >= 0x40) && off != 0x80 && off != 0x84)
+                state.registers =
+                    digest(state.registers, dart_model_read32(rig->dart[i].hw.model, off));
+        }
+    }
+    return state;
+}
+
+void rig_same(struct rig *rig, struct gr_domain *domain, const struct rig_state *before,
+              const char *where)
+{
+    const struct rig_state now = rig_state(rig, domain);
+    const struct gr_domain_stats *const a = &before->stats;
+    const struct gr_domain_stats *const b = &now.stats;
+
+    if (a->iova.allocations != b->iova.allocations || a->iova.allocated != b->iova.allocated ||
+        a->iova.held != b->iova.held || a->iova.reserved != b->iova.reserved ||
+        a->iova.available != b->iova.available || a->tables != b->tables ||
+        a->quarantined_bytes != b->quarantined_bytes || a->broken != b->broken)
+        fail_msg("%s: the domain's numbers changed", where);
+    if (before->tables != now.tables)
+        fail_msg("%s: the tables changed", where);
+    if (before->registers != now.registers)
+        fail_msg("%s: the registers changed", where);
+}
+
+uint64_t rig_root_tables(const struct gr_domain *domain)
+{
+    return UINT64_C(1) << domain->pt.roots_lg2;
+}
+
+uint64_t rig_span(const struct gr_domain *domain)
+{
+    return UINT64_C(1) << (2u * domain->pt.granule_lg2 - 3u);
+}
