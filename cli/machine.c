@@ -100,6 +100,14 @@ static struct host_bank bank_of(const struct gr_range *range)
     return (struct host_bank){.base = base, .size = end > base ? end - base : 0};
 }
 
+static void widen(struct gr_range *span, const struct host_bank *bank, bool first)
+{
+    uint64_t last = bank->base + (bank->size - 1);
+
+    span->first = first || bank->base < span->first ? bank->base : span->first;
+    span->last = first || last > span->last ? last : span->last;
+}
+
 static bool read_memory(struct machine *m, struct host_config *config, struct cli_error *error)
 {
     struct gr_dt_iter banks = {0};
@@ -117,8 +125,13 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
             return cli_error_set(error, "%s: more than %d banks of memory: describe fewer in reg",
                                  m->board->path, HOST_MAX_BANKS);
         }
+        widen(&m->ram_span, &bank, config->nbanks == 0);
         config->banks[config->nbanks++] = bank;
         m->ram += bank.size;
+    }
+    if (rc == 0 && config->nbanks == 0) {
+        return cli_error_set(error, "%s: no memory node has a whole page of 4 KiB: correct its reg",
+                             m->board->path);
     }
     while (rc == 0 && (rc = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
         if (config->nreserved == HOST_MAX_RESERVED) {
@@ -148,12 +161,19 @@ static bool make_host(struct machine *m, struct cli_error *error)
     return true;
 }
 
-/* The sentence that the library logged about refusing `name`, or else the error's own words. */
+/* What the library logged about `name`, in its form "NAME: why", or else the error's own words. */
 static void reason_from_log(struct machine *m, char *reason, const char *name, int rc)
 {
     const char *line = host_last_log(m->host);
+    size_t length = strlen(name);
+    bool ours = strncmp(line, name, length) == 0 && strncmp(line + length, ": ", 2) == 0;
 
-    snprintf(reason, MACHINE_REASON, "%s", strstr(line, name) ? line : gr_strerror(rc));
+    if (!ours && rc == GR_ENOMEM) {
+        line = "no memory for its tables: describe RAM that its IOMMU can address";
+    } else {
+        line = ours ? line + length + 2 : gr_strerror(rc);
+    }
+    snprintf(reason, MACHINE_REASON, "%s", line);
 }
 
 static bool dart_kinds(enum gr_dt_driver driver, enum dart_model_kind *model,
@@ -286,6 +306,10 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
     if (rc < 0) {
         return tree_error(m, error);
     }
+    if (enabled > MACHINE_MAX) {
+        return cli_error_set(error, "%s: more than %u enabled IOMMUs: disable some with status",
+                             m->board->path, MACHINE_MAX);
+    }
     m->iommus = calloc(enabled + 1, sizeof(*m->iommus));
     if (!m->iommus) {
         return out_of_memory(error);
@@ -347,6 +371,7 @@ static void register_device(struct machine *m, struct machine_device *dev)
     };
     int rc;
 
+    dev->untrusted = dev->tree.untrusted;
     if (!connect(m, dev)) {
         return;
     }
@@ -366,6 +391,8 @@ static void attach_device(struct machine *m, struct machine_device *dev)
 {
     struct gr_domain *shared = gr_device_domain(&dev->device);
     int rc;
+
+    dev->untrusted = gr_device_untrusted(&dev->device); /* its group's least trusted decides */
 
     if (shared) { /* a group's second device */
         dev->active = shared;
@@ -405,6 +432,12 @@ static bool make_devices(struct machine *m, struct cli_error *error)
     }
     if (rc < 0) {
         return tree_error(m, error);
+    }
+    if (masters > MACHINE_MAX) {
+        return cli_error_set(error,
+                             "%s: more than %u devices behind IOMMUs: disable some with "
+                             "status",
+                             m->board->path, MACHINE_MAX);
     }
     m->devices = calloc(masters + 1, sizeof(*m->devices));
     if (!m->devices) {

@@ -18,6 +18,7 @@
 #include <host_dart.h>
 
 #define MACHINE_REASON 256
+#define MACHINE_MAX 256u /* of IOMMUs, and of devices */
 
 /* A small generator (splitmix64): the same everywhere, seeded, one state per purpose. */
 struct rng {
@@ -53,6 +54,7 @@ struct machine_device {
     struct gr_domain *active; /* what translates for it; NULL: blocked */
     bool registered;
     bool owns_domain;
+    bool untrusted;              /* or in a group with one that is */
     char reason[MACHINE_REASON]; /* why it is blocked, or "" */
 };
 
@@ -69,7 +71,8 @@ struct machine {
     struct board *board;
     unsigned cpu_page;
     uint64_t seed;
-    uint64_t ram; /* bytes */
+    uint64_t ram;             /* bytes */
+    struct gr_range ram_span; /* all banks, and what is between them */
     struct host *host;
     struct rng rng; /* what the hardware does by chance */
     void (*observer)(void *arg);

@@ -16,6 +16,9 @@ static const struct verb {
     const char *summary;
 } verbs[] = {
     {"run", cli_run, "bring up a device tree's machine on the models and drive DMA through it"},
+    {"dump", cli_dump, "decode the tables of a snapshot, and check them"},
+    {"walk", cli_walk, "translate one IOVA with the tables of a snapshot, step by step"},
+    {"bench", cli_bench, "measure what the library costs the CPU"},
 };
 
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
+#include "show.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -62,7 +64,7 @@ bool report_passed(const struct report *report)
 /* Untrusted devices get buffers of whole granules; see DESIGN.md section 3, isolation. */
 static const char *isolation(const struct machine_device *dev)
 {
-    return dev->tree.untrusted ? "aligned" : "expose";
+    return dev->untrusted ? "aligned" : "expose";
 }
 
 /* The stream before this one whose instance is the same: a device lists each instance once. */
@@ -78,14 +80,6 @@ static bool listed_before(const struct machine_device *dev, unsigned stream)
 
 /* ---- For machines ---- */
 
-static json_t *json_hex(uint64_t value)
-{
-    char text[24];
-
-    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
-    return cli_json_text(text);
-}
-
 static json_t *json_u64(uint64_t value)
 {
     return json_integer((json_int_t)value);
@@ -98,13 +92,13 @@ static json_t *json_instance(const struct machine_iommu *iommu)
         iommu->hardware.model ? dart_model_stats(iommu->hardware.model) : &none;
     json_t *object;
 
-    object = json_pack("{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:{s:o,s:o,s:o,s:o}}", "path",
-                       cli_json_text(iommu->tree.path), "compatible",
-                       cli_json_text(iommu->tree.compatible), "granule", json_u64(iommu->granule),
-                       "aperture", json_hex(iommu->aperture.first), json_hex(iommu->aperture.last),
-                       "streams", json_u64(iommu->streams), "locked", iommu->locked, "tlb", "hits",
-                       json_u64(tlb->hits), "misses", json_u64(tlb->misses), "fetches",
-                       json_u64(tlb->fetches), "invalidations", json_u64(tlb->invalidations));
+    object = json_pack(
+        "{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:{s:o,s:o,s:o,s:o}}", "path",
+        cli_json_text(iommu->tree.path), "compatible", cli_json_text(iommu->tree.compatible),
+        "granule", json_u64(iommu->granule), "aperture", show_json_hex(iommu->aperture.first),
+        show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams), "locked",
+        iommu->locked, "tlb", "hits", json_u64(tlb->hits), "misses", json_u64(tlb->misses),
+        "fetches", json_u64(tlb->fetches), "invalidations", json_u64(tlb->invalidations));
     if (object && !iommu->up) {
         json_object_set_new(object, "reason", cli_json_text(iommu->reason));
     }
@@ -123,7 +117,7 @@ static json_t *json_device(const struct machine_device *dev, const struct report
     }
     object = json_pack("{s:o,s:o,s:s,s:s,s:b,s:o,s:o}", "path", cli_json_text(dev->tree.path),
                        "instances", instances, "mode", dev->active ? "translated" : "blocked",
-                       "isolation", isolation(dev), "untrusted", dev->tree.untrusted, "maps",
+                       "isolation", isolation(dev), "untrusted", dev->untrusted, "maps",
                        json_u64(result->maps), "bytes", json_u64(result->bytes));
     if (object && !dev->active) {
         json_object_set_new(object, "reason", cli_json_text(dev->reason));
@@ -133,8 +127,10 @@ static json_t *json_device(const struct machine_device *dev, const struct report
 
 static json_t *json_totals(const struct report *report)
 {
-    json_t *totals = json_pack("{s:o,s:o,s:o}", "devices", json_u64(report->machine->ndevices),
-                               "maps", json_u64(report->maps), "bytes", json_u64(report->bytes));
+    json_t *totals = json_pack(
+        "{s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(report->machine->ndevices), "maps",
+        json_u64(report->maps), "bytes", json_u64(report->bytes), "lists", json_u64(report->lists),
+        "segments", json_u64(report->segments), "coherent", json_u64(report->coherent));
 
     for (size_t i = 0; i < COUNTERS; i++) {
         json_object_set_new(totals, counters[i].name, json_u64(counter_value(report, i)));
@@ -221,7 +217,7 @@ static void table_instances(const struct machine *m)
     int kind = 10;
 
     for (unsigned i = 0; i < m->niommus; i++) {
-        width = widest(width, m->iommus[i].tree.path, 29);
+        width = widest(width, m->iommus[i].tree.path, 27);
         kind = widest(kind, m->iommus[i].tree.compatible, 20);
     }
     printf("\n%-*s  %-*s  %6s  %-24s %4s  %9s %7s %6s\n", width, "Instance", kind, "compatible",
@@ -342,6 +338,12 @@ bool report_table(const struct report *report)
     table_devices(report);
     printf("\n%u device%s, %llu maps of %s in all\n", m->ndevices, m->ndevices == 1 ? "" : "s",
            (unsigned long long)report->maps, size_text(report->bytes, bytes, sizeof(bytes)));
+    printf("among them %llu lists of %llu segments and %llu coherent buffers\n",
+           (unsigned long long)report->lists, (unsigned long long)report->segments,
+           (unsigned long long)report->coherent);
+    if (report->snapshot) {
+        printf("snapshot at the busiest moment: %s\n", report->snapshot);
+    }
     for (size_t i = 0; i < COUNTERS; i++) {
         char name[32];
 

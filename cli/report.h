@@ -12,9 +12,13 @@ struct report_device {
 
 struct report {
     const struct machine *machine;
+    const char *snapshot;          /* the folder that one was saved in, or NULL */
     struct report_device *devices; /* one for each of the machine's */
-    uint64_t maps;
-    uint64_t bytes; /* mapped, each map's length once */
+    uint64_t maps;                 /* single maps, lists and coherent buffers */
+    uint64_t bytes;                /* mapped, each map's length once */
+    uint64_t lists;                /* of the maps, with so many segments; and coherent buffers */
+    uint64_t segments;
+    uint64_t coherent;
     /* The bad counters. */
     uint64_t mismatched_bytes;
     uint64_t touched_guard_bytes;

@@ -62,7 +62,7 @@ int main(void)
                                                        .mmio = &hardware.mmio,
                                                        .mmio_size = 0x4000,
                                                        .name = "dart"});
-    struct gr_stream stream = {&dart.inst, SID, {0, UINT64_MAX}, NULL, {NULL, NULL}, false};
+    struct gr_stream stream = {.inst = &dart.inst, .sid = SID, .window = {0, UINT64_MAX}};
     const struct gr_device_config config = {
         .name = "hello", .streams = &stream, .stream_count = 1, .coherent = true};
 

@@ -22,10 +22,11 @@ all      | include/granule/granule.h | base core+ iova+ pt+ instance+ drv+ iommu
 models   | models/ | fs libc
 template | ports/template/ | base fs
 ports    | ports/ | public models fs libc
-cli      | cli/ | public ports models fdt json fs libc
+walker   | cli/walker.h cli/walker.c | fs libc
+cli      | cli/ | walker public ports models fdt json fs libc
 examples | examples/ | public ports models fs libc
-bench    | bench/ | public ports models fs libc
-tests    | tests/ fuzz/ | public private ports models fdt json cmocka fs libc
+bench    | bench/ | public ports json fs libc
+tests    | tests/ fuzz/ | walker public private ports models fdt json cmocka fs libc
 '
 
 check() {
@@ -129,7 +130,7 @@ self_test() {
     echo '#include <granule/dma.h>' > "$tmp/include/granule/granule.h"
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/iommu/iommu src/dma/dma src/dt/dt models/model models/dart/dart \
-        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli examples/hello; do
+        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker examples/hello; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
 
@@ -196,6 +197,11 @@ self_test() {
 + tests/x.c "pt/fmt/dart1.h"
 + tests/x.c <cmocka.h>
 - tests/x.c "cli/cli.h"
++ tests/x.c "cli/walker.h"
++ cli/x.c "walker.h"
+- cli/walker.c "cli.h"
+- cli/walker.c <granule/types.h>
+- cli/walker.c "models/model.h"
 END
     echo "check-layers: self-test: $cases cases, $wrong wrong"
     [ "$wrong" -eq 0 ]

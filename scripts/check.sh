@@ -14,7 +14,7 @@ case $(uname -m) in # no floating point and vector registers, as kernels build
 x86_64 | aarch64) general=-mgeneral-regs-only ;;
 *) general= ;;
 esac
-san="B=$B/san SAN=address,undefined WERROR=1"
+san="B=$B/san SAN=address,undefined WERROR=1 W=-DGR_CFG_DEBUG=1"
 
 $MAKE deps-check || exit 1
 begin_tally

@@ -20,6 +20,18 @@
 #define GR_CFG_DART_TIMEOUT_NS 2000000u
 #endif
 
+/*
+ * 1: watch for what only a bug of the caller can do, at some cost: calls on overlapping ranges of
+ * one domain at the same time. They are logged and counted (gr_domain_stats). It changes the size
+ * of struct gr_domain, so library and host must agree.
+ */
+#ifndef GR_CFG_DEBUG
+#define GR_CFG_DEBUG 0
+#endif
+
+/* With GR_CFG_DEBUG: how many calls at a time are watched. */
+#define GR_CFG_DEBUG_CALLS 16u
+
 #if (GR_CFG_FAULT_RING & (GR_CFG_FAULT_RING - 1u)) != 0 || GR_CFG_FAULT_RING == 0
 #error "GR_CFG_FAULT_RING must be a power of two"
 #endif

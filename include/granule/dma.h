@@ -21,7 +21,7 @@
  *   GR_ENODATA     a length of 0, a list without segments
  *   GR_EACCES      dir is none of the three
  *   GR_EOPNOTSUPP  unknown bit in attrs; an untrusted device and a buffer that shares a granule
- *   GR_EOVERFLOW   a range passes 2^64, or the lengths of a list add up to more
+ *   GR_EOVERFLOW   a range passes 2^64, or a list needs more than 2^63 bytes of IOVA
  *   GR_EFAULT      memory beyond the IOMMU's physical address width
  *   GR_ERANGE      no granule of the aperture lies below the device's mask
  *   GR_ENOSPC      no IOVA range of that size left below the mask
@@ -102,7 +102,8 @@ struct gr_dma_seg {
 struct gr_dma_list {
     const struct gr_seg *segs;
     unsigned count;
-    unsigned out_count;     /* written by gr_dma_map_sg(): how many of `out` the device is to use */
+    unsigned out_count;     /* written by gr_dma_map_sg(): how many of `out` the device is to use;
+                               0 where it fails */
     struct gr_dma_seg *out; /* written by gr_dma_map_sg(): addresses, in the order of the list */
 };
 

@@ -99,6 +99,12 @@ struct gr_domain {
     struct gr_pt_gather quarantined;
     uint64_t quarantined_bytes;
     uint64_t invalidations;
+#if GR_CFG_DEBUG
+    gr_lock_t busy_lock; /* innermost */
+    struct gr_range busy[GR_CFG_DEBUG_CALLS];
+    unsigned busy_count;
+    uint64_t overlaps;
+#endif
     gr_fault_handler fault_handler;
     void *fault_cookie;
 };
@@ -110,6 +116,7 @@ struct gr_domain_stats {
     bool broken;                /* as above: streams are blocked, maps are refused with GR_EIO */
     uint64_t walks;             /* page-table walks from the root, to map */
     uint64_t invalidations;     /* of the domain, each on all its instances */
+    uint64_t overlaps; /* calls that met another on the same IOVAs; 0 but with GR_CFG_DEBUG */
 };
 
 /*

@@ -64,10 +64,10 @@ typedef struct {
 GR_BEGIN_DECLS
 
 /*
- * Allocate 2^lg2 bytes (lg2 >= 12), physically contiguous, naturally aligned, zeroed, mapped
- * cacheable for the CPU, last byte at or below `pa_last`. Returns NULL when there is none.
- * Zeroing is a CPU store like any other: the library cleans or orders it before hardware looks.
- * Context: any without GR_PAGES_MAY_SLEEP, else a context that may sleep.
+ * Allocate 2^lg2 bytes (lg2 >= 12), physically contiguous, naturally aligned in PA and in the CPU's
+ * address space, zeroed, mapped cacheable for the CPU, last byte at or below `pa_last`. Returns
+ * NULL when there is none. Zeroing is a CPU store like any other: the library cleans or orders it
+ * before hardware looks. Context: any without GR_PAGES_MAY_SLEEP, else a context that may sleep.
  */
 void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned flags);
 
@@ -140,9 +140,10 @@ GR_END_DECLS
 
 /*
  * Optional, with the macro GR_PORT_HAS_MAP_UNCACHED: a second CPU mapping of [va, va + len), pages
- * from gr_port_pages_alloc(), that goes past the caches; NULL when there is none to be had. The
- * library has cleaned and dropped the cached lines, and uses only this mapping until it unmaps it.
- * Without it coherent buffers for devices that do not snoop are GR_EOPNOTSUPP. May sleep.
+ * from gr_port_pages_alloc(), that goes past the caches, as aligned as va; NULL when there is none
+ * to be had. The library has cleaned and dropped the cached lines, and uses only this mapping until
+ * it unmaps it. Without it coherent buffers for devices that do not snoop are GR_EOPNOTSUPP. May
+ * sleep.
  */
 #ifdef GR_PORT_HAS_MAP_UNCACHED
 GR_BEGIN_DECLS

@@ -83,7 +83,7 @@ struct host {
     uint64_t used, buffers; /* units allocated by the library, by tests */
     unsigned misuse;
     uint64_t allocs, fail_alloc;
-    uint64_t uncached, fail_uncached; /* mappings, and which one from now on fails */
+    uint64_t uncached, fail_uncached;     /* mappings, and which one from now on fails */
     uint64_t calls[KINDS], ignore[KINDS]; /* by bit of HOST_CLEAN, ... */
     int log_level;
     unsigned logged;
@@ -487,16 +487,27 @@ static struct bank *place_first(struct host *h, uint64_t size, uint64_t align, u
 
 /* ---- Creation and destruction ---- */
 
-static void *map(uint64_t size)
-{
-    void *p;
+/* So that CPU addresses are as aligned as physical ones (port.h), as far as anyone allocates. */
+#define MAP_ALIGN ((uint64_t)64 << 20)
 
-    if (size > SIZE_MAX)
+/* The address is congruent to `base`. */
+static void *map(uint64_t size, uint64_t base)
+{
+    uint8_t *p;
+    uint64_t skip;
+
+    if (size > SIZE_MAX - 2 * MAP_ALIGN)
         return NULL;
-    p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE,
+    size = (size + UNIT - 1) & ~(UNIT - 1);
+    p = mmap(NULL, (size_t)(size + MAP_ALIGN), PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
+    skip = (base - (uintptr_t)p) % MAP_ALIGN;
+    if (skip)
+        munmap(p, (size_t)skip);
+    p += skip;
+    munmap(p + size, (size_t)(MAP_ALIGN - skip));
     /* A huge page for each byte touched would make sparse memory dense. */
     (void)madvise(p, (size_t)size, MADV_NOHUGEPAGE);
     return p;
@@ -510,11 +521,11 @@ static void unmap(void *p, uint64_t size)
 
 static bool bank_map(struct bank *b)
 {
-    b->cpu = map(b->size);
-    b->dev = map(b->size);
-    b->agreed = map(b->size);
-    b->state = map(b->size >> UNIT_LG2);
-    b->nunits = map((b->size >> UNIT_LG2) * sizeof(*b->nunits));
+    b->cpu = map(b->size, b->base);
+    b->dev = map(b->size, b->base);
+    b->agreed = map(b->size, b->base);
+    b->state = map(b->size >> UNIT_LG2, 0);
+    b->nunits = map((b->size >> UNIT_LG2) * sizeof(*b->nunits), 0);
     return b->cpu && b->dev && b->agreed && b->state && b->nunits;
 }
 

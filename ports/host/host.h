@@ -67,8 +67,8 @@ struct host *host_create(const struct host_config *config, char *err, size_t err
 int host_destroy(struct host *h);
 
 /*
- * Memory that the library has allocated and not freed, in pages of 4 KiB, uncached mappings counting
- * one each; and what tests have.
+ * Memory that the library has allocated and not freed, in pages of 4 KiB, uncached mappings
+ * counting one each; and what tests have.
  */
 int host_leaks(struct host *h);
 int host_ram_leaks(struct host *h);
@@ -171,7 +171,7 @@ void host_advance(struct host *h, uint64_t ns);
 /* The n-th gr_port_pages_alloc() from now fails; 0 for none. */
 void host_fail_alloc(struct host *h, uint64_t n);
 void host_fail_uncached(struct host *h, uint64_t n); /* the n-th gr_port_map_uncached() */
-uint64_t host_allocs(struct host *h); /* calls so far, failed ones included */
+uint64_t host_allocs(struct host *h);                /* calls so far, failed ones included */
 
 /* The k-th call from now of each kind in `what` is ignored; 0 for none. */
 void host_ignore(struct host *h, unsigned what, uint64_t k);

@@ -208,15 +208,15 @@ uint64_t gr_dma_max_mapping_size(const struct gr_device *dev)
     last = gri_min(domain->aperture.last, dev->dma_mask);
     for (uint64_t at = domain->aperture.first; at <= last;) {
         const struct gr_range *const r = next_reserved(dev, at);
-        const uint64_t gap_first = (at + mask) & ~mask;
         const uint64_t gap_last = r && r->first <= last ? r->first - 1 : last;
 
-        if (!(r && r->first <= at) && gap_last >= gap_first)
-            best = gri_max(best, (gap_last - gap_first + 1) & ~mask);
-        if (!r || r->last >= last)
+        if (!r || r->first > at)
+            best = gri_max(best, (gap_last - at + 1) & ~mask);
+        if (!r || (r->last | mask) >= last)
             break;
-        at = r->last + 1;
+        at = (r->last | mask) + 1; /* a granule that is reserved in part is not used */
     }
+    best = gri_min(best, (uint64_t)1 << domain->pt.pa_bits);
     return best > mask ? best - mask : 0; /* the worst offset takes G - 1 bytes */
 }
 

@@ -62,7 +62,7 @@ static int place(const struct layout *l, uint64_t offset, uint64_t len, uint64_t
     if (!crosses(l, *at + offset, len))
         return 0;
     *at = (*at + l->boundary - 1) & ~(l->boundary - 1);
-    return l->boundary <= l->mask || crosses(l, *at + offset, len) ? GR_EINVAL : 0;
+    return crosses(l, *at + offset, len) ? GR_EINVAL : 0;
 }
 
 /* 1 and the next run, 0 after the last, or an error. */
@@ -183,6 +183,7 @@ int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_d
     struct layout l;
     int ret = check_list(dev, list, dir, attrs);
 
+    list->out_count = 0;
     if (ret)
         return ret;
     l = layout_of(dev, domain, list);

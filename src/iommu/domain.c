@@ -202,6 +202,7 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
     gri_list_init(&domain->groups);
     gri_list_init(&domain->doubtful);
     gr_port_lock_init(&domain->lock);
+    gri_overlap_init(domain);
     return 0;
 }
 
@@ -218,6 +219,7 @@ int gr_domain_fini(struct gr_domain *domain)
         gr_iova_stats(&domain->iova, &stats);
     if (!gri_list_empty(&domain->groups) || stats.allocations)
         return GR_EBUSY;
+    gri_overlap_fini(domain);
     gr_port_lock_fini(&domain->lock);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_fini(&domain->iova);
@@ -501,8 +503,11 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
 
 int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size, gr_pa_t *out_pa)
 {
-    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    gr_lock_state_t state;
     int ret = 0;
+
+    gri_overlap_enter(domain, iova, iova + size - 1);
+    state = gr_port_lock(&domain->lock);
 
     if (out_pa) {
         struct gr_pt_walk walk;
@@ -513,6 +518,7 @@ int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t siz
     if (!ret)
         ret = unmap_free(domain, iova, size, size);
     gr_port_unlock(&domain->lock, state);
+    gri_overlap_leave(domain, iova, iova + size - 1);
     return ret;
 }
 
@@ -551,6 +557,7 @@ int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t
 
     if (ret)
         return ret;
+    gri_overlap_enter(domain, iova, iova + len - 1);
     state = gr_port_lock(&domain->lock);
     ret = domain->broken ? GR_EIO : gr_pt_map(&domain->pt, iova, pa, len, prot, &done);
     if (!ret && domain->invalidate_on_map)
@@ -561,6 +568,7 @@ int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t
         ret = undo ? undo : ret;
     }
     gr_port_unlock(&domain->lock, state);
+    gri_overlap_leave(domain, iova, iova + len - 1);
     return ret;
 }
 
@@ -573,6 +581,7 @@ int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 
     if (ret)
         return ret;
+    gri_overlap_enter(domain, iova, iova + len - 1);
     state = gr_port_lock(&domain->lock);
     ret = gr_pt_check_mapped(&domain->pt, iova, len);
     if (!ret)
@@ -580,6 +589,7 @@ int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
     if (!ret)
         ret = retire(domain, iova, len, &gather);
     gr_port_unlock(&domain->lock, state);
+    gri_overlap_leave(domain, iova, iova + len - 1);
     return ret;
 }
 
@@ -591,11 +601,13 @@ int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 
     if (ret)
         return ret;
+    gri_overlap_enter(domain, iova, iova + len - 1);
     state = gr_port_lock(&domain->lock);
     ret = gr_pt_trim(&domain->pt, iova, len, &gather);
     if (!ret && gather.count)
         ret = retire(domain, iova, len, &gather);
     gr_port_unlock(&domain->lock, state);
+    gri_overlap_leave(domain, iova, iova + len - 1);
     return ret;
 }
 
@@ -639,6 +651,9 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
         .walks = domain->pt.walks,
         .invalidations = domain->invalidations,
     };
+#if GR_CFG_DEBUG
+    out->overlaps = domain->overlaps;
+#endif
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &out->iova);
     gr_port_unlock(&domain->lock, state);

@@ -40,4 +40,36 @@ GR_MUST_CHECK int gri_domain_map_finish(struct gri_mapping *m, int ret);
 GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size,
                                         gr_pa_t *out_pa);
 
+/*
+ * Around a call on IOVAs that the caller names, outside domain->lock: with GR_CFG_DEBUG, notes that
+ * it is under way and complains if another call on one of them is.
+ */
+#if GR_CFG_DEBUG
+void gri_overlap_init(struct gr_domain *domain);
+void gri_overlap_fini(struct gr_domain *domain);
+void gri_overlap_enter(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
+void gri_overlap_leave(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
+#else
+static inline void gri_overlap_init(struct gr_domain *domain)
+{
+    (void)domain;
+}
+static inline void gri_overlap_fini(struct gr_domain *domain)
+{
+    (void)domain;
+}
+static inline void gri_overlap_enter(struct gr_domain *domain, gr_iova_t first, gr_iova_t last)
+{
+    (void)domain;
+    (void)first;
+    (void)last;
+}
+static inline void gri_overlap_leave(struct gr_domain *domain, gr_iova_t first, gr_iova_t last)
+{
+    (void)domain;
+    (void)first;
+    (void)last;
+}
+#endif
+
 #endif

@@ -37,7 +37,8 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
     unsigned one_root; /* bits that a single top table translates */
 
     if (!reach || config->va_bits > reach || config->va_bits <= config->granule_lg2 ||
-        (config->pa_bits != 36 && config->pa_bits != 42))
+        (config->pa_bits != 36 && config->pa_bits != 42) ||
+        config->pa_bits > ops_of(config->format)->pa_bits_max)
         return GR_EINVAL;
     one_root = reach - config->roots_lg2;
     *pt = (struct gr_pt){
@@ -159,8 +160,10 @@ int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len, const struct gr_
         const uint64_t block = iova - va;
         const uint64_t block_last = block + gri_mask(pt->va_bits);
 
-        masked.first = gri_max(retire->first, block) - block;
-        masked.last = gri_min(retire->last, block_last) - block;
+        if (retire->first <= block_last && retire->last >= block) {
+            masked.first = gri_max(retire->first, block) - block;
+            masked.last = gri_min(retire->last, block_last) - block;
+        }
     }
     pt->ops->unmap(pt, va, va + len - 1, masked, gather);
     return 0;

@@ -356,6 +356,7 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
 const struct gr_pt_ops GRI_PT_OPS_NAME(GRI_FMT_NAME) = {
     .levels_max = GRI_FMT_LEVELS_MAX,
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
+    .pa_bits_max = GRI_FMT_PA_BITS_MAX,
     .map_runs = fmt_map_runs,
     .map_end = fmt_map_end,
     .unmap = fmt_unmap,

@@ -23,7 +23,7 @@ struct gri_pt_cursor {
     uint64_t end;        /* exclusive: everything mapped so far lies below */
     uint64_t *table;     /* leaf table that the cursor is in; NULL: none */
     uint64_t table_last; /* last va it spans */
-    uint64_t *slot;      /* where the topmost new table goes, held back until it is filled; or NULL */
+    uint64_t *slot; /* where the topmost new table goes, held back until it is filled; or NULL */
     uint64_t entry;
     unsigned level;
 };
@@ -35,6 +35,7 @@ struct gri_pt_cursor {
 struct gr_pt_ops {
     unsigned levels_max;
     unsigned root_align_lg2; /* what the top register's encoding asks for */
+    unsigned pa_bits_max;
     int (*map_runs)(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs, unsigned count);
     void (*map_end)(struct gri_pt_cursor *cursor);
     /* `retire` is in the same masked addresses; first > last retires nothing */

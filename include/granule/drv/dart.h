@@ -30,7 +30,8 @@ struct gr_dart_config {
     const char *name;   /* for messages; must live on */
     /*
      * What the registers of t8020 and t6000 do not say; 0 takes the kind's usual value: 32 bits,
-     * 36 or 42 bits, 16 streams. t8110 says all three: a value here can only narrow them.
+     * 36 or 42 bits, 16 streams (faults of further ones cannot be told from those). t8110 says all
+     * three: a value here can only narrow them.
      */
     uint8_t va_bits;
     uint8_t pa_bits;
@@ -58,8 +59,8 @@ struct gr_dart {
  * instance's interrupt to gr_dart_isr().
  * Returns 0, GR_EINVAL (the configuration contradicts itself or the registers), GR_EIO (parameters
  * no DART has), GR_EOPNOTSUPP (locked until reboot: its state belongs to firmware), GR_ETIMEDOUT
- * (it does not finish a TLB command). A refusal is logged in one sentence; the hardware is left
- * blocked or, if locked, untouched.
+ * (it does not finish a TLB command). A refusal is logged in one sentence; the hardware is
+ * untouched, but for GR_ETIMEDOUT, which leaves it blocked.
  */
 GR_MUST_CHECK int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config);
 

@@ -277,6 +277,10 @@ static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
     if (inst->streams > dart->layout->streams_max || !inst->streams)
         return refuse(config, GR_EIO, "PARAMS4 gives a number of streams that no DART has",
                       dart->params[3]);
+    if (inst->table.va_bits <= inst->table.granule_lg2 ||
+        (inst->table.pa_bits != 36 && inst->table.pa_bits != 42))
+        return refuse(config, GR_EIO, "PARAMS3 gives address widths that no DART has",
+                      dart->params[2]);
     if (config->va_bits)
         inst->table.va_bits = (uint8_t)gri_min(inst->table.va_bits, config->va_bits);
     if (config->pa_bits)
@@ -372,7 +376,7 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
 
     if (config->kind != GR_DART_T8020 && config->kind != GR_DART_T6000 &&
         config->kind != GR_DART_T8110)
-        return GR_EINVAL;
+        return refuse(config, GR_EINVAL, "no such kind of DART", (uint32_t)config->kind);
     if (config->mmio_size < GRI_DART_MMIO_SIZE)
         return refuse(config, GR_EINVAL, "its register window is smaller than 0x4000 bytes",
                       (uint32_t)config->mmio_size);

@@ -10,7 +10,8 @@
 #include "core/bits.h"
 
 #define GRI_FMT_NAME dart1
-#define GRI_FMT_LEVELS_MAX 2u      /* below the TTBR */
+#define GRI_FMT_LEVELS_MAX 2u /* below the TTBR */
+#define GRI_FMT_PA_BITS_MAX 36u
 #define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: facts/DART.md 1 */
 
 enum {

@@ -13,6 +13,7 @@
 
 #define GRI_FMT_NAME dart2
 #define GRI_FMT_LEVELS_MAX 3u /* below the TTBR; two unless TCR.FOUR_LEVELS (facts/DART.md 3) */
+#define GRI_FMT_PA_BITS_MAX 42u
 #define GRI_FMT_ROOT_ALIGN_LG2 14u /* the TTBR of t8110 holds PA >> 14: facts/DART.md 1 */
 
 enum {

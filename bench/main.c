@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * granule-bench: what the library costs the CPU. It is a program of its own, started by `granule
+ * bench`, because it holds a copy of the library that was compiled for ports/bench.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Exit statuses of every verb. */
+enum { OK, FAILED, USAGE };
+
+#define KIB UINT64_C(1024)
+
+static const struct shape shapes[] = {
+    {SHAPE_SCATTERED, 1, 4 * KIB},    {SHAPE_SCATTERED, 8, 4 * KIB},
+    {SHAPE_SCATTERED, 64, 4 * KIB},   {SHAPE_SCATTERED, 256, 4 * KIB},
+    {SHAPE_CONTIGUOUS, 8, 4 * KIB},   {SHAPE_CONTIGUOUS, 64, 4 * KIB},
+    {SHAPE_CONTIGUOUS, 256, 4 * KIB}, {SHAPE_SINGLE, 1, 4 * KIB},
+    {SHAPE_SINGLE, 1, 64 * KIB},      {SHAPE_SINGLE, 1, 1024 * KIB},
+};
+
+#define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+#define ROWS (SHAPES * 4)
+
+static const char *const kind_names[] = {"scattered", "contiguous", "single"};
+
+/* Rows by number: granules, then whether tables are kept, then shapes. */
+static struct row row_of(size_t number)
+{
+    const struct shape *const shape = &shapes[number % SHAPES];
+    struct row row = {.shape = shape,
+                      .granule_lg2 = number / SHAPES < 2 ? 14 : 12,
+                      .keeps = number / SHAPES % 2 == 0};
+    const char *const name = kind_names[shape->kind];
+    const unsigned granule = 1u << (row.granule_lg2 - 10);
+    const char *const tables = row.keeps ? "kept" : "made";
+
+    if (shape->kind == SHAPE_SINGLE)
+        snprintf(row.name, sizeof(row.name), "%uK/%s/%" PRIu64 "K/%s", granule, name,
+                 shape->seg_len / KIB, tables);
+    else
+        snprintf(row.name, sizeof(row.name), "%uK/%s/%u/%s", granule, name, shape->count, tables);
+    return row;
+}
+
+/* ---- words ---- */
+
+static void print_help(void)
+{
+    printf(
+        "Usage: granule bench [OPTION]...\n"
+        "\n"
+        "What map and unmap cost the CPU: time, instructions, page-table walks, invalidations. No\n"
+        "IOMMU is there: the library runs over ports/bench and a driver that only counts, so what\n"
+        "hardware takes to invalidate is not in the figures.\n"
+        "\n"
+        "  scattered  gr_dma_map_sg + gr_dma_unmap_sg of pages of 4 KiB in disorder\n"
+        "  contiguous the same where each begins at the end of the one before\n"
+        "  single     gr_dma_map + gr_dma_unmap of one range\n"
+        "  kept       a neighbour stays mapped, so the page table is there\n"
+        "  made       nothing else is mapped: each map makes the table, each unmap frees it\n"
+        "\n"
+        "Options:\n"
+        "  --rounds=N      rounds of each row, 1..10000 (11); the median and the best are shown\n"
+        "  --time=MS       of each round, 1..10000 (5)\n"
+        "  --iterations=N  lists in each round, instead of --time and of warming up\n"
+        "  --seed=N        of the physical addresses (1)\n"
+        "  --row=NAME      this row only\n"
+        "  --no-absent     as if the IOMMU cached no absent entries: a map invalidates nothing\n"
+        "  --json          one line of JSON instead of a table\n"
+        "  --help          this text\n"
+        "\n"
+        "Instructions are counted where the machine lets a program do so (most virtual ones do\n"
+        "not). With valgrind, in the source folder: sh bench/icount.sh PROGRAM [ROW]...\n"
+        "\n"
+        "Exit status: 0 all held, 1 something did not, 2 wrong usage.\n");
+}
+
+/* One sentence on stderr and, for machines, on stdout. Returns `status`. */
+__attribute__((format(printf, 3, 4))) static int refuse(int status, bool json, const char *format,
+                                                        ...)
+{
+    char text[400];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    for (char *c = text; *c; c++) { /* one line of plain text, whatever an argument had in it */
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    }
+    fprintf(stderr, "granule: %s\n", text);
+    if (json) {
+        json_t *const object = json_pack("{s:s}", "error", text);
+
+        json_dumpf(object, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(object);
+    }
+    return status;
+}
+
+/* ---- options ---- */
+
+static bool wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool parse_number(const char *text, uint64_t least, uint64_t most, uint64_t *out)
+{
+    char *end;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 0);
+    *out = value;
+    return text[0] >= '0' && text[0] <= '9' && !errno && !*end && value >= least && value <= most;
+}
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct options *o)
+{
+    static const struct option names[] = {
+        {"rounds", required_argument, NULL, 'r'},
+        {"time", required_argument, NULL, 't'},
+        {"iterations", required_argument, NULL, 'i'},
+        {"seed", required_argument, NULL, 's'},
+        {"row", required_argument, NULL, 'o'},
+        {"no-absent", no_argument, NULL, 'a'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int code;
+
+    opterr = 0;
+    while ((code = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
+        if (code == 'r' && !parse_number(optarg, 1, 10000, &o->rounds))
+            return refuse(USAGE, o->json, "--rounds=%s: give a number from 1 to 10000", optarg);
+        if (code == 't' && !parse_number(optarg, 1, 10000, &o->time_ms))
+            return refuse(USAGE, o->json, "--time=%s: give milliseconds from 1 to 10000", optarg);
+        if (code == 'i' && !parse_number(optarg, 1, 1000000000, &o->iterations))
+            return refuse(USAGE, o->json, "--iterations=%s: give a number from 1 to 1000000000",
+                          optarg);
+        if (code == 's' && !parse_number(optarg, 0, INT64_MAX, &o->seed))
+            return refuse(USAGE, o->json, "--seed=%s is no seed: give a number below 2^63", optarg);
+        if (code == 'o')
+            o->only = optarg;
+        if (code == 'a')
+            o->absent = false;
+        if (code == 'h') {
+            print_help();
+            return OK;
+        }
+        if (code == '?' || code == ':')
+            return refuse(USAGE, o->json, "%s: %s: see granule bench --help", argv[optind - 1],
+                          code == ':' ? "the option needs a value, as in --rounds=5"
+                                      : "no such option, or one that takes no value");
+    }
+    if (optind < argc)
+        return refuse(USAGE, o->json, "%s: bench takes options only: see granule bench --help",
+                      argv[optind]);
+    return -1;
+}
+
+/* ---- results ---- */
+
+static void print_head(void)
+{
+    printf("The CPU's cost of the library on a machine without an IOMMU: the driver only counts.\n"
+           "One list is mapped and unmapped; ns are medians, best: the fastest round.\n\n"
+           "%-26s %9s %9s %8s %10s %6s %7s %s\n",
+           "granule/what/N/tables", "ns/list", "best", "ns/seg", "instr/seg", "walks", "tables",
+           "invalidations");
+}
+
+static void print_row(const struct row *row, const struct result *r)
+{
+    const double n = row->shape->count;
+    char instructions[24] = "-";
+
+    if (r->instructions >= 0)
+        snprintf(instructions, sizeof(instructions), "%.1f", r->instructions / n);
+    printf("%-26s %9.1f %9.1f %8.2f %10s %6" PRIu64 " %7" PRIu64 " %" PRIu64 "+%" PRIu64 "%s\n",
+           row->name, r->ns_median, r->ns_min, r->ns_median / n, instructions, r->walks,
+           r->leaf_tables, r->map_invalidations, r->unmap_invalidations,
+           r->held ? "" : "  BROKEN PROMISE");
+    fflush(stdout);
+}
+
+static json_t *json_row(const struct row *row, const struct result *r)
+{
+    const double n = row->shape->count;
+
+    return json_pack("{s:s s:i s:s s:i s:I s:b s:I s:f s:f s:f s:o s:I s:I s:{s:I s:I} s:b}", "row",
+                     row->name, "granule", 1 << row->granule_lg2, "kind",
+                     kind_names[row->shape->kind], "segments", (int)row->shape->count,
+                     "segment_bytes", (json_int_t)row->shape->seg_len, "kept", row->keeps,
+                     "iterations", (json_int_t)r->iterations, "ns", r->ns_median, "ns_min",
+                     r->ns_min, "ns_per_segment", r->ns_median / n, "instructions_per_segment",
+                     r->instructions < 0 ? json_null() : json_real(r->instructions / n), "walks",
+                     (json_int_t)r->walks, "leaf_tables", (json_int_t)r->leaf_tables,
+                     "invalidations", "map", (json_int_t)r->map_invalidations, "unmap",
+                     (json_int_t)r->unmap_invalidations, "held", r->held);
+}
+
+static int print_json(const struct options *o, json_t *rows, bool held)
+{
+    json_t *const all = json_pack("{s:I s:I s:s s:b s:o s:b}", "seed", (json_int_t)o->seed,
+                                  "rounds", (json_int_t)o->rounds, "hardware", "none",
+                                  "caches_absent", o->absent, "rows", rows, "held", held);
+
+    if (!all)
+        return refuse(FAILED, false, "no memory left for the report");
+    json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(all);
+    return held ? OK : FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.seed = 1, .rounds = 11, .time_ms = 5, .absent = true};
+    json_t *rows;
+    bool held = true;
+    unsigned done = 0;
+    int status;
+
+    o.json = wants_json(argc, argv);
+    status = parse(argc, argv, &o);
+    if (status >= 0)
+        return status;
+    counter_open();
+    rows = json_array();
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct row row = row_of(i);
+        struct result result;
+        int ret;
+
+        if (o.only && strcmp(o.only, row.name) != 0)
+            continue;
+        ret = row_measure(&row, &o, &result);
+        if (ret) {
+            json_decref(rows);
+            return refuse(FAILED, o.json, "%s: %s", row.name, gr_strerror(ret));
+        }
+        held = held && result.held;
+        if (!o.json && !done++)
+            print_head();
+        if (o.json)
+            json_array_append_new(rows, json_row(&row, &result));
+        else
+            print_row(&row, &result);
+    }
+    if (o.json && json_array_size(rows))
+        return print_json(&o, rows, held);
+    json_decref(rows);
+    if (!done)
+        return refuse(USAGE, o.json, "--row=%s: no such row: granule bench shows their names",
+                      o.only);
+    if (counter_read() < 0)
+        printf("\nThis machine does not let a program count instructions: see granule bench "
+               "--help.\n");
+    return held ? OK : FAILED;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* A domain and a device over an instance whose driver only counts. */
+#include "bench.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define MEMORY (UINT64_C(64) << 20)
+#define MEMORY_PA (UINT64_C(1) << 35)
+#define BLOCK (UINT64_C(1) << GR_BENCH_BLOCK_LG2)
+
+static int memory_make(struct bench_env *env)
+{
+    void *region = mmap(NULL, MEMORY + BLOCK, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t skip;
+
+    if (region == MAP_FAILED)
+        return GR_ENOMEM;
+    skip = -(uint64_t)(uintptr_t)region & (BLOCK - 1);
+    *env = (struct bench_env){.va = (uint8_t *)region + skip, .pa = MEMORY_PA, .size = MEMORY};
+    env->distance = (uintptr_t)env->va - env->pa;
+    munmap(region, skip);
+    munmap(env->va + MEMORY, BLOCK - skip);
+    return 0;
+}
+
+static int fake_attach(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                       struct gr_binding *binding)
+{
+    (void)inst;
+    (void)stream;
+    (void)pt;
+    (void)binding;
+    return 0;
+}
+
+static int fake_block(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
+{
+    (void)inst;
+    (void)stream;
+    (void)binding;
+    return 0;
+}
+
+static int fake_invalidate(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
+                           gr_iova_t last, bool tables)
+{
+    struct stand *const s = (void *)((char *)inst - offsetof(struct stand, inst));
+
+    (void)binding;
+    (void)first;
+    (void)last;
+    (void)tables;
+    s->invalidations++;
+    return 0;
+}
+
+static const struct gr_instance_ops fake_ops = {
+    .attach = fake_attach,
+    .block = fake_block,
+    .invalidate = fake_invalidate,
+};
+
+int stand_make(struct stand *s, unsigned granule_lg2, bool caches_absent, bool keeps)
+{
+    struct gr_device_config config = {
+        .name = "bench", .streams = &s->stream, .stream_count = 1, .coherent = true};
+    int ret;
+
+    memset(s, 0, sizeof(*s));
+    ret = memory_make(&s->env);
+    if (ret)
+        return ret;
+    s->keeps = keeps;
+    s->inst = (struct gr_instance){
+        .ops = &fake_ops,
+        .env = &s->env,
+        .name = "no hardware",
+        .table = {.format = GR_PT_DART1,
+                  .granule_lg2 = (uint8_t)granule_lg2,
+                  .levels = 2,
+                  .roots_lg2 = 2,
+                  .va_bits = 32,
+                  .pa_bits = 36,
+                  .coherent = true},
+        .aperture = {0, UINT32_MAX},
+        .streams = 16,
+        .caches_absent = caches_absent,
+    };
+    gr_instance_init(&s->inst);
+    s->stream = (struct gr_stream){.inst = &s->inst, .window = {0, UINT64_MAX}};
+    ret = gr_device_init(&s->dev, &config);
+    if (!ret)
+        ret = gr_domain_init(&s->domain, &s->env, &s->dev, GR_DOMAIN_TRANSLATED, 0);
+    if (!ret)
+        ret = gr_domain_attach(&s->domain, &s->dev);
+    if (!ret && keeps)
+        ret = gr_dma_map(&s->dev, MEMORY_PA - 4096, 4096, GR_DMA_BIDIRECTIONAL, 0, &s->kept);
+    return ret;
+}
+
+int stand_end(struct stand *s)
+{
+    int ret = 0;
+
+    if (s->keeps)
+        ret = gr_dma_unmap(&s->dev, s->kept, 4096, GR_DMA_BIDIRECTIONAL, 0);
+    if (!ret)
+        ret = gr_domain_detach(&s->domain, &s->dev);
+    if (!ret)
+        ret = gr_domain_fini(&s->domain);
+    if (!ret)
+        ret = gr_device_fini(&s->dev);
+    if (!ret)
+        ret = gr_instance_fini(&s->inst);
+    if (!ret && s->env.live)
+        ret = GR_EBUSY;
+    munmap(s->env.va, s->env.size);
+    return ret;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * granule bench: start granule-bench, which lies beside this program. It cannot be a part of it: it
+ * holds the library a second time, compiled for a port that is as fast as a kernel's.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int cli_bench(int argc, char **argv)
+{
+    static const char name[] = "granule-bench";
+    char path[4096];
+    struct cli_error error;
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof(name));
+    char *slash;
+
+    path[length > 0 ? length : 0] = '\0';
+    slash = strrchr(path, '/');
+    memcpy(slash ? slash + 1 : path, name, sizeof(name));
+    execv(path, argv);
+    cli_error_set(&error, "%s: %s: build it with `make` and keep it beside granule", path,
+                  strerror(errno));
+    return cli_refuse(&error, cli_wants_json(argc, argv));
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+#include "exercise.h"
+#include "snapshot_write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TRIES 120u /* per device and run, on a machine with CROWD devices at most */
+#define TRIES_FEW 16u
+#define CROWD 16u
+#define LIVE_FEW 8u
+#define RETRIES 4u /* for each kind that the busiest moment lacks */
+
+/* On a terminal, a line that is written over, once the run has taken a second. */
+struct progress {
+    struct timespec begun;
+    bool wanted; /* stderr is a terminal */
+    bool shown;
+};
+
+static void show_progress(struct progress *progress, const struct exercise *x)
+{
+    struct timespec now;
+    unsigned tried = 0;
+
+    if (!progress->wanted || clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
+        return;
+    }
+    if ((now.tv_sec - progress->begun.tv_sec) * 1000 +
+            (now.tv_nsec - progress->begun.tv_nsec) / 1000000 >
+        1000) {
+        for (unsigned i = 0; i < x->nclients; i++) {
+            tried += x->clients[i].tried;
+        }
+        fprintf(stderr, "\r%u of %u maps", tried, x->nclients * x->tries);
+        fflush(stderr);
+        progress->shown = true;
+    }
+}
+
+static void end_progress(const struct progress *progress)
+{
+    if (progress->shown) {
+        fprintf(stderr, "\r%-40s\r", "");
+        fflush(stderr);
+    }
+}
+
+/* ---- Turns ---- */
+
+/* Every kind takes its turn, so that what comes first of each comes in every run. */
+static enum live_kind next_kind(const struct client *client)
+{
+    static const enum live_kind order[] = {
+        LIVE_MAP, LIVE_SG,  LIVE_COHERENT, LIVE_MAP, LIVE_SG,
+        LIVE_MAP, LIVE_MAP, LIVE_COHERENT, LIVE_SG,  LIVE_MAP,
+    };
+
+    return order[client->tried % (sizeof(order) / sizeof(order[0]))];
+}
+
+/* One step of one device: its live mappings grow to EXERCISE_LIVE, shrink to a few, and grow again.
+ */
+static void step(struct exercise *x, struct client *client)
+{
+    uint64_t roll = rng_below(&x->rng, 100);
+    bool can_map = client->tried < x->tries && client->live_count < EXERCISE_LIVE;
+
+    if (client->live_count >= EXERCISE_LIVE) {
+        client->shrinking = true;
+    } else if (client->live_count <= LIVE_FEW) {
+        client->shrinking = false;
+    }
+    if (can_map && (client->live_count == 0 || roll < (client->shrinking ? 15u : 75u))) {
+        live_make(x, client, next_kind(client));
+    } else if (client->live_count > 0) {
+        unsigned index = (unsigned)rng_below(&x->rng, client->live_count);
+
+        if (roll < 85) {
+            live_end(x, client, index);
+        } else {
+            check_again(x, client, &client->live[index]);
+        }
+    }
+}
+
+/* Up to the busiest moment, at which there is still something left to make. */
+static bool has_grown(const struct exercise *x, const struct client *client)
+{
+    return client->live_count >= EXERCISE_LIVE || client->tried >= x->tries * 3 / 4;
+}
+
+static bool has_finished(const struct exercise *x, const struct client *client)
+{
+    return client->tried >= x->tries && client->live_count == 0;
+}
+
+/* Devices take turns at random, each until `done`. */
+static bool take_turns(struct exercise *x, struct progress *progress,
+                       bool (*done)(const struct exercise *x, const struct client *client))
+{
+    struct client **busy = calloc(x->nclients + 1, sizeof(struct client *));
+    unsigned left = x->nclients;
+    unsigned steps = 0;
+
+    if (!busy) {
+        return false;
+    }
+    for (unsigned i = 0; i < left; i++) {
+        busy[i] = &x->clients[i];
+        probe_edges(x, busy[i]);
+    }
+    while (left > 0) {
+        unsigned index = (unsigned)rng_below(&x->rng, left);
+
+        step(x, busy[index]);
+        if (done(x, busy[index])) {
+            probe_edges(x, busy[index]);
+            busy[index] = busy[--left];
+        }
+        if (++steps % 64 == 0) {
+            show_progress(progress, x);
+        }
+    }
+    free(busy);
+    return true;
+}
+
+/* ---- The busiest moment ---- */
+
+static bool has_kind(const struct client *client, enum live_kind kind)
+{
+    for (unsigned i = 0; i < client->live_count; i++) {
+        if (client->live[i].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Every device that can has mappings of every kind. */
+static void complete_kinds(struct exercise *x)
+{
+    for (unsigned i = 0; i < x->nclients; i++) {
+        for (enum live_kind kind = LIVE_MAP; kind < LIVE_KINDS; kind++) {
+            for (unsigned k = 0; k < RETRIES && !has_kind(&x->clients[i], kind); k++) {
+                live_make(x, &x->clients[i], kind);
+            }
+        }
+    }
+}
+
+/* A stream of a domain, once, by whichever of its devices. */
+static bool is_new_stream(const struct exercise *x, const struct client *last, unsigned stream)
+{
+    const struct machine_device *dev = last->dev;
+
+    for (const struct client *c = x->clients; c <= last; c++) {
+        unsigned end = c == last ? stream : c->dev->tree.nstreams;
+
+        for (unsigned s = 0; s < end; s++) {
+            if (c->dev->iommu[s] == dev->iommu[stream] &&
+                c->dev->streams[s].sid == dev->streams[stream].sid) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Records of one mapping: its parts that touch both in memory and for the device are one. */
+static struct snapshot_record *record(const struct client *client, const struct live *live,
+                                      struct snapshot_record *out)
+{
+    static const char *const kinds[LIVE_KINDS] = {"map", "sg", "coherent"};
+    struct snapshot_record *last = NULL;
+
+    for (unsigned i = 0; i < live->count; i++) {
+        const struct part *part = &live->parts[i];
+
+        if (last && last->iova + last->length == part->iova &&
+            last->pa + last->length == part->pa) {
+            last->length += part->len;
+            continue;
+        }
+        last = out++;
+        *last = (struct snapshot_record){
+            .device = client->dev->tree.path,
+            .kind = kinds[live->kind],
+            .iova = part->iova,
+            .pa = part->pa,
+            .length = part->len,
+            .read = (live->dir & GR_DMA_TO_DEVICE) != 0,
+            .write = (live->dir & GR_DMA_FROM_DEVICE) != 0,
+        };
+    }
+    return out;
+}
+
+/* All mappings of a domain as one of its streams has them. */
+static struct snapshot_record *record_stream(const struct exercise *x, const struct client *of,
+                                             unsigned stream, struct snapshot_record *out)
+{
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct client *client = &x->clients[i];
+
+        for (unsigned k = 0; client->dev->active == of->dev->active && k < client->live_count;
+             k++) {
+            struct snapshot_record *end = record(client, &client->live[k], out);
+
+            for (; out < end; out++) {
+                out->instance = of->dev->iommu[stream]->tree.path;
+                out->stream = of->dev->streams[stream].sid;
+            }
+        }
+    }
+    return out;
+}
+
+static size_t most_records(const struct exercise *x)
+{
+    size_t count = 1;
+
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct machine_device *dev = x->clients[i].dev;
+
+        for (unsigned k = 0; k < x->nclients; k++) {
+            const struct client *other = &x->clients[k];
+
+            for (unsigned n = 0; other->dev->active == dev->active && n < other->live_count; n++) {
+                count += (size_t)dev->tree.nstreams * other->live[n].count;
+            }
+        }
+    }
+    return count;
+}
+
+static bool take_snapshot(const struct exercise *x, const char *dir, struct cli_error *error)
+{
+    struct snapshot_record *first = calloc(most_records(x), sizeof(*first));
+    struct snapshot_record *end = first;
+    bool ok;
+
+    if (!first) {
+        return cli_error_set(error, "--snapshot=%s: out of memory", dir);
+    }
+    for (unsigned i = 0; i < x->nclients; i++) {
+        for (unsigned s = 0; s < x->clients[i].dev->tree.nstreams; s++) {
+            if (is_new_stream(x, &x->clients[i], s)) {
+                end = record_stream(x, &x->clients[i], s, end);
+            }
+        }
+    }
+    ok = snapshot_write(x->machine, first, (size_t)(end - first), dir, error);
+    free(first);
+    return ok;
+}
+
+/* ---- The end ---- */
+
+/* What a run that was cut short left. */
+static void end_all(struct exercise *x)
+{
+    for (unsigned i = 0; i < x->nclients; i++) {
+        while (x->clients[i].live_count > 0) {
+            live_end(x, &x->clients[i], 0);
+        }
+    }
+}
+
+/* Nothing is mapped: the domain is as it was before the first map. */
+static void check_empty(struct exercise *x, const struct client *client)
+{
+    struct gr_domain_stats stats;
+
+    gr_domain_stats(client->dev->active, &stats);
+    x->report->live_mappings += stats.iova.allocations;
+    if (stats.iova.held != 0 || stats.broken) {
+        machine_problem(x->machine, "%.120s: 0x%llx bytes of IOVA were not freed",
+                        client->dev->tree.path, (unsigned long long)stats.iova.held);
+    }
+    /* A table that spans a reserved range as well stays until the domain goes. */
+    if (stats.iova.reserved == 0 && stats.tables != client->tables) {
+        machine_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
+                        client->dev->tree.path, (unsigned long long)stats.tables,
+                        (unsigned long long)client->tables);
+    }
+}
+
+/* Sum up, take everything down, and look at what is left. */
+static void finish(struct exercise *x)
+{
+    struct machine *m = x->machine;
+    struct report *report = x->report;
+
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct client *client = &x->clients[i];
+
+        report->maps += client->result->maps;
+        report->bytes += client->result->bytes;
+        if (client->result->maps == 0) {
+            machine_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
+                            gr_strerror(client->refusal));
+        }
+        if (client->dev->owns_domain) {
+            check_empty(x, client);
+        }
+    }
+    no_faults_expected(x);
+    machine_detach(m);
+    for (unsigned i = 0; i < x->nclients; i++) {
+        probe_detached(x, &x->clients[i]);
+    }
+    machine_down(m);
+    report->leaked_pages = machine_leaks(m);
+    report->misuse = machine_misuse(m);
+    if (report->misuse != 0 || report->leaked_pages != 0) {
+        machine_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
+    }
+}
+
+/* ---- The run ---- */
+
+static bool begin(struct exercise *x, struct machine *m, struct report *report)
+{
+    x->machine = m;
+    x->report = report;
+    x->rng.state = rng_mix(m->seed);
+    x->watch_rng.state = rng_mix(~m->seed);
+    x->clients = calloc(m->ndevices + 1, sizeof(*x->clients));
+    if (!x->clients) {
+        return false;
+    }
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        if (m->devices[i].active) {
+            struct gr_domain_stats stats;
+
+            gr_domain_stats(m->devices[i].active, &stats);
+            x->clients[x->nclients++] = (struct client){
+                .dev = &m->devices[i],
+                .result = &report->devices[i],
+                .tables = stats.tables,
+            };
+        }
+    }
+    x->tries = x->nclients <= CROWD ? TRIES : TRIES * CROWD / x->nclients;
+    x->tries = x->tries < TRIES_FEW ? TRIES_FEW : x->tries;
+    return true;
+}
+
+bool exercise(struct machine *m, struct report *report, const char *snapshot,
+              struct cli_error *error)
+{
+    struct exercise *x = calloc(1, sizeof(*x));
+    struct progress progress = {.wanted = isatty(STDERR_FILENO)};
+    bool ok = x && begin(x, m, report);
+
+    cli_error_set(error, "out of memory: close something else and try again");
+    if (ok) {
+        progress.wanted = progress.wanted && clock_gettime(CLOCK_MONOTONIC, &progress.begun) == 0;
+        machine_observe(m, watch, x);
+        ok = take_turns(x, &progress, has_grown);
+        complete_kinds(x);
+        ok = ok && (!snapshot || take_snapshot(x, snapshot, error)) &&
+             take_turns(x, &progress, has_finished);
+        end_all(x);
+        machine_observe(m, NULL, NULL);
+        end_progress(&progress);
+        finish(x);
+        free(x->clients);
+    }
+    free(x);
+    return ok;
+}

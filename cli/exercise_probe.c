@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* What must fault: accesses that no mapping allows, also while tables are changing. */
+#include "exercise.h"
+
+/* ---- Faults ---- */
+
+void no_faults_expected(struct exercise *x)
+{
+    x->report->unexpected_faults += x->machine->nfaults + x->machine->lost_faults;
+    machine_forget_faults(x->machine);
+}
+
+/* The IOMMU drops the bits above those it translates, so a record may lack them. */
+static bool same_iova(const struct gr_instance *inst, gr_iova_t a, gr_iova_t b)
+{
+    return ((a ^ b) & ((UINT64_C(1) << inst->table.va_bits) - 1)) == 0;
+}
+
+static bool is_record_of(const struct machine_fault *got, const struct client *client,
+                         unsigned stream, gr_iova_t iova, bool write)
+{
+    const struct gr_stream *where = &client->dev->streams[stream];
+
+    return got->domain == client->dev->active && got->fault.instance == where->inst &&
+           got->fault.stream == where->sid && same_iova(where->inst, got->fault.iova, iova) &&
+           got->fault.reasons != 0 && (!got->fault.access_known || got->fault.write == write);
+}
+
+/* The IOMMU refuses this access and says so in exactly one record. */
+void expect_fault(struct exercise *x, struct client *client, unsigned stream, gr_iova_t iova,
+                  bool write)
+{
+    struct machine *m = x->machine;
+    uint8_t byte = 0;
+    uint64_t done;
+    bool recorded = false;
+
+    no_faults_expected(x);
+    if (machine_access_raw(client->dev, stream, iova, &byte, 1, write, &done) != MODEL_FAULT) {
+        x->report->missed_faults++;
+        no_faults_expected(x);
+        return;
+    }
+    for (unsigned i = 0; i < m->nfaults; i++) {
+        if (!recorded && is_record_of(&m->faults[i], client, stream, iova, write)) {
+            recorded = true;
+        } else {
+            x->report->unexpected_faults++;
+        }
+    }
+    x->report->unexpected_faults += m->lost_faults;
+    x->report->missed_faults += !recorded;
+    machine_forget_faults(m);
+}
+
+/* What the bus takes away never gets to the IOMMU. */
+static void expect_bus_error(struct exercise *x, struct client *client, unsigned stream,
+                             gr_iova_t iova)
+{
+    uint8_t byte = 0;
+    uint64_t done;
+    enum model_result result = machine_access(client->dev, stream, iova, &byte, 1, false, &done);
+
+    x->report->missed_faults += result != MODEL_BUS_ERROR;
+    no_faults_expected(x);
+}
+
+/* ---- Where nothing is mapped ---- */
+
+/* Is the address in one of the mapping's granules, and if so, where does it lead? */
+static bool leads(const struct live *live, uint64_t granule, gr_iova_t iova, gr_pa_t *out_pa)
+{
+    uint64_t mask = granule - 1;
+
+    if (iova < live->first || iova > live->last) {
+        return false;
+    }
+    for (unsigned i = 0; i < live->count; i++) {
+        const struct part *part = &live->parts[i];
+
+        if ((part->iova & ~mask) <= iova && iova <= ((part->iova + (part->len - 1)) | mask)) {
+            *out_pa = part->pa + (iova - part->iova);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same for all live mappings of the domain, by whichever of its devices. */
+static bool is_mapped(const struct exercise *x, const struct client *client, gr_iova_t iova,
+                      gr_pa_t *out_pa)
+{
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct client *other = &x->clients[i];
+
+        if (other->dev->active == client->dev->active) {
+            for (unsigned k = 0; k < other->live_count; k++) {
+                if (leads(&other->live[k], granule_of(client), iova, out_pa)) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static bool in_aperture(const struct client *client, gr_iova_t iova)
+{
+    const struct gr_range *aperture = &client->dev->active->aperture;
+
+    return aperture->first <= iova && iova <= aperture->last;
+}
+
+/* If nothing is mapped there: does it fault through each stream? */
+static void probe(struct exercise *x, struct client *client, gr_iova_t iova)
+{
+    gr_pa_t pa;
+
+    if (!in_aperture(client, iova) || is_mapped(x, client, iova, &pa)) {
+        return;
+    }
+    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
+        expect_fault(x, client, s, iova, rng_below(&x->rng, 2) != 0);
+    }
+}
+
+void probe_gaps(struct exercise *x, struct client *client, const struct live *live)
+{
+    uint64_t mask = granule_of(client) - 1;
+
+    probe(x, client, live->first - 1);
+    probe(x, client, live->last + 1);
+    for (unsigned i = 0; i < 8; i++) {
+        const struct part *part = &live->parts[rng_below(&x->rng, live->count)];
+
+        probe(x, client, (part->iova & ~mask) - 1);
+        probe(x, client, ((part->iova + (part->len - 1)) | mask) + 1);
+    }
+}
+
+void probe_after(struct exercise *x, struct client *client, const struct live *live)
+{
+    for (unsigned i = 0; i < live->count; i++) {
+        const struct part *part = &live->parts[i];
+
+        probe(x, client, part->iova);
+        probe(x, client, part->iova + (part->len - 1));
+    }
+    probe(x, client, random_byte(x, live));
+    probe(x, client, live->first - 1);
+    probe(x, client, live->last + 1);
+}
+
+void probe_edges(struct exercise *x, struct client *client)
+{
+    const struct machine_device *dev = client->dev;
+    const struct gr_range *aperture = &dev->active->aperture;
+
+    probe(x, client, aperture->first);
+    probe(x, client, aperture->last);
+    for (unsigned i = 0; i < dev->tree.nreserved; i++) {
+        const struct gr_range *hole = &dev->tree.reserved[i];
+
+        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+            expect_bus_error(x, client, s, hole->first);
+            expect_bus_error(x, client, s, hole->last);
+        }
+        probe(x, client, hole->first);
+        probe(x, client, hole->last);
+    }
+}
+
+void probe_detached(struct exercise *x, struct client *client)
+{
+    uint8_t byte = 0;
+    uint64_t done;
+
+    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
+        gr_iova_t iova = client->dev->tree.streams[s].window.first;
+        enum model_result result = machine_access_raw(client->dev, s, iova, &byte, 1, false, &done);
+
+        x->report->missed_faults += result != MODEL_FAULT || x->machine->nfaults != 0;
+        machine_forget_faults(x->machine);
+    }
+}
+
+/* ---- While tables change ---- */
+
+/* May what is being mapped lead to `pa`? A coherent buffer's memory is not known yet. */
+static bool may_come(const struct exercise *x, gr_pa_t pa)
+{
+    const struct live *coming = x->coming;
+    uint64_t mask = granule_of(x->moving) - 1;
+
+    if (!coming) {
+        return false;
+    }
+    if (coming->kind == LIVE_COHERENT) {
+        return host_use_of(x->machine->host, pa) == HOST_LIBRARY;
+    }
+    for (unsigned i = 0; i < coming->count; i++) {
+        const struct part *part = &coming->parts[i];
+
+        if (pa >= (part->pa & ~mask) && pa <= ((part->pa + (part->len - 1)) | mask)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * The IOMMU looks at the tables at any moment, also between two stores to them: it prefetches what
+ * lies around, and what it translates must be a mapping that is live, ending or coming.
+ */
+void watch(void *arg)
+{
+    struct exercise *x = arg;
+    struct client *client = x->moving;
+    struct rng *rng = &x->watch_rng;
+    gr_iova_t iova;
+    gr_pa_t pa;
+    gr_pa_t want;
+
+    if (!client || (client->live_count > 0 && rng_below(rng, 8) != 0)) {
+        return;
+    }
+    unsigned stream = (unsigned)rng_below(rng, client->dev->tree.nstreams);
+    struct dart_model *model = client->dev->iommu[stream]->hardware.model;
+    uint32_t sid = client->dev->streams[stream].sid;
+
+    if (client->live_count > 0) {
+        const struct live *near = &client->live[rng_below(rng, client->live_count)];
+
+        iova = near->parts[rng_below(rng, near->count)].iova;
+    } else {
+        iova = client->dev->active->aperture.last;
+    }
+    iova += (rng_below(rng, 64) - 48) * granule_of(client);
+    if (!in_aperture(client, iova)) {
+        return;
+    }
+    if (rng_below(rng, 2) != 0) {
+        dart_model_prefetch(model, sid, iova);
+    } else if (dart_model_translate(model, sid, iova, rng_below(rng, 2) != 0, 1, &pa) == MODEL_OK) {
+        bool right = is_mapped(x, client, iova, &want) ? pa == want : may_come(x, pa);
+
+        x->report->missed_faults += !right;
+    }
+}
+
+void begin_change(struct exercise *x, struct client *client, const struct live *coming)
+{
+    x->moving = client;
+    x->coming = coming;
+}
+
+void end_change(struct exercise *x)
+{
+    const struct machine_device *dev = x->moving->dev;
+
+    x->moving = NULL; /* first: the handler reads registers */
+    x->coming = NULL;
+    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+        machine_serve_irq(dev->iommu[s]);
+    }
+    machine_forget_faults(x->machine);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#include "show.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+json_t *show_json_hex(uint64_t value)
+{
+    return json_sprintf("0x%" PRIx64, value);
+}
+
+json_t *show_json_range(uint64_t first, uint64_t last)
+{
+    return json_pack("[o,o]", show_json_hex(first), show_json_hex(last));
+}
+
+const char *show_mode(enum walker_mode mode)
+{
+    static const char *const names[] = {"blocked", "bypass", "translate"};
+
+    return names[mode];
+}
+
+const char *show_access(bool read, bool write)
+{
+    static const char *const names[] = {"no access", "write only", "read only", "read and write"};
+
+    return names[2 * read + write];
+}
+
+struct show_text show_size(uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    struct show_text show;
+    uint64_t tenths = 0;
+    unsigned unit = 0;
+
+    for (; bytes >= 1024; bytes /= 1024) {
+        tenths = bytes % 1024 * 10 / 1024;
+        unit++;
+    }
+    if (tenths) {
+        snprintf(show.text, sizeof(show.text), "%" PRIu64 ".%" PRIu64 " %s", bytes, tenths,
+                 units[unit]);
+    } else {
+        snprintf(show.text, sizeof(show.text), "%" PRIu64 " %s", bytes, units[unit]);
+    }
+    return show;
+}
+
+struct show_text show_range(uint64_t first, uint64_t last)
+{
+    struct show_text show;
+
+    snprintf(show.text, sizeof(show.text), "0x%" PRIx64 "-0x%" PRIx64, first, last);
+    return show;
+}

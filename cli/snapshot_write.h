@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Two files from which anyone can check the tables of a machine: memory.img and machine.json. */
+#ifndef CLI_SNAPSHOT_WRITE_H
+#define CLI_SNAPSHOT_WRITE_H
+
+#include "machine.h"
+
+/* One run of a mapping, contiguous in IOVA and PA, as one stream has it; exact, not rounded. */
+struct snapshot_record {
+    const char *device; /* paths */
+    const char *instance;
+    const char *kind;
+    uint32_t stream;
+    bool read; /* what the leaf permits */
+    bool write;
+    gr_iova_t iova;
+    gr_pa_t pa;
+    uint64_t length;
+};
+
+/* Make the folder if it is missing; see that a snapshot can go there. */
+bool snapshot_prepare(const char *dir, struct cli_error *error);
+
+/*
+ * Write both files, or, on false, neither: they are renamed into place at the end. Other files in
+ * the folder stay as they are. The machine is not changed.
+ */
+bool snapshot_write(struct machine *m, const struct snapshot_record *mappings, size_t count,
+                    const char *dir, struct cli_error *error);
+
+#endif

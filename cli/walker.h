@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An independent reader of IOMMU tables: what do these registers and this memory translate?
+ *
+ * It shares no header and no code with the library or the models. Formats and register layouts are
+ * data (walker.c), so that a new one is a new table of numbers. Everything read is untrusted:
+ * pointers may lead anywhere, tables may contain themselves.
+ *
+ * Levels as elsewhere: 0 is the leaf level, and levels count upward to the table a TTBR points at.
+ * IOVA and PA ranges are (first, last), both inclusive.
+ */
+#ifndef CLI_WALKER_H
+#define CLI_WALKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WALKER_LEVELS 5u
+#define WALKER_ROOTS 4u
+
+/* ---- What a format is: data ---- */
+
+/* Bits [from, from + width) of an entry or register are bits [to, to + width) of an address. */
+struct walker_field {
+    uint8_t from, width, to;
+};
+
+/* Holds where (entry & mask) == value, or, with `differs`, where it is not. Mask 0: always. */
+struct walker_test {
+    uint64_t mask, value;
+    bool differs;
+};
+
+/* Bytes of a page that a leaf opens: [first, last], counted in units of page >> width. */
+struct walker_window {
+    uint8_t first, last; /* lowest bit of each count in the entry */
+    uint8_t width;       /* of a count, in bits; 0: the format has no windows */
+    uint64_t disable;    /* where one of these bits is set, the whole page is open */
+};
+
+struct walker_format {
+    const char *name;
+    uint8_t page_bits;
+    uint8_t entry_bytes; /* 4 or 8, little-endian */
+    /* Which entries point at a table, and which map at level 0, and above it at levels of the mask.
+     */
+    struct walker_test table, leaf, block;
+    uint8_t block_levels;
+    struct walker_field pa[2]; /* pieces of the address, of tables and leaves alike */
+    struct walker_test read, write, uncached; /* mask 0 in `uncached`: no such bit */
+    struct walker_window window;
+};
+
+/* A field of a 32-bit register. Width 0: there is none, and it reads 0. */
+struct walker_reg_field {
+    uint32_t offset;
+    uint8_t from, width;
+};
+
+/* Where a kind of instance keeps what about its streams. facts/DART.md 2 and 3. */
+struct walker_kind {
+    const char *compatible;
+    unsigned streams;                       /* at most */
+    const struct walker_format *formats[2]; /* tried in turn for one of the granule's size */
+    struct walker_reg_field page_bits;      /* log2 of the page, to be compared */
+    struct walker_reg_field bypass_supported;
+    struct walker_reg_field va_bits;  /* IOVA bits compared, where a register says so */
+    struct walker_reg_field pa_bits;  /* PA bits driven; without it, those of the format */
+    unsigned va_usual;                /* compared unless tables use more; 0: all that they reach */
+    unsigned levels;                  /* of tables in memory */
+    unsigned deeper;                  /* TCR bit that adds a level... */
+    struct walker_reg_field revision; /* ...but where this reads */
+    unsigned shallow_revision;        /* this */
+    unsigned tcr;                     /* of stream 0, one word each */
+    unsigned translate, bypass;       /* TCR bits */
+    unsigned ttbr;                    /* of stream 0 */
+    unsigned ttbrs;                   /* per stream */
+    struct walker_field ttbr_pa;
+    unsigned ttbr_valid;
+    unsigned enable;         /* bitmap of streams that may pass at all */
+    unsigned enable_streams; /* those beyond it always pass */
+    /* Another stream's registers stand for this one's: a byte each from an offset on, or in TCR. */
+    unsigned remap_bytes;
+    unsigned remap_streams; /* those beyond it are not remapped; 0: no such bytes */
+    unsigned remap_enable;  /* TCR bit; 0: no such thing */
+    unsigned remap_from, remap_width;
+};
+
+/* The kind whose name a tree's first `compatible` string is, or NULL. */
+const struct walker_kind *walker_kind(const char *compatible);
+
+/* Its format with pages of `granule` bytes, or NULL. */
+const struct walker_format *walker_format(const struct walker_kind *kind, uint64_t granule);
+
+/* ---- Where bits come from ---- */
+
+struct walker_source {
+    void *opaque;
+    /* Registers that nothing is known of read 0. */
+    uint32_t (*reg)(void *opaque, uint32_t offset);
+    /* Copy memory. False: some of it is nowhere. */
+    bool (*memory)(void *opaque, uint64_t pa, void *buf, size_t len);
+};
+
+uint64_t walker_register(const struct walker_source *from, struct walker_reg_field field);
+
+struct walker_instance {
+    const struct walker_kind *kind;
+    const struct walker_format *format; /* one of the kind's */
+    const struct walker_source *from;
+    unsigned streams;
+};
+
+/* ---- A stream ---- */
+
+enum walker_mode { WALKER_BLOCKED, WALKER_BYPASS, WALKER_TRANSLATE };
+
+struct walker_root {
+    uint32_t offset, value; /* of the TTBR */
+    uint64_t pa;
+    bool valid;
+};
+
+struct walker_stream {
+    const struct walker_format *format;
+    const struct walker_source *from;
+    enum walker_mode mode;
+    const char *reason; /* of the mode */
+    unsigned sid;       /* whose TCR and TTBRs stand for it: itself, but after a remap */
+    uint32_t tcr_offset, tcr;
+    unsigned levels;
+    unsigned reach_bits; /* IOVA bits that the tables could tell apart */
+    unsigned va_bits;    /* and those that are compared: the ones above are dropped */
+    unsigned pa_bits;
+    unsigned nroots;
+    struct walker_root roots[WALKER_ROOTS];
+};
+
+/* What becomes of stream `sid`. What the instance points at must outlive the stream. */
+void walker_stream(struct walker_stream *stream, const struct walker_instance *inst, unsigned sid);
+
+/* How many bytes of IOVA one entry of a level spans, as a power of two. */
+unsigned walker_span_bits(const struct walker_format *format, unsigned level);
+
+/* ---- One walk ---- */
+
+struct walker_leaf {
+    uint64_t iova, last;      /* what it maps */
+    uint64_t pa;              /* of `iova` */
+    uint64_t open, open_last; /* what its window lets through; open > open_last: nothing */
+    uint64_t at, entry;       /* the entry's PA, and its value */
+    unsigned level;
+    bool read, write, uncached;
+};
+
+enum walker_end {
+    WALKER_MAPPED,      /* the leaf says with which permissions and window */
+    WALKER_NO_STREAM,   /* blocked or bypassed: nothing is walked */
+    WALKER_NO_ROOT,     /* the TTBR is not valid */
+    WALKER_NO_ENTRY,    /* the last step's entry is not valid */
+    WALKER_NO_MEMORY,   /* the last step's entry lies outside memory */
+    WALKER_PA_TOO_WIDE, /* the leaf needs more PA bits than the instance drives */
+};
+
+struct walker_step {
+    unsigned level;
+    uint64_t index;
+    uint64_t at;    /* PA of the entry */
+    uint64_t entry; /* its value, 0 where it cannot be read */
+    uint64_t pa;    /* of the table or page that it points at, where it is valid */
+};
+
+struct walker_walk {
+    enum walker_end end;
+    uint64_t iova; /* as compared */
+    unsigned root; /* index of the TTBR */
+    unsigned nsteps;
+    struct walker_step steps[WALKER_LEVELS];
+    uint64_t pa;             /* of the byte, with a leaf */
+    struct walker_leaf leaf; /* with WALKER_MAPPED and WALKER_PA_TOO_WIDE */
+};
+
+void walker_walk(const struct walker_stream *stream, uint64_t iova, struct walker_walk *walk);
+
+/* ---- All leaves ---- */
+
+enum walker_event {
+    WALKER_DONE,
+    WALKER_LEAF,    /* `leaf` */
+    WALKER_PROBLEM, /* `problem`; what is behind it is left out */
+};
+
+struct walker_problem {
+    const char *text;    /* "its table lies outside memory" */
+    uint64_t iova, last; /* what the entry would map */
+    uint64_t at, entry;  /* the entry's PA and value; of a root, the register's offset and value */
+    unsigned level;      /* of the entry; of a root, as many as there are levels */
+    uint64_t pa;         /* where it points */
+};
+
+struct walker_frame {
+    uint8_t *table;
+    uint64_t pa, iova;
+    uint64_t index, entries;
+};
+
+/* Every leaf in the order of its IOVA. A table is entered once, so that the work has a bound. */
+struct walker_iter {
+    const struct walker_stream *stream;
+    enum walker_event event; /* of the last walker_next() */
+    struct walker_leaf leaf;
+    struct walker_problem problem;
+    uint64_t tables[WALKER_LEVELS]; /* entered so far, by level */
+    unsigned root;                  /* the next */
+    unsigned depth;                 /* frames in use */
+    struct walker_frame frames[WALKER_LEVELS];
+    uint8_t *buffer;
+    uint64_t *seen; /* a hash set of tables: PA + 1, 0 is free */
+    size_t nseen, room;
+    bool dead; /* out of memory: that is the last problem */
+};
+
+/* Nothing to iterate where the stream does not translate. False: out of memory, nothing to end. */
+bool walker_begin(struct walker_iter *iter, const struct walker_stream *stream);
+enum walker_event walker_next(struct walker_iter *iter);
+void walker_end(struct walker_iter *iter);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Debug builds: calls on disjoint ranges of a domain may run at the same time, calls on overlapping
+ * ones are the caller's error. A call that is under way is noted here; the next one looks.
+ */
+#include "core/log.h"
+#include "iommu/iommu_internal.h"
+
+#if GR_CFG_DEBUG
+
+void gri_overlap_init(struct gr_domain *domain)
+{
+    gr_port_lock_init(&domain->busy_lock);
+}
+
+void gri_overlap_fini(struct gr_domain *domain)
+{
+    gr_port_lock_fini(&domain->busy_lock);
+}
+
+void gri_overlap_enter(struct gr_domain *domain, gr_iova_t first, gr_iova_t last)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->busy_lock);
+    bool met = false;
+
+    for (unsigned i = 0; i < domain->busy_count; i++)
+        met = met || (domain->busy[i].first <= last && domain->busy[i].last >= first);
+    if (domain->busy_count < GR_CFG_DEBUG_CALLS) /* else this one goes unwatched */
+        domain->busy[domain->busy_count++] = (struct gr_range){first, last};
+    domain->overlaps += met;
+    gr_port_unlock(&domain->busy_lock, state);
+    if (met)
+        gri_log(domain->env, GR_LOG_ERR,
+                "domain: two calls at once on IOVAs of %x..%x: the caller must serialise them",
+                first, last);
+}
+
+void gri_overlap_leave(struct gr_domain *domain, gr_iova_t first, gr_iova_t last)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->busy_lock);
+
+    for (unsigned i = 0; i < domain->busy_count; i++) {
+        if (domain->busy[i].first == first && domain->busy[i].last == last) {
+            domain->busy[i] = domain->busy[--domain->busy_count];
+            break;
+        }
+    }
+    gr_port_unlock(&domain->busy_lock, state);
+}
+
+#else
+
+typedef int gri_overlap_is_off; /* a file must hold something */
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the page tables share: machines, geometries, and a walker that decodes tables
+ * from facts/DART.md 4 alone, as hardware sees them.
+ */
+#ifndef TESTS_PT_TOOLS_H
+#define TESTS_PT_TOOLS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <granule/pt.h>
+#include <host.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#define TEST_RAM UINT64_C(0x800000000)
+
+struct geometry {
+    const char *name;
+    struct gr_pt_config config;
+};
+
+#define GEOMETRY(fmt, granule, va, pa)                                                             \
+    {                                                                                              \
+#fmt " granule 2^" #granule " va " #va " pa " #pa,                                         \
+        {                                                                                          \
+            .format = GR_PT_##fmt, .granule_lg2 = (granule), .levels = 2, .roots_lg2 = 2,          \
+            .va_bits = (va), .pa_bits = (pa), .coherent = true                                     \
+        }                                                                                          \
+    }
+
+static const struct geometry geometries[] = {
+    GEOMETRY(DART1, 14, 32, 36), GEOMETRY(DART1, 14, 37, 36), GEOMETRY(DART1, 14, 38, 36),
+    GEOMETRY(DART1, 12, 32, 36), GEOMETRY(DART2, 14, 32, 42), GEOMETRY(DART2, 14, 36, 42),
+    GEOMETRY(DART2, 14, 38, 36), GEOMETRY(DART2, 12, 30, 42), GEOMETRY(DART2, 12, 32, 42),
+};
+
+#define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
+
+static inline uint64_t bits(unsigned n)
+{
+    return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
+}
+
+/* splitmix64 */
+static inline uint64_t draw(uint64_t *rng)
+{
+    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static inline struct host *machine(const struct host_config *config)
+{
+    char err[256] = "";
+    struct host *h = host_create(config, err, sizeof(err));
+
+    if (!h)
+        fail_msg("host_create: %s", err);
+    host_log_level(h, -1);
+    return h;
+}
+
+/* `mib` MiB of RAM. */
+static inline struct host *machine_of(uint64_t mib, uint64_t seed, bool coherent)
+{
+    const struct host_config config = {.cpu_page = 4096,
+                                       .nbanks = 1,
+                                       .seed = seed,
+                                       .noncoherent_walk = !coherent,
+                                       .banks = {{TEST_RAM, mib << 20}}};
+
+    return machine(&config);
+}
+
+/* The end of a machine without misuse and without leaks. */
+static inline void finish(struct host *h)
+{
+    if (host_misuse(h))
+        fail_msg("misuse: %s", host_last_log(h));
+    assert_int_equal(host_ram_leaks(h), 0);
+    assert_int_equal(host_destroy(h), 0);
+}
+
+/* What a walker finds for one IOVA. */
+struct seen {
+    bool broken; /* a table entry led outside RAM or into freed memory */
+    bool valid;
+    uint64_t pa; /* of the granule */
+    unsigned prot;
+    bool whole; /* the window is the whole granule */
+};
+
+/* Addresses of leaves and table entries alike: facts/DART.md 4.1 to 4.3. */
+static inline uint64_t entry_address(const struct gr_pt_config *c, uint64_t entry)
+{
+    if (c->format == GR_PT_DART1)
+        return entry & bits(36) & ~bits(c->granule_lg2);
+    return entry << 4 & bits(42) & ~bits(c->granule_lg2);
+}
+
+static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
+{
+    const bool dart1 = c->format == GR_PT_DART1;
+    const bool no_read = leaf >> (dart1 ? 8 : 3) & 1;
+    const bool no_write = leaf >> (dart1 ? 7 : 2) & 1;
+
+    out->valid = leaf & 1;
+    out->pa = entry_address(c, leaf);
+    out->prot = (no_read ? 0 : GR_PROT_READ) | (no_write ? 0 : GR_PROT_WRITE);
+    if (!dart1 && (leaf & 2))
+        out->prot |= GR_PROT_UNCACHED;
+    out->whole = (dart1 && (leaf & 2)) || leaf >> 40 == 0x000fff;
+}
+
+/* Where the entry of the top level that translates `iova` lies: facts/DART.md 4. */
+static inline gr_pa_t top_entry(const struct gr_pt_config *c, gr_pa_t root, uint64_t iova)
+{
+    const unsigned index_bits = c->granule_lg2 - 3u;
+    const uint64_t va = iova & bits(c->va_bits);
+    const uint64_t select = va >> (c->granule_lg2 + 2 * index_bits);
+    const uint64_t index = va >> (c->granule_lg2 + index_bits) & bits(index_bits);
+
+    return root + (select << c->granule_lg2) + 8 * index;
+}
+
+static inline uint64_t leaf_offset(const struct gr_pt_config *c, uint64_t iova)
+{
+    return 8 * (iova >> c->granule_lg2 & bits(c->granule_lg2 - 3u));
+}
+
+static inline struct seen hardware_walk(struct host *h, const struct gr_pt_config *c, gr_pa_t root,
+                                        uint64_t iova)
+{
+    struct seen out = {.broken = true};
+    uint64_t entry = 0;
+
+    if (!host_table_read64(h, top_entry(c, root, iova), &entry))
+        return out;
+    if (entry & 1) {
+        if (!host_table_read64(h, entry_address(c, entry) + leaf_offset(c, iova), &entry))
+            return out;
+        decode_leaf(c, entry, &out);
+    }
+    out.broken = false;
+    return out;
+}
+
+/* FNV-1a over the root and every table below it, as the CPU sees them. */
+static inline uint64_t fingerprint(const struct gr_pt *pt, const struct gr_pt_config *c)
+{
+    const size_t per_table = (size_t)1 << (c->granule_lg2 - 3);
+    const size_t root_entries = per_table << pt->roots_lg2;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < root_entries; i++) {
+        const uint64_t entry = pt->root[i];
+
+        hash = (hash ^ entry) * UINT64_C(0x100000001b3);
+        if (!(entry & 1))
+            continue;
+        const uint64_t *const leaves =
+            host_ptr(pt->env, entry_address(c, entry), 1u << c->granule_lg2);
+
+        assert_non_null(leaves);
+        for (size_t k = 0; k < per_table; k++)
+            hash = (hash ^ leaves[k]) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+#endif

@@ -1,0 +1,235 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The command line's contract: exit statuses, sentences, JSON. GRANULE names the program; the last
+# line printed is "N passed, N failed".
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+granule=${GRANULE:-build/granule}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+passed=0 failed=0 rc=0
+
+# run ARGUMENT...: leaves $rc, $dir/out and $dir/err.
+run() {
+    rc=0
+    "$granule" "$@" > "$dir/out" 2> "$dir/err" < /dev/null || rc=$?
+    told="granule $*"
+}
+
+# check WHAT COMMAND...: one check of the last run.
+check() {
+    _what=$1
+    shift
+    if "$@" > /dev/null 2>&1; then
+        passed=$((passed + 1))
+        return
+    fi
+    failed=$((failed + 1))
+    echo "FAILED: $told: $_what"
+    head -c 2000 "$dir/out"
+    head -c 2000 "$dir/err"
+}
+
+status() {
+    check "exit status $rc, not $1" test "$rc" -eq "$1"
+}
+
+out_has() {
+    check "stdout lacks '$1'" grep -qF -- "$1" "$dir/out"
+}
+
+err_has() {
+    check "stderr lacks '$1'" grep -qF -- "$1" "$dir/err"
+}
+
+# wrong WORD ARGUMENT...: refused with 2, nothing on stdout, one line that has WORD on stderr; with
+# --json the same and an error object on stdout.
+wrong() {
+    _word=$1
+    shift
+    run "$@"
+    status 2
+    check "stdout is not empty" test ! -s "$dir/out"
+    check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
+    err_has "$_word"
+}
+
+wrong_json() {
+    _word=$1
+    shift
+    run "$@"
+    status 2
+    json_ok
+    check "no error object" grep -q '^{"error":".*"}$' "$dir/out"
+    out_has "$_word"
+}
+
+# Is stdout one line of JSON? A small recogniser of its grammar: no string may be left open, and
+# every bracket must match. What json_ok lets through is compared field by field below.
+json_ok() {
+    check "stdout is not one line" test "$(wc -l < "$dir/out")" -eq 1
+    check "stdout is not JSON" awk '
+        {
+            s = $0
+            gsub(/"([^"\\]|\\.)*"/, "s", s)
+            gsub(/-?[0-9]+/, "v", s)
+            gsub(/true|false|null/, "v", s)
+            do {
+                before = s
+                gsub(/\[\]|\{\}/, "v", s)
+                gsub(/s:[vs]/, "m", s)
+                gsub(/m,m/, "m", s)
+                gsub(/\{m\}/, "v", s)
+                gsub(/\[[vs]\]/, "v", s)
+                s = list(s)
+            } while (s != before)
+            exit s != "v"
+        }
+        # [v,s,...] becomes v
+        function list(t) {
+            while (match(t, /\[[vs](,[vs])+\]/))
+                t = substr(t, 1, RSTART - 1) "v" substr(t, RSTART + RLENGTH)
+            return t
+        }' "$dir/out"
+}
+
+# The number after "NAME": in the last object that has it.
+number() {
+    sed 's/.*"'"$1"'":\([0-9]*\).*/\1/' "$dir/out"
+}
+
+clean() {
+    status 0
+    json_ok
+    for bad in mismatched_bytes touched_guard_bytes unexpected_faults missed_faults live_mappings \
+        leaked_pages misuse; do
+        check "$bad is $(number $bad)" test "$(number $bad)" = 0
+    done
+    check "nothing was mapped" test "$(number maps)" -gt 100
+    check "stderr is not empty" test ! -s "$dir/err"
+}
+
+# ---- help, versions, wrong usage ----
+run --help
+status 0
+out_has 'Usage: granule'
+out_has 'run '
+run --version
+status 0
+check "no version" grep -qE '^granule [0-9]+\.[0-9]+\.[0-9]+$' "$dir/out"
+run run --help
+status 0
+out_has '--cpu-page'
+out_has '--seed'
+out_has '--json'
+
+wrong 'no verb'
+wrong 'unknown verb fly' fly
+wrong 'unknown option --frob' --frob run
+wrong 'unknown option -q' -q
+wrong '--help takes no value' --help=x
+wrong 'no board' run
+wrong 'more than one board' run a.dtb b.dtb
+wrong 'unknown option --pages' run --pages=4K a.dtb
+wrong 'unknown option -x' run -x a.dtb
+wrong '--seed needs a value' run a.dtb --seed
+wrong '--json' run --json=yes a.dtb
+for page in 8K 4k 4096 0 ''; do
+    wrong "--cpu-page=$page is no page size" run --cpu-page="$page" a.dtb
+done
+for seed in -1 +1 ' 1' 1x 0x '' 9223372036854775808 18446744073709551616 1.5; do
+    wrong "--seed=$seed is no seed" run --seed="$seed" a.dtb
+done
+wrong_json 'unknown verb' fly --json
+wrong_json 'no board' run --json
+wrong_json 'unknown option --pages' run --pages --json a.dtb
+
+# ---- wrong input ----
+wrong 'No such file' run "$dir/missing.dtb"
+wrong_json 'No such file' run --json "$dir/missing.dtb"
+wrong "$dir" run "$dir"
+: > "$dir/empty.dtb"
+wrong 'not a device tree' run "$dir/empty.dtb"
+echo 'no tree at all' > "$dir/text.txt"
+wrong 'not a device tree' run "$dir/text.txt"
+printf '\320\015\376\355' > "$dir/short.dtb"
+wrong "$dir/short.dtb" run "$dir/short.dtb"
+printf '/dts-v1/;\n/ {\n\tbroken = <;\n};\n' > "$dir/broken.dts"
+wrong 'dtc does not compile it' run "$dir/broken.dts"
+err_has 'line 3.'
+wrong_json 'dtc does not compile it' run --json "$dir/broken.dts"
+printf '/dts-v1/;\n/ { };\n' > "$dir/bare.dts"
+wrong 'memory' run "$dir/bare.dts"
+name=$(printf 'bad\377name.dtb')
+wrong_json 'No such file' run --json "$dir/$name"
+
+# A property that is wrong: the sentence names node and property.
+sed 's/<&good 3>/<\&good 99>/' tests/data/driverless.dts > "$dir/sid.dts"
+wrong 'iommus' run "$dir/sid.dts"
+err_has '/worker'
+sed 's/<&good 3>/<\&good>/' tests/data/driverless.dts > "$dir/cut.dts"
+wrong 'iommus' run "$dir/cut.dts"
+
+# ---- an IOMMU without a driver ----
+board=tests/data/driverless.dts
+run run --json "$board"
+status 1
+json_ok
+out_has '"path":"/stranded","instances":["/iommu@20000000"],"mode":"blocked"'
+out_has '"path":"/worker","instances":["/iommu@10000000"],"mode":"translated"'
+out_has 'no driver for example,no-such-iommu'
+check "the other device did not run" test "$(number maps)" -gt 100
+run run "$board"
+status 1
+out_has '/stranded: blocked: '
+out_has 'FAIL: '
+
+# ---- groups, windows, and instances that do not go together ----
+board=tests/data/groups.dts
+run run --json --seed=3 "$board"
+clean
+for name in shares-1 shares-2 shares-3 one-granule; do
+    check "$name is not aligned" grep -q "\"path\":\"/$name\"[^}]*\"isolation\":\"aligned\"" "$dir/out"
+done
+for name in two-streams small-window many-streams; do
+    check "$name is not exposed" grep -q "\"path\":\"/$name\"[^}]*\"isolation\":\"expose\"" "$dir/out"
+done
+sed 's/^};$/\tmixed { iommus = <\&a 9>, <\&d 8>; };\n};/' "$board" > "$dir/mixed.dts"
+run run --json "$dir/mixed.dts"
+status 1
+json_ok
+out_has '"path":"/mixed","instances":["/iommu@10000000","/iommu@40000000"],"mode":"blocked"'
+out_has 'granules'
+
+# ---- clean runs ----
+sed -e '/odd: iommu/,/};/d' -e '/stranded {/,/};/d' "$board" > "$dir/good.dts"
+run run "$dir/good.dts"
+status 0
+out_has 'PASS'
+for board in "$dir/good.dts" tests/data/groups.dts boards/*.dts; do
+    [ -f "$board" ] || continue
+    for page in 4K 16K 64K; do
+        run run --json --cpu-page=$page --seed=7 "$board"
+        clean
+        check "cpu_page" test "$(number cpu_page)" -eq $((${page%K} * 1024))
+        check "seed" test "$(number seed)" -eq 7
+    done
+done
+board=$dir/good.dts
+run run --json --seed=5 "$board"
+clean
+out_has '{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"aperture":["0x0","0xffffffff"],"streams":16,"locked":false,"tlb":{"hits":'
+check "board" grep -qF "{\"board\":\"$board\"," "$dir/out"
+cp "$dir/out" "$dir/first"
+run run --seed=0x5 --json "$board"
+check "the same seed gives another run" cmp "$dir/out" "$dir/first"
+run run --seed=6 --json "$board"
+check "another seed gives the same run" sh -c "! cmp -s '$dir/out' '$dir/first'"
+dtc -q -I dts -O dtb -o "$dir/good.dtb" "$board"
+run run --json --seed=5 "$dir/good.dtb"
+clean
+check "a compiled tree runs otherwise" sh -c "sed 's/good.dtb/good.dts/' '$dir/out' | cmp - '$dir/first'"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

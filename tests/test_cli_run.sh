@@ -1,0 +1,193 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# granule run: what it drives, and the snapshots that it saves. GRANULE names the program; the last
+# line printed is "N passed, N failed".
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+granule=${GRANULE:-build/granule}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+passed=0 failed=0 rc=0
+snap=$dir/snap
+
+# run ARGUMENT...: leaves $rc, $dir/out and $dir/err.
+run() {
+    rc=0
+    "$granule" "$@" > "$dir/out" 2> "$dir/err" < /dev/null || rc=$?
+    told="granule $*"
+}
+
+# check WHAT COMMAND...: one check of the last run.
+check() {
+    _what=$1
+    shift
+    if "$@" > /dev/null 2>&1; then
+        passed=$((passed + 1))
+        return
+    fi
+    failed=$((failed + 1))
+    echo "FAILED: $told: $_what"
+    head -c 2000 "$dir/out"
+    head -c 2000 "$dir/err"
+}
+
+status() {
+    check "exit status $rc, not $1" test "$rc" -eq "$1"
+}
+
+# wrong WORD ARGUMENT...: refused with 2 and one line on stderr that has WORD, in JSON as well.
+wrong() {
+    _word=$1
+    shift
+    run "$@"
+    status 2
+    check "stdout is not empty" test ! -s "$dir/out"
+    check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
+    check "stderr lacks '$_word'" grep -qF -- "$_word" "$dir/err"
+    _verb=$1
+    shift
+    run "$_verb" --json "$@"
+    status 2
+    check "no error object" grep -q '^{"error":".*"}$' "$dir/out"
+    check "the object lacks '$_word'" grep -qF -- "$_word" "$dir/out"
+}
+
+# The number after "NAME": in the last object that has it.
+number() {
+    sed 's/.*"'"$1"'":\([0-9]*\).*/\1/' "$dir/out"
+}
+
+# The string after "NAME": at the top of the snapshot.
+field() {
+    sed 's/.*"'"$1"'":"*\([0-9a-fx]*\)"*,.*/\1/' "$snap/machine.json"
+}
+
+# The mappings of the snapshot, one a line.
+mappings() {
+    sed 's/.*"mappings":\[//; s/\]}$//; s/},{/}\n{/g' "$snap/machine.json"
+}
+
+# has_mapping PATTERN...: is there one that matches all of them?
+has_mapping() {
+    mappings > "$dir/lines"
+    for _pattern; do
+        grep -- "$_pattern" "$dir/lines" > "$dir/more"
+        mv "$dir/more" "$dir/lines"
+    done
+    [ -s "$dir/lines" ]
+}
+
+lacks_mapping() {
+    ! has_mapping "$@"
+}
+
+# Does each line of $dir/lines match, whole?
+all_lines() {
+    [ -s "$dir/lines" ] && ! grep -qvxE -- "$1" "$dir/lines"
+}
+
+differ() {
+    ! cmp -s "$1" "$2"
+}
+
+# One device, and a second that nothing drives.
+stranded=tests/data/driverless.dts
+good=$dir/good.dts
+sed -e '/odd: iommu/,/};/d' -e '/stranded {/,/};/d' "$stranded" > "$good"
+
+# ---- what is driven ----
+run run --json --seed=11 "$good"
+status 0
+cp "$dir/out" "$dir/plain"
+check "few lists" test "$(number lists)" -ge 30
+check "few segments" test "$(number segments)" -ge $(($(number lists) * 8))
+check "few coherent buffers" test "$(number coherent)" -ge 20
+check "maps are not all kinds" test "$(number maps)" -ge $(($(number lists) + $(number coherent) + 50))
+
+# ---- a snapshot ----
+run run --help
+check "--snapshot is not told of" grep -qF -- --snapshot=DIR "$dir/out"
+mkdir "$snap"
+echo kept > "$snap/other"
+echo old > "$snap/memory.img"
+run run --json --seed=11 --snapshot="$snap" "$good"
+status 0
+check "a run with a snapshot is another run" cmp "$dir/out" "$dir/plain"
+check "another file was touched" test "$(cat "$snap/other")" = kept
+check "files were left behind" test "$(find "$snap" -type f | wc -l)" -eq 3
+check "machine.json is not one line" test "$(wc -l < "$snap/machine.json")" -eq 1
+check "cpu_page" grep -q '^{"cpu_page":4096,"ram_base":"0x[0-9a-f]*","ram_size":"0x[0-9a-f]*","instances":\[{"path":"/' "$snap/machine.json"
+check "instances" grep -qF '"instances":[{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"streams":16,"locked":false,"registers":{"0x0":"0x' "$snap/machine.json"
+check "ram_size is not memory.img's" test "$(($(field ram_size)))" -eq "$(stat -c %s "$snap/memory.img")"
+check "ram_base" grep -q "reg = <0x0 $(field ram_base) " "$good"
+check "memory.img is not sparse" test $(($(stat -c %b "$snap/memory.img") * 512)) -lt \
+    $(($(stat -c %s "$snap/memory.img") / 2))
+mappings > "$dir/lines"
+check "a record is not as it should be" all_lines '[{]"device":"/worker","instance":"/iommu@10000000","stream":3,"iova":"0x[0-9a-f]+","pa":"0x[0-9a-f]+","length":[1-9][0-9]*,"read":(true|false),"write":(true|false),"window":null,"kind":"(map|sg|coherent)"[}]'
+for kind in map sg coherent; do
+    check "no $kind" has_mapping "\"kind\":\"$kind\""
+done
+check "no read-only map" has_mapping '"kind":"map"' '"read":true,"write":false'
+check "no write-only map" has_mapping '"kind":"map"' '"read":false,"write":true'
+check "no write-only list" has_mapping '"kind":"sg"' '"read":false,"write":true'
+check "a coherent buffer of one direction" lacks_mapping '"kind":"coherent"' 'false'
+check "a mapping without permission" lacks_mapping '"read":false,"write":false'
+check "no odd length" has_mapping '"length":[0-9]*[13579],'
+run dump --check "$snap"
+status 0
+
+# The same seed, the same snapshot, whatever else is in the folder.
+run run --seed=11 --snapshot "$dir/again/" "$good"
+status 0
+check "the table does not name it" grep -qF "$dir/again/" "$dir/out"
+check "machine.json differs" cmp "$snap/machine.json" "$dir/again/machine.json"
+check "memory.img differs" cmp "$snap/memory.img" "$dir/again/memory.img"
+run run --seed=12 --snapshot="$dir/again" "$good"
+status 0
+check "another seed, the same machine.json" differ "$snap/machine.json" "$dir/again/machine.json"
+
+# Also of a machine that is only usable in part; and where other page sizes are.
+for page in 16K 64K; do
+    run run --json --cpu-page=$page --snapshot="$snap" "$stranded"
+    status 1
+    check "cpu_page" test "$(field cpu_page)" -eq $((${page%K} * 1024))
+    check "an IOMMU without a driver is in it" sh -c "! grep -q 20000000 '$snap/machine.json'"
+    run dump --check "$snap"
+    status 0
+done
+
+# Groups, several streams and windows: each stream of a domain has all of the domain's mappings.
+run run --json --snapshot="$snap" tests/data/groups.dts
+status 0
+check "a group's other stream lacks mappings" has_mapping '"device":"/shares-1"' '"stream":5,'
+run dump --check "$snap"
+status 0
+
+# ---- where it cannot be written ----
+kept=$(cksum < "$snap/machine.json")
+wrong 'option --snapshot needs a value' run "$good" --snapshot
+wrong "$dir/no/such" run --snapshot="$dir/no/such" "$good"
+wrong "$dir/plain: Not a directory" run --snapshot="$dir/plain" "$good"
+wrong 'name a folder' run --snapshot= "$good"
+mkdir -p "$dir/taken/machine.json"
+wrong "$dir/taken/machine.json" run --snapshot="$dir/taken" "$good"
+check "half of a snapshot" test "$(find "$dir/taken" | wc -l)" -eq 2
+run run --snapshot="$dir/none" "$dir/missing.dtb"
+status 2
+check "a folder for a board that is not there" test ! -e "$dir/none"
+
+# No room: what was there stays, and nothing else is left.
+told="ulimit -f"
+(
+    ulimit -f 100
+    exec "$granule" run --json --snapshot="$snap" "$good"
+) > "$dir/out" 2> "$dir/err" < /dev/null
+rc=$?
+status 2
+check "no error object" grep -q '^{"error":".*memory.img.*"}$' "$dir/out"
+check "the old snapshot is gone" test "$(cksum < "$snap/machine.json")" = "$kept"
+check "files were left behind" test "$(find "$snap" -type f | wc -l)" -eq 3
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
