@@ -208,6 +208,28 @@ static void t8110_values(void **state)
     probe_free(p, true);
 }
 
+/* Section 13, the four-level example; revision 1 has no such bit (section 3). */
+static void t8110_four_levels(void **state)
+{
+    static const struct gr_pt deep = {.root_pa = 0x8a0b08000, .granule_lg2 = 14, .levels = 3};
+    static const struct gr_pt flat = {.root_pa = 0x8a0b0c000, .granule_lg2 = 14, .levels = 2};
+    struct probe *const p = probe_new(&kinds[2], 16);
+    struct gr_binding b = {.inst = &p->dart.inst, .streams = 1};
+
+    (void)state;
+    p->regs[2] = 42u << 24 | 42u << 16 | 0x0200u;
+    probe_start(p, 0);
+    assert_int_equal(p->dart.inst.table.levels, 3);
+    assert_int_equal(p->dart.inst.table.va_bits, 42);
+    assert_true(p->dart.inst.aperture.last == (UINT64_C(1) << 42) - 1);
+    assert_int_equal(attach(p, 5, &deep, &b), 0);
+    ASSERT_WRITES(p, {0x1014, 0}, {0x1414, 0x008a0b09}, {0x80, 0x105}, {0x1014, 0x9});
+    assert_int_equal(attach(p, 5, &flat, &b), 0);
+    ASSERT_WRITES(p, {0x1014, 0}, {0x1414, 0x008a0b0d}, {0x80, 0x105}, {0x1014, 0x1});
+    assert_int_equal(block(p, 5, &b), 0);
+    probe_free(p, true);
+}
+
 static void t8110_40_streams(void **state)
 {
     struct probe *const p = probe_new(&kinds[2], 40);
@@ -783,6 +805,7 @@ int main(void)
         cmocka_unit_test(t8020_values),
         cmocka_unit_test(t8020_32_streams),
         cmocka_unit_test(t8110_values),
+        cmocka_unit_test(t8110_four_levels),
         cmocka_unit_test(t8110_40_streams),
         cmocka_unit_test(the_watch_sees),
         cmocka_unit_test(moves),

@@ -15,6 +15,7 @@
 
 #define BASE UINT64_C(0x40000000)
 #define SIZE UINT64_C(0x100000)
+#define LINE ((size_t)GR_PORT_CACHE_LINE)
 
 static int make(void **state)
 {
@@ -126,7 +127,7 @@ static void test_runs(void **state)
 static void test_held_buffer(void **state)
 {
     struct host *h = *state;
-    uint8_t got[256];
+    uint8_t got[3 * LINE];
     uint8_t *cpu;
     gr_pa_t pa;
 
@@ -134,15 +135,16 @@ static void test_held_buffer(void **state)
     cpu = host_ptr(h, pa, 4096);
     memset(cpu, 1, 4096);
     gr_port_cache(h, cpu, 4096, GR_CACHE_CLEAN);
-    cpu[128] = 2; /* dirty; the next line is not */
-    memset(got, 3, 64);
-    assert_true(host_mem_write(h, pa + 192, got, 64, false));
-    assert_true(host_read_held(h, pa + 1, got, 255));
+    cpu[LINE] = 2; /* dirty; the next line is not */
+    memset(got, 3, LINE);
+    assert_true(host_mem_write(h, pa + 2 * LINE, got, LINE, false));
+    assert_true(host_read_held(h, pa + 1, got, 3 * LINE - 1));
     assert_int_equal(got[0], 1);
-    assert_int_equal(got[127], 2);
-    assert_int_equal(got[128], 1);
-    assert_int_equal(got[191], 3);
-    assert_int_equal(got[254], 3);
+    assert_int_equal(got[LINE - 1], 2);
+    assert_int_equal(got[LINE], 1);
+    assert_int_equal(got[2 * LINE - 2], 1);
+    assert_int_equal(got[2 * LINE - 1], 3);
+    assert_int_equal(got[3 * LINE - 2], 3);
     assert_false(host_read_held(h, BASE + SIZE - 8, got, 16));
     host_ram_free(h, pa);
 }

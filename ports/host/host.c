@@ -47,6 +47,7 @@ struct bank {
     uint8_t *cpu, *dev, *agreed;
     uint8_t *state;   /* of each unit */
     uint32_t *nunits; /* of the allocation that starts at this unit, else 0 */
+    uint8_t *dropped; /* of each unit: 1 from an INVAL of it all until it is cached again */
 };
 
 /* CPU stores that walkers may not see yet: one entry's 8 bytes, or the zeroes of a fresh block. */
@@ -95,6 +96,7 @@ struct host {
 static _Thread_local struct queue *thread_queues; /* the one last used comes first */
 static _Thread_local unsigned thread_id;          /* from 1; 0 before the first use */
 static _Thread_local unsigned thread_locks;       /* held */
+static _Thread_local uint64_t thread_load_barriers;
 
 static unsigned self(void)
 {
@@ -526,7 +528,8 @@ static bool bank_map(struct bank *b)
     b->agreed = map(b->size, b->base);
     b->state = map(b->size >> UNIT_LG2, 0);
     b->nunits = map((b->size >> UNIT_LG2) * sizeof(*b->nunits), 0);
-    return b->cpu && b->dev && b->agreed && b->state && b->nunits;
+    b->dropped = map(b->size >> UNIT_LG2, 0);
+    return b->cpu && b->dev && b->agreed && b->state && b->nunits && b->dropped;
 }
 
 static void bank_unmap(struct bank *b)
@@ -536,6 +539,7 @@ static void bank_unmap(struct bank *b)
     unmap(b->agreed, b->size);
     unmap(b->state, b->size >> UNIT_LG2);
     unmap(b->nunits, (b->size >> UNIT_LG2) * sizeof(*b->nunits));
+    unmap(b->dropped, b->size >> UNIT_LG2);
 }
 
 static void punch(struct bank *b, const struct host_hole *hole)
@@ -718,6 +722,7 @@ static struct bank *place(struct host *h, uint64_t size, uint64_t align, uint64_
     at = (*out_pa - b->base) >> UNIT_LG2;
     check_freed(h, b, at, n);
     memset(b->state + at, state, (size_t)n);
+    memset(b->dropped + at, 0, (size_t)n);
     b->nunits[at] = (uint32_t)n;
     return b;
 }
@@ -1010,6 +1015,25 @@ static void cache_lines(struct host *h, struct bank *b, uint64_t off, uint64_t l
     }
 }
 
+/* An INVAL was asked for, whether it is done or ignored on demand. */
+static void note_dropped(struct bank *b, uint64_t off, uint64_t len)
+{
+    for (uint64_t i = (off + UNIT - 1) >> UNIT_LG2; (i + 1) << UNIT_LG2 <= off + len; i++)
+        b->dropped[i] = 1;
+}
+
+/* Were all units of [off, off + len) dropped from the caches? From now on they are, or not. */
+static bool swap_dropped(struct bank *b, uint64_t off, uint64_t len, bool now)
+{
+    bool all = true;
+
+    for (uint64_t i = off >> UNIT_LG2; i << UNIT_LG2 < off + len; i++) {
+        all = all && b->dropped[i];
+        b->dropped[i] = now;
+    }
+    return all;
+}
+
 /* Whether [off, off + len) is in the bank and no page of it is freed. */
 static bool live(const struct bank *b, uint64_t off, uint64_t len)
 {
@@ -1034,6 +1058,8 @@ void gr_port_cache(gr_env_t env, const void *va, size_t len, unsigned op)
     else if (!op || (op & ~(GR_CACHE_CLEAN | GR_CACHE_INVAL)))
         misuse(h, "cache: operation 0x%x is not one or both of GR_CACHE_CLEAN, GR_CACHE_INVAL", op);
     else {
+        if (op & GR_CACHE_INVAL)
+            note_dropped(b, pa - b->base, len);
         if ((op & GR_CACHE_CLEAN) && count(h, HOST_CLEAN))
             op &= ~GR_CACHE_CLEAN;
         if ((op & GR_CACHE_INVAL) && count(h, HOST_INVAL))
@@ -1057,6 +1083,8 @@ void *gr_port_map_uncached(gr_env_t env, void *va, size_t len)
     if (!b || !live(b, pa - b->base, len)) {
         misuse(h, "map uncached: %p and %zu bytes are not live memory of this host", va, len);
     } else if (h->fail_uncached != 1) {
+        if (!swap_dropped(b, pa - b->base, len, true))
+            misuse(h, "map uncached: %p and %zu bytes were not dropped from the caches", va, len);
         mapped = b->dev + (pa - b->base);
         h->uncached++;
     }
@@ -1074,7 +1102,10 @@ void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len)
     for (unsigned i = 0; i < h->nbanks; i++) {
         uint64_t off = (uint64_t)((uintptr_t)mapped - (uintptr_t)h->banks[i].dev);
 
-        ours = ours || (off < h->banks[i].size && live(&h->banks[i], off, len));
+        if (off < h->banks[i].size && live(&h->banks[i], off, len)) {
+            ours = true;
+            (void)swap_dropped(&h->banks[i], off, len, false);
+        }
     }
     if (!ours || !h->uncached)
         misuse(h, "unmap uncached: %p is no uncached mapping of this host", mapped);
@@ -1116,12 +1147,19 @@ void gr_port_wmb(void)
 
 void gr_port_rmb(void)
 {
+    thread_load_barriers++;
     fence();
 }
 
 void gr_port_mb(void)
 {
+    thread_load_barriers++;
     gr_port_wmb();
+}
+
+uint64_t host_load_barriers(void)
+{
+    return thread_load_barriers;
 }
 
 /* ---- Devices ---- */

@@ -177,6 +177,13 @@ uint64_t host_allocs(struct host *h);                /* calls so far, failed one
 void host_ignore(struct host *h, unsigned what, uint64_t k);
 uint64_t host_calls(struct host *h, unsigned what); /* calls so far of the kinds in `what` */
 
+/*
+ * gr_port_rmb() and gr_port_mb() of this thread so far. A CPU may load ahead of its program, and
+ * use what it got unless a barrier comes between: a test does so by keeping this number with the
+ * value.
+ */
+uint64_t host_load_barriers(void);
+
 /* ---- The log: the last 64 lines are kept ---- */
 
 /* Print lines of GR_LOG_* up to `level` to stderr; -1 for none. At first: GR_LOG_ERR. */
