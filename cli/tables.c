@@ -264,7 +264,7 @@ static void check_window(struct checker *c, struct record *record, uint64_t open
 static void check_record(struct checker *c, struct record *record)
 {
     const struct tables *tables = c->tables;
-    const struct tables_run *end = tables->runs + tables->nruns;
+    const struct tables_run *end = tables->nruns ? tables->runs + tables->nruns : NULL;
     const struct tables_run *run = tables->nruns ? find_run(tables, record->granules) : end;
     uint64_t at = record->granules;
     uint64_t open = at;

@@ -39,7 +39,7 @@ struct gr_stream {
     struct gr_link link;
     struct gr_domain *doubted; /* the domain whose `doubtful` it is in */
     struct gr_link doubt;
-    bool attached;
+    struct gr_domain *domain; /* that translates for it; inst->lock */
 };
 
 struct gr_group {
@@ -113,7 +113,7 @@ struct gr_domain_stats {
     struct gr_iova_stats iova;
     uint64_t tables;            /* page-table pages held */
     uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
-    bool broken;                /* as above: streams are blocked, maps are refused with GR_EIO */
+    bool broken;                /* streams are blocked, maps are refused with GR_EIO */
     uint64_t walks;             /* page-table walks from the root, to map */
     uint64_t invalidations;     /* of the domain, each on all its instances */
     uint64_t overlaps; /* calls that met another on the same IOVAs; 0 but with GR_CFG_DEBUG */
@@ -151,18 +151,20 @@ GR_MUST_CHECK int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct 
 /*
  * Free a domain with all its tables. Tables that an instance may still walk because it never
  * confirmed an invalidation are leaked on purpose, and the log says so.
- * Returns 0, GR_EBUSY while a group is attached or, for a TRANSLATED domain, something is mapped;
- * the domain is untouched then.
+ * Returns 0, GR_EBUSY while a group is attached or, for a TRANSLATED domain, something is mapped
+ * (unless an invalidation failed, since then there may be no way left to unmap it); the domain is
+ * untouched then.
  */
 GR_MUST_CHECK int gr_domain_fini(struct gr_domain *domain);
 
 /*
  * Move the device's group into the domain; every stream of every member, on every instance. If one
- * fails, those done go back to the domain they had, or are blocked, and the error is returned.
- * Returns 0, GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's),
- * GR_ERANGE (an aperture does not cover the domain's), GR_EBUSY (a TRANSLATED domain and another
- * group; something is mapped where the group has a reserved range), GR_EIO (broken), GR_ENOMEM,
- * GR_ENOSPC (more than GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
+ * fails, the group goes back to the domain it had, or is blocked, and the error is returned; if
+ * going back fails as well it is in the old domain, blocked, which is broken then. Returns 0,
+ * GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's), GR_ERANGE (an
+ * aperture does not cover the domain's), GR_EBUSY (a TRANSLATED domain and another group; something
+ * is mapped where the group has a reserved range), GR_EIO (broken), GR_ENOMEM, GR_ENOSPC (more than
+ * GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev);
 
@@ -177,8 +179,9 @@ GR_MUST_CHECK int gr_domain_detach(struct gr_domain *domain, struct gr_device *d
 unsigned gr_domain_granule_lg2(const struct gr_domain *domain);
 
 /*
- * UNMANAGED domains: map [iova, iova + len) to pa, all in whole granules; all or nothing. Reserved
- * ranges of the devices are the caller's to avoid.
+ * UNMANAGED domains: map [iova, iova + len) to pa, all in whole granules; all or nothing, but that
+ * a map that fails may free tables that map nothing, whoever made them. Reserved ranges of the
+ * devices are the caller's to avoid.
  * Returns 0, GR_ENODEV (not UNMANAGED), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE
  * (outside the aperture), GR_EFAULT (PA beyond the width), GR_EACCES, GR_EOPNOTSUPP, GR_EEXIST (in
  * part mapped already), GR_ENOMEM, GR_EIO (broken), GR_ETIMEDOUT (mapped nothing, but
@@ -204,7 +207,10 @@ GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint6
 /* Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT. */
 GR_MUST_CHECK int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa);
 
-/* The first to be asked about faults of the domain's streams; NULL for none. */
+/*
+ * The first to be asked about faults of the domain's streams; NULL for none. Set it before
+ * attaching. A dispatch that runs while the domain is detached may still be inside the handler.
+ */
 void gr_domain_set_fault_handler(struct gr_domain *domain, gr_fault_handler handler, void *cookie);
 
 void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out);

@@ -63,7 +63,7 @@ GR_BEGIN_DECLS
 /* A tree. It points into the caller's blob, which must stay unchanged. */
 struct gr_dt {
     const void *fdt;
-    char error[384]; /* after an error: one sentence, no newline, printable ASCII; else "" */
+    char error[384]; /* of the last error: one sentence, no newline, printable ASCII; "" before */
 };
 
 /* Nodes from the root (node[0]) to one node (node[depth - 1]), as libfdt offsets. Private. */

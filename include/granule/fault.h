@@ -53,7 +53,8 @@ const char *gr_fault_reason_name(uint32_t single_reason);
  * Deliver the faults that the instance's interrupt handler has recorded. The record ring is fixed
  * (GR_CFG_FAULT_RING): what does not fit is counted and told as `lost` with the next record.
  * Call it from the interrupt handler itself or from a deferred context, one caller at a time per
- * instance, not while devices of the instance are initialised or domains attached.
+ * instance; devices may come and go and domains be attached meanwhile. Handlers are called without
+ * any lock. At most GR_CFG_FAULT_RING records a call.
  * Returns how many were delivered.
  */
 unsigned gr_fault_dispatch(struct gr_instance *instance);

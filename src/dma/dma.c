@@ -181,8 +181,7 @@ static const struct gr_range *next_reserved(const struct gr_device *dev, uint64_
 {
     const struct gr_range *best = NULL;
 
-    GRI_LIST_FOREACH(link, &dev->group->members)
-    {
+    GRI_LIST_FOREACH(link, &dev->group->members) {
         const struct gr_device *const d = GRI_CONTAINER(link, struct gr_device, group_link);
 
         for (unsigned i = 0; i < d->config.reserved_count; i++) {

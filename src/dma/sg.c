@@ -97,7 +97,7 @@ static int next_run(struct layout *l, struct run *out)
     out->span = (bytes + l->mask) & ~l->mask;
     l->pos = out->at + out->span;
     /* PAs have far fewer bits than 64, so a single run cannot wrap; their sum can. */
-    return l->pos < out->at || l->pos > INT64_MAX ? GR_EOVERFLOW : 1;
+    return l->pos > INT64_MAX ? GR_EOVERFLOW : 1;
 }
 
 /* Add a run's segments to the output, merged as far as limits allow. */

@@ -77,9 +77,7 @@ static int memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range 
                               : gri_dt_fail(dt, NULL,
                                             "/: no enabled node has device_type = \"memory\" and a "
                                             "reg; add one with the machine's RAM");
-    while (before.count + 1 < it->count) {
-        if (next_bank(dt, &before, &other) != 1)
-            return GR_EBADMSG; /* cannot be: the same bank was read before */
+    while (before.count + 1 < it->count && next_bank(dt, &before, &other) > 0) {
         if (gri_dt_cut(&other, &bank))
             return gri_dt_fail(dt, &it->at,
                                "reg has a bank at %llx that overlaps another bank; "
@@ -96,12 +94,11 @@ static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_ra
     uint64_t base = 0;
     uint64_t size = 0;
 
-    if ((int)it->entry >= fdt_num_mem_rsv(dt->fdt) ||
-        fdt_get_mem_rsv(dt->fdt, (int)it->entry, &base, &size) != 0) {
+    if ((int)it->entry >= fdt_num_mem_rsv(dt->fdt)) {
         it->entry = 0;
         return 0;
     }
-    it->entry++;
+    (void)fdt_get_mem_rsv(dt->fdt, (int)it->entry++, &base, &size); /* below their number: is 0 */
     if (!gri_dt_make_range(base, size, out))
         return gri_dt_fail(dt, NULL,
                            "/memreserve/ %llx %llx passes the end of the address space; correct "

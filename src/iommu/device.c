@@ -7,8 +7,7 @@
 
 static struct gr_group *group_of_stream(const struct gr_stream *stream)
 {
-    GRI_LIST_FOREACH(link, &stream->inst->stream_list)
-    {
+    GRI_LIST_FOREACH(link, &stream->inst->stream_list) {
         const struct gr_stream *const other = GRI_CONTAINER(link, struct gr_stream, link);
 
         if (other->sid == stream->sid)
@@ -59,6 +58,7 @@ static int check_streams(const struct gr_device_config *config)
 int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
 {
     struct gr_group *group = NULL;
+    gr_lock_state_t state;
     const int ret = check_streams(config);
 
     if (ret)
@@ -95,9 +95,11 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
         struct gr_stream *const s = &config->streams[i];
 
         s->dev = dev;
-        s->attached = false;
+        s->domain = NULL;
         gri_list_init(&s->doubt);
+        state = gr_port_lock(&s->inst->lock);
         gri_list_append(&s->inst->stream_list, &s->link);
+        gr_port_unlock(&s->inst->lock, state);
     }
     return 0;
 }
@@ -105,6 +107,7 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
 int gr_device_fini(struct gr_device *dev)
 {
     struct gr_group *const group = dev->group;
+    gr_lock_state_t state;
 
     if (group->domain)
         return GR_EBUSY;
@@ -114,7 +117,9 @@ int gr_device_fini(struct gr_device *dev)
         if (!gri_list_empty(&s->doubt))
             s->doubted->unconfirmed = true;
         gri_list_remove(&s->doubt);
+        state = gr_port_lock(&s->inst->lock);
         gri_list_remove(&s->link);
+        gr_port_unlock(&s->inst->lock, state);
     }
     gri_list_remove(&dev->group_link);
     dev->group = NULL;
@@ -135,8 +140,7 @@ struct gr_domain *gr_device_domain(const struct gr_device *dev)
 
 bool gr_device_untrusted(const struct gr_device *dev)
 {
-    GRI_LIST_FOREACH(link, &dev->group->members)
-    {
+    GRI_LIST_FOREACH(link, &dev->group->members) {
         if (GRI_CONTAINER(link, struct gr_device, group_link)->config.untrusted)
             return true;
     }

@@ -10,6 +10,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "iommu/iommu_internal.h"
+#include "iova/iova_internal.h"
 
 /* Visit every stream of every member of a group. */
 typedef int (*stream_fn)(struct gr_domain *domain, struct gr_stream *stream);
@@ -18,8 +19,7 @@ static int for_each_stream(struct gr_domain *domain, const struct gr_group *grou
 {
     int ret = 0;
 
-    GRI_LIST_FOREACH(link, &group->members)
-    {
+    GRI_LIST_FOREACH(link, &group->members) {
         struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
 
         for (unsigned i = 0; !ret && i < dev->config.stream_count; i++)
@@ -126,8 +126,7 @@ static int check_bits(struct gr_domain *domain, struct gr_stream *stream)
 
 static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
 {
-    GRI_LIST_FOREACH(link, &group->members)
-    {
+    GRI_LIST_FOREACH(link, &group->members) {
         const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
 
         for (unsigned i = 0; i < dev->config.reserved_count; i++) {
@@ -139,6 +138,26 @@ static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
         }
     }
     return 0;
+}
+
+/* After a 0, reserve_all() cannot fail until something else is done with the space. */
+static int ready_to_reserve(struct gr_domain *domain, const struct gr_group *group)
+{
+    uint64_t ranges = 0;
+
+    GRI_LIST_FOREACH(link, &group->members) {
+        const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; i < dev->config.reserved_count; i++) {
+            const struct gr_range *const r = &dev->config.reserved[i];
+            const int ret = gri_iova_reserve_check(&domain->iova, r->first, r->last);
+
+            if (ret)
+                return ret;
+        }
+        ranges += dev->config.reserved_count;
+    }
+    return gri_iova_reserve_ready(&domain->iova, ranges);
 }
 
 static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
@@ -217,7 +236,8 @@ int gr_domain_fini(struct gr_domain *domain)
 
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &stats);
-    if (!gri_list_empty(&domain->groups) || stats.allocations)
+    if (!gri_list_empty(&domain->groups) ||
+        (stats.allocations && !domain->broken && !in_doubt(domain)))
         return GR_EBUSY;
     gri_overlap_fini(domain);
     gr_port_lock_fini(&domain->lock);
@@ -264,6 +284,15 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     return 0;
 }
 
+/* Under the instance's lock, because faults may be dispatched at any time. */
+static void set_stream_domain(struct gr_stream *stream, struct gr_domain *domain)
+{
+    const gr_lock_state_t state = gr_port_lock(&stream->inst->lock);
+
+    stream->domain = domain;
+    gr_port_unlock(&stream->inst->lock, state);
+}
+
 static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     struct gr_binding *binding = find_binding(domain, stream->inst);
@@ -277,7 +306,7 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     }
     /* Counted before the hardware sees it, so that every invalidation from here on includes it. */
     binding->streams++;
-    stream->attached = true;
+    set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
     ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
     if (!ret)
@@ -290,14 +319,15 @@ static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     struct gr_binding *const binding = find_binding(domain, stream->inst);
 
-    if (!stream->attached)
+    if (!stream->domain)
         return 0;
-    gri_list_remove(&stream->doubt);
-    if (stream->inst->ops->block(stream->inst, stream->sid, binding)) {
+    if (!stream->inst->ops->block(stream->inst, stream->sid, binding)) {
+        gri_list_remove(&stream->doubt);
+    } else if (gri_list_empty(&stream->doubt)) {
         stream->doubted = domain;
         gri_list_append(&domain->doubtful, &stream->doubt);
-    }
-    stream->attached = false;
+    } /* else it never came to use our tables, and may know those that it had before */
+    set_stream_domain(stream, NULL);
     if (!--binding->streams)
         *binding = domain->binding[--domain->bindings];
     return 0; /* the others must be blocked as well */
@@ -322,9 +352,32 @@ static int attach_group(struct gr_domain *domain, struct gr_group *group)
     group->domain = domain;
     ret = domain->broken ? GR_EIO : for_each_stream(domain, group, attach_stream);
     gr_port_unlock(&domain->lock, state);
-    if (ret)
-        detach_group(domain, group);
     return ret;
+}
+
+static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
+{
+    if (stream->domain)
+        (void)stream->inst->ops->block(stream->inst, stream->sid,
+                                       find_binding(domain, stream->inst));
+    return 0;
+}
+
+/*
+ * An invalidation that failed cannot be undone (DESIGN "Errors"): every stream is blocked, and the
+ * domain takes no more maps. What it covered stays held by the caller.
+ */
+static void mark_broken(struct gr_domain *domain)
+{
+    domain->broken = true;
+    GRI_LIST_FOREACH(link, &domain->groups) {
+        (void)for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
+                              block_stream);
+    }
+    gri_log(domain->env, GR_LOG_ERR,
+            "domain: an invalidation failed: its streams are blocked, and %x bytes of IOVA are "
+            "quarantined: their memory is not safe to reuse",
+            domain->quarantined_bytes);
 }
 
 int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
@@ -339,15 +392,21 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         return GR_EBUSY;
     ret = domain->broken ? GR_EIO : for_each_stream(domain, group, check_fits);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
-        ret = reserve_all(domain, group);
+        ret = ready_to_reserve(domain, group);
     if (ret)
         return ret;
     if (before)
         detach_group(before, group);
     ret = attach_group(domain, group);
-    if (ret && before && attach_group(before, group))
+    if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
+        return reserve_all(domain, group); /* the device has no address of it yet */
+    if (ret)
+        detach_group(domain, group);
+    if (ret && before && attach_group(before, group)) {
         gri_log(domain->env, GR_LOG_ERR, "%s: blocked: it cannot go back to the domain it had",
                 dev->config.name);
+        detach_group(before, group);
+    }
     return ret;
 }
 
@@ -360,33 +419,6 @@ int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev)
 }
 
 /* ---- mapping; domain->lock is held unless a function takes it ---- */
-
-static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
-{
-    if (stream->attached)
-        (void)stream->inst->ops->block(stream->inst, stream->sid,
-                                       find_binding(domain, stream->inst));
-    return 0;
-}
-
-/*
- * An invalidation that failed cannot be undone (DESIGN "Errors"): every stream is blocked, and the
- * domain takes no more maps. What it covered stays held by the caller.
- */
-static void mark_broken(struct gr_domain *domain, uint64_t bytes)
-{
-    domain->broken = true;
-    domain->quarantined_bytes += bytes;
-    GRI_LIST_FOREACH(link, &domain->groups)
-    {
-        (void)for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
-                              block_stream);
-    }
-    gri_log(domain->env, GR_LOG_ERR,
-            "domain: an invalidation failed: its streams are blocked, %x bytes of IOVA are "
-            "quarantined, their memory is not safe to reuse",
-            bytes);
-}
 
 /* On every instance, also when one fails: the first error. */
 static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bool tables)
@@ -403,19 +435,24 @@ static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bo
     return ret;
 }
 
-/* Invalidate what was unmapped, then free the tables that were retired; or quarantine both. */
+/*
+ * Invalidate what was unmapped, then free the tables that were retired; or quarantine both. Streams
+ * that left and never confirmed may still know the tables: they get no further than being blocked.
+ */
 static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
                   struct gr_pt_gather *gather)
 {
     const int ret = invalidate(domain, iova, len, gather->count);
 
-    if (ret) {
-        gr_pt_gather_join(&domain->pt, &domain->quarantined, gather);
-        mark_broken(domain, len);
-    } else {
+    if (!ret && !in_doubt(domain)) {
         gr_pt_gather_free(&domain->pt, gather);
+        return 0;
     }
-    return ret;
+    gr_pt_gather_join(&domain->pt, &domain->quarantined, gather);
+    domain->quarantined_bytes += len;
+    if (ret)
+        mark_broken(domain);
+    return GR_ETIMEDOUT;
 }
 
 /*
@@ -431,8 +468,12 @@ static struct gr_range widen(const struct gr_domain *domain, struct gr_range hel
     return held;
 }
 
-/* Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). */
-static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size)
+/*
+ * Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). `trim`:
+ * undo a map, so that not even an empty table is left that a reserved range in its span would keep.
+ */
+static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
+                      bool trim)
 {
     struct gr_pt_gather gather = {0};
     struct gr_range held;
@@ -444,6 +485,8 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
     if (done) {
         span = widen(domain, held);
         ret = gr_pt_unmap(&domain->pt, iova, done, &span, &gather);
+        if (!ret && trim)
+            ret = gr_pt_trim(&domain->pt, iova, done, &gather);
         if (!ret)
             ret = retire(domain, iova, done, &gather);
     }
@@ -493,7 +536,7 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
         ret = invalidate(domain, m->iova, m->req.size, true);
     if (ret) {
         const uint64_t done = m->cursor.end - (m->iova & gri_mask(domain->pt.va_bits));
-        const int undo = unmap_free(domain, m->iova, done, m->req.size);
+        const int undo = unmap_free(domain, m->iova, done, m->req.size, true);
 
         ret = undo ? undo : ret;
     }
@@ -516,9 +559,9 @@ int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t siz
         *out_pa = walk.pa;
     }
     if (!ret)
-        ret = unmap_free(domain, iova, size, size);
-    gr_port_unlock(&domain->lock, state);
+        ret = unmap_free(domain, iova, size, size, false);
     gri_overlap_leave(domain, iova, iova + size - 1);
+    gr_port_unlock(&domain->lock, state);
     return ret;
 }
 
@@ -567,8 +610,8 @@ int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t
 
         ret = undo ? undo : ret;
     }
-    gr_port_unlock(&domain->lock, state);
     gri_overlap_leave(domain, iova, iova + len - 1);
+    gr_port_unlock(&domain->lock, state);
     return ret;
 }
 
@@ -588,8 +631,8 @@ int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
         ret = gr_pt_unmap(&domain->pt, iova, len, &whole, &gather);
     if (!ret)
         ret = retire(domain, iova, len, &gather);
-    gr_port_unlock(&domain->lock, state);
     gri_overlap_leave(domain, iova, iova + len - 1);
+    gr_port_unlock(&domain->lock, state);
     return ret;
 }
 
@@ -606,8 +649,8 @@ int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
     ret = gr_pt_trim(&domain->pt, iova, len, &gather);
     if (!ret && gather.count)
         ret = retire(domain, iova, len, &gather);
-    gr_port_unlock(&domain->lock, state);
     gri_overlap_leave(domain, iova, iova + len - 1);
+    gr_port_unlock(&domain->lock, state);
     return ret;
 }
 
@@ -651,9 +694,7 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
         .walks = domain->pt.walks,
         .invalidations = domain->invalidations,
     };
-#if GR_CFG_DEBUG
-    out->overlaps = domain->overlaps;
-#endif
+    out->overlaps = gri_overlap_count(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &out->iova);
     gr_port_unlock(&domain->lock, state);

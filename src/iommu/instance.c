@@ -92,28 +92,43 @@ static const char *first_reason(uint32_t reasons)
     return gr_fault_reason_name(reasons & (~reasons + 1u));
 }
 
+/* Whose stream it is: the name of a device, or NULL, and its domain's handler. */
+static const char *find_owner(struct gr_instance *inst, uint32_t sid, gr_fault_handler *out_handler,
+                              void **out_cookie)
+{
+    const gr_lock_state_t state = gr_port_lock(&inst->lock);
+    const char *name = NULL;
+
+    *out_handler = NULL;
+    GRI_LIST_FOREACH(link, &inst->stream_list) {
+        const struct gr_stream *const stream = GRI_CONTAINER(link, struct gr_stream, link);
+
+        if (stream->sid != sid)
+            continue;
+        name = stream->dev->config.name;
+        if (stream->domain) {
+            *out_handler = stream->domain->fault_handler;
+            *out_cookie = stream->domain->fault_cookie;
+        }
+        break;
+    }
+    gr_port_unlock(&inst->lock, state);
+    return name;
+}
+
 static void deliver(struct gr_instance *inst, const struct gr_fault *fault)
 {
-    struct gr_device *dev = NULL;
-    struct gr_domain *domain = NULL;
+    gr_fault_handler handler;
+    void *cookie;
+    const char *const name = find_owner(inst, fault->stream, &handler, &cookie);
 
-    GRI_LIST_FOREACH(link, &inst->stream_list)
-    {
-        struct gr_stream *const stream = GRI_CONTAINER(link, struct gr_stream, link);
-
-        if (stream->sid == fault->stream) {
-            dev = stream->dev;
-            domain = dev->group->domain;
-            break;
-        }
-    }
-    if (domain && domain->fault_handler && domain->fault_handler(domain->fault_cookie, fault))
+    if (handler && handler(cookie, fault))
         return;
     if (inst->fault_handler && inst->fault_handler(inst->fault_cookie, fault))
         return;
     gri_log(inst->env, GR_LOG_ERR,
             "%s: stream %u (%s): %s at IOVA %x refused: %s%s, raw %x, %u lost", inst->name,
-            fault->stream, dev ? dev->config.name : "no device",
+            fault->stream, name ? name : "no device",
             !fault->access_known ? "access"
             : fault->write       ? "write"
                                  : "read",

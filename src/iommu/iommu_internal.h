@@ -41,14 +41,16 @@ GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova
                                         gr_pa_t *out_pa);
 
 /*
- * Around a call on IOVAs that the caller names, outside domain->lock: with GR_CFG_DEBUG, notes that
- * it is under way and complains if another call on one of them is.
+ * With GR_CFG_DEBUG: a call on IOVAs that the caller names enters before it takes domain->lock and
+ * leaves before it gives it back, since from then on the IOVAs may be somebody else's. Between,
+ * another call that enters on one of them is complained about.
  */
 #if GR_CFG_DEBUG
 void gri_overlap_init(struct gr_domain *domain);
 void gri_overlap_fini(struct gr_domain *domain);
 void gri_overlap_enter(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
 void gri_overlap_leave(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
+uint64_t gri_overlap_count(struct gr_domain *domain);
 #else
 static inline void gri_overlap_init(struct gr_domain *domain)
 {
@@ -69,6 +71,11 @@ static inline void gri_overlap_leave(struct gr_domain *domain, gr_iova_t first, 
     (void)domain;
     (void)first;
     (void)last;
+}
+static inline uint64_t gri_overlap_count(struct gr_domain *domain)
+{
+    (void)domain;
+    return 0;
 }
 #endif
 

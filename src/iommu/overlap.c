@@ -48,6 +48,15 @@ void gri_overlap_leave(struct gr_domain *domain, gr_iova_t first, gr_iova_t last
     gr_port_unlock(&domain->busy_lock, state);
 }
 
+uint64_t gri_overlap_count(struct gr_domain *domain)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->busy_lock);
+    const uint64_t count = domain->overlaps;
+
+    gr_port_unlock(&domain->busy_lock, state);
+    return count;
+}
+
 #else
 
 typedef int gri_overlap_is_off; /* a file must hold something */

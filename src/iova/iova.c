@@ -39,9 +39,10 @@ static uint64_t pow2_ceil(uint64_t x)
     return x > 1 ? pow2_floor(x - 1) * 2 : 1;
 }
 
+/* x is not 0. */
 static bool is_pow2(uint64_t x)
 {
-    return x && !(x & (x - 1));
+    return !(x & (x - 1));
 }
 
 /* --- Ranges ---------------------------------------------------------------------------------- */
@@ -228,19 +229,19 @@ static struct gr_iova_node *node_get(struct gr_iova *space)
     return node;
 }
 
-/* Have `count` (at most 2) nodes ready. The first node of a slab links the slabs. */
-static int nodes_ready(struct gr_iova *space, unsigned count)
+/* Have `count` nodes ready. The first node of a slab links the slabs. */
+static int nodes_ready(struct gr_iova *space, uint64_t count)
 {
-    if (space->spares >= count)
-        return 0;
-    struct gr_iova_node *slab = gr_port_pages_alloc(space->env, SLAB_LG2, UINT64_MAX, 0);
-    if (!slab)
-        return GR_ENOMEM;
-    slab->child[0] = space->slabs;
-    space->slabs = slab;
-    space->memory += 1u << SLAB_LG2;
-    for (size_t i = SLAB_NODES - 1; i > 0; i--)
-        node_put(space, &slab[i]);
+    while (space->spares < count) {
+        struct gr_iova_node *slab = gr_port_pages_alloc(space->env, SLAB_LG2, UINT64_MAX, 0);
+        if (!slab)
+            return GR_ENOMEM;
+        slab->child[0] = space->slabs;
+        space->slabs = slab;
+        space->memory += 1u << SLAB_LG2;
+        for (size_t i = SLAB_NODES - 1; i > 0; i--)
+            node_put(space, &slab[i]);
+    }
     return 0;
 }
 
@@ -343,14 +344,14 @@ static int carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t fir
 /* --- Placement ------------------------------------------------------------------------------- */
 
 /*
- * The highest legal place for `want` in [first, end). A range that would cross a multiple of the
- * boundary is moved below it. One move is enough: an align up to the boundary divides the boundary,
- * so that the move leaves less than one boundary below the multiple; a start with a larger align is
- * itself a multiple of the boundary, and no range is longer than that.
+ * The highest legal place for `want` in [first, end), first <= end. A range that would cross a
+ * multiple of the boundary is moved below it. One move is enough: an align up to the boundary
+ * divides the boundary, so that the move leaves less than one boundary below the multiple; a start
+ * with a larger align is itself a multiple of the boundary, and no range is longer than that.
  */
 static bool place(const struct want *want, uint64_t first, uint64_t end, uint64_t *out_first)
 {
-    if (end < first || end - first < want->units)
+    if (end - first < want->units)
         return false;
     uint64_t start = (end - want->units) & ~(want->align - 1);
     uint64_t last = start + want->units - 1;
@@ -541,30 +542,52 @@ int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
     return 0;
 }
 
-int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
+/* The units that [first, last] touches, and how many of them are free; nothing else but reserved
+ * ones may be there. */
+static int reservable(const struct gr_iova *space, gr_iova_t first, gr_iova_t last,
+                      uint64_t *out_from, uint64_t *out_end, uint64_t *out_fresh)
 {
-    if (first > last)
-        return GR_EINVAL;
     uint64_t from = gri_max(first >> space->unit_lg2, space->first);
     uint64_t end = gri_min((last >> space->unit_lg2) + 1, space->end);
-    if (from >= end)
-        return 0;
-
-    uint64_t fresh = 0;
-    struct gr_iova_node *node = find(space, from);
-    const struct gr_iova_node *part = node;
-    uint64_t at = from;
-    do {
+    *out_from = from;
+    *out_end = end;
+    *out_fresh = 0;
+    if (first > last)
+        return GR_EINVAL;
+    for (const struct gr_iova_node *part; from < end; from = end_of(part)) {
+        part = find(space, from);
         if (part->state == GRI_IOVA_FREE)
-            fresh += gri_min(end_of(part), end) - at;
+            *out_fresh += gri_min(end_of(part), end) - from;
         else if (part->state != GRI_IOVA_RESERVED)
             return GR_EBUSY;
-        at = end_of(part);
-        part = neighbour(part, 1);
-    } while (at < end);
+    }
+    return 0;
+}
 
+int gri_iova_reserve_check(const struct gr_iova *space, gr_iova_t first, gr_iova_t last)
+{
+    uint64_t from;
+    uint64_t end;
+    uint64_t fresh;
+    return reservable(space, first, last, &from, &end, &fresh);
+}
+
+int gri_iova_reserve_ready(struct gr_iova *space, uint64_t ranges)
+{
+    return nodes_ready(space, 2 * ranges);
+}
+
+int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
+{
+    uint64_t from;
+    uint64_t end;
+    uint64_t fresh;
+    int err = reservable(space, first, last, &from, &end, &fresh);
+    if (err || from >= end)
+        return err;
+    struct gr_iova_node *node = find(space, from);
     if (node->state == GRI_IOVA_FREE) {
-        int err = carve(space, &node, from, gri_min(end_of(node), end), GRI_IOVA_RESERVED);
+        err = carve(space, &node, from, gri_min(end_of(node), end), GRI_IOVA_RESERVED);
         if (err)
             return err;
     }

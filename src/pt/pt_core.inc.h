@@ -283,8 +283,13 @@ static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_
             table = table_of(pt, *slot[level]);
         }
         chunk_last = va | gri_mask(gri_pt_shift(pt, level ? level : 1));
-        /* `table` is the lowest there is on this path: take out what is empty, upwards */
-        while (++level < pt->levels && table_is_empty(pt, table)) {
+        /*
+         * `table` is the lowest there is on this path: take out what is empty, upwards; but look at
+         * a table only once, on leaving it
+         */
+        while (++level < pt->levels &&
+               (chunk_last >= last || chunk_last == (va | gri_mask(gri_pt_shift(pt, level)))) &&
+               table_is_empty(pt, table)) {
             store(pt, slot[level], 0);
             clean(pt, slot[level], 1);
             gather_table(pt, gather, table);
@@ -331,7 +336,7 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
     out->steps = 0;
     for (unsigned level = pt->levels - 1u;; level--) {
         const uint64_t *const slot = slot_of(pt, table, level, va);
-        const uint64_t entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
+        const uint64_t entry = *slot;
 
         out->step[out->steps].level = level;
         out->step[out->steps].entry_pa = table_pa + (uint64_t)(slot - table) * sizeof(*slot);

@@ -60,6 +60,9 @@ static int wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 
     while (gr_port_read32(dart->mmio, reg) & busy) {
         if (gr_port_now_ns(dart->inst.env) - start > GR_CFG_DART_TIMEOUT_NS) {
+            /* We may have been away between the two reads: what counts is the command, not us. */
+            if (!(gr_port_read32(dart->mmio, reg) & busy))
+                break;
             dart->timeouts++;
             return GR_ETIMEDOUT;
         }
