@@ -25,6 +25,8 @@ const struct rig_kind rig_kinds[RIG_KINDS] = {
     [RIG_T8110] = {"t8110 16K", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 42},
     [RIG_T8110_4K] = {"t8110 4K va30", DART_MODEL_T8110, GR_DART_T8110, 12, 30, 42},
     [RIG_T8110_PA36] = {"t8110 16K pa36", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 36},
+    [RIG_T8110_VA42] = {"t8110 16K va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42},
+    [RIG_T8110_4K_VA39] = {"t8110 4K va39", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42},
     [RIG_T6000_PA36] = {"t6000 16K pa36", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 36},
 };
 
@@ -284,13 +286,21 @@ static uint64_t digest_table(struct rig *rig, uint64_t sum, uint64_t pa, uint64_
 static uint64_t digest_tables(struct rig *rig, const struct gr_pt *pt)
 {
     const uint64_t bytes = UINT64_C(1) << pt->root_lg2;
+    const uint64_t below = UINT64_C(1) << pt->granule_lg2;
     const uint64_t *const root = host_ptr(rig->host, pt->root_pa, bytes);
     uint64_t sum = digest_table(rig, 1, pt->root_pa, bytes);
 
-    assert_int_equal(pt->levels, 2);
+    assert_in_range(pt->levels, 2, 3);
     for (uint64_t i = 0; i < bytes / 8; i++) {
-        if (root[i] & 1)
-            sum = digest_table(rig, sum, entry_pa(pt, root[i]), UINT64_C(1) << pt->granule_lg2);
+        if (!(root[i] & 1))
+            continue;
+        const uint64_t *const middle = host_ptr(rig->host, entry_pa(pt, root[i]), below);
+
+        sum = digest_table(rig, sum, entry_pa(pt, root[i]), below);
+        for (uint64_t k = 0; pt->levels == 3 && k < below / 8; k++) {
+            if (middle[k] & 1)
+                sum = digest_table(rig, sum, entry_pa(pt, middle[k]), below);
+        }
     }
     return sum;
 }
@@ -335,6 +345,34 @@ void rig_same(struct rig *rig, struct gr_domain *domain, const struct rig_state 
 uint64_t rig_root_tables(const struct gr_domain *domain)
 {
     return UINT64_C(1) << domain->pt.roots_lg2;
+}
+
+/* Tables of spans of 2^shift bytes that the last of `count` ranges touches, and none before it. */
+static uint64_t tables_added(const struct gr_range *ranges, unsigned count, unsigned shift)
+{
+    const struct gr_range *const own = &ranges[count - 1];
+    uint64_t added = 0;
+
+    for (uint64_t at = own->first >> shift; at <= own->last >> shift; at++) {
+        unsigned i = 0;
+
+        while (at < ranges[i].first >> shift || at > ranges[i].last >> shift)
+            i++;
+        added += i == count - 1;
+    }
+    return added;
+}
+
+uint64_t rig_tables(const struct gr_domain *domain, const struct gr_range *ranges, unsigned count)
+{
+    const struct gr_pt *const pt = &domain->pt;
+    uint64_t tables = rig_root_tables(domain);
+
+    for (unsigned level = 1; level < pt->levels; level++) {
+        for (unsigned i = 1; i <= count; i++)
+            tables += tables_added(ranges, i, pt->granule_lg2 + level * (pt->granule_lg2 - 3u));
+    }
+    return tables;
 }
 
 uint64_t rig_span(const struct gr_domain *domain)

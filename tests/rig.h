@@ -32,6 +32,8 @@ enum {
     RIG_T8110_4K,
     RIG_T8110_PA36,
     RIG_T6000_PA36,
+    RIG_T8110_VA42, /* four levels, the TTBR counted */
+    RIG_T8110_4K_VA39,
     RIG_KINDS
 };
 extern const struct rig_kind rig_kinds[RIG_KINDS];
@@ -113,6 +115,12 @@ void rig_same(struct rig *rig, struct gr_domain *domain, const struct rig_state 
 
 /* Tables that a domain without maps holds: its root's. */
 uint64_t rig_root_tables(const struct gr_domain *domain);
+
+/*
+ * Tables that a domain holds when exactly these ranges are mapped: its root's, and at each level
+ * below one for every span that some range touches.
+ */
+uint64_t rig_tables(const struct gr_domain *domain, const struct gr_range *ranges, unsigned count);
 
 /* How many bytes of IOVA one leaf table spans. */
 uint64_t rig_span(const struct gr_domain *domain);

@@ -776,6 +776,32 @@ static void waits(void **state)
         waits_of(&kinds[i]);
 }
 
+/* The first look at the command says busy, and the next time the CPU looks the limit is long over.
+ */
+static bool away(struct probe *p, uint32_t offset, uint32_t *out)
+{
+    if (offset != p->k->command || p->answers++)
+        return false;
+    *out = p->k->busy;
+    host_advance(p->h, 2 * LIMIT);
+    return true;
+}
+
+static void cpu_was_away(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct probe *const p = probe_new(&kinds[i], 16);
+        struct gr_binding b = {.inst = &p->dart.inst, .streams = 1};
+
+        probe_start(p, 0);
+        p->on_read = away;
+        assert_int_equal(attach(p, 5, &one_root, &b), 0);
+        assert_true(p->answers > 1 && p->dart.timeouts == 0);
+        probe_free(p, true);
+    }
+}
+
 /* Of many commands the first that does not end is the last. */
 static void many_commands_time_out_once(void **state)
 {
@@ -818,6 +844,7 @@ int main(void)
         cmocka_unit_test(fini_while_in_use),
         cmocka_unit_test(init_times_out),
         cmocka_unit_test(waits),
+        cmocka_unit_test(cpu_was_away),
         cmocka_unit_test(many_commands_time_out_once),
     };
 

@@ -162,6 +162,10 @@ static void build_soc(void)
     end();
     end();
     build_pcie();
+    begin("beside"); /* no port of the bridge, though it looks like one */
+    P("bus-range", 1, 5);
+    EMPTY("external-facing");
+    end();
     end();
 }
 
@@ -496,6 +500,57 @@ static void test_pcie(void **state)
     assert_int_equal(seen.masters, 7);
 }
 
+/* What is written out although it need not be, and what is allowed though seldom met. */
+static void test_seldom(void **state)
+{
+    static const char many[] = "c0\0c1\0c2\0c3\0c4\0c5\0c6\0c7\0apple,t8103-dart";
+    const struct gr_dt_iommu *i;
+    const struct gr_dt_master *m;
+
+    (void)state;
+    build();
+    set("/soc/one", "status", "ok", 3);
+    set_cells("/soc/b@2000", "granule,page-bits", CELLS(14));
+    set_cells("/soc/b@2000", "granule,pa-bits", CELLS(42));
+    set_cells("/soc/b@2000", "apple,dma-range", CELLS(8, 0x40000000, 1, 0));
+    set_cells("/soc/five", "iommus", CELLS(FIVE, 2, 8, 0, 1, 0));
+    set_cells("/soc/d@4000", "#iommu-cells", CELLS(0));
+    set_cells("/soc/blocked", "iommus", CELLS(USB4, T8103, 1));
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x100, T8103, 1, 1));
+    read_ok(tree, sizeof(tree));
+    check_stream(find_master("/soc/one"), 0, "/soc/a@1000", 15, 0, 0xffffffff);
+    i = find_iommu("/soc/b@2000");
+    assert_int_equal(i->page_bits, 14);
+    assert_int_equal(i->pa_bits, 42);
+    check_stream(find_master("/soc/five"), 0, "/soc/b@2000", 2, 0x840000000, 0x8ffffffff);
+    m = find_master("/soc/blocked");
+    assert_int_equal(m->nstreams, 2);
+    check_stream(m, 0, "/soc/d@4000", 0, 0, UINT64_MAX);
+    check_stream(m, 1, "/soc/a@1000", 1, 0, 0xffffffff);
+
+    /* The first eight strings are looked at. */
+    build();
+    set("/soc/e@5000", "compatible", many, sizeof(many));
+    read_ok(tree, sizeof(tree));
+    assert_string_equal(find_iommu("/soc/e@5000")->reason, "no driver for c0");
+    set("/soc/e@5000", "compatible", many + 3, sizeof(many) - 3);
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/e@5000")->driver, GR_DT_DART_T8020);
+
+    /* A host bridge that is a device itself keeps out of its own windows. */
+    build();
+    set("/soc/one", "device_type", "pci", 4);
+    set_cells("/soc/one", "#address-cells", CELLS(3));
+    set_cells("/soc/one", "#size-cells", CELLS(2));
+    set_cells("/soc/one", "ranges", CELLS(0x02000000, 0, 0x1000, 0, 0x1000, 0, 0x1000));
+    read_ok(tree, sizeof(tree));
+    m = find_master("/soc/one");
+    assert_int_equal(m->nreserved, 1);
+    check_range(&m->reserved[0], 0x1000, 0x1fff);
+    set_cells("/soc/one", "#address-cells", CELLS(2));
+    assert_int_equal(read_all(&(struct gr_dt){0}, tree, sizeof(tree)), GR_EBADMSG);
+}
+
 static void test_dma_ranges(void **state)
 {
     const struct gr_dt_master *m;
@@ -573,6 +628,9 @@ static const struct mistake {
      "/soc/a@1000: reg has size 0; give the size of the register block"},
     {"/soc/a@1000", "reg", C(0, 0x1000, 0),
      "/soc/a@1000: reg has 3 cells, no multiple of the 4 of an entry; give 2 of address and 2 of "
+     "size"},
+    {"/soc/a@1000", "reg", BYTES(NULL, 0),
+     "/soc/a@1000: reg has 0 cells, no multiple of the 4 of an entry; give 2 of address and 2 of "
      "size"},
     {"/soc/a@1000", "reg", TEXT("abcd0"),
      "/soc/a@1000: reg has 6 bytes, no whole number of 32-bit cells; write cells"},
@@ -690,6 +748,8 @@ static const struct mistake {
      0,
      "/soc/pcie: iommu-map has 0 cells, no multiple of the 4 of an entry; give RID base, IOMMU, "
      "SID base and length"},
+    {"/soc/pcie", "iommu-map", BYTES("abc", 3),
+     "/soc/pcie: iommu-map has 3 bytes, no whole number of 32-bit cells; write cells"},
     {"/soc/pcie", "iommu-map", C(0x100, 77, 1, 1),
      "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU"},
     {"/soc/pcie", "iommu-map", C(0x100, T8103, 16, 1),
@@ -715,6 +775,8 @@ static const struct mistake {
      "/soc/pcie: iommu-map-mask 0xfe00 hides RID base 0x100 of entry 0 of iommu-map, which can "
      "never match; correct either"},
     {"/soc/pcie", "iommu-map-mask", C(0, 0), "/soc/pcie: iommu-map-mask has 2 cells; give one"},
+    {"/soc/pcie/pci@0,0", "bus-range", BYTES("abc", 3),
+     "/soc/pcie/pci@0,0: bus-range has 3 bytes, no whole number of 32-bit cells; write cells"},
     {"/soc/pcie/pci@0,0", "bus-range", C(1),
      "/soc/pcie/pci@0,0: bus-range is not two bus numbers up to 255 in order; give first and last "
      "bus"},
@@ -724,6 +786,7 @@ static const struct mistake {
     {"/soc/pcie/pci@0,0", "bus-range", C(0, 256),
      "/soc/pcie/pci@0,0: bus-range is not two bus numbers up to 255 in order; give first and last "
      "bus"},
+    {"/soc/pcie", "#address-cells", C(3, 3), "/soc/pcie: #address-cells has 2 cells; give one"},
     {"/soc/pcie", "#address-cells", C(2),
      "/soc/pcie: #address-cells is 2 on a PCI host bridge; give 3"},
     {"/soc/pcie", "#address-cells", C(4),
@@ -751,6 +814,12 @@ static const struct mistake {
     {"/soc/pcie", "dma-ranges", C(0, 0x100, 0, 0x100, 0, 0, 0x1000),
      "/soc: dma-ranges shares no address with those of the buses above; let them overlap"},
     {"/soc", "#size-cells", C(3), "/soc: #size-cells is 3; give 0, 1 or 2"},
+    {"/soc", "ranges", C(0, 0, 2, 0, 0, 0),
+     "/soc: ranges entry 0 has a size of 0x0, which is zero or passes the end of the address "
+     "space; correct the size"},
+    {"/soc", "ranges", C(0, 0, 0xffffffff, 0xfffff000, 1, 0),
+     "/soc: ranges entry 0 has a size of 0x100000000, which is zero or passes the end of the "
+     "address space; correct the size"},
     {"/soc", "ranges", GONE,
      "/soc: ranges is missing, so that the CPU cannot reach what is below; give it"},
     {"/soc/sub",
@@ -973,6 +1042,56 @@ static void test_limits(void **state)
         part, part, part, part);
     expect(tree, sizeof(tree), GR_EBADMSG, name);
 
+    /* A host bridge whose path does not fit even alone. */
+    begin_tree();
+    P("#size-cells", 2);
+    iommu("a", "apple,t8103-dart", 0, 1, T8103);
+    end();
+    for (int k = 0; k < 5; k++)
+        begin(part);
+    P("iommu-map", 0x100, T8103, 0, 1);
+    for (int k = 0; k < 5; k++)
+        end();
+    end_tree();
+    (void)snprintf(name, sizeof(name),
+                   "/%s/%s/%s/%s/%s: the path is longer than 159 characters; shorten the names",
+                   part, part, part, part, part);
+    expect(tree, sizeof(tree), GR_EBADMSG, name);
+
+    /* The root as host bridge: its ranges lead nowhere, as there is no bus above. */
+    begin_tree();
+    P("#size-cells", 2);
+    P("ranges", 1, 2, 3);
+    P("iommu-map", 0x100, T8103, 0, 1);
+    iommu("a", "apple,t8103-dart", 0, 1, T8103);
+    end();
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/: no enabled node has device_type = \"memory\" and a reg; add one with the machine's "
+           "RAM");
+    assert_string_equal(find_master("/rid@100")->path, "/rid@100");
+    assert_int_equal(find_master("/rid@100")->nreserved, 0);
+
+    /* A device whose IOMMU lies deeper than we go. */
+    {
+        struct gr_dt_iter it = {0};
+        struct gr_dt_master m;
+        struct gr_dt dt;
+
+        begin_tree();
+        device("dev", CELLS(T8103, 0));
+        for (int k = 0; k < GR_DT_DEPTH; k++)
+            begin("n");
+        P("phandle", T8103);
+        for (int k = 0; k < GR_DT_DEPTH; k++)
+            end();
+        end_tree();
+        OK(gr_dt_open(&dt, tree, sizeof(tree)));
+        assert_int_equal(gr_dt_master_next(&dt, &it, &m), GR_EBADMSG);
+        assert_string_equal(dt.error,
+                            "/dev: iommus names a node nested too deep; flatten the tree");
+    }
+
     /* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
     begin_tree();
     begin("pci");
@@ -1006,6 +1125,20 @@ static void test_limits(void **state)
            "/a?[2J: a node name has a character that names cannot have; use letters, digits and "
            ",._+-@");
     begin_tree();
+    begin("a/b");
+    P("#iommu-cells", 1);
+    end();
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/a/b: a node name has a character that names cannot have; use letters, digits and "
+           ",._+-@");
+    begin_tree();
+    begin("");
+    P("#iommu-cells", 1);
+    end();
+    end_tree();
+    expect(tree, sizeof(tree), GR_EBADMSG, "/: a node on this path has no name; name it");
+    begin_tree();
     memset(name, 'x', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
     begin(name);
@@ -1016,6 +1149,75 @@ static void test_limits(void **state)
     (void)snprintf(name + GR_DT_PATH, sizeof(name) - GR_DT_PATH,
                    ": the path is longer than 159 characters; shorten the names");
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+}
+
+/*
+ * A tree of version 3, from before 2005, where a node's name is its whole path: libfdt takes a name
+ * without a slash for a broken one.
+ */
+static void test_old_version(void **state)
+{
+    static const uint32_t words[] = {
+        FDT_MAGIC,
+        0x84, /* of the whole */
+        0x38, /* of the structure */
+        0x74, /* of the strings */
+        0x28, /* of the reserved memory: none */
+        3,    /* version */
+        2,    /* the oldest that reads it */
+        0,    /* the CPU that boots */
+        16,   /* bytes of strings */
+        0,    /* room */
+        0,
+        0,
+        0,
+        0,
+        /* the structure */
+        FDT_BEGIN_NODE,
+        0x2f000000, /* "/" */
+        FDT_BEGIN_NODE,
+        0x6e000000, /* "n" */
+        FDT_PROP,
+        4,
+        0,
+        1, /* #iommu-cells = <1> */
+        FDT_END_NODE,
+        FDT_END_NODE,
+        FDT_END,
+        0,
+        0,
+        0,
+        0,
+    };
+    static const char strings[16] = "#iommu-cells";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(words) / 4; i++)
+        fdt32_st(tree + 4 * i, words[i]);
+    assert_int_equal(sizeof(words), 0x74);
+    memcpy(tree + 0x74, strings, sizeof(strings));
+    expect(tree, 0x84, GR_EBADMSG, "/?: a node on this path has no name; name it");
+    fdt32_st(tree + 0x44, 0x2f6e0000); /* "/n" */
+    expect(tree, 0x84, GR_EBADMSG,
+           "/: no enabled node has device_type = \"memory\" and a reg; add one with the machine's "
+           "RAM");
+    assert_string_equal(find_iommu("/n")->path, "/n");
+}
+
+/* A second root: libfdt refuses the tree, or the first is all there is. */
+static void test_two_roots(void **state)
+{
+    struct gr_dt dt;
+
+    (void)state;
+    begin_tree();
+    memory_node("memory", 1);
+    end();
+    begin("");
+    P("#iommu-cells", 1);
+    end_tree();
+    assert_int_equal(read_all(&dt, tree, sizeof(tree)), GR_EBADMSG);
+    assert_int_equal(seen.iommus, 0);
 }
 
 /* One node, one property: an array of `n` entries of `width` cells, each made by `make`. */
@@ -1049,6 +1251,13 @@ static void make_dma(unsigned i, uint32_t *v)
     memcpy(v, entry, sizeof(entry));
 }
 
+static void make_next(unsigned i, uint32_t *v)
+{
+    const uint32_t entry[6] = {0, i << 12, 0, i << 12, 0, 0x1000};
+
+    memcpy(v, entry, sizeof(entry));
+}
+
 static void test_too_many(void **state)
 {
     static _Alignas(8) char large[65536];
@@ -1061,8 +1270,19 @@ static void test_too_many(void **state)
            "/soc/pcie: ranges and dma-ranges reserve more than 16 IOVA ranges; join neighbouring "
            "windows");
     build();
+    big_property("/soc/pcie", "ranges", GR_DT_RESERVED + 1, 7, make_window);
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/soc/pcie: ranges and dma-ranges reserve more than 16 IOVA ranges; join neighbouring "
+           "windows");
+    build();
     big_property("/soc/pcie", "ranges", GR_DT_RESERVED - 1, 7, make_window);
     read_ok(tree, sizeof(tree));
+    /* and the gap between two ranges of a bus above it is one more */
+    set_cells("/soc/five", "iommus", CELLS(FIVE, 0, 0, 0, 0, 0x10000));
+    big_property("/soc", "dma-ranges", 2, 6, make_dma);
+    expect(tree, sizeof(tree), GR_EBADMSG,
+           "/soc: ranges and dma-ranges reserve more than 16 IOVA ranges; join neighbouring "
+           "windows");
 
     build();
     big_property("/soc", "dma-ranges", 9, 6, make_dma);
@@ -1073,6 +1293,17 @@ static void test_too_many(void **state)
     big_property("/soc", "dma-ranges", 8, 6, make_dma);
     read_ok(tree, sizeof(tree));
     assert_int_equal(find_master("/soc/one")->nreserved, 7);
+    big_property("/soc", "dma-ranges", 8, 6, make_next); /* no gap, nothing reserved */
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_master("/soc/one")->nreserved, 0);
+    check_range(&find_master("/soc/one")->dma, 0, 0x7fff);
+    /* ranges that overlap, the second inside the first */
+    set_cells("/soc", "dma-ranges",
+              CELLS(0, 0x1000, 0, 0x1000, 0, 0x1000, 0, 0, 0, 0, 0, 0x8000, 0, 0x6000, 0, 0x6000, 0,
+                    0x4000));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_master("/soc/one")->nreserved, 0);
+    check_range(&find_master("/soc/one")->dma, 0, 0x9fff);
 
     build();
     OK(fdt_open_into(tree, large, sizeof(large)));
@@ -1219,9 +1450,11 @@ int main(void)
         cmocka_unit_test(test_iommus),     cmocka_unit_test(test_iommu_defaults),
         cmocka_unit_test(test_masters),    cmocka_unit_test(test_pcie),
         cmocka_unit_test(test_dma_ranges), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_mistakes),   cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_boards),     cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_seldom),     cmocka_unit_test(test_old_version),
+        cmocka_unit_test(test_two_roots),  cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_open),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_boards),
+        cmocka_unit_test(test_damaged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

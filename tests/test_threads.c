@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads that use one instance at the same time: the DMA API on one domain and on two, UNMANAGED
+ * maps beside attach and detach, while other threads ask for translations, let the walker fetch
+ * what it likes, and serve the interrupt. The IOVA space is so small that leaf tables come and go
+ * all the time. `make check` runs it under ThreadSanitizer as well. The order of threads is not
+ * replayed by SEED, what each of them does is.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "rig.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WORKERS 4u
+#define OTHERS 4u
+#define SLOTS 3u
+#define SEGS 3u
+#define OPS 2000u
+#define BUSY_NS 400u /* of a TLB command */
+#define G UINT64_C(0x4000)
+#define SPAN (UINT64_C(1) << 25)
+#define EACH 7u /* granules of the aperture in each of two leaf tables */
+#define ROOM (8 * G)
+#define RW (GR_PROT_READ | GR_PROT_WRITE)
+
+enum kind { NONE, SINGLE, LIST, COHERENT };
+
+struct slot {
+    enum kind kind;
+    gr_pa_t ram; /* ROOM bytes of its own */
+    gr_pa_t pa;
+    uint64_t len;
+    gr_iova_t iova;
+    void *cpu;
+    enum gr_dma_dir dir;
+    struct gr_dma_list list;
+    struct gr_seg segs[SEGS];
+    struct gr_dma_seg out[SEGS];
+};
+
+struct test;
+
+struct worker {
+    struct test *test;
+    pthread_t thread;
+    uint64_t rng;
+    unsigned id;
+    struct gr_device *dev;
+    struct gr_domain *dom;
+    struct slot slot[SLOTS];
+    uint64_t maps, lists, allocs, full;
+};
+
+struct test {
+    struct rig rig;
+    pthread_mutex_t hw; /* the model is not for threads */
+    struct gr_stream stream[2];
+    struct gr_device dev[2];
+    struct gr_domain dom[2];
+    unsigned domains;
+    struct worker worker[WORKERS];
+    uint64_t rng[2]; /* of `ask` and `wander` */
+    atomic_bool stop;
+    atomic_uint bad;
+    pthread_barrier_t start; /* of the workers */
+    pthread_mutex_t why_lock;
+    char why[200]; /* the first */
+};
+
+__attribute__((format(printf, 2, 3))) static void bad(struct test *t, const char *fmt, ...)
+{
+    va_list ap;
+
+    pthread_mutex_lock(&t->why_lock);
+    va_start(ap, fmt);
+    if (!atomic_fetch_add(&t->bad, 1))
+        (void)vsnprintf(t->why, sizeof(t->why), fmt, ap);
+    va_end(ap);
+    pthread_mutex_unlock(&t->why_lock);
+}
+
+static uint64_t below(uint64_t *rng, uint64_t n)
+{
+    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ z >> 31) % n;
+}
+
+/* ---- the hardware, one at a time ---- */
+
+static uint32_t locked_read32(void *opaque, uint32_t offset)
+{
+    struct test *const t = opaque;
+    uint32_t value;
+
+    pthread_mutex_lock(&t->hw);
+    value = dart_model_read32(t->rig.dart[0].hw.model, offset);
+    pthread_mutex_unlock(&t->hw);
+    return value;
+}
+
+static void locked_write32(void *opaque, uint32_t offset, uint32_t value)
+{
+    struct test *const t = opaque;
+
+    pthread_mutex_lock(&t->hw);
+    dart_model_write32(t->rig.dart[0].hw.model, offset, value);
+    pthread_mutex_unlock(&t->hw);
+}
+
+static bool device(struct worker *w, gr_iova_t iova, void *buf, uint64_t len, bool write)
+{
+    struct test *const t = w->test;
+    const unsigned sid = w->dev->config.streams[0].sid;
+    enum model_result result;
+
+    pthread_mutex_lock(&t->hw);
+    result = host_dart_access(&t->rig.dart[0].hw, sid, iova, buf, len, write,
+                              w->dev->config.coherent, NULL);
+    pthread_mutex_unlock(&t->hw);
+    return result == MODEL_OK;
+}
+
+static bool translates(struct worker *w, gr_iova_t iova, gr_pa_t *out_pa)
+{
+    struct test *const t = w->test;
+    enum model_result result = MODEL_STALLED;
+
+    while (result == MODEL_STALLED) {
+        pthread_mutex_lock(&t->hw);
+        result = dart_model_translate(t->rig.dart[0].hw.model, w->dev->config.streams[0].sid, iova,
+                                      false, 1, out_pa);
+        pthread_mutex_unlock(&t->hw);
+        if (result == MODEL_STALLED)
+            host_advance(t->rig.host, 100);
+    }
+    return result == MODEL_OK;
+}
+
+/* ---- a worker's calls ---- */
+
+static bool expect(struct worker *w, const char *what, int ret)
+{
+    if (ret)
+        bad(w->test, "worker %u: %s: %s", w->id, what, gr_strerror(ret));
+    return !ret;
+}
+
+/* A map may find the aperture full, and nothing else. */
+static bool made(struct worker *w, const char *what, int ret)
+{
+    if (ret == GR_ENOSPC)
+        w->full++;
+    else
+        (void)expect(w, what, ret);
+    return !ret;
+}
+
+static void fill_slot(struct worker *w, struct slot *s)
+{
+    const unsigned what = (unsigned)below(&w->rng, 8);
+
+    s->dir = GR_DMA_BIDIRECTIONAL;
+    if (what < 4) {
+        s->pa = s->ram + below(&w->rng, G);
+        s->len = 1 + below(&w->rng, 2 * G);
+        if (!made(w, "map", gr_dma_map(w->dev, s->pa, s->len, s->dir, 0, &s->iova)))
+            return;
+        s->kind = SINGLE;
+        w->maps++;
+    } else if (what < 7) {
+        for (unsigned i = 0; i < SEGS; i++)
+            s->segs[i] = (struct gr_seg){s->ram + 2 * i * G, G};
+        s->list = (struct gr_dma_list){.segs = s->segs, .count = SEGS, .out = s->out};
+        if (!made(w, "map_sg", gr_dma_map_sg(w->dev, &s->list, s->dir, 0)))
+            return;
+        s->kind = LIST;
+        s->iova = s->out[0].iova;
+        s->pa = s->ram;
+        s->len = G;
+        w->lists++;
+    } else {
+        s->len = 1 + below(&w->rng, 2 * G);
+        if (!made(w, "alloc", gr_dma_alloc(w->dev, s->len, 0, &s->cpu, &s->iova)))
+            return;
+        s->kind = COHERENT;
+        if (!host_pa_of(w->test->rig.host, s->cpu, &s->pa))
+            bad(w->test, "worker %u: coherent memory is nowhere", w->id);
+        w->allocs++;
+    }
+}
+
+static void empty_slot(struct worker *w, struct slot *s)
+{
+    gr_pa_t pa;
+    int ret = 0;
+
+    if (s->kind == SINGLE)
+        ret = gr_dma_unmap(w->dev, s->iova, s->len, s->dir, 0);
+    else if (s->kind == LIST)
+        ret = gr_dma_unmap_sg(w->dev, &s->list, s->dir, 0);
+    else
+        ret = gr_dma_free(w->dev, s->len, 0, s->cpu, s->iova);
+    (void)expect(w, "unmap", ret);
+    /* The IOVA may be someone else's by now; coherent memory as well. */
+    if (s->kind != COHERENT && translates(w, s->iova, &pa) && pa == s->pa)
+        bad(w->test, "worker %u: 0x%" PRIx64 " still leads to the buffer", w->id, s->iova);
+    s->kind = NONE;
+}
+
+/* Where does it lead, by the library's walk and by the model's? */
+static void check_walk(struct worker *w, const struct slot *s, uint64_t offset)
+{
+    gr_pa_t pa = 0;
+    gr_pa_t seen = 0;
+
+    (void)expect(w, "iova_to_phys", gr_domain_iova_to_phys(w->dom, s->iova + offset, &pa));
+    if (pa != s->pa + offset || !translates(w, s->iova + offset, &seen) || seen != pa)
+        bad(w->test,
+            "worker %u: 0x%" PRIx64 " leads to 0x%" PRIx64 " and 0x%" PRIx64 ", not 0x%" PRIx64,
+            w->id, s->iova + offset, pa, seen, s->pa + offset);
+}
+
+/* Both ways: the CPU writes and the device reads, and then the device writes. */
+static void use_slot(struct worker *w, const struct slot *s)
+{
+    const size_t len = s->len < 64 ? (size_t)s->len : 64;
+    const uint64_t offset = below(&w->rng, s->len - len + 1);
+    uint8_t *cpu = s->kind == COHERENT ? (uint8_t *)s->cpu + offset
+                                       : host_ptr(w->test->rig.host, s->pa + offset, len);
+    uint8_t sent[64];
+    uint8_t got[64] = {0};
+
+    for (unsigned i = 0; i < sizeof(sent); i++)
+        sent[i] = (uint8_t)below(&w->rng, 256);
+    check_walk(w, s, offset);
+    if (s->kind != COHERENT)
+        (void)expect(w, "sync", gr_dma_sync_for_cpu(w->dev, s->iova + offset, len, s->dir));
+    memcpy(cpu, sent, len);
+    if (s->kind != COHERENT)
+        (void)expect(w, "sync", gr_dma_sync_for_device(w->dev, s->iova + offset, len, s->dir));
+    if (!device(w, s->iova + offset, got, len, false) || memcmp(got, sent, len) != 0)
+        bad(w->test, "worker %u: the device does not read what the CPU wrote", w->id);
+    for (unsigned i = 0; i < len; i++)
+        sent[i] ^= 0xff;
+    if (!device(w, s->iova + offset, sent, len, true))
+        bad(w->test, "worker %u: the device cannot write", w->id);
+    if (s->kind != COHERENT)
+        (void)expect(w, "sync", gr_dma_sync_for_cpu(w->dev, s->iova + offset, len, s->dir));
+    if (memcmp(cpu, sent, len) != 0)
+        bad(w->test, "worker %u: the CPU does not read what the device wrote", w->id);
+}
+
+static void *work(void *arg)
+{
+    struct worker *const w = arg;
+
+    (void)pthread_barrier_wait(&w->test->start);
+    for (unsigned i = 0; i < OPS && !atomic_load(&w->test->bad); i++) {
+        struct slot *const s = &w->slot[below(&w->rng, SLOTS)];
+
+        if (s->kind == NONE)
+            fill_slot(w, s);
+        else if (below(&w->rng, 3))
+            empty_slot(w, s);
+        else
+            use_slot(w, s);
+    }
+    return NULL;
+}
+
+/* ---- the others ---- */
+
+static gr_iova_t anywhere(const struct gr_domain *domain, uint64_t *rng)
+{
+    const struct gr_range a = domain->aperture;
+
+    return a.first + below(rng, a.last - a.first + 1);
+}
+
+static void *ask(void *arg)
+{
+    struct test *const t = arg;
+
+    while (!atomic_load(&t->stop)) {
+        struct gr_domain *const domain = &t->dom[below(&t->rng[0], t->domains)];
+        const gr_iova_t iova = anywhere(domain, &t->rng[0]);
+        struct gr_domain_stats stats;
+        gr_pa_t pa = 0;
+        const int ret = gr_domain_iova_to_phys(domain, iova, &pa);
+
+        if (ret && ret != GR_ENOENT)
+            bad(t, "iova_to_phys: %s", gr_strerror(ret));
+        gr_domain_stats(domain, &stats);
+        if (stats.broken)
+            bad(t, "a domain broke");
+    }
+    return NULL;
+}
+
+/* Prefetches everywhere, and now and then an access that faults. */
+static void *wander(void *arg)
+{
+    struct test *const t = arg;
+    struct dart_model *const model = t->rig.dart[0].hw.model;
+    gr_pa_t pa;
+
+    while (!atomic_load(&t->stop)) {
+        const unsigned sid = RIG_SID + (unsigned)below(&t->rng[1], 2);
+        const gr_iova_t iova = anywhere(&t->dom[0], &t->rng[1]);
+
+        pthread_mutex_lock(&t->hw);
+        dart_model_prefetch(model, sid, iova);
+        if (!below(&t->rng[1], 8))
+            (void)dart_model_translate(model, sid, iova, true, 1, &pa);
+        pthread_mutex_unlock(&t->hw);
+    }
+    return NULL;
+}
+
+static void *serve(void *arg)
+{
+    struct test *const t = arg;
+    struct gr_dart *const dart = &t->rig.dart[0].drv;
+
+    while (!atomic_load(&t->stop)) {
+        bool raised;
+
+        pthread_mutex_lock(&t->hw);
+        raised = t->rig.dart[0].hw.irq;
+        pthread_mutex_unlock(&t->hw);
+        if (raised != gr_dart_isr(dart) && raised)
+            bad(t, "the instance says that it raised no interrupt");
+    }
+    return NULL;
+}
+
+static void *deliver(void *arg)
+{
+    struct test *const t = arg;
+
+    while (!atomic_load(&t->stop))
+        (void)gr_fault_dispatch(&t->rig.dart[0].drv.inst);
+    return NULL;
+}
+
+/* ---- making and ending ---- */
+
+/* dev[1] is behind the second DART, if there is one, whose model only the driver's lock protects.
+ */
+static void make_test(struct test *t, const char *name, unsigned kind, struct gr_range aperture,
+                      enum gr_domain_type type, unsigned domains, unsigned darts)
+{
+    const struct rig_setup setup[2] = {{kind, aperture}, {kind, aperture}};
+    struct rig_dart *const d = &t->rig.dart[0];
+    const uint64_t seed = rig_seed(name);
+
+    memset(t, 0, sizeof(*t));
+    rig_make(&t->rig, 4096, seed, darts, setup);
+    pthread_mutex_init(&t->hw, NULL);
+    pthread_mutex_init(&t->why_lock, NULL);
+    pthread_barrier_init(&t->start, NULL, WORKERS);
+    d->tap.opaque = t;
+    d->tap.read32 = locked_read32;
+    d->tap.write32 = locked_write32;
+    dart_model_set_busy(d->hw.model, BUSY_NS, false);
+    t->domains = domains;
+    for (unsigned i = 0; i < 2; i++) {
+        struct gr_device_config config =
+            rig_device(&t->rig, &t->stream[i], i * (darts - 1), 1, RIG_SID + i);
+
+        config.coherent = i;
+        assert_int_equal(gr_device_init(&t->dev[i], &config), 0);
+        if (i >= domains)
+            continue;
+        assert_int_equal(
+            gr_domain_init(&t->dom[i], t->rig.host, &t->dev[i], type, GR_DOMAIN_LP_AWARE), 0);
+        assert_int_equal(gr_domain_attach(&t->dom[i], &t->dev[i]), 0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        t->rng[i] = ~seed - i;
+    for (unsigned i = 0; i < WORKERS; i++) {
+        t->worker[i] = (struct worker){
+            .test = t,
+            .rng = seed * WORKERS + i,
+            .id = i,
+            .dev = &t->dev[i % domains],
+            .dom = &t->dom[i % domains],
+        };
+    }
+}
+
+static void run_threads(struct test *t, void *(*worker)(void *), void *(*const others[])(void *))
+{
+    pthread_t other[OTHERS];
+
+    for (unsigned i = 0; i < OTHERS; i++)
+        assert_int_equal(pthread_create(&other[i], NULL, others[i], t), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&t->worker[i].thread, NULL, worker, &t->worker[i]), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_join(t->worker[i].thread, NULL), 0);
+    atomic_store(&t->stop, true);
+    for (unsigned i = 0; i < OTHERS; i++)
+        assert_int_equal(pthread_join(other[i], NULL), 0);
+}
+
+static void end_test(struct test *t)
+{
+    for (unsigned i = 0; i < t->domains; i++) {
+        struct gr_domain_stats stats;
+
+        gr_domain_stats(&t->dom[i], &stats);
+        if (stats.tables != rig_root_tables(&t->dom[i]) || stats.iova.allocations ||
+            stats.iova.held || stats.overlaps)
+            bad(t,
+                "domain %u: %" PRIu64 " tables, %" PRIu64 " allocations, %" PRIu64
+                " bytes held, %" PRIu64 " overlaps",
+                i, stats.tables, stats.iova.allocations, stats.iova.held, stats.overlaps);
+    }
+    if (atomic_load(&t->bad))
+        fail_msg("%u bad, the first: %s", atomic_load(&t->bad), t->why);
+    for (unsigned i = 0; i < 2; i++) {
+        struct gr_domain *const domain = gr_device_domain(&t->dev[i]);
+
+        if (domain)
+            assert_int_equal(gr_domain_detach(domain, &t->dev[i]), 0);
+    }
+    for (unsigned i = 0; i < t->domains; i++)
+        assert_int_equal(gr_domain_fini(&t->dom[i]), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(gr_device_fini(&t->dev[i]), 0);
+    rig_end(&t->rig);
+    pthread_mutex_destroy(&t->hw);
+    pthread_mutex_destroy(&t->why_lock);
+    pthread_barrier_destroy(&t->start);
+}
+
+/* ---- the DMA API ---- */
+
+static void dma_threads(const char *name, unsigned domains)
+{
+    static void *(*const others[OTHERS])(void *) = {ask, wander, serve, deliver};
+    static struct test t;
+    uint64_t coherent = 0;
+    uint64_t tables;
+    uint64_t maps = 0;
+
+    make_test(&t, name, RIG_T8020, (struct gr_range){SPAN - EACH * G, SPAN + EACH * G - 1},
+              GR_DOMAIN_TRANSLATED, domains, 1);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        for (unsigned k = 0; k < SLOTS; k++)
+            t.worker[i].slot[k].ram = rig_ram(&t.rig, ROOM, G);
+    }
+    tables = host_allocs(t.rig.host);
+    run_threads(&t, work, others);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        struct worker *const w = &t.worker[i];
+
+        printf("worker %u: %" PRIu64 " maps, %" PRIu64 " lists, %" PRIu64 " buffers, %" PRIu64
+               " times no room\n",
+               i, w->maps, w->lists, w->allocs, w->full);
+        maps += w->maps + w->lists + w->allocs;
+        coherent += w->allocs;
+    }
+    /* What lives at the end still works, and only then goes. */
+    for (unsigned i = 0; i < WORKERS; i++) {
+        for (unsigned k = 0; k < SLOTS; k++) {
+            if (t.worker[i].slot[k].kind != NONE)
+                use_slot(&t.worker[i], &t.worker[i].slot[k]);
+        }
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        for (unsigned k = 0; k < SLOTS; k++) {
+            if (t.worker[i].slot[k].kind != NONE)
+                empty_slot(&t.worker[i], &t.worker[i].slot[k]);
+        }
+    }
+    tables = host_allocs(t.rig.host) - tables - coherent;
+    printf("%" PRIu64 " maps, %" PRIu64 " tables made, %" PRIu64 " faults\n", maps, tables,
+           t.rig.faults);
+    end_test(&t);
+    assert_true(maps > WORKERS * OPS / 10);
+    assert_true(tables > maps / 100); /* tables did come and go */
+    assert_true(t.rig.faults > 0);
+}
+
+static void test_one_domain(void **state)
+{
+    (void)state;
+    dma_threads("one domain", 1);
+}
+
+static void test_two_domains(void **state)
+{
+    (void)state;
+    dma_threads("two domains", 2);
+}
+
+/* ---- UNMANAGED ---- */
+
+#define PAGE UINT64_C(0x1000)
+#define TABLE (UINT64_C(1) << 21) /* spanned by a leaf table at 4 KiB */
+#define ROUNDS 40u
+
+/*
+ * Each worker has granules in a table of all and, every now and then, all of a table of its own,
+ * which the unmap frees.
+ */
+static void *place(void *arg)
+{
+    struct worker *const w = arg;
+    struct test *const t = w->test;
+    const gr_iova_t base = t->dom[0].aperture.first;
+    const gr_iova_t whole = base + (1 + w->id) * TABLE;
+
+    (void)pthread_barrier_wait(&t->start);
+    for (unsigned i = 0; i < ROUNDS && !atomic_load(&t->bad); i++) {
+        const gr_iova_t one = base + (below(&w->rng, 64) * WORKERS + w->id) * PAGE;
+        gr_pa_t pa = RIG_BIG + w->id * TABLE;
+
+        if (!expect(w, "map", gr_domain_map(&t->dom[0], one, pa, PAGE, RW)) ||
+            !expect(w, "map", gr_domain_map(&t->dom[0], whole, pa, TABLE, RW)))
+            break;
+        if (!translates(w, one, &pa) || pa != RIG_BIG + w->id * TABLE)
+            bad(t, "worker %u: lost its granule", w->id);
+        if (!translates(w, whole + TABLE - 1, &pa) || pa != RIG_BIG + (w->id + 1) * TABLE - 1)
+            bad(t, "worker %u: lost its table", w->id);
+        (void)expect(w, "unmap", gr_domain_unmap(&t->dom[0], whole, TABLE));
+        (void)expect(w, "unmap", gr_domain_unmap(&t->dom[0], one, PAGE));
+        if (translates(w, one, &pa) || translates(w, whole, &pa))
+            bad(t, "worker %u: still there after the unmap", w->id);
+    }
+    /* Nobody may map while tables are trimmed; others may unmap, and trim the same table. */
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        const gr_iova_t one = base + w->id * PAGE;
+
+        (void)expect(w, "map", gr_domain_map(&t->dom[0], one, RIG_BIG, PAGE, RW));
+        (void)pthread_barrier_wait(&t->start);
+        (void)expect(w, "unmap", gr_domain_unmap(&t->dom[0], one, PAGE));
+        (void)expect(w, "trim", gr_domain_trim(&t->dom[0], one, PAGE));
+        (void)pthread_barrier_wait(&t->start);
+    }
+    return NULL;
+}
+
+static void *come_and_go(void *arg)
+{
+    struct test *const t = arg;
+
+    while (!atomic_load(&t->stop)) {
+        if (gr_domain_attach(&t->dom[0], &t->dev[1]) || gr_domain_detach(&t->dom[0], &t->dev[1]))
+            bad(t, "a second device does not come and go");
+    }
+    return NULL;
+}
+
+static void test_unmanaged(void **state)
+{
+    /* Faults are not delivered while devices come and go: fault.h. */
+    static void *(*const others[OTHERS])(void *) = {ask, wander, serve, come_and_go};
+    const gr_iova_t base = 8 * TABLE;
+    static struct test t;
+
+    (void)state;
+    make_test(&t, "unmanaged", RIG_T8110_4K,
+              (struct gr_range){base, base + (1 + WORKERS) * TABLE - 1}, GR_DOMAIN_UNMANAGED, 1, 2);
+    run_threads(&t, place, others);
+    end_test(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_domain),
+        cmocka_unit_test(test_two_domains),
+        cmocka_unit_test(test_unmanaged),
+    };
+
+    return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
+}
