@@ -42,7 +42,10 @@ TEST_HELP_SRCS = $(sort $(filter-out $(TEST_SRCS),$(wildcard tests/*.c)))
 TEST_SCRIPTS = $(sort $(wildcard tests/test_*.sh))
 EXAMPLE_SRCS = $(sort $(wildcard examples/*.c))
 BENCH_SRCS = $(sort $(wildcard bench/*.c))
+FUZZ_SRCS = $(sort $(wildcard fuzz/fuzz_*.c))
+PROP_SRCS = $(sort $(wildcard tests/prop/*.c))
 
+comma = ,
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 LIB = $(B)/libgranule.a
@@ -51,16 +54,25 @@ LIB_DT = $(B)/libgranule-dt.a
 MACHINE = $(B)/libmachine.a
 TESTS = $(TEST_SRCS:tests/%.c=$(B)/tests/%)
 EXAMPLES = $(EXAMPLE_SRCS:examples/%.c=$(B)/examples/%)
+FUZZERS = $(FUZZ_SRCS:fuzz/%.c=$(B)/tests/%)
+# One suite on two machines. The fast one has a port of its own: nothing of ports/host is in it.
+PROPS = $(B)/tests/prop_fast $(B)/tests/prop_model
+# What hands a fuzz target its input; empty where LDFLAGS bring a fuzzer.
+FUZZ_MAIN = $(call obj,fuzz/run_corpus.c)
 HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
-TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_HELP_SRCS))
+TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_HELP_SRCS) $(FUZZ_SRCS) fuzz/run_corpus.c $(PROP_SRCS))
 # Measured: the library once more, for a port that is as fast as a kernel's.
 BENCH_OBJS = $(patsubst %.c,$(B)/obj-bench/%.o,$(GR_SRCS) $(BENCH_SRCS))
-ALL_OBJS = $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST_OBJS) $(BENCH_OBJS)
+# Tested: the library once more, with a switch at each barrier, cache operation and invalidation.
+SITE_LIST = $(B)/removal/sites
+SITE_OBJS = $(patsubst %.c,$(B)/obj-sites/%.o,$(GR_SRCS)) $(call obj,tests/removal/site.c)
+SITE_TESTS = $(TESTS:$(B)/%=$(B)/removal/%)
+ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST_OBJS) $(BENCH_OBJS)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib run examples tests test check check-long check-layers check-symbols check-headers \
-	check-freestanding check-32bit matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
+.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
+	check-sweep check-freestanding check-32bit check-removal coverage icount properties matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -71,15 +83,23 @@ run: $(B)/granule ## bring up BOARD on the models and drive DMA through it (ARGS
 
 examples: $(EXAMPLES)
 
-tests: all $(EXAMPLES) $(TESTS)
+tests: all $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS)
+
+fuzzers: $(FUZZERS)
 
 test: tests ## build and run the test programs and examples with the variables as given
-	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(TESTS) $(TEST_SCRIPTS) -- $(EXAMPLES)
+	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(TESTS) $(PROPS) $(TEST_SCRIPTS) -- $(EXAMPLES) $(FUZZERS)
+
+fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_SECONDS=60 each
+	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
+
+threads: $(B)/tests/test_threads ## run the threads' test alone, for SAN=thread
+	@sh scripts/run-tests.sh $<
 
 check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh
 
-check-long: ## the same, then thousands of runs over the boards with new seeds (RUNS=3000)
+check-long: ## the same, then new seeds: thousands of runs over the boards (RUNS=3000), OPS=10^9 properties
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh long
 
 check-layers: ## includes point down only
@@ -91,13 +111,29 @@ check-symbols: $(LIB) $(LIB_DT) ## symbols, macros and tags have their prefix, f
 check-headers: ## each public header compiles alone, as C11 and as C++17
 	@sh scripts/check-headers.sh
 
+check-sweep: ## tests/test_sweep.c makes every public call fail that can
+	@sh scripts/check-sweep.sh
+
 check-freestanding: ## build without libc for CC and list what is undefined (TARGET_FLAGS= for CC)
 	@B='$(B)' SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \
 	sh scripts/check-freestanding.sh $(TARGET_FLAGS)
 
-check-32bit: ## the library compiles for a 32-bit machine without any libc header
-	clang --target=i686-none-elf -std=c11 -ffreestanding -fsyntax-only $(WARNINGS) -Werror \
-		-Iinclude -Isrc -Iports/template $(GR_SRCS)
+check-32bit: ## the library compiles for 32 bits without libc, and all tests run on i686; needs clang
+	+@MAKE='$(MAKE)' B='$(B)' SRCS='$(GR_SRCS)' HOSTED_SRCS='$(HOST_SRCS) $(MODEL_SRCS)' \
+	WARNINGS='$(WARNINGS)' sh scripts/check-32bit.sh
+
+check-removal: $(SITE_TESTS) ## each barrier, cache operation and invalidation is needed by a test
+	@B='$(B)' sh scripts/check-removal.sh $(SITE_TESTS)
+
+coverage: ## how much of src/ the test programs reach: all lines, 95 % of the branches
+	+@MAKE='$(MAKE)' B='$(B)' sh scripts/coverage.sh
+
+icount: $(B)/granule-bench ## instructions of hot paths against bench/icount.txt (UPDATE=1: write it)
+	@CC='$(CC)' UPDATE='$(UPDATE)' sh scripts/icount.sh $(B)/granule-bench
+
+properties: $(PROPS) ## OPS= random operations on every format and geometry, and 1 % more on the models
+	@OPS=$(or $(OPS),10000000) $(B)/tests/prop_fast
+	@OPS=$$(($(or $(OPS),10000000) / 100)) $(B)/tests/prop_model
 
 matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
 	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
@@ -204,11 +240,42 @@ $(B)/granule-bench: $(BENCH_OBJS)
 $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)
 
+# Calls of the port stop in tests/interleave.h, which names the same functions.
+$(B)/tests/test_interleave $(B)/removal/tests/test_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
+	phys_to_virt table_store64 cache map_uncached unmap_uncached wmb read32 write32 relax lock unlock)
+
 $(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -lcmocka)
 
+PROP_SUITE = $(call obj,$(filter-out tests/prop/on_%.c,$(PROP_SRCS)) cli/walker.c)
+
+$(B)/tests/prop_fast: $(call obj,tests/prop/on_fast.c) $(PROP_SUITE) $(LIB)
+	$(call link,-lcmocka)
+
+$(B)/tests/prop_model: $(call obj,tests/prop/on_model.c) $(PROP_SUITE) $(MACHINE) $(LIB)
+	$(call link,-lcmocka)
+
+# cli_error_set() of cli/ is in main.c: fuzz_snapshot.c has its own.
+$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+	$(call link,-lfdt -ljansson -lcmocka)
+
+$(B)/tests/fuzz_snapshot: $(call obj,cli/snapshot.c cli/tables.c cli/show.c)
+
+$(SITE_LIST): scripts/removal-sites.awk $(wildcard src/*/*.[ch] src/*/*/*.[ch])
+	@find src -type d | sed 's,^,$(@D)/,' | xargs mkdir -p
+	@find src -name '*.[ch]' | sort | xargs awk -v OUT=$(@D) -f scripts/removal-sites.awk > $@
+
+$(B)/obj-sites/%.o: %.c $(SITE_LIST) $(B)/.flags
+	@mkdir -p $(@D)
+	@echo '  CC  $(B)/removal/$<'
+	@$(CC) $(GR_CFLAGS) -include tests/removal/site.h -Iinclude -I$(B)/removal/src -Iports/host \
+		-MMD -MP -c -o $@ $(B)/removal/$<
+
+$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(SITE_OBJS) $(MACHINE) $(LIB_DT)
+	$(call link,-lfdt -lcmocka)
+
 ifneq ($(PORT),host)
-$(B)/granule $(EXAMPLES) $(TESTS): needs-the-host-port
+$(B)/granule $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS): needs-the-host-port
 needs-the-host-port:
 	@echo 'granule, tests and examples run on ports/host: leave PORT unset, or build only `make lib`'
 	@false

@@ -26,7 +26,8 @@ walker   | cli/walker.h cli/walker.c | fs libc
 cli      | cli/ | walker public ports models fdt json fs libc
 examples | examples/ | public ports models fs libc
 bench    | bench/ | public ports json fs libc
-tests    | tests/ fuzz/ | walker public private ports models fdt json cmocka fs libc
+tests    | tests/ | walker public private ports models fdt json cmocka fs libc
+fuzz     | fuzz/ | tests cli walker public private ports models fdt json cmocka fs libc
 '
 
 check() {
@@ -123,7 +124,7 @@ self_test() {
     trap 'rm -rf "$tmp"' EXIT
     mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/ports/host" "$tmp/ports/template"
     for dir in core iova pt/fmt drv/dart iommu dma dt; do mkdir -p "$tmp/src/$dir"; done
-    for dir in cli examples bench tests; do mkdir -p "$tmp/$dir"; done
+    for dir in cli examples bench tests fuzz; do mkdir -p "$tmp/$dir"; done
     for name in types err port config pt iova fault instance domain dma dt drv/dart; do
         echo '#include <stdint.h>' > "$tmp/include/granule/$name.h"
     done
@@ -197,6 +198,8 @@ self_test() {
 + tests/x.c "pt/fmt/dart1.h"
 + tests/x.c <cmocka.h>
 - tests/x.c "cli/cli.h"
++ fuzz/x.c "cli/cli.h"
+- cli/x.c "fuzz/fuzz.h"
 + tests/x.c "cli/walker.h"
 + cli/x.c "walker.h"
 - cli/walker.c "cli.h"

@@ -21,16 +21,20 @@ begin_tally
 # shellcheck disable=SC2086 # lists of arguments
 {
     step tests $MAKE $san test
+    step "threads, TSan" $MAKE B="$B/tsan" SAN=thread WERROR=1 W=-DGR_CFG_DEBUG=1 threads
     step headers $MAKE check-headers
     step layers sh scripts/check-layers.sh
     step "layers, self-test" sh scripts/check-layers.sh --self-test
     step symbols $MAKE check-symbols
     step "symbols, self-test" sh scripts/check-symbols.sh --self-test
+    step sweep sh scripts/check-sweep.sh
+    step "sweep, self-test" sh scripts/check-sweep.sh --self-test
     step freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
     step boards $MAKE $san RUNS=1 matrix
     if [ "${1-}" = long ]; then
         SEED=${SEED:-$(date +%s)} && export SEED
         step "boards, long" $MAKE RUNS="${RUNS:-3000}" matrix
+        step "properties, long" $MAKE OPS="${OPS:-1000000000}" properties
     fi
 }
 end_tally

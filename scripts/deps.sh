@@ -81,6 +81,8 @@ find_missing() {
         need libc6-dev-arm64-cross cross aarch64-linux-gnu-gcc
         need gcc-riscv64-linux-gnu has riscv64-linux-gnu-gcc
         need libc6-dev-riscv64-cross cross riscv64-linux-gnu-gcc
+        need gcovr has gcovr
+        need valgrind has callgrind_annotate
         ;;
     esac
     case $groups in *" dev "*)
