@@ -72,7 +72,7 @@ ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-removal coverage icount properties matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -113,6 +113,9 @@ check-headers: ## each public header compiles alone, as C11 and as C++17
 
 check-sweep: ## tests/test_sweep.c makes every public call fail that can
 	@sh scripts/check-sweep.sh
+
+check-planted: deps-check ## each bug of tests/planted is found by a test; takes minutes
+	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check-planted.sh
 
 check-freestanding: ## build without libc for CC and list what is undefined (TARGET_FLAGS= for CC)
 	@B='$(B)' SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \

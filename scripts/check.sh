@@ -34,6 +34,7 @@ begin_tally
     if [ "${1-}" = long ]; then
         SEED=${SEED:-$(date +%s)} && export SEED
         step "boards, long" $MAKE RUNS="${RUNS:-3000}" matrix
+        step "planted bugs" $MAKE check-planted
         step "properties, long" $MAKE OPS="${OPS:-1000000000}" properties
     fi
 }

@@ -1,53 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # granule bench: not how fast, but that it measures the right thing: options, JSON, and the numbers
-# that are facts: walks and invalidations of each list. GRANULE names the program; the last line
-# printed is "N passed, N failed".
-set -u
+# that are facts: walks and invalidations of each list.
 cd "$(dirname "$0")/.." || exit 1
+. tests/lib.sh
 
-granule=${GRANULE:-build/granule}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0
-
-# run STATUS ARGUMENT...: leaves $dir/out and $dir/err, and checks the exit status.
-run() {
-    _want=$1 rc=0
-    shift
-    told="granule bench $*"
-    "$granule" bench "$@" > "$dir/out" 2> "$dir/err" < /dev/null || rc=$?
-    check "exit status $rc, not $_want" test "$rc" -eq "$_want"
-}
-
-# check WHAT COMMAND...: one check of the last run.
-check() {
-    _what=$1
-    shift
-    if "$@" > /dev/null 2>&1; then
-        passed=$((passed + 1))
-        return
-    fi
-    failed=$((failed + 1))
-    echo "FAILED: $told: $_what"
-    head -c 2000 "$dir/out"
-    head -c 2000 "$dir/err"
-}
-
-out_has() {
-    check "stdout lacks '$1'" grep -qF -- "$1" "$dir/out"
-}
-
-# wrong WORD ARGUMENT...: refused, one line with WORD on stderr, and in JSON on stdout if asked.
-wrong() {
-    _word=$1
-    shift
-    run 2 "$@"
-    check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
-    check "stderr lacks '$_word'" grep -qF -- "$_word" "$dir/err"
-    check "stdout is not empty" test ! -s "$dir/out"
-    run 2 --json "$@"
-    check "no error object with '$_word'" grep -q "^{\"error\":\".*$_word.*\"}\$" "$dir/out"
+# measure ARGUMENT...: a run that succeeds.
+measure() {
+    run bench "$@"
+    status 0
 }
 
 # rows COUNT MAP: COUNT rows in JSON, each with every field; MAP invalidations for a map and one for
@@ -83,33 +44,33 @@ rows() {
         END { exit bad || count != want }' "$dir/out"
 }
 
-run 0 --help
+measure --help
 for option in --rounds --time --iterations --seed --row --no-absent --json icount.sh; do
     out_has "$option"
 done
-wrong '--rounds=0' --rounds=0
-wrong '--rounds=x' --rounds=x
-wrong '--time=-1' --time=-1
-wrong '--seed= 1' --seed=' 1'
-wrong '--fast' --fast
-wrong 'needs a value' --rounds
-wrong 'takes options only' boards/synthetic.dts
-wrong 'no such row' --row=16K/scattered/3/kept --iterations=1 --rounds=1
+wrong '--rounds=0' bench --rounds=0
+wrong '--rounds=x' bench --rounds=x
+wrong '--time=-1' bench --time=-1
+wrong '--seed= 1' bench --seed=' 1'
+wrong '--fast' bench --fast
+wrong 'needs a value' bench --rounds
+wrong 'takes options only' bench boards/synthetic.dts
+wrong 'no such row' bench --row=16K/scattered/3/kept --iterations=1 --rounds=1
 
-run 0 --json --rounds=1 --time=1
+measure --json --rounds=1 --time=1
 rows 40 1
 for n in 1 8 64 256; do
     out_has "\"row\":\"16K/scattered/$n/kept\",\"granule\":16384,\"kind\":\"scattered\",\"segments\":$n,"
     out_has "\"row\":\"4K/scattered/$n/made\",\"granule\":4096,\"kind\":\"scattered\",\"segments\":$n,"
 done
-run 0 --json --rounds=1 --time=1 --no-absent --seed=99
+measure --json --rounds=1 --time=1 --no-absent --seed=99
 rows 40 0
 out_has '"seed":99,'
-run 0 --json --rounds=1 --iterations=7 --row=4K/single/1024K/made
+measure --json --rounds=1 --iterations=7 --row=4K/single/1024K/made
 rows 1 1
 out_has '"iterations":7,'
 
-run 0 --rounds=1 --time=1
+measure --rounds=1 --time=1
 check "not one line for each row" test "$(grep -cE '^(4|16)K/.* 1\+1$' "$dir/out")" -eq 40
 check "stderr is not empty" test ! -s "$dir/err"
 
@@ -117,7 +78,6 @@ check "stderr is not empty" test ! -s "$dir/err"
 mkdir "$dir/bin"
 cp "$granule" "$dir/bin/granule"
 granule=$dir/bin/granule
-wrong granule-bench
+wrong granule-bench bench
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+finish

@@ -1,58 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # granule dump and granule walk on snapshots made here by hand, good, wrong and hostile ones, and on
-# what granule run saves. GRANULE names the program; the last line printed is "N passed, N failed".
-set -u
+# what granule run saves.
 cd "$(dirname "$0")/.." || exit 1
+. tests/lib.sh
 
-granule=${GRANULE:-build/granule}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0 rc=0
 snap=$dir/snap
-
-# run ARGUMENT...: leaves $rc, $dir/out and $dir/err.
-run() {
-    rc=0
-    "$granule" "$@" > "$dir/out" 2> "$dir/err" < /dev/null || rc=$?
-    told="granule $*"
-}
-
-# check WHAT COMMAND...: one check of the last run.
-check() {
-    _what=$1
-    shift
-    if "$@" > /dev/null 2>&1; then
-        passed=$((passed + 1))
-        return
-    fi
-    failed=$((failed + 1))
-    echo "FAILED: $told: $_what"
-    head -c 2000 "$dir/out"
-    head -c 2000 "$dir/err"
-}
-
-status() {
-    check "exit status $rc, not $1" test "$rc" -eq "$1"
-}
-
-out_has() {
-    check "stdout lacks '$1'" grep -qF -- "$1" "$dir/out"
-}
-
-# wrong WORD ARGUMENT...: refused with 2, one line on stderr that has WORD, with --json too.
-wrong() {
-    _word=$1
-    shift
-    run "$@"
-    status 2
-    check "stdout is not empty" test ! -s "$dir/out"
-    check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
-    check "stderr lacks '$_word'" grep -qF -- "$_word" "$dir/err"
-    run "$@" --json
-    status 2
-    check "no error object" grep -q '^{"error":".*"}$' "$dir/out"
-}
 
 # word PA VALUE: store 64 bits, little-endian. Both in hex, VALUE of 16 digits.
 word() {
@@ -342,5 +295,4 @@ if "$granule" run --help | grep -q -- --snapshot; then
     done
 fi
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+finish

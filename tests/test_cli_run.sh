@@ -1,62 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# granule run: what it drives, and the snapshots that it saves. GRANULE names the program; the last
-# line printed is "N passed, N failed".
-set -u
+# granule run: what it drives, and the snapshots that it saves.
 cd "$(dirname "$0")/.." || exit 1
+. tests/lib.sh
 
-granule=${GRANULE:-build/granule}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0 rc=0
 snap=$dir/snap
-
-# run ARGUMENT...: leaves $rc, $dir/out and $dir/err.
-run() {
-    rc=0
-    "$granule" "$@" > "$dir/out" 2> "$dir/err" < /dev/null || rc=$?
-    told="granule $*"
-}
-
-# check WHAT COMMAND...: one check of the last run.
-check() {
-    _what=$1
-    shift
-    if "$@" > /dev/null 2>&1; then
-        passed=$((passed + 1))
-        return
-    fi
-    failed=$((failed + 1))
-    echo "FAILED: $told: $_what"
-    head -c 2000 "$dir/out"
-    head -c 2000 "$dir/err"
-}
-
-status() {
-    check "exit status $rc, not $1" test "$rc" -eq "$1"
-}
-
-# wrong WORD ARGUMENT...: refused with 2 and one line on stderr that has WORD, in JSON as well.
-wrong() {
-    _word=$1
-    shift
-    run "$@"
-    status 2
-    check "stdout is not empty" test ! -s "$dir/out"
-    check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
-    check "stderr lacks '$_word'" grep -qF -- "$_word" "$dir/err"
-    _verb=$1
-    shift
-    run "$_verb" --json "$@"
-    status 2
-    check "no error object" grep -q '^{"error":".*"}$' "$dir/out"
-    check "the object lacks '$_word'" grep -qF -- "$_word" "$dir/out"
-}
-
-# The number after "NAME": in the last object that has it.
-number() {
-    sed 's/.*"'"$1"'":\([0-9]*\).*/\1/' "$dir/out"
-}
 
 # The string after "NAME": at the top of the snapshot.
 field() {
@@ -189,5 +137,4 @@ check "no error object" grep -q '^{"error":".*memory.img.*"}$' "$dir/out"
 check "the old snapshot is gone" test "$(cksum < "$snap/machine.json")" = "$kept"
 check "files were left behind" test "$(find "$snap" -type f | wc -l)" -eq 3
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+finish

@@ -124,40 +124,37 @@ static int check_bits(struct gr_domain *domain, struct gr_stream *stream)
     return GR_EOPNOTSUPP;
 }
 
-static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
+/* Call `fn` for the reserved ranges of all members, until it fails; how many there were. */
+static int for_each_reserved(struct gr_domain *domain, const struct gr_group *group,
+                             int (*fn)(struct gr_iova *space, gr_iova_t first, gr_iova_t last),
+                             uint64_t *out_count)
 {
+    int ret = 0;
+
+    *out_count = 0;
     GRI_LIST_FOREACH(link, &group->members) {
         const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
 
-        for (unsigned i = 0; i < dev->config.reserved_count; i++) {
-            const struct gr_range *const r = &dev->config.reserved[i];
-            const int ret = gr_iova_reserve(&domain->iova, r->first, r->last);
-
-            if (ret)
-                return ret;
-        }
+        for (unsigned i = 0; !ret && i < dev->config.reserved_count; i++, ++*out_count)
+            ret = fn(&domain->iova, dev->config.reserved[i].first, dev->config.reserved[i].last);
     }
-    return 0;
+    return ret;
+}
+
+static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
+{
+    uint64_t count;
+
+    return for_each_reserved(domain, group, gr_iova_reserve, &count);
 }
 
 /* After a 0, reserve_all() cannot fail until something else is done with the space. */
 static int ready_to_reserve(struct gr_domain *domain, const struct gr_group *group)
 {
-    uint64_t ranges = 0;
+    uint64_t count;
+    const int ret = for_each_reserved(domain, group, gri_iova_reserve_check, &count);
 
-    GRI_LIST_FOREACH(link, &group->members) {
-        const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
-
-        for (unsigned i = 0; i < dev->config.reserved_count; i++) {
-            const struct gr_range *const r = &dev->config.reserved[i];
-            const int ret = gri_iova_reserve_check(&domain->iova, r->first, r->last);
-
-            if (ret)
-                return ret;
-        }
-        ranges += dev->config.reserved_count;
-    }
-    return gri_iova_reserve_ready(&domain->iova, ranges);
+    return ret ? ret : gri_iova_reserve_ready(&domain->iova, count);
 }
 
 static int init_iova(struct gr_domain *domain, const struct gr_device *dev)

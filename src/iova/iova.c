@@ -564,7 +564,7 @@ static int reservable(const struct gr_iova *space, gr_iova_t first, gr_iova_t la
     return 0;
 }
 
-int gri_iova_reserve_check(const struct gr_iova *space, gr_iova_t first, gr_iova_t last)
+int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
 {
     uint64_t from;
     uint64_t end;

@@ -31,7 +31,7 @@ struct gr_iova_node {
  * For who must reserve several ranges or none. gri_iova_reserve_check(): what gr_iova_reserve()
  * would return, but for GR_ENOMEM; gri_iova_reserve_ready(): have memory for so many of its calls.
  */
-int gri_iova_reserve_check(const struct gr_iova *space, gr_iova_t first, gr_iova_t last);
+int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t last);
 int gri_iova_reserve_ready(struct gr_iova *space, uint64_t ranges);
 
 _Static_assert(sizeof(struct gr_iova_node) <= 64, "one range, one cache line");
