@@ -74,7 +74,7 @@ static struct range *slot(struct range *list, bool empty, unsigned start)
 
 /* ---- what must hold ---- */
 
-static void check_stats(const struct world *w)
+static void check_stats(struct world *w)
 {
     struct gr_iova_stats stats;
     unsigned live = 0;
@@ -344,8 +344,8 @@ static void do_free(struct world *w, struct fuzz *f)
         return;
     want = hold(w, r, span_lg2, spans);
     FUZZ_CHECK(!gr_iova_check(&w->space, address(w, r->at), (uint64_t)r->n << w->lg2), "lost");
-    FUZZ_CHECK(!gr_iova_free_begin(&w->space, address(w, r->at), (uint64_t)r->n << w->lg2, span_lg2,
-                                   spans, &held),
+    gr_iova_set_spans(&w->space, span_lg2, spans);
+    FUZZ_CHECK(!gr_iova_free_begin(&w->space, address(w, r->at), (uint64_t)r->n << w->lg2, &held),
                "a live allocation");
     FUZZ_CHECK(held.first == address(w, want.at) &&
                    held.last == address(w, want.at + want.n - 1) + ((UINT64_C(1) << w->lg2) - 1),
@@ -370,7 +370,7 @@ static void do_wrong_free(struct world *w, struct fuzz *f)
     if (check) {
         struct gr_range held = {1, 2};
 
-        FUZZ_CHECK(gr_iova_free_begin(&w->space, start, size, NULL, 0, &held) == check, "differ");
+        FUZZ_CHECK(gr_iova_free_begin(&w->space, start, size, &held) == check, "differ");
         FUZZ_CHECK(held.first == 1 && held.last == 2, "written on failure");
         FUZZ_CHECK(check != GR_ENODATA || !size, "size");
     }
@@ -384,8 +384,8 @@ static void do_end(struct world *w, struct fuzz *f)
         const struct gr_range held = {address(w, h->at),
                                       address(w, h->at + h->n - 1) + ((UINT64_C(1) << w->lg2) - 1)};
 
-        gr_iova_free_end(&w->space, &held);
-        gr_iova_free_end(&w->space, &held); /* ended: ignored */
+        FUZZ_CHECK(!gr_iova_free_end(&w->space, &held, NULL), "an arena");
+        FUZZ_CHECK(!gr_iova_free_end(&w->space, &held, NULL), "ended: ignored");
         set(w, h->at, h->n, FREE);
         h->n = 0;
     }

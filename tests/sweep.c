@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "iova/iova_internal.h"
+#include "iova_tools.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -629,6 +629,7 @@ SWEEP_CALL(sweep_pt_fini)
 
 SWEEP_CALL(sweep_iova_init)
 {
+    static const uint8_t spans[] = {25, 36};
     int rc;
 
     (void)step;
@@ -636,6 +637,7 @@ SWEEP_CALL(sweep_iova_init)
                       UINT64_MAX);
     s->space_live = s->space_live || !rc;
     s->space_count = 0;
+    gr_iova_set_spans(&s->space, spans, 2);
     return rc;
 }
 
@@ -644,9 +646,10 @@ SWEEP_CALL(sweep_iova_reserve)
     return gr_iova_reserve(&s->space, (gr_iova_t)step->a << 20, ((gr_iova_t)step->a << 20) + 5);
 }
 
-SWEEP_CALL(sweep_iova_alloc)
+static int iova_alloc(struct sweep *s, const struct sweep_step *step, uint64_t boundary)
 {
-    const struct gr_iova_req req = {.size = 0x8000, .align = (uint64_t)step->a << 15};
+    const struct gr_iova_req req = {
+        .size = 0x8000, .align = (uint64_t)step->a << 15, .boundary = boundary};
     gr_iova_t at = 1;
     const int rc = gr_iova_alloc(&s->space, &req, &at);
 
@@ -654,6 +657,11 @@ SWEEP_CALL(sweep_iova_alloc)
     if (!rc)
         s->space_at[s->space_count++] = at;
     return rc;
+}
+
+SWEEP_CALL(sweep_iova_alloc)
+{
+    return iova_alloc(s, step, 0);
 }
 
 SWEEP_CALL(sweep_iova_fixed)
@@ -669,7 +677,7 @@ SWEEP_CALL(sweep_iova_fixed)
 SWEEP_CALL(sweep_iova_fill)
 {
     while (s->space.spares > 1) { /* an aligned range takes two */
-        const int rc = sweep_iova_alloc(s, step);
+        const int rc = iova_alloc(s, step, 0x8000); /* not from an arena, by its boundary */
 
         assert_in_range(s->space_count, 0, 94);
         if (rc)
@@ -680,17 +688,14 @@ SWEEP_CALL(sweep_iova_fill)
 
 SWEEP_CALL(sweep_iova_begin)
 {
-    static const uint8_t spans[] = {25, 36};
-
     (void)step;
-    return gr_iova_free_begin(&s->space, s->space_at[s->space_count - 1], 0x8000, spans, 2,
-                              &s->space_held);
+    return gr_iova_free_begin(&s->space, s->space_at[s->space_count - 1], 0x8000, &s->space_held);
 }
 
 SWEEP_CALL(sweep_iova_finish)
 {
     (void)step;
-    gr_iova_free_end(&s->space, &s->space_held);
+    assert_false(gr_iova_free_end(&s->space, &s->space_held, NULL));
     s->space_count--;
     return 0;
 }
@@ -942,25 +947,19 @@ static struct reached reach(struct sweep *s, const struct gr_pt *pt)
     return out;
 }
 
+static void mix_range(void *arg, uint64_t first, uint64_t units, enum gri_iova_state state)
+{
+    uint64_t *const sum = arg;
+
+    *sum = mix(mix(mix(*sum, first), units), state);
+}
+
 /* Every range of a space and what it is. */
 static uint64_t ranges_of(const struct gr_iova *space)
 {
-    const struct gr_iova_node *node = space->root;
     uint64_t sum = 1;
 
-    while (node && node->child[0])
-        node = node->child[0];
-    while (node) {
-        sum = mix(mix(mix(sum, node->first), node->units), node->state);
-        if (node->child[1]) {
-            for (node = node->child[1]; node->child[0];)
-                node = node->child[0];
-        } else {
-            while (node->parent && node->parent->child[1] == node)
-                node = node->parent;
-            node = node->parent;
-        }
-    }
+    iova_each(space, mix_range, &sum);
     return sum;
 }
 
@@ -976,7 +975,7 @@ static void look_at_tables(struct sweep *s, const struct gr_pt *pt, uint64_t apa
     note(out, SEEN_COUNT, "the number of tables", pt->tables);
 }
 
-static void look_at_space(const struct gr_iova *space, unsigned kind, struct sweep_seen *out)
+static void look_at_space(struct gr_iova *space, unsigned kind, struct sweep_seen *out)
 {
     struct gr_iova_stats stats;
 

@@ -25,19 +25,34 @@
 GR_BEGIN_DECLS
 
 struct gr_iova_node; /* private */
+struct gr_iova_arena;
+struct gr_iova_slot;
+
+#define GR_IOVA_SPANS 8u
 
 /* Size is public so that a caller can embed it; every member is private. */
 struct gr_iova {
-    gr_env_t env;
+    gr_env_t env; /* from here on: written when something is set up, read by every call */
     unsigned unit_lg2;
-    uint64_t first; /* the aperture's whole units: [first, end) */
+    unsigned arena_lg2; /* log2 of an arena's units; 0: there are none */
+    uint64_t first;     /* the aperture's whole units: [first, end) */
     uint64_t end;
+    uint8_t span_lg2[GR_IOVA_SPANS];
+    unsigned spans;
+    uintptr_t map; /* from units to arenas */
+    struct gr_iova_slot **slots;
+    uint8_t apart[GR_PORT_CACHE_LINE];
+    gr_lock_t lock; /* of all that follows */
     struct gr_iova_node *root;
     struct gr_iova_node *spare; /* list of unused nodes */
     uint64_t spares;
     struct gr_iova_node *slabs;
-    uint64_t memory;      /* bytes in slabs */
-    uint64_t allocations; /* live */
+    struct gr_iova_arena *spare_arena;
+    void *arena_slabs;
+    uint64_t arenas;
+    uint64_t drains;
+    uint64_t memory;      /* bytes of pages */
+    uint64_t allocations; /* live; this and the next two without what is in arenas */
     uint64_t used_units;  /* in them */
     uint64_t held_units;  /* between free_begin and free_end */
     uint64_t reserved_units;
@@ -63,6 +78,9 @@ struct gr_iova_stats {
     uint64_t reserved;    /* bytes reserved */
     uint64_t available;   /* bytes free */
     uint64_t memory;      /* bytes of the port's memory in use for bookkeeping */
+    uint64_t arenas;      /* how many CPUs have */
+    uint64_t stranded;    /* bytes of `available` that lie in arenas */
+    uint64_t drains;      /* allocations that had to look into all CPUs' arenas */
 };
 
 /*
@@ -108,35 +126,55 @@ GR_MUST_CHECK int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, ui
 GR_MUST_CHECK int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last);
 
 /*
+ * Name the tables: `span_lg2` is log2 of the bytes that one page table of each level covers, up to
+ * 64, in any order; of more than GR_IOVA_SPANS the rest is ignored. Once, before the first
+ * allocation; a space without tables leaves it out.
+ */
+void gr_iova_set_spans(struct gr_iova *space, const uint8_t *span_lg2, unsigned spans);
+
+/*
  * Begin to free the allocation [start, start + size), which must be exactly one that was made.
  *
- * `span_lg2`, `spans`: log2 of the bytes that one page table of each level covers, up to 64, in any
- * order. Where freeing leaves the whole (aligned) span of such a table without an allocation, hold
- * or reservation, and the span touches [start, start + size), the free neighbourhood up to the
- * span's ends is held too. What a span covers outside the aperture's whole units counts as unused.
- * *out_held then covers every such span, clipped to those units: a table whose clipped span lies
- * within it has no user and may be retired. *out_held contains [start, start + size) always, starts
- * and ends on units, and is what gr_iova_free_end() wants.
+ * Where freeing leaves the whole (aligned) span of a table without an allocation, hold, reservation
+ * or arena, and the span touches what is freed, the free neighbourhood up to the span's ends is
+ * held too. With the last range of an arena goes the arena, all of which counts as freed. What a
+ * span covers outside the aperture's whole units counts as unused. *out_held then covers every such
+ * span, clipped to those units: a table whose clipped span lies within it has no user and may be
+ * retired. *out_held contains [start, start + size) always, starts and ends on units, and is what
+ * gr_iova_free_end() wants.
  *
  * Returns 0, GR_ENODATA (size 0), GR_ENOENT (no allocation at or around start), GR_EMSGSIZE (an
  * allocation is there, but not exactly this one). Nothing changes on failure. Never needs memory.
+ * Two calls at the same time for one allocation are the caller's error, and may both return 0.
  */
 GR_MUST_CHECK int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
-                                     const uint8_t *span_lg2, unsigned spans,
                                      struct gr_range *out_held);
 
 /*
  * Make a held range available again. `held` must be one that gr_iova_free_begin() gave and that was
- * not ended yet; any other is ignored.
+ * not ended yet; any other is ignored. Returns true where the arena has lost its last range in a
+ * way that no gr_iova_free_begin() could foresee, since several were being freed at once: then
+ * *out_empty is held as by gr_iova_free_begin(), and the caller retires the tables and ends it too.
+ * Never without tables. out_empty may be `held`.
  */
-void gr_iova_free_end(struct gr_iova *space, const struct gr_range *held);
+GR_MUST_CHECK bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
+                                    struct gr_range *out_empty);
+
+/* Both at once, for a space whose addresses nothing remembers. Errors of gr_iova_free_begin(). */
+GR_MUST_CHECK int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size);
 
 /*
  * Is [start, start + size) exactly one live allocation? 0, or the errors of gr_iova_free_begin().
  */
-GR_MUST_CHECK int gr_iova_check(const struct gr_iova *space, gr_iova_t start, uint64_t size);
+GR_MUST_CHECK int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size);
 
-void gr_iova_stats(const struct gr_iova *space, struct gr_iova_stats *out);
+/*
+ * Exclusive. Finish what CPUs left for one another and give every arena without a range back, their
+ * tables or not: a caller that has tables may trim them. Returns bytes given back.
+ */
+uint64_t gr_iova_drain(struct gr_iova *space);
+
+void gr_iova_stats(struct gr_iova *space, struct gr_iova_stats *out);
 
 GR_END_DECLS
 

@@ -181,4 +181,27 @@ static inline void gr_port_table_store64(gr_env_t env, uint64_t *slot, uint64_t 
 }
 #endif
 
+/*
+ * Optional, with the macro GR_PORT_HAS_EXCLUSIVE: a per-CPU exclusive section. It gives gr_port.h a
+ * type gr_exclusive_t, and
+ *
+ *   gr_exclusive_t gr_port_exclusive_enter(void);
+ *   void gr_port_exclusive_leave(gr_exclusive_t section);
+ *
+ * Between them this CPU runs nothing else that calls the library: the caller does not migrate, and
+ * interrupt handlers and other threads that call the library wait. gr_port_cpu() is exact there,
+ * and below GR_PORT_CPUS. A section is some tens of instructions long, or a scan of one arena; it
+ * is not nested and takes no lock, but may be entered with library locks held. In a kernel:
+ * interrupts off, or a restartable sequence. With it allocating and freeing IOVAs needs no atomic
+ * instruction; without it a lock that is uncontended.
+ */
+#ifndef GR_PORT_HAS_EXCLUSIVE
+typedef unsigned char gr_exclusive_t;
+#endif
+
+/* How many CPUs gr_port_cpu() tells apart, 4096 at most: numbers from here on share with others. */
+#ifndef GR_PORT_CPUS
+#define GR_PORT_CPUS 64u
+#endif
+
 #endif

@@ -215,6 +215,7 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
     if (ret)
         return ret;
     domain->spans = gr_pt_spans(&domain->pt, domain->span_lg2);
+    gr_iova_set_spans(&domain->iova, domain->span_lg2, domain->spans);
     gri_list_init(&domain->groups);
     gri_list_init(&domain->doubtful);
     gr_port_lock_init(&domain->lock);
@@ -475,7 +476,7 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
     struct gr_pt_gather gather = {0};
     struct gr_range held;
     struct gr_range span;
-    int ret = gr_iova_free_begin(&domain->iova, iova, size, domain->span_lg2, domain->spans, &held);
+    int ret = gr_iova_free_begin(&domain->iova, iova, size, &held);
 
     if (ret)
         return ret;
@@ -487,8 +488,8 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
         if (!ret)
             ret = retire(domain, iova, done, &gather);
     }
-    if (!ret)
-        gr_iova_free_end(&domain->iova, &held);
+    if (!ret && gr_iova_free_end(&domain->iova, &held, &held))
+        gr_port_panic(domain->env, "frees are serialised here");
     return ret;
 }
 

@@ -1,425 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The IOVA allocator: see iova.h for the contract, iova_internal.h for the tree's shape.
- *
- * Because the ranges always cover the whole space, the tree changes in two ways only: a range is
- * split in two (split), or a range takes units from its neighbour, perhaps all of them (take).
- * Freeing uses take alone, which is why it never needs memory.
+ * The IOVA allocator: see iova.h for the contract, iova_internal.h for the core, iova_arena.h for
+ * what lies in front of it and who may touch what.
  */
-#include "iova_internal.h"
+#include "iova/iova_arena.h"
 
-#include "core/bits.h"
+#include "core/mem.h"
 
-#define SLAB_LG2 12u
-#define SLAB_NODES ((1u << SLAB_LG2) / sizeof(struct gr_iova_node))
+#define PAGE_LG2 12u
 
-/* How many ranges that are long enough are looked at before the search settles for less. */
-#define TRIES 8
-
-/* A request in units. */
-struct want {
-    uint64_t units;
-    uint64_t align;
-    uint64_t boundary; /* 0: none */
-    uint64_t first;    /* within [first, end) */
-    uint64_t end;
-};
-
-/* The largest power of two that is not above x; x is not 0. Spelled out: freestanding targets
- * without a count-leading-zeros instruction would call a function of the compiler's library. */
-static uint64_t pow2_floor(uint64_t x)
-{
-    for (unsigned shift = 1; shift < 64; shift *= 2)
-        x |= x >> shift;
-    return x - (x >> 1);
-}
-
-static uint64_t pow2_ceil(uint64_t x)
-{
-    return x > 1 ? pow2_floor(x - 1) * 2 : 1;
-}
-
-/* x is not 0. */
-static bool is_pow2(uint64_t x)
-{
-    return !(x & (x - 1));
-}
-
-/* --- Ranges ---------------------------------------------------------------------------------- */
-
-static uint64_t end_of(const struct gr_iova_node *node)
-{
-    return node->first + node->units;
-}
-
-static unsigned height(const struct gr_iova_node *node)
-{
-    return node ? node->height : 0;
-}
-
-/* The largest naturally aligned power of two within a range: any range of 2^k units holds an
- * aligned block of 2^(k-1), so that only one larger has to be tried. */
-static uint64_t block_of(const struct gr_iova_node *node)
-{
-    uint64_t block = pow2_floor(node->units);
-    uint64_t start = (node->first + block - 1) & ~(block - 1);
-    if (block > 1 && start + block > end_of(node))
-        block /= 2;
-    return block;
-}
-
-static bool range_fits(const struct gr_iova_node *node, uint64_t units, uint64_t block)
-{
-    return node->state == GRI_IOVA_FREE && node->units >= units && block_of(node) >= block;
-}
-
-/* Exact if one of `units` and `block` is 0; then a subtree that says yes holds a range that fits.
- */
-static bool tree_fits(const struct gr_iova_node *node, uint64_t units, uint64_t block)
-{
-    return node && node->max_units >= units && node->max_block >= block;
-}
-
-/* --- The tree -------------------------------------------------------------------------------- */
-
-static void refresh(struct gr_iova_node *node)
-{
-    bool is_free = node->state == GRI_IOVA_FREE;
-    unsigned tallest = 0;
-    node->max_units = is_free ? node->units : 0;
-    node->max_block = is_free ? block_of(node) : 0;
-    for (unsigned side = 0; side < 2; side++) {
-        const struct gr_iova_node *child = node->child[side];
-        if (!child)
-            continue;
-        node->max_units = gri_max(node->max_units, child->max_units);
-        node->max_block = gri_max(node->max_block, child->max_block);
-        if (child->height > tallest)
-            tallest = child->height;
-    }
-    node->height = (uint8_t)(tallest + 1);
-}
-
-/* Put `heir`, which may be NULL, in the place that `node` has under its parent. */
-static void replace(struct gr_iova *space, const struct gr_iova_node *node,
-                    struct gr_iova_node *heir)
-{
-    struct gr_iova_node *parent = node->parent;
-    if (!parent)
-        space->root = heir;
-    else
-        parent->child[parent->child[1] == node] = heir;
-    if (heir)
-        heir->parent = parent;
-}
-
-/* Lift the child on `side` above `node`; returns it. */
-static struct gr_iova_node *rotate(struct gr_iova *space, struct gr_iova_node *node, unsigned side)
-{
-    struct gr_iova_node *up = node->child[side];
-    struct gr_iova_node *inner = up->child[!side];
-    replace(space, node, up);
-    node->child[side] = inner;
-    if (inner)
-        inner->parent = node;
-    up->child[!side] = node;
-    node->parent = up;
-    refresh(node);
-    refresh(up);
-    return up;
-}
-
-/* Make the subtree at `node` balanced again after one change below; returns its new top. */
-static struct gr_iova_node *balance(struct gr_iova *space, struct gr_iova_node *node)
-{
-    unsigned low = height(node->child[0]);
-    unsigned high = height(node->child[1]);
-    if (low <= high + 1 && high <= low + 1)
-        return node;
-    unsigned side = high > low;
-    struct gr_iova_node *child = node->child[side];
-    if (height(child->child[!side]) > height(child->child[side]))
-        rotate(space, child, !side);
-    return rotate(space, node, side);
-}
-
-/* `node` or one of its children changed: bring it and those above it up to date, as far up as
- * something differs. */
-static void fix(struct gr_iova *space, struct gr_iova_node *node)
-{
-    while (node) {
-        uint8_t old_height = node->height;
-        uint64_t old_units = node->max_units;
-        uint64_t old_block = node->max_block;
-        refresh(node);
-        node = balance(space, node);
-        if (node->height == old_height && node->max_units == old_units &&
-            node->max_block == old_block)
-            return;
-        node = node->parent;
-    }
-}
-
-/* The range that holds `unit`, which must be in the space. */
-static struct gr_iova_node *find(const struct gr_iova *space, uint64_t unit)
-{
-    struct gr_iova_node *node = space->root;
-    while (unit - node->first >= node->units)
-        node = node->child[unit > node->first];
-    return node;
-}
-
-/* The range just below (side 0) or above (side 1); NULL at the end of the space. */
-static struct gr_iova_node *neighbour(const struct gr_iova_node *node, unsigned side)
-{
-    struct gr_iova_node *next = node->child[side];
-    if (next) {
-        while (next->child[!side])
-            next = next->child[!side];
-        return next;
-    }
-    for (next = node->parent; next && next->child[side] == node; next = next->parent)
-        node = next;
-    return next;
-}
-
-/* The highest range of the subtree that fits; the subtree holds one. */
-static struct gr_iova_node *last_fit(struct gr_iova_node *node, uint64_t units, uint64_t block)
-{
-    for (;;) {
-        if (tree_fits(node->child[1], units, block))
-            node = node->child[1];
-        else if (range_fits(node, units, block))
-            return node;
-        else
-            node = node->child[0];
-    }
-}
-
-/* The highest range below `node` that fits, or NULL. */
-static struct gr_iova_node *fit_before(struct gr_iova_node *node, uint64_t units, uint64_t block)
-{
-    for (;;) {
-        if (tree_fits(node->child[0], units, block))
-            return last_fit(node->child[0], units, block);
-        const struct gr_iova_node *from;
-        do {
-            from = node;
-            node = node->parent;
-        } while (node && node->child[0] == from);
-        if (!node || range_fits(node, units, block))
-            return node;
-    }
-}
-
-/* --- Nodes ----------------------------------------------------------------------------------- */
-
-static void node_put(struct gr_iova *space, struct gr_iova_node *node)
-{
-    node->child[0] = space->spare;
-    space->spare = node;
-    space->spares++;
-}
-
-static struct gr_iova_node *node_get(struct gr_iova *space)
-{
-    struct gr_iova_node *node = space->spare;
-    space->spare = node->child[0];
-    space->spares--;
-    return node;
-}
-
-/* Have `count` nodes ready. The first node of a slab links the slabs. */
-static int nodes_ready(struct gr_iova *space, uint64_t count)
-{
-    while (space->spares < count) {
-        struct gr_iova_node *slab = gr_port_pages_alloc(space->env, SLAB_LG2, UINT64_MAX, 0);
-        if (!slab)
-            return GR_ENOMEM;
-        slab->child[0] = space->slabs;
-        space->slabs = slab;
-        space->memory += 1u << SLAB_LG2;
-        for (size_t i = SLAB_NODES - 1; i > 0; i--)
-            node_put(space, &slab[i]);
-    }
-    return 0;
-}
-
-/* --- Split and take -------------------------------------------------------------------------- */
-
-/* Cut `node` in two at `at`, inside it; the upper part gets `state` and is returned. Uses a ready
- * node. */
-static struct gr_iova_node *split(struct gr_iova *space, struct gr_iova_node *node, uint64_t at,
-                                  enum gri_iova_state state)
-{
-    struct gr_iova_node *upper = node_get(space);
-    struct gr_iova_node *parent = node;
-    unsigned side = 1;
-    if (node->child[1]) {
-        side = 0;
-        for (parent = node->child[1]; parent->child[0];)
-            parent = parent->child[0];
-    }
-    *upper = (struct gr_iova_node){
-        .parent = parent, .first = at, .units = end_of(node) - at, .state = (uint8_t)state};
-    refresh(upper);
-    node->units = at - node->first;
-    parent->child[side] = upper;
-    fix(space, parent);
-    fix(space, node);
-    return upper;
-}
-
-/*
- * `node` takes `units` from its neighbour on `side`; returns the node that stands for the grown
- * range now. If nothing is left of the neighbour, one of the two goes: of two neighbours the inner
- * one never has a child between them, so that it has one child at most and is easily unlinked.
- */
-static struct gr_iova_node *take(struct gr_iova *space, struct gr_iova_node *node, unsigned side,
-                                 uint64_t units)
-{
-    struct gr_iova_node *other = neighbour(node, side);
-    other->units -= units;
-    if (side)
-        other->first += units;
-    else
-        node->first -= units;
-    node->units += units;
-    if (other->units) {
-        fix(space, other);
-        fix(space, node);
-        return node;
-    }
-
-    struct gr_iova_node *gone = other;
-    struct gr_iova_node *stays = node;
-    if (!node->child[side]) {
-        other->first = node->first;
-        other->units = node->units;
-        other->state = node->state;
-        gone = node;
-        stays = other;
-    }
-    struct gr_iova_node *parent = gone->parent;
-    replace(space, gone, gone->child[0] ? gone->child[0] : gone->child[1]);
-    node_put(space, gone);
-    fix(space, parent);
-    fix(space, stays);
-    return stays;
-}
-
-/* `node` became free or reserved: join it with neighbours of its kind. */
-static void settle(struct gr_iova *space, struct gr_iova_node *node)
-{
-    for (unsigned side = 0; side < 2; side++) {
-        const struct gr_iova_node *other = neighbour(node, side);
-        if (other && other->state == node->state)
-            node = take(space, node, side, other->units);
-    }
-    fix(space, node);
-}
-
-/* Give [first, end) of the free range `*node` another state; *node becomes that part. */
-static int carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t first, uint64_t end,
-                 enum gri_iova_state state)
-{
-    struct gr_iova_node *part = *node;
-    bool below = first > part->first;
-    bool above = end < end_of(part);
-    int err = nodes_ready(space, (unsigned)below + above);
-    if (err)
-        return err;
-    if (above)
-        split(space, part, end, GRI_IOVA_FREE);
-    if (below) {
-        part = split(space, part, first, state);
-    } else {
-        part->state = (uint8_t)state;
-        fix(space, part);
-    }
-    *node = part;
-    return 0;
-}
-
-/* --- Placement ------------------------------------------------------------------------------- */
-
-/*
- * The highest legal place for `want` in [first, end), first <= end. A range that would cross a
- * multiple of the boundary is moved below it. One move is enough: an align up to the boundary
- * divides the boundary, so that the move leaves less than one boundary below the multiple; a start
- * with a larger align is itself a multiple of the boundary, and no range is longer than that.
- */
-static bool place(const struct want *want, uint64_t first, uint64_t end, uint64_t *out_first)
-{
-    if (end - first < want->units)
-        return false;
-    uint64_t start = (end - want->units) & ~(want->align - 1);
-    uint64_t last = start + want->units - 1;
-    if (want->boundary && ((start ^ last) & ~(want->boundary - 1)))
-        start = ((last & ~(want->boundary - 1)) - want->units) & ~(want->align - 1);
-    *out_first = start;
-    return start >= first;
-}
-
-/*
- * Look for a place in the highest free ranges that have `units` or an aligned `block` (the other
- * is 0), from the one that holds the end of the limits downwards. Only the ranges at the two limits
- * can be smaller than the tree says, so that where each whole range with `units` (or `block`) has
- * a place, the third range is beyond the limits at the latest.
- */
-static struct gr_iova_node *seek(const struct gr_iova *space, const struct want *want,
-                                 uint64_t units, uint64_t block, uint64_t *out_first)
-{
-    struct gr_iova_node *node;
-    if (want->end < space->end)
-        node = find(space, want->end - 1);
-    else if (tree_fits(space->root, units, block))
-        node = last_fit(space->root, units, block);
-    else
-        return NULL;
-
-    for (unsigned i = 0; i < TRIES && node && end_of(node) > want->first; i++) {
-        if (node->state == GRI_IOVA_FREE && place(want, gri_max(node->first, want->first),
-                                                  gri_min(end_of(node), want->end), out_first))
-            return node;
-        node = fit_before(node, units, block);
-    }
-    return NULL;
-}
-
-/* The two fallbacks find any range in which a place is certain, by its length or by an aligned
- * block in it. A boundary costs size - 1 units: moving a range below a multiple loses at most what
- * was above it. */
-static struct gr_iova_node *seek_any(const struct gr_iova *space, const struct want *want,
-                                     uint64_t *out_first)
-{
-    struct gr_iova_node *node = seek(space, want, want->units, 0, out_first);
-    if (node || (want->align == 1 && !want->boundary))
-        return node;
-    uint64_t slack = want->align - 1 + (want->boundary ? want->units - 1 : 0);
-    node = seek(space, want, want->units + slack, 0, out_first);
-    if (node)
-        return node;
-    return seek(space, want, 0, gri_max(want->align, pow2_ceil(want->units)), out_first);
-}
+/* How many arenas that might do are looked at before the search goes on. */
+#define TRIES 8u
 
 /* --- Bytes and units ------------------------------------------------------------------------- */
-
-static uint64_t unit_mask(const struct gr_iova *space)
-{
-    return gri_mask(space->unit_lg2);
-}
 
 /* The number of the first unit that starts at or above the byte `first`. */
 static uint64_t unit_from(const struct gr_iova *space, uint64_t first)
 {
-    return (first >> space->unit_lg2) + !!(first & unit_mask(space));
+    return (first >> space->unit_lg2) + !!(first & gri_iova_unit_mask(space));
 }
 
 /* The number of whole units at or below the byte `last`. */
 static uint64_t unit_end(const struct gr_iova *space, uint64_t last)
 {
-    uint64_t mask = unit_mask(space);
+    uint64_t mask = gri_iova_unit_mask(space);
     return (last >> space->unit_lg2) + ((last & mask) == mask);
 }
 
@@ -428,15 +32,22 @@ static uint64_t bytes(const struct gr_iova *space, uint64_t units)
     return units <= UINT64_MAX >> space->unit_lg2 ? units << space->unit_lg2 : UINT64_MAX;
 }
 
-static int want_from(const struct gr_iova *space, const struct gr_iova_req *req, struct want *want)
+/* x is not 0. */
+static bool is_pow2(uint64_t x)
+{
+    return !(x & (x - 1));
+}
+
+static int want_from(const struct gr_iova *space, const struct gr_iova_req *req,
+                     struct gri_iova_want *want)
 {
     if (!req->size)
         return GR_ENODATA;
-    if (req->size & unit_mask(space) || (req->align && !is_pow2(req->align)) ||
+    if (req->size & gri_iova_unit_mask(space) || (req->align && !is_pow2(req->align)) ||
         (req->boundary && (!is_pow2(req->boundary) || req->boundary < req->size)))
         return GR_EINVAL;
     uint64_t last = req->last ? req->last : UINT64_MAX;
-    *want = (struct want){
+    *want = (struct gri_iova_want){
         .units = req->size >> space->unit_lg2,
         .align = gri_max(req->align >> space->unit_lg2, 1),
         .boundary = req->boundary >> space->unit_lg2,
@@ -446,239 +57,1030 @@ static int want_from(const struct gr_iova *space, const struct gr_iova_req *req,
     return want->first < want->end ? 0 : GR_ERANGE;
 }
 
-static int lookup(const struct gr_iova *space, gr_iova_t start, uint64_t size,
-                  struct gr_iova_node **out_node)
+/* May it come from an arena? One has no multiple of a boundary of its own size inside. */
+static bool for_arenas(const struct gr_iova *space, const struct gri_iova_want *want)
+{
+    uint64_t most = space->arena_lg2 ? gri_arena_units(space) / 4 : 0;
+    return want->units <= most && want->align <= most &&
+           (!want->boundary || want->boundary >= gri_arena_units(space));
+}
+
+/* --- Slots ------------------------------------------------------------------------------------ */
+
+/* Inside a slot: its lock is held. `own`: so is the CPU's exclusive section, or there is none and
+ * the lock stands for it; then `cur` and the hole may be touched. */
+struct visit {
+    struct gr_iova_slot *slot;
+    gr_lock_state_t state;
+    gr_exclusive_t section;
+    bool own;
+};
+
+/* Not within a section: take that of the slot's CPU if we run there. */
+static void resume(struct visit *v)
+{
+    v->own = true;
+#if GRI_IOVA_EXCLUSIVE
+    v->section = gr_port_exclusive_enter();
+    v->own = gr_port_cpu() == v->slot->cpu;
+    if (!v->own)
+        gr_port_exclusive_leave(v->section);
+#endif
+}
+
+/* Keep the lock only: to take the space's lock, or to allocate. */
+static void pause(struct visit *v)
+{
+#if GRI_IOVA_EXCLUSIVE
+    if (v->own)
+        gr_port_exclusive_leave(v->section);
+#endif
+    v->own = false;
+}
+
+static struct visit enter(struct gr_iova_slot *slot)
+{
+    struct visit v = {.slot = slot, .state = gr_port_lock(&slot->lock)};
+    resume(&v);
+    return v;
+}
+
+static void leave(struct visit *v)
+{
+    pause(v);
+    gr_port_unlock(&v->slot->lock, v->state);
+}
+
+static struct gri_iova_tally *tally_of(const struct visit *v)
+{
+    return v->own ? &v->slot->own : &v->slot->others;
+}
+
+/* Read without the lock by gr_iova_stats(). */
+static void tally(size_t *sum, uint64_t units)
+{
+    __atomic_store_n(sum, __atomic_load_n(sum, __ATOMIC_RELAXED) + (size_t)units, __ATOMIC_RELAXED);
+}
+
+static struct gr_iova_slot *slot_of(const struct gr_iova *space, unsigned cpu)
+{
+    struct gr_iova_slot **slots = __atomic_load_n(&space->slots, __ATOMIC_ACQUIRE);
+    return slots ? __atomic_load_n(&slots[cpu % GR_PORT_CPUS], __ATOMIC_ACQUIRE) : NULL;
+}
+
+/* --- Bins; the slot's lock is held ------------------------------------------------------------ */
+
+/* The bin of holes of `len` units, at least 1, in an arena that is not empty. */
+static unsigned bin_of(unsigned len)
+{
+    if (len < 16)
+        return len - 1;
+    unsigned lg2 = gri_high_bit(len);
+    return lg2 < 9 ? 15 + (lg2 - 4) * 8 + (len >> (lg2 - 3) & 7) : GRI_BIN_LONG;
+}
+
+static void bin_remove(struct gr_iova_slot *slot, struct gr_iova_arena *arena)
+{
+    if (arena->bin == GRI_BIN_NONE)
+        return;
+    if (arena->next)
+        arena->next->prev = arena->prev;
+    if (arena->prev)
+        arena->prev->next = arena->next;
+    else
+        slot->bin[arena->bin] = arena->next;
+    if (!slot->bin[arena->bin])
+        slot->bins &= ~((uint64_t)1 << arena->bin);
+    arena->bin = GRI_BIN_NONE;
+}
+
+/* Put an arena where its hole and its ranges say. */
+static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
+                       struct gr_iova_arena *arena)
+{
+    unsigned bin = arena->hole == gri_arena_units(space) ? GRI_BIN_EMPTY
+                   : arena->hole                         ? bin_of(arena->hole)
+                                                         : GRI_BIN_NONE;
+    if (bin == arena->bin)
+        return;
+    bin_remove(slot, arena);
+    arena->bin = (uint16_t)bin;
+    if (bin == GRI_BIN_NONE)
+        return;
+    arena->prev = NULL;
+    arena->next = slot->bin[bin];
+    if (arena->next)
+        arena->next->prev = arena;
+    slot->bin[bin] = arena;
+    slot->bins |= (uint64_t)1 << bin;
+}
+
+/* --- Within one arena ------------------------------------------------------------------------- */
+
+static void put(struct gr_iova_arena *arena, unsigned at, unsigned units)
+{
+    gri_mark(arena, at, GRI_FIRST);
+    gri_mark(arena, at + units - 1, GRI_LAST);
+    arena->busy++;
+}
+
+/* Find the longest hole. */
+static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
+{
+    unsigned units = gri_arena_units(space);
+    unsigned hi;
+    arena->hole = 0;
+    for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
+        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+        if (hi - lo >= arena->hole) {
+            arena->hole = (uint16_t)(hi - lo);
+            arena->hole_at = (uint16_t)lo;
+        }
+    }
+}
+
+/* A hole in which `want` has a place: the longest if any place will do, else the highest. */
+static bool hole_for(const struct gr_iova *space, const struct gr_iova_arena *arena,
+                     const struct gri_iova_want *want, unsigned *out_lo, unsigned *out_hi)
+{
+    unsigned units = gri_arena_units(space);
+    uint64_t start;
+    bool found = false;
+    unsigned hi;
+    *out_lo = arena->hole_at;
+    *out_hi = arena->hole_at + (unsigned)arena->hole;
+    if (want->align == 1 || arena->hole < want->units)
+        return arena->hole >= want->units;
+    for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
+        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+        if (gri_iova_place(want, arena->first + lo, arena->first + hi, &start)) {
+            *out_lo = lo;
+            *out_hi = hi;
+            found = true;
+        }
+    }
+    return found;
+}
+
+static bool within(const struct gr_iova *space, const struct gr_iova_arena *arena,
+                   const struct gri_iova_want *want)
+{
+    return arena->first >= want->first && arena->first + gri_arena_units(space) <= want->end;
+}
+
+/* --- The current arena; inside the slot as its owner ------------------------------------------ */
+
+/* Cut `want` off the hole. */
+static inline bool cut(struct gr_iova_slot *slot, const struct gri_iova_want *want,
+                       uint64_t *out_first)
+{
+    if (slot->hi - slot->lo < want->units)
+        return false;
+    uint64_t start = (slot->hi - want->units) & ~(want->align - 1);
+    if (start < slot->lo || start < want->first || start + want->units > want->end)
+        return false;
+    if (start + want->units < slot->hi) /* an alignment leaves a hole */
+        slot->most = GRI_ARENA_UNITS;
+    slot->hi = start;
+    put(slot->cur, (unsigned)(start - slot->cur->first), (unsigned)want->units);
+    tally(&slot->own.live, 1);
+    tally(&slot->own.used, want->units);
+    *out_first = start;
+    return true;
+}
+
+static void set_hole(struct gr_iova_slot *slot, unsigned lo, unsigned hi)
+{
+    slot->lo = slot->cur->first + lo;
+    slot->hi = slot->cur->first + hi;
+}
+
+/* The range that ends at `at` + `units` is gone. */
+static void grow(const struct gr_iova *space, struct gr_iova_slot *slot,
+                 struct gr_iova_arena *arena, unsigned at, unsigned units)
+{
+    if (arena == slot->cur) {
+        if (arena->first + at + units == slot->lo)
+            slot->lo -= units;
+        else if (arena->first + at == slot->hi)
+            slot->hi += units;
+        else
+            slot->most = GRI_ARENA_UNITS;
+        return;
+    }
+    unsigned lo = gri_mark_before(arena, at, GRI_LAST);
+    unsigned hi = gri_mark_next(arena, gri_arena_units(space), at + units, GRI_FIRST);
+    if (hi - lo >= arena->hole) {
+        arena->hole = (uint16_t)(hi - lo);
+        arena->hole_at = (uint16_t)lo;
+        bin_update(space, slot, arena);
+    }
+}
+
+static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
+                 struct gr_iova_arena *arena, unsigned first, unsigned last)
+{
+    gri_unmark(arena, first, GRI_FIRST);
+    gri_unmark(arena, last, GRI_LAST);
+    arena->busy--;
+    grow(space, slot, arena, first, last - first + 1);
+}
+
+/* Finish what other CPUs freed in the current arena, and make what they began to free ours. */
+static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
+{
+    struct gr_iova_arena *cur = slot->cur;
+    unsigned units = gri_arena_units(space);
+    if (!slot->remote)
+        return;
+    __atomic_store_n(&slot->remote, 0, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < units / GRI_WORD_BITS; i++) {
+        size_t claimed = slot->claimed[i];
+        for (; claimed; claimed &= claimed - 1)
+            gri_mark(cur, i * GRI_WORD_BITS + gri_low_bit(claimed), GRI_HELD);
+        size_t done = slot->done[i];
+        for (; done; done &= done - 1) {
+            unsigned last = i * GRI_WORD_BITS + gri_low_bit(done);
+            gri_unmark(cur, last, GRI_HELD);
+            drop(space, slot, cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
+        }
+        slot->claimed[i] = 0;
+        slot->done[i] = 0;
+    }
+}
+
+/* No arena is current from now on; returns the one that was, which is in no bin. */
+static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova_slot *slot)
+{
+    struct gr_iova_arena *old = slot->cur;
+    collect(space, slot);
+    slot->cur = NULL;
+    slot->lo = slot->hi = 0;
+    return old;
+}
+
+static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
+                    struct gr_iova_arena *arena)
+{
+    struct gr_iova_arena *old = slot->cur ? retreat(space, slot) : NULL;
+    if (old) {
+        rescan(space, old);
+        bin_update(space, slot, old);
+    }
+    bin_remove(slot, arena);
+    slot->cur = arena;
+    slot->most = GRI_ARENA_UNITS;
+}
+
+/* --- From arena to arena; inside the slot ----------------------------------------------------- */
+
+/* An arena of the bins [from, to) in which `want` has a place, the fullest first. Gives up after
+ * a few that have none, of which *out_elsewhere says whether one has room outside the limits. */
+static struct gr_iova_arena *search(const struct gr_iova *space, const struct gr_iova_slot *slot,
+                                    const struct gri_iova_want *want, unsigned from, unsigned to,
+                                    unsigned *out_lo, unsigned *out_hi, bool *out_elsewhere)
+{
+    unsigned tries = TRIES;
+    uint64_t bins = slot->bins & gri_mask(to) & ~gri_mask(from);
+    for (; bins; bins &= bins - 1) {
+        struct gr_iova_arena *arena = slot->bin[gri_low_bit(bins)];
+        for (; arena; arena = arena->next) {
+            bool inside = within(space, arena, want);
+            if (inside && hole_for(space, arena, want, out_lo, out_hi))
+                return arena;
+            *out_elsewhere = *out_elsewhere || !inside;
+            if (!--tries)
+                return NULL;
+        }
+    }
+    return NULL;
+}
+
+/* Allocate in an arena that is not current. */
+static void cut_in(const struct gr_iova *space, struct gr_iova_slot *slot,
+                   struct gr_iova_arena *arena, const struct gri_iova_want *want, unsigned lo,
+                   unsigned hi, uint64_t *out_first)
+{
+    (void)gri_iova_place(want, arena->first + lo, arena->first + hi, out_first);
+    put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
+    rescan(space, arena);
+    bin_update(space, slot, arena);
+    tally(&slot->others.live, 1);
+    tally(&slot->others.used, want->units);
+}
+
+/* Allocate from the slot's arenas; see search() for *out_elsewhere. */
+static bool pick(const struct gr_iova *space, const struct visit *v,
+                 const struct gri_iova_want *want, uint64_t *out_first, bool *out_elsewhere)
+{
+    struct gr_iova_slot *slot = v->slot;
+    unsigned lo;
+    unsigned hi;
+    if (v->own && slot->cur) {
+        collect(space, slot);
+        if (cut(slot, want, out_first))
+            return true;
+        if (within(space, slot->cur, want) && want->units <= slot->most) {
+            rescan(space, slot->cur);
+            slot->most = slot->cur->hole;
+            if (hole_for(space, slot->cur, want, &lo, &hi)) {
+                set_hole(slot, lo, hi);
+                return cut(slot, want, out_first);
+            }
+        }
+    }
+    /* Where any hole is long enough; then where one may be. */
+    unsigned floor = bin_of((unsigned)want->units);
+    unsigned need = (unsigned)(want->units + want->align - 1);
+    unsigned sure = need > 1 ? bin_of(need - 1) + 1 : 0;
+    struct gr_iova_arena *arena =
+        search(space, slot, want, sure, GRI_BINS, &lo, &hi, out_elsewhere);
+    if (!arena)
+        arena = search(space, slot, want, floor, sure, &lo, &hi, out_elsewhere);
+    if (!arena)
+        return false;
+    if (!v->own) {
+        cut_in(space, slot, arena, want, lo, hi, out_first);
+        return true;
+    }
+    advance(space, slot, arena);
+    set_hole(slot, lo, hi);
+    return cut(slot, want, out_first);
+}
+
+/* --- The map from units to arenas ------------------------------------------------------------- */
+
+/*
+ * A radix tree of pages, read without a lock and never freed before the space. It grows at the top,
+ * and counts from the end of the space, where allocation begins. The low bits of space->map say how
+ * many levels it has.
+ */
+#define MAP_BITS (sizeof(void *) == 8 ? 9u : 10u)
+#define MAP_LEVELS 7u /* the mask of the low bits; more than are ever needed */
+
+static uint64_t map_index(const struct gr_iova *space, uint64_t unit)
+{
+    return ((space->end - 1) >> space->arena_lg2) - (unit >> space->arena_lg2);
+}
+
+static void **map_entry(void **page, uint64_t index, unsigned level)
+{
+    return &page[(index >> level * MAP_BITS) & gri_mask(MAP_BITS)];
+}
+
+struct gr_iova_arena *gri_arena_of(const struct gr_iova *space, uint64_t unit)
+{
+    uintptr_t map = __atomic_load_n(&space->map, __ATOMIC_ACQUIRE);
+    unsigned level = map & MAP_LEVELS;
+    void *page = (void *)(map & ~(uintptr_t)MAP_LEVELS);
+    uint64_t index = map_index(space, unit);
+    if (index >> level * MAP_BITS)
+        return NULL;
+    while (page && level)
+        page = __atomic_load_n(map_entry(page, index, --level), __ATOMIC_ACQUIRE);
+    return page;
+}
+
+static void *page_new(struct gr_iova *space, unsigned lg2)
+{
+    void *page = gr_port_pages_alloc(space->env, lg2, UINT64_MAX, 0);
+    if (page)
+        space->memory += (uint64_t)1 << lg2;
+    return page;
+}
+
+/* The entry of `unit`; NULL: no memory. The space's lock is held. */
+static void **map_ready(struct gr_iova *space, uint64_t unit)
+{
+    uint64_t index = map_index(space, unit);
+    while (!space->map || index >> (space->map & MAP_LEVELS) * MAP_BITS) {
+        void **top = page_new(space, PAGE_LG2);
+        if (!top)
+            return NULL;
+        top[0] = (void *)(space->map & ~(uintptr_t)MAP_LEVELS);
+        unsigned level = (space->map & MAP_LEVELS) + 1;
+        __atomic_store_n(&space->map, (uintptr_t)top | level, __ATOMIC_RELEASE);
+    }
+    unsigned level = (unsigned)(space->map & MAP_LEVELS) - 1;
+    void **page = (void **)(space->map & ~(uintptr_t)MAP_LEVELS);
+    for (; level; level--) {
+        void **entry = map_entry(page, index, level);
+        if (!*entry) {
+            void *below = page_new(space, PAGE_LG2);
+            if (!below)
+                return NULL;
+            __atomic_store_n(entry, below, __ATOMIC_RELEASE);
+        }
+        page = *entry;
+    }
+    return map_entry(page, index, 0);
+}
+
+/* --- Arenas from the core and back ------------------------------------------------------------ */
+
+static size_t arena_size(const struct gr_iova *space)
+{
+    return offsetof(struct gr_iova_arena, mark) +
+           gri_arena_units(space) / GRI_WORD_BITS * sizeof(size_t[GRI_MARKS]);
+}
+
+/* Have a spare header. A slab's first bytes link the slabs. The space's lock is held. */
+static int header_ready(struct gr_iova *space)
+{
+    if (space->spare_arena)
+        return 0;
+    unsigned char *slab = page_new(space, PAGE_LG2);
+    if (!slab)
+        return GR_ENOMEM;
+    size_t size = (arena_size(space) + 63) & ~(size_t)63;
+    *(void **)(void *)slab = space->arena_slabs;
+    space->arena_slabs = slab;
+    for (size_t at = 64; at + size <= (size_t)1 << PAGE_LG2; at += size) {
+        struct gr_iova_arena *arena = (void *)(slab + at);
+        arena->next = space->spare_arena;
+        space->spare_arena = arena;
+    }
+    return 0;
+}
+
+/* A fresh arena within the limits, in no bin. The slot's lock is held, no section. */
+static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
+                     const struct gri_iova_want *want, struct gr_iova_arena **out_arena)
+{
+    struct gri_iova_want all = *want;
+    all.units = all.align = gri_arena_units(space);
+    all.boundary = 0;
+    uint64_t first;
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    int err = header_ready(space);
+    if (!err)
+        err = gri_core_alloc(space, &all, GRI_IOVA_ARENA, &first);
+    if (!err) {
+        void **entry = map_ready(space, first);
+        if (entry) {
+            struct gr_iova_arena *arena = space->spare_arena;
+            space->spare_arena = arena->next;
+            memset(arena, 0, arena_size(space));
+            arena->first = first;
+            arena->hole = (uint16_t)all.units;
+            arena->bin = GRI_BIN_NONE;
+            __atomic_store_n(&arena->slot, slot, __ATOMIC_RELAXED);
+            __atomic_store_n(entry, arena, __ATOMIC_RELEASE);
+            space->arenas++;
+            *out_arena = arena;
+        } else {
+            gri_core_settle(space, gri_core_find(space, first), GRI_IOVA_FREE);
+            err = GR_ENOMEM;
+        }
+    }
+    gr_port_unlock(&space->lock, state);
+    return err;
+}
+
+void gri_arena_forget(struct gr_iova *space, struct gr_iova_arena *arena)
+{
+    __atomic_store_n(map_ready(space, arena->first), NULL, __ATOMIC_RELEASE);
+    arena->next = space->spare_arena;
+    space->spare_arena = arena;
+    space->arenas--;
+}
+
+/* Take an arena out of the slot's hands, but not out of the map. Inside the slot, as its owner if
+ * the arena is current. */
+static void take_out(const struct gr_iova *space, struct gr_iova_slot *slot,
+                     struct gr_iova_arena *arena)
+{
+    if (arena == slot->cur)
+        (void)retreat(space, slot);
+    else
+        bin_remove(slot, arena);
+}
+
+void gri_arena_detach(struct gr_iova *space, struct gr_iova_arena *arena)
+{
+    take_out(space, arena->slot, arena);
+}
+
+/* Give a taken arena, which has no range but perhaps the last one, back to the core: to be held
+ * with its neighbourhood, or free. The slot's lock is held, no section. */
+static void give_back(struct gr_iova *space, struct gr_iova_arena *arena, struct gr_range *out_held)
+{
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    struct gr_iova_node *node = gri_core_find(space, arena->first);
+    gri_arena_forget(space, arena);
+    if (out_held)
+        gri_core_hold(space, node, out_held);
+    else
+        gri_core_settle(space, node, GRI_IOVA_FREE);
+    gr_port_unlock(&space->lock, state);
+}
+
+/* The slot of the CPU that we run on, perhaps made for it; NULL: no memory. */
+static struct gr_iova_slot *slot_here(struct gr_iova *space)
+{
+    unsigned cpu = gr_port_cpu() % GR_PORT_CPUS;
+    struct gr_iova_slot *slot = slot_of(space, cpu);
+    if (slot)
+        return slot;
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    struct gr_iova_slot **slots = space->slots;
+    if (!slots) {
+        slots = page_new(space, GRI_SLOTS_LG2);
+        __atomic_store_n(&space->slots, slots, __ATOMIC_RELEASE);
+    }
+    slot = slots ? slots[cpu] : NULL;
+    if (slots && !slot) {
+        slot = page_new(space, GRI_SLOT_LG2);
+        if (slot) {
+            gr_port_lock_init(&slot->lock);
+            slot->cpu = cpu;
+            __atomic_store_n(&slots[cpu], slot, __ATOMIC_RELEASE);
+        }
+    }
+    gr_port_unlock(&space->lock, state);
+    return slot;
+}
+
+/* --- Allocating ------------------------------------------------------------------------------- */
+
+static int core_alloc(struct gr_iova *space, const struct gri_iova_want *want, uint64_t *out_first)
+{
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    int err = gri_core_alloc(space, want, GRI_IOVA_ALLOCATED, out_first);
+    if (!err) {
+        space->allocations++;
+        space->used_units += want->units;
+    }
+    gr_port_unlock(&space->lock, state);
+    return err;
+}
+
+/* From the arenas of this CPU, or a new one; else from the core. */
+static int slot_alloc(struct gr_iova *space, const struct gri_iova_want *want, uint64_t *out_first)
+{
+    struct gr_iova_slot *slot = slot_here(space);
+    struct gr_iova_arena *arena;
+    bool elsewhere = false;
+    if (!slot)
+        return GR_ENOMEM;
+    struct visit v = enter(slot);
+    int err = pick(space, &v, want, out_first, &elsewhere) ? 0 : GR_ENOSPC;
+    if (err && !elsewhere) {
+        pause(&v);
+        err = arena_new(space, slot, want, &arena);
+        if (!err) {
+            bin_update(space, slot, arena);
+            resume(&v);
+            err = pick(space, &v, want, out_first, &elsewhere) ? 0 : GR_ENOSPC;
+        }
+    }
+    leave(&v);
+    return err == GR_ENOSPC ? core_alloc(space, want, out_first) : err;
+}
+
+/* Where the current arena has no range, put it with the others. As its owner. */
+static void park_empty(const struct gr_iova *space, struct gr_iova_slot *slot)
+{
+    if (!slot->cur)
+        return;
+    collect(space, slot);
+    if (slot->cur->busy)
+        return;
+    struct gr_iova_arena *arena = retreat(space, slot);
+    rescan(space, arena);
+    bin_update(space, slot, arena);
+}
+
+/* Give back the slot's arenas that have no range; returns how many. */
+static unsigned give_empty(struct gr_iova *space, struct gr_iova_slot *slot)
+{
+    struct visit v = enter(slot);
+    struct gr_iova_arena *arena;
+    unsigned count = 0;
+    if (v.own)
+        park_empty(space, slot);
+    pause(&v);
+    for (; (arena = slot->bin[GRI_BIN_EMPTY]); count++) {
+        bin_remove(slot, arena);
+        give_back(space, arena, NULL);
+    }
+    leave(&v);
+    return count;
+}
+
+/* The last resort: what the slots of all CPUs have. */
+static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *want,
+                          uint64_t *out_first)
+{
+    bool small = for_arenas(space, want);
+    bool elsewhere = false;
+    unsigned given = 0;
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    space->drains++;
+    gr_port_unlock(&space->lock, state);
+    for (unsigned cpu = 0; cpu < GR_PORT_CPUS; cpu++) {
+        struct gr_iova_slot *slot = slot_of(space, cpu);
+        if (!slot)
+            continue;
+        if (small) {
+            struct visit v = enter(slot);
+            bool found = pick(space, &v, want, out_first, &elsewhere);
+            leave(&v);
+            if (found)
+                return 0;
+        }
+        given += give_empty(space, slot);
+    }
+    return given ? core_alloc(space, want, out_first) : GR_ENOSPC;
+}
+
+int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
+{
+    struct gri_iova_want want;
+    uint64_t first;
+    int err = want_from(space, req, &want);
+    if (err)
+        return err;
+    if (for_arenas(space, &want))
+        err = slot_alloc(space, &want, &first);
+    else
+        err = core_alloc(space, &want, &first);
+    if (err == GR_ENOSPC && space->arena_lg2)
+        err = alloc_anywhere(space, &want, &first);
+    if (!err)
+        *out_start = first << space->unit_lg2;
+    return err;
+}
+
+/* --- Freeing ---------------------------------------------------------------------------------- */
+
+/* Is [start, start + size) the `state`d range [first, last] of the arena or node? */
+static int exactly(const struct gr_iova *space, gr_iova_t start, uint64_t size,
+                   enum gri_iova_state state, uint64_t first, uint64_t units)
+{
+    if (state != GRI_IOVA_ALLOCATED)
+        return GR_ENOENT;
+    return start == first << space->unit_lg2 && size == units << space->unit_lg2 ? 0 : GR_EMSGSIZE;
+}
+
+static bool noted(const size_t *bits, unsigned at)
+{
+    return bits[at / GRI_WORD_BITS] & gri_mark_bit(at);
+}
+
+/* Another CPU's current arena: leave it a note. */
+static void note(struct gr_iova_slot *slot, size_t *bits, unsigned at)
+{
+    bits[at / GRI_WORD_BITS] |= gri_mark_bit(at);
+    __atomic_store_n(&slot->remote, slot->remote + 1, __ATOMIC_RELAXED);
+}
+
+/* Enter the slot whose arena holds `unit`; NULL, and not entered, if that is no arena's. */
+static struct gr_iova_arena *visit_arena(const struct gr_iova *space, uint64_t unit,
+                                         struct visit *v)
+{
+    struct gr_iova_arena *arena;
+    while ((arena = gri_arena_of(space, unit))) {
+        *v = enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
+        if (gri_arena_of(space, unit) == arena && arena->slot == v->slot)
+            break;
+        leave(v);
+    }
+    return arena;
+}
+
+/* What the range at `at` is, also where the slot has notes about it. */
+static enum gri_iova_state range_at(const struct gr_iova *space, const struct visit *v,
+                                    const struct gr_iova_arena *arena, unsigned at, unsigned *first,
+                                    unsigned *last)
+{
+    if (v->own)
+        collect(space, v->slot);
+    enum gri_iova_state state =
+        gri_arena_range(arena, gri_arena_units(space), at, first, last);
+    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur &&
+        noted(v->slot->claimed, *last))
+        state = GRI_IOVA_HELD;
+    return state;
+}
+
+/*
+ * Begin to free within an arena; `at_once`: and end it, which only a space without tables does.
+ * Where the last range goes, so does the arena: it is held with all that no table needs any more.
+ */
+static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_arena *arena,
+                       gr_iova_t start, uint64_t size, bool at_once, struct gr_range *out_held)
+{
+    struct gr_iova_slot *slot = v->slot;
+    unsigned first = 0;
+    unsigned last = 0;
+    unsigned at = (unsigned)((start >> space->unit_lg2) - arena->first);
+    enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
+    uint64_t units = last - first + 1;
+    int err = exactly(space, start, size, state, arena->first + first, units);
+    if (err)
+        return err;
+    struct gri_iova_tally *sums = tally_of(v);
+    bool current = arena == slot->cur;
+    bool gone = false;
+    tally(&sums->live, (uint64_t)-1);
+    tally(&sums->used, -units);
+    if (current && !v->own) {
+        note(slot, slot->claimed, last);
+        if (at_once)
+            note(slot, slot->done, last);
+    } else if (at_once) {
+        drop(space, slot, arena, first, last);
+        gone = !arena->busy && !current;
+    } else if (arena->busy == 1 && space->spans) {
+        gone = true;
+    } else {
+        gri_mark(arena, last, GRI_HELD);
+    }
+    if (gone) {
+        take_out(space, slot, arena);
+        pause(v);
+        give_back(space, arena, at_once ? NULL : out_held);
+        return 0;
+    }
+    if (!at_once) {
+        tally(&sums->held, units);
+        *out_held = (struct gr_range){start, start + (size - 1)};
+    }
+    return 0;
+}
+
+static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
+                      struct gr_range *out_held)
+{
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    struct gr_iova_node *node = gri_core_find(space, start >> space->unit_lg2);
+    int err = exactly(space, start, size, node->state, node->first, node->units);
+    if (!err) {
+        space->allocations--;
+        space->used_units -= node->units;
+        if (at_once)
+            gri_core_settle(space, node, GRI_IOVA_FREE);
+        else
+            gri_core_hold(space, node, out_held);
+    }
+    gr_port_unlock(&space->lock, state);
+    return err;
+}
+
+static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
+                 struct gr_range *out_held)
 {
     uint64_t unit = start >> space->unit_lg2;
+    struct visit v;
     if (!size)
         return GR_ENODATA;
     if (unit < space->first || unit >= space->end)
         return GR_ENOENT;
-    struct gr_iova_node *node = find(space, unit);
-    if (node->state != GRI_IOVA_ALLOCATED)
-        return GR_ENOENT;
-    if (start != node->first << space->unit_lg2 || size != node->units << space->unit_lg2)
-        return GR_EMSGSIZE;
-    *out_node = node;
-    return 0;
+    struct gr_iova_arena *arena = visit_arena(space, unit, &v);
+    if (!arena)
+        return core_begin(space, start, size, at_once, out_held);
+    int err = arena_begin(space, &v, arena, start, size, at_once, out_held);
+    leave(&v);
+    return err;
 }
 
-static void account(struct gr_iova *space, uint64_t units)
+int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
+                       struct gr_range *out_held)
 {
-    space->allocations++;
-    space->used_units += units;
+    return begin(space, start, size, false, out_held);
 }
 
-/* --- The interface --------------------------------------------------------------------------- */
+static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_arena *arena,
+                      const struct gr_range *held, struct gr_range *out_empty)
+{
+    struct gr_iova_slot *slot = v->slot;
+    unsigned first = 0;
+    unsigned last = 0;
+    unsigned at = (unsigned)((held->first >> space->unit_lg2) - arena->first);
+    enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
+    bool current = arena == slot->cur;
+    if (state != GRI_IOVA_HELD || held->first != (arena->first + first) << space->unit_lg2 ||
+        held->last != (((arena->first + last) << space->unit_lg2) | gri_iova_unit_mask(space)))
+        return false;
+    if (current && !v->own) {
+        if (noted(slot->done, last))
+            return false;
+        note(slot, slot->done, last);
+        tally(&slot->others.held, first - last - (uint64_t)1);
+        return false;
+    }
+    tally(&tally_of(v)->held, first - last - (uint64_t)1);
+    gri_unmark(arena, last, GRI_HELD);
+    drop(space, slot, arena, first, last);
+    if (arena->busy || (current && !space->spans))
+        return false;
+    take_out(space, slot, arena);
+    pause(v);
+    give_back(space, arena, space->spans ? out_empty : NULL);
+    return space->spans;
+}
+
+static void core_end(struct gr_iova *space, const struct gr_range *held)
+{
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    struct gr_iova_node *node = gri_core_find(space, held->first >> space->unit_lg2);
+    uint64_t last =
+        ((gri_iova_end_of(node) - 1) << space->unit_lg2) | gri_iova_unit_mask(space);
+    if (node->state == GRI_IOVA_HELD && held->first == node->first << space->unit_lg2 &&
+        held->last == last) {
+        space->held_units -= node->units;
+        gri_core_settle(space, node, GRI_IOVA_FREE);
+    }
+    gr_port_unlock(&space->lock, state);
+}
+
+bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
+                      struct gr_range *out_empty)
+{
+    uint64_t unit = held->first >> space->unit_lg2;
+    bool empty = false;
+    struct visit v;
+    if (unit < space->first || unit >= space->end)
+        return false;
+    struct gr_iova_arena *arena = visit_arena(space, unit, &v);
+    if (arena) {
+        empty = arena_end(space, &v, arena, held, out_empty);
+        leave(&v);
+    } else {
+        core_end(space, held);
+    }
+    return empty;
+}
+
+int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
+{
+    struct gr_range held;
+    if (!space->spans)
+        return begin(space, start, size, true, NULL);
+    int err = begin(space, start, size, false, &held);
+    while (!err && gr_iova_free_end(space, &held, &held))
+        continue;
+    return err;
+}
+
+/* --- Questions -------------------------------------------------------------------------------- */
+
+int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
+{
+    uint64_t unit = start >> space->unit_lg2;
+    unsigned first = 0;
+    unsigned last = 0;
+    struct visit v;
+    int err;
+    if (!size)
+        return GR_ENODATA;
+    if (unit < space->first || unit >= space->end)
+        return GR_ENOENT;
+    struct gr_iova_arena *arena = visit_arena(space, unit, &v);
+    if (arena) {
+        enum gri_iova_state state =
+            range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &last);
+        err = exactly(space, start, size, state, arena->first + first,
+                      (uint64_t)last - first + 1);
+        leave(&v);
+        return err;
+    }
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    const struct gr_iova_node *node = gri_core_find(space, unit);
+    err = exactly(space, start, size, node->state, node->first, node->units);
+    gr_port_unlock(&space->lock, state);
+    return err;
+}
+
+void gr_iova_stats(struct gr_iova *space, struct gr_iova_stats *out)
+{
+    struct gri_iova_tally sum = {0};
+    for (unsigned cpu = 0; cpu < GR_PORT_CPUS; cpu++) {
+        struct gr_iova_slot *slot = slot_of(space, cpu);
+        for (unsigned i = 0; slot && i < 2; i++) {
+            const struct gri_iova_tally *part = i ? &slot->own : &slot->others;
+            sum.live += __atomic_load_n(&part->live, __ATOMIC_RELAXED);
+            sum.used += __atomic_load_n(&part->used, __ATOMIC_RELAXED);
+            sum.held += __atomic_load_n(&part->held, __ATOMIC_RELAXED);
+        }
+    }
+    gr_lock_state_t state = gr_port_lock(&space->lock);
+    uint64_t used = space->used_units + sum.used;
+    uint64_t held = space->held_units + sum.held;
+    uint64_t busy = used + held + space->reserved_units;
+    *out = (struct gr_iova_stats){
+        .allocations = space->allocations + sum.live,
+        .allocated = bytes(space, used),
+        .held = bytes(space, held),
+        .reserved = bytes(space, space->reserved_units),
+        .available = bytes(space, space->end - space->first - busy),
+        .memory = space->memory,
+        .arenas = space->arenas,
+        .stranded = bytes(space, (space->arenas << space->arena_lg2) - sum.used - sum.held),
+        .drains = space->drains,
+    };
+    gr_port_unlock(&space->lock, state);
+}
+
+uint64_t gr_iova_drain(struct gr_iova *space)
+{
+    uint64_t arenas = 0;
+    for (unsigned cpu = 0; cpu < GR_PORT_CPUS; cpu++) {
+        struct gr_iova_slot *slot = slot_of(space, cpu);
+        if (slot) {
+            park_empty(space, slot);
+            arenas += give_empty(space, slot);
+        }
+    }
+    return bytes(space, arenas << space->arena_lg2);
+}
+
+/* --- Setting up ------------------------------------------------------------------------------- */
+
+/* Arenas are worth it from 2^14 units on; all together they are to be many. */
+static unsigned arena_lg2_for(uint64_t units)
+{
+    unsigned lg2 = gri_high_bit(units);
+    if (lg2 < 14)
+        return 0;
+    return lg2 - 8 > GRI_ARENA_LG2_MAX ? GRI_ARENA_LG2_MAX : lg2 - 8;
+}
 
 int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova_t first,
                  gr_iova_t last)
 {
-    *space = (struct gr_iova){.env = env, .unit_lg2 = unit_lg2};
+    memset(space, 0, sizeof(*space));
+    space->env = env;
+    space->unit_lg2 = unit_lg2;
     if (unit_lg2 < 12 || unit_lg2 > 32 || first > last)
         return GR_EINVAL;
     space->first = unit_from(space, first);
     space->end = unit_end(space, last);
     if (space->first >= space->end)
         return GR_ERANGE;
-    int err = nodes_ready(space, 1);
-    if (err)
-        return err;
-    space->root = node_get(space);
-    *space->root = (struct gr_iova_node){
-        .first = space->first, .units = space->end - space->first, .state = GRI_IOVA_FREE};
-    refresh(space->root);
-    return 0;
+    space->arena_lg2 = arena_lg2_for(space->end - space->first);
+    int err = gri_core_start(space);
+    if (!err)
+        gr_port_lock_init(&space->lock);
+    return err;
+}
+
+void gr_iova_set_spans(struct gr_iova *space, const uint8_t *span_lg2, unsigned spans)
+{
+    space->spans = spans < GR_IOVA_SPANS ? spans : GR_IOVA_SPANS;
+    for (unsigned i = 0; i < space->spans; i++)
+        space->span_lg2[i] = span_lg2[i];
+}
+
+static void free_slots(struct gr_iova *space)
+{
+    for (unsigned cpu = 0; cpu < GR_PORT_CPUS; cpu++) {
+        struct gr_iova_slot *slot = slot_of(space, cpu);
+        if (slot) {
+            gr_port_lock_fini(&slot->lock);
+            gr_port_pages_free(space->env, slot, GRI_SLOT_LG2);
+        }
+    }
+    if (space->slots)
+        gr_port_pages_free(space->env, space->slots, GRI_SLOTS_LG2);
+}
+
+/* Free the map's pages, depth first. An entry is taken out before what it leads to. */
+static void free_map(struct gr_iova *space)
+{
+    void **page[MAP_LEVELS + 1] = {0};
+    unsigned at[MAP_LEVELS + 1] = {0};
+    unsigned levels = space->map & MAP_LEVELS;
+    unsigned level = levels;
+    page[level] = (void **)(space->map & ~(uintptr_t)MAP_LEVELS);
+    while (level <= levels && page[level]) {
+        if (level > 1 && at[level] < 1u << MAP_BITS) {
+            void **below = page[level][at[level]++];
+            if (below) {
+                page[--level] = below;
+                at[level] = 0;
+            }
+        } else {
+            gr_port_pages_free(space->env, page[level++], PAGE_LG2);
+        }
+    }
 }
 
 void gr_iova_fini(struct gr_iova *space)
 {
-    struct gr_iova_node *slab = space->slabs;
-    while (slab) {
-        struct gr_iova_node *next = slab->child[0];
-        gr_port_pages_free(space->env, slab, SLAB_LG2);
-        slab = next;
+    if (space->root) {
+        free_slots(space);
+        free_map(space);
+        for (void *slab = space->arena_slabs; slab;) {
+            void *next = *(void **)slab;
+            gr_port_pages_free(space->env, slab, PAGE_LG2);
+            slab = next;
+        }
+        gri_core_stop(space);
+        gr_port_lock_fini(&space->lock);
     }
-    *space = (struct gr_iova){.env = space->env};
-}
-
-int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
-{
-    struct want want;
-    int err = want_from(space, req, &want);
-    if (err)
-        return err;
-    uint64_t first;
-    struct gr_iova_node *node = seek_any(space, &want, &first);
-    if (!node)
-        return GR_ENOSPC;
-    err = carve(space, &node, first, first + want.units, GRI_IOVA_ALLOCATED);
-    if (err)
-        return err;
-    account(space, want.units);
-    *out_start = first << space->unit_lg2;
-    return 0;
-}
-
-int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
-{
-    if (!size)
-        return GR_ENODATA;
-    if ((start | size) & unit_mask(space))
-        return GR_EINVAL;
-    if (gri_overflows(start, size))
-        return GR_EOVERFLOW;
-    uint64_t first = start >> space->unit_lg2;
-    uint64_t end = first + (size >> space->unit_lg2);
-    if (first < space->first || end > space->end)
-        return GR_ERANGE;
-    struct gr_iova_node *node = find(space, first);
-    if (node->state != GRI_IOVA_FREE || end_of(node) < end)
-        return GR_EEXIST;
-    int err = carve(space, &node, first, end, GRI_IOVA_ALLOCATED);
-    if (err)
-        return err;
-    account(space, end - first);
-    return 0;
-}
-
-/* The units that [first, last] touches, and how many of them are free; nothing else but reserved
- * ones may be there. */
-static int reservable(const struct gr_iova *space, gr_iova_t first, gr_iova_t last,
-                      uint64_t *out_from, uint64_t *out_end, uint64_t *out_fresh)
-{
-    uint64_t from = gri_max(first >> space->unit_lg2, space->first);
-    uint64_t end = gri_min((last >> space->unit_lg2) + 1, space->end);
-    *out_from = from;
-    *out_end = end;
-    *out_fresh = 0;
-    if (first > last)
-        return GR_EINVAL;
-    for (const struct gr_iova_node *part; from < end; from = end_of(part)) {
-        part = find(space, from);
-        if (part->state == GRI_IOVA_FREE)
-            *out_fresh += gri_min(end_of(part), end) - from;
-        else if (part->state != GRI_IOVA_RESERVED)
-            return GR_EBUSY;
-    }
-    return 0;
-}
-
-int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
-{
-    uint64_t from;
-    uint64_t end;
-    uint64_t fresh;
-    return reservable(space, first, last, &from, &end, &fresh);
-}
-
-int gri_iova_reserve_ready(struct gr_iova *space, uint64_t ranges)
-{
-    return nodes_ready(space, 2 * ranges);
-}
-
-int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
-{
-    uint64_t from;
-    uint64_t end;
-    uint64_t fresh;
-    int err = reservable(space, first, last, &from, &end, &fresh);
-    if (err || from >= end)
-        return err;
-    struct gr_iova_node *node = find(space, from);
-    if (node->state == GRI_IOVA_FREE) {
-        err = carve(space, &node, from, gri_min(end_of(node), end), GRI_IOVA_RESERVED);
-        if (err)
-            return err;
-    }
-    while (end_of(node) < end)
-        node = take(space, node, 1, gri_min(neighbour(node, 1)->units, end - end_of(node)));
-    settle(space, node);
-    space->reserved_units += fresh;
-    return 0;
-}
-
-/* The widest [*first, *end) around `node` whose spans have no user once `node` is gone. The free
- * neighbourhood is at most one range on each side. */
-static void spans_around(const struct gr_iova *space, const struct gr_iova_node *node,
-                         const uint8_t *span_lg2, unsigned spans, uint64_t *first, uint64_t *end)
-{
-    const struct gr_iova_node *below = neighbour(node, 0);
-    const struct gr_iova_node *above = neighbour(node, 1);
-    uint64_t last = end_of(node) - 1;
-    uint64_t free_first = below && below->state == GRI_IOVA_FREE ? below->first : node->first;
-    uint64_t free_end = above && above->state == GRI_IOVA_FREE ? end_of(above) : end_of(node);
-    *first = node->first;
-    *end = end_of(node);
-    for (unsigned i = 0; i < spans; i++) {
-        if (span_lg2[i] <= space->unit_lg2)
-            continue;
-        uint64_t mask = gri_mask(span_lg2[i] - space->unit_lg2);
-        uint64_t lowest = gri_max(node->first & ~mask, space->first);
-        uint64_t highest = gri_min((last | mask) + 1, space->end);
-        bool one = !((node->first ^ last) & ~mask); /* one span has both ends */
-        bool low_free = lowest >= free_first;
-        bool high_free = highest <= free_end;
-        if (low_free && (high_free || !one))
-            *first = gri_min(*first, lowest);
-        if (high_free && (low_free || !one))
-            *end = gri_max(*end, highest);
-    }
-}
-
-int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
-                       const uint8_t *span_lg2, unsigned spans, struct gr_range *out_held)
-{
-    struct gr_iova_node *node;
-    int err = lookup(space, start, size, &node);
-    if (err)
-        return err;
-    uint64_t first;
-    uint64_t end;
-    spans_around(space, node, span_lg2, spans, &first, &end);
-    space->allocations--;
-    space->used_units -= node->units;
-    space->held_units += end - first;
-    node->state = GRI_IOVA_HELD;
-    if (first < node->first)
-        node = take(space, node, 0, node->first - first);
-    if (end > end_of(node))
-        take(space, node, 1, end - end_of(node));
-    out_held->first = first << space->unit_lg2;
-    out_held->last = ((end - 1) << space->unit_lg2) | unit_mask(space);
-    return 0;
-}
-
-void gr_iova_free_end(struct gr_iova *space, const struct gr_range *held)
-{
-    uint64_t first = held->first >> space->unit_lg2;
-    if (first < space->first || first >= space->end)
-        return;
-    struct gr_iova_node *node = find(space, first);
-    uint64_t last = ((end_of(node) - 1) << space->unit_lg2) | unit_mask(space);
-    if (node->state != GRI_IOVA_HELD || held->first != node->first << space->unit_lg2 ||
-        held->last != last)
-        return;
-    space->held_units -= node->units;
-    node->state = GRI_IOVA_FREE;
-    settle(space, node);
-}
-
-int gr_iova_check(const struct gr_iova *space, gr_iova_t start, uint64_t size)
-{
-    struct gr_iova_node *node;
-    return lookup(space, start, size, &node);
-}
-
-void gr_iova_stats(const struct gr_iova *space, struct gr_iova_stats *out)
-{
-    uint64_t busy = space->used_units + space->held_units + space->reserved_units;
-    *out = (struct gr_iova_stats){
-        .allocations = space->allocations,
-        .allocated = bytes(space, space->used_units),
-        .held = bytes(space, space->held_units),
-        .reserved = bytes(space, space->reserved_units),
-        .available = bytes(space, space->end - space->first - busy),
-        .memory = space->memory,
-    };
+    gr_env_t env = space->env;
+    memset(space, 0, sizeof(*space));
+    space->env = env;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inside of an IOVA space, for iova.c and for the test that checks the tree's invariants.
+ * The inside of an IOVA space, for src/iova and for the tests that check its invariants.
  *
- * One AVL tree, ordered by address, holds every unit of the space in exactly one range: the ranges
- * are contiguous and cover [space->first, space->end). Neighbours that are both free or both
- * reserved are one range; allocated and held ranges stay as they were made.
+ * The core is one AVL tree, ordered by address, that holds every unit of the space in exactly one
+ * range: the ranges are contiguous and cover [space->first, space->end). Neighbours that are both
+ * free or both reserved are one range; all others stay as they were made. space->lock guards it.
  *
  * Everything here counts in units. A unit is at least 4 KiB, so unit numbers, exclusive ends and
  * the sums of a few lengths stay far below 2^64.
@@ -14,7 +14,15 @@
 
 #include <granule/iova.h>
 
-enum gri_iova_state { GRI_IOVA_FREE, GRI_IOVA_ALLOCATED, GRI_IOVA_HELD, GRI_IOVA_RESERVED };
+#include "core/bits.h"
+
+enum gri_iova_state {
+    GRI_IOVA_FREE,
+    GRI_IOVA_ALLOCATED,
+    GRI_IOVA_HELD,
+    GRI_IOVA_RESERVED,
+    GRI_IOVA_ARENA, /* handed to a CPU: iova_arena.h */
+};
 
 struct gr_iova_node {
     struct gr_iova_node *child[2]; /* [0] lower, [1] higher addresses; [0] links spares and slabs */
@@ -27,13 +35,72 @@ struct gr_iova_node {
     uint8_t state;      /* enum gri_iova_state */
 };
 
+_Static_assert(sizeof(struct gr_iova_node) <= 64, "one range, one cache line");
+
+/* A request in units. */
+struct gri_iova_want {
+    uint64_t units;
+    uint64_t align;
+    uint64_t boundary; /* 0: none */
+    uint64_t first;    /* within [first, end) */
+    uint64_t end;
+};
+
+static inline uint64_t gri_iova_end_of(const struct gr_iova_node *node)
+{
+    return node->first + node->units;
+}
+
+static inline uint64_t gri_iova_unit_mask(const struct gr_iova *space)
+{
+    return gri_mask(space->unit_lg2);
+}
+
+/* The highest legal place for `want` in [first, end), first <= end. */
+bool gri_iova_place(const struct gri_iova_want *want, uint64_t first, uint64_t end,
+                    uint64_t *out_first);
+
+/* ---- The core; space->lock is held, or the space is the caller's alone ---- */
+
+/* One free range, all of the space: GR_ENOMEM. And free all nodes. */
+int gri_core_start(struct gr_iova *space);
+void gri_core_stop(struct gr_iova *space);
+
+/* Have `count` nodes ready: GR_ENOMEM. The calls below that need some say how many. */
+int gri_core_ready(struct gr_iova *space, uint64_t count);
+
+/* The range that holds `unit`, which must be in the space. */
+struct gr_iova_node *gri_core_find(const struct gr_iova *space, uint64_t unit);
+
+/* The range just below (side 0) or above (side 1); NULL at the end of the space. */
+struct gr_iova_node *gri_core_neighbour(const struct gr_iova_node *node, unsigned side);
+
+/* Place `want` and give the range `state`. GR_ENOSPC, GR_ENOMEM. */
+int gri_core_alloc(struct gr_iova *space, const struct gri_iova_want *want,
+                   enum gri_iova_state state, uint64_t *out_first);
+
+/* Give [first, end) of the free range `*node` another state; *node becomes that part. Needs two
+ * nodes, or is GR_ENOMEM. */
+int gri_core_carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t first, uint64_t end,
+                   enum gri_iova_state state);
+
+/* `node` takes `units` from its neighbour on `side`; returns what stands for the grown range. */
+struct gr_iova_node *gri_core_take(struct gr_iova *space, struct gr_iova_node *node, unsigned side,
+                                   uint64_t units);
+
+/* `node` is free or reserved from now on: join it with neighbours of its kind. */
+void gri_core_settle(struct gr_iova *space, struct gr_iova_node *node, enum gri_iova_state state);
+
+/* Hold `node` and the free neighbourhood of which tables' spans are left without a user. */
+void gri_core_hold(struct gr_iova *space, struct gr_iova_node *node, struct gr_range *out_held);
+
+/* ---- Exclusive calls ---- */
+
 /*
  * For who must reserve several ranges or none. gri_iova_reserve_check(): what gr_iova_reserve()
- * would return, but for GR_ENOMEM; gri_iova_reserve_ready(): have memory for so many of its calls.
+ * would return, but for nodes; gri_iova_reserve_ready(): have them for so many of its calls.
  */
 int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t last);
 int gri_iova_reserve_ready(struct gr_iova *space, uint64_t ranges);
-
-_Static_assert(sizeof(struct gr_iova_node) <= 64, "one range, one cache line");
 
 #endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What places ranges where the caller says: exclusive calls, for which the arenas that are met turn
+ * back into ranges of the core first.
+ */
+#include "iova/iova_arena.h"
+
+/* Turn an arena back into ranges of the core. GR_ENOMEM: it is as it was. */
+static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
+{
+    struct gr_iova_slot *slot = arena->slot;
+    unsigned units = gri_arena_units(space);
+    unsigned last;
+    int err = gri_core_ready(space, 2 * (uint64_t)arena->busy);
+    if (err)
+        return err;
+    gri_arena_detach(space, arena);
+    gri_arena_forget(space, arena);
+    gri_core_settle(space, gri_core_find(space, arena->first), GRI_IOVA_FREE);
+    for (unsigned at = gri_mark_next(arena, units, 0, GRI_FIRST); at < units;
+         at = gri_mark_next(arena, units, last + 1, GRI_FIRST)) {
+        last = gri_mark_next(arena, units, at, GRI_LAST);
+        struct gr_iova_node *node = gri_core_find(space, arena->first + at);
+        if (gri_marked(arena, last, GRI_HELD)) {
+            (void)gri_core_carve(space, &node, arena->first + at, arena->first + last + 1,
+                                 GRI_IOVA_HELD);
+            slot->others.held -= last - at + 1;
+            space->held_units += last - at + 1;
+        } else {
+            (void)gri_core_carve(space, &node, arena->first + at, arena->first + last + 1,
+                                 GRI_IOVA_ALLOCATED);
+            slot->others.live--;
+            slot->others.used -= last - at + 1;
+            space->allocations++;
+            space->used_units += last - at + 1;
+        }
+    }
+    return 0;
+}
+
+/* All arenas that [first, end) meets, as far as the first range of the core that is in use. */
+static int dissolve_within(struct gr_iova *space, uint64_t first, uint64_t end)
+{
+    int err = 0;
+    while (!err && first < end) {
+        const struct gr_iova_node *node = gri_core_find(space, first);
+        if (node->state == GRI_IOVA_ARENA)
+            err = dissolve(space, gri_arena_of(space, first));
+        else if (node->state == GRI_IOVA_FREE || node->state == GRI_IOVA_RESERVED)
+            first = gri_iova_end_of(node);
+        else
+            break;
+    }
+    return err;
+}
+
+int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
+{
+    if (!size)
+        return GR_ENODATA;
+    if ((start | size) & gri_iova_unit_mask(space))
+        return GR_EINVAL;
+    if (gri_overflows(start, size))
+        return GR_EOVERFLOW;
+    uint64_t first = start >> space->unit_lg2;
+    uint64_t end = first + (size >> space->unit_lg2);
+    if (first < space->first || end > space->end)
+        return GR_ERANGE;
+    int err = dissolve_within(space, first, end);
+    if (err)
+        return err;
+    struct gr_iova_node *node = gri_core_find(space, first);
+    if (node->state != GRI_IOVA_FREE || gri_iova_end_of(node) < end)
+        return GR_EEXIST;
+    err = gri_core_carve(space, &node, first, end, GRI_IOVA_ALLOCATED);
+    if (err)
+        return err;
+    space->allocations++;
+    space->used_units += end - first;
+    return 0;
+}
+
+/* The units that [first, last] touches, and how many of them are free; nothing else but reserved
+ * ones may be there. */
+static int reservable(struct gr_iova *space, gr_iova_t first, gr_iova_t last,
+                      uint64_t *out_from, uint64_t *out_end, uint64_t *out_fresh)
+{
+    uint64_t from = gri_max(first >> space->unit_lg2, space->first);
+    uint64_t end = gri_min((last >> space->unit_lg2) + 1, space->end);
+    *out_from = from;
+    *out_end = end;
+    *out_fresh = 0;
+    if (first > last)
+        return GR_EINVAL;
+    int err = dissolve_within(space, from, end);
+    if (err)
+        return err;
+    for (const struct gr_iova_node *part; from < end; from = gri_iova_end_of(part)) {
+        part = gri_core_find(space, from);
+        if (part->state == GRI_IOVA_FREE)
+            *out_fresh += gri_min(gri_iova_end_of(part), end) - from;
+        else if (part->state != GRI_IOVA_RESERVED)
+            return GR_EBUSY;
+    }
+    return 0;
+}
+
+int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
+{
+    uint64_t from;
+    uint64_t end;
+    uint64_t fresh;
+    return reservable(space, first, last, &from, &end, &fresh);
+}
+
+int gri_iova_reserve_ready(struct gr_iova *space, uint64_t ranges)
+{
+    return gri_core_ready(space, 2 * ranges);
+}
+
+int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
+{
+    uint64_t from;
+    uint64_t end;
+    uint64_t fresh;
+    int err = reservable(space, first, last, &from, &end, &fresh);
+    if (err || from >= end)
+        return err;
+    struct gr_iova_node *node = gri_core_find(space, from);
+    if (node->state == GRI_IOVA_FREE) {
+        err = gri_core_carve(space, &node, from, gri_min(gri_iova_end_of(node), end), GRI_IOVA_RESERVED);
+        if (err)
+            return err;
+    }
+    while (gri_iova_end_of(node) < end)
+        node = gri_core_take(space, node, 1, gri_min(gri_core_neighbour(node, 1)->units, end - gri_iova_end_of(node)));
+    gri_core_settle(space, node, GRI_IOVA_RESERVED);
+    space->reserved_units += fresh;
+    return 0;
+}
+
