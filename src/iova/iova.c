@@ -12,6 +12,9 @@
 /* How many arenas that might do are looked at before the search goes on. */
 #define TRIES 8u
 
+/* How many arenas are looked at one by one before an allocation fails. */
+#define WINDOW 8u
+
 /* --- Bytes and units ------------------------------------------------------------------------- */
 
 /* The number of the first unit that starts at or above the byte `first`. */
@@ -601,6 +604,20 @@ static struct gr_iova_slot *slot_here(struct gr_iova *space)
     return slot;
 }
 
+/* Enter the slot whose arena holds `unit`; NULL, and not entered, if that is no arena's. */
+static struct gr_iova_arena *visit_arena(const struct gr_iova *space, uint64_t unit,
+                                         struct visit *v)
+{
+    struct gr_iova_arena *arena;
+    while ((arena = gri_arena_of(space, unit))) {
+        *v = enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
+        if (gri_arena_of(space, unit) == arena && arena->slot == v->slot)
+            break;
+        leave(v);
+    }
+    return arena;
+}
+
 /* --- Allocating ------------------------------------------------------------------------------- */
 
 static int core_alloc(struct gr_iova *space, const struct gri_iova_want *want, uint64_t *out_first)
@@ -668,6 +685,59 @@ static unsigned give_empty(struct gr_iova *space, struct gr_iova_slot *slot)
     return count;
 }
 
+/* Allocate in the arena that holds `unit`, wherever within the limits. */
+static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova_want *want,
+                     uint64_t *out_first)
+{
+    struct visit v;
+    struct gr_iova_arena *arena = visit_arena(space, unit, &v);
+    unsigned units = gri_arena_units(space);
+    bool found = false;
+    unsigned hi;
+    if (!arena)
+        return false;
+    bool current = arena == v.slot->cur;
+    for (unsigned lo = 0; lo < units && (v.own || !current);
+         lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
+        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+        uint64_t first = gri_max(arena->first + lo, want->first);
+        uint64_t end = gri_min(arena->first + hi, want->end);
+        if (first < end && gri_iova_place(want, first, end, out_first)) {
+            found = true;
+            break;
+        }
+    }
+    if (found) {
+        put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
+        tally(&tally_of(&v)->live, 1);
+        tally(&tally_of(&v)->used, want->units);
+        if (current) {
+            v.slot->lo = v.slot->hi = 0;
+            v.slot->most = GRI_ARENA_UNITS;
+        } else {
+            rescan(space, arena);
+            bin_update(space, v.slot, arena);
+        }
+    }
+    leave(&v);
+    return found;
+}
+
+/* Look into the arenas at the ends of the limits, of which bins know too little, and into a few in
+ * between: where limits are narrow, that is all of them. */
+static bool alloc_within(struct gr_iova *space, const struct gri_iova_want *want,
+                         uint64_t *out_first)
+{
+    uint64_t step = gri_arena_units(space);
+    uint64_t unit = (want->end - 1) & ~(step - 1);
+    uint64_t lowest = want->first & ~(step - 1);
+    for (unsigned i = 0; i < WINDOW && unit > lowest; i++, unit -= step) {
+        if (alloc_at(space, gri_max(unit, space->first), want, out_first))
+            return true;
+    }
+    return alloc_at(space, want->first, want, out_first);
+}
+
 /* The last resort: what the slots of all CPUs have. */
 static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *want,
                           uint64_t *out_first)
@@ -691,7 +761,8 @@ static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *wan
         }
         given += give_empty(space, slot);
     }
-    return given ? core_alloc(space, want, out_first) : GR_ENOSPC;
+    int err = given ? core_alloc(space, want, out_first) : GR_ENOSPC;
+    return err == GR_ENOSPC && alloc_within(space, want, out_first) ? 0 : err;
 }
 
 int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
@@ -735,20 +806,6 @@ static void note(struct gr_iova_slot *slot, size_t *bits, unsigned at)
     __atomic_store_n(&slot->remote, slot->remote + 1, __ATOMIC_RELAXED);
 }
 
-/* Enter the slot whose arena holds `unit`; NULL, and not entered, if that is no arena's. */
-static struct gr_iova_arena *visit_arena(const struct gr_iova *space, uint64_t unit,
-                                         struct visit *v)
-{
-    struct gr_iova_arena *arena;
-    while ((arena = gri_arena_of(space, unit))) {
-        *v = enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
-        if (gri_arena_of(space, unit) == arena && arena->slot == v->slot)
-            break;
-        leave(v);
-    }
-    return arena;
-}
-
 /* What the range at `at` is, also where the slot has notes about it. */
 static enum gri_iova_state range_at(const struct gr_iova *space, const struct visit *v,
                                     const struct gr_iova_arena *arena, unsigned at, unsigned *first,
@@ -776,7 +833,7 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     unsigned last = 0;
     unsigned at = (unsigned)((start >> space->unit_lg2) - arena->first);
     enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
-    uint64_t units = last - first + 1;
+    uint64_t units = (uint64_t)last - first + 1;
     int err = exactly(space, start, size, state, arena->first + first, units);
     if (err)
         return err;
@@ -859,6 +916,7 @@ static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_are
     unsigned last = 0;
     unsigned at = (unsigned)((held->first >> space->unit_lg2) - arena->first);
     enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
+    uint64_t units = (uint64_t)last - first + 1;
     bool current = arena == slot->cur;
     if (state != GRI_IOVA_HELD || held->first != (arena->first + first) << space->unit_lg2 ||
         held->last != (((arena->first + last) << space->unit_lg2) | gri_iova_unit_mask(space)))
@@ -867,10 +925,10 @@ static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_are
         if (noted(slot->done, last))
             return false;
         note(slot, slot->done, last);
-        tally(&slot->others.held, first - last - (uint64_t)1);
+        tally(&slot->others.held, -units);
         return false;
     }
-    tally(&tally_of(v)->held, first - last - (uint64_t)1);
+    tally(&tally_of(v)->held, -units);
     gri_unmark(arena, last, GRI_HELD);
     drop(space, slot, arena, first, last);
     if (arena->busy || (current && !space->spans))
@@ -1029,8 +1087,13 @@ int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova
 void gr_iova_set_spans(struct gr_iova *space, const uint8_t *span_lg2, unsigned spans)
 {
     space->spans = spans < GR_IOVA_SPANS ? spans : GR_IOVA_SPANS;
-    for (unsigned i = 0; i < space->spans; i++)
+    for (unsigned i = 0; i < space->spans; i++) {
         space->span_lg2[i] = span_lg2[i];
+        if (span_lg2[i] > space->unit_lg2 && span_lg2[i] - space->unit_lg2 < space->arena_lg2)
+            space->arena_lg2 = span_lg2[i] - space->unit_lg2;
+    }
+    if (space->arena_lg2 < GRI_ARENA_LG2_MIN)
+        space->arena_lg2 = 0;
 }
 
 static void free_slots(struct gr_iova *space)

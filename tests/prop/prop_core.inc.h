@@ -1307,13 +1307,17 @@ static void open_place(struct world *w, struct place *p)
  */
 static void make_kept_tables(struct world *w, struct place *p)
 {
-    gr_iova_t iova;
+    struct gr_device *const dev = &w->member[0].dev;
+    const struct gr_seg seg = {0, 1};
+    struct gr_dma_seg out;
+    struct gr_dma_list list = {.segs = &seg, .count = 1, .out = &out};
 
     move(w, &w->member[0], p);
-    expect(w, p, gr_dma_map(&w->member[0].dev, 0, 1, GR_DMA_TO_DEVICE, 0, &iova), 0,
-           "gr_dma_map()");
-    expect(w, p, gr_dma_unmap(&w->member[0].dev, iova, 1, GR_DMA_TO_DEVICE, 0), 0,
-           "gr_dma_unmap()");
+    /* By its boundary it comes from the very top, not from an arena. */
+    expect(w, p, gr_dma_set_seg_limits(dev, 0, G), 0, "gr_dma_set_seg_limits()");
+    expect(w, p, gr_dma_map_sg(dev, &list, GR_DMA_TO_DEVICE, 0), 0, "gr_dma_map_sg()");
+    expect(w, p, gr_dma_unmap_sg(dev, &list, GR_DMA_TO_DEVICE, 0), 0, "gr_dma_unmap_sg()");
+    expect(w, p, gr_dma_set_seg_limits(dev, 0, 0), 0, "gr_dma_set_seg_limits()");
     p->least_tables = p->dom.pt.tables;
     MUST(p->least_tables <= p->stream.nroots + shape.levels - 1u,
          "domain %u: %" PRIu64 " tables of nothing", index_of(w, p), p->least_tables);
