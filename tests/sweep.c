@@ -551,7 +551,7 @@ SWEEP_CALL(sweep_fill_up)
 
     (void)step;
     /* A boundary this narrow keeps them out of arenas: each uses a node. */
-    assert_int_equal(gr_dma_set_seg_limits(dev, 0, s->g), 0);
+    assert_int_equal(gr_dma_set_seg_limits(dev, 0, 2 * s->g), 0);
     for (s->crowd = 0; !rc && s->domain[OURS].iova.spares; s->crowd += !rc) {
         assert_in_range(CROWD + s->crowd, CROWD, SWEEP_SLOTS - 2);
         rc = map_slot(s, &s->slot[CROWD + s->crowd]);

@@ -25,6 +25,12 @@
 #define GR_PORT_API 1
 #define GR_PORT_INLINE 1
 #define GR_PORT_CACHE_LINE 64
+#ifndef GR_BENCH_NO_EXCLUSIVE
+#define GR_PORT_HAS_EXCLUSIVE 1
+#endif
+#ifndef GR_BENCH_CPU
+#define GR_BENCH_CPU 0u
+#endif
 
 /* The largest block that there is: the region is aligned to it at both addresses. */
 #define GR_BENCH_BLOCK_LG2 21u
@@ -192,10 +198,28 @@ static inline void gr_port_unlock(gr_lock_t *lock, gr_lock_state_t state)
     __atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE);
 }
 
+/* One of a program's threads for each CPU: GR_BENCH_CPU is its number. */
 static inline unsigned gr_port_cpu(void)
 {
+    return GR_BENCH_CPU;
+}
+
+#ifdef GR_PORT_HAS_EXCLUSIVE
+/* A thread is alone on its CPU, and nothing interrupts it: what a kernel adds is missing. */
+typedef unsigned gr_exclusive_t;
+
+static inline gr_exclusive_t gr_port_exclusive_enter(void)
+{
+    __asm__ volatile("" ::: "memory");
     return 0;
 }
+
+static inline void gr_port_exclusive_leave(gr_exclusive_t section)
+{
+    (void)section;
+    __asm__ volatile("" ::: "memory");
+}
+#endif
 
 static inline unsigned gr_port_cpu_page_lg2(gr_env_t env)
 {

@@ -14,6 +14,11 @@
 #define GR_PORT_HAS_TABLE_STORE64 1
 #define GR_PORT_HAS_MAP_UNCACHED 1
 #define GR_PORT_CACHE_LINE 128
+#define GR_PORT_CPUS 64u
+#ifndef GR_HOST_NO_EXCLUSIVE
+#define GR_PORT_HAS_EXCLUSIVE 1
+typedef uint32_t gr_exclusive_t;
+#endif
 
 struct host;      /* a machine: host_create() */
 struct host_mmio; /* a register block: host.h */
@@ -36,6 +41,10 @@ extern "C" {
 
 /* See the end of <granule/port.h>, and "Table memory" in host.h. */
 void gr_port_table_store64(gr_env_t env, uint64_t *slot, uint64_t value);
+#ifdef GR_PORT_HAS_EXCLUSIVE
+gr_exclusive_t gr_port_exclusive_enter(void);
+void gr_port_exclusive_leave(gr_exclusive_t section);
+#endif
 
 #ifdef __cplusplus
 }

@@ -97,6 +97,8 @@ static _Thread_local struct queue *thread_queues; /* the one last used comes fir
 static _Thread_local unsigned thread_id;          /* from 1; 0 before the first use */
 static _Thread_local unsigned thread_locks;       /* held */
 static _Thread_local uint64_t thread_load_barriers;
+static _Thread_local unsigned thread_cpu; /* + 1; 0: as the thread's number says */
+static _Thread_local uint32_t thread_section, thread_sections; /* now, and how many so far */
 
 static unsigned self(void)
 {
@@ -897,6 +899,8 @@ void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned 
         put_log(h, GR_LOG_INFO, "pages_alloc: failed on demand");
     else
         b = place(h, size, size, pa_last, flags & GR_PAGES_TABLE ? TABLE : PAGES, &pa);
+    if (thread_section)
+        misuse(h, "pages_alloc within an exclusive section");
     if ((flags & GR_PAGES_MAY_SLEEP) && thread_locks)
         misuse(h, "pages_alloc: GR_PAGES_MAY_SLEEP with %u lock(s) held", thread_locks);
     if (b) {
@@ -1374,6 +1378,8 @@ gr_lock_state_t gr_port_lock(gr_lock_t *lock)
         lock_misuse("taken, but not initialised or destroyed already");
         return 0;
     }
+    if (thread_section)
+        lock_misuse("taken within an exclusive section");
     if (__atomic_load_n(&lock->owner, __ATOMIC_RELAXED) == self()) {
         lock_misuse("taken twice by one thread");
         return 0;
@@ -1402,10 +1408,52 @@ void gr_port_unlock(gr_lock_t *lock, gr_lock_state_t state)
 
 /* ---- Port: the rest ---- */
 
+void host_set_cpu(uint32_t cpu)
+{
+    thread_cpu = cpu == UINT32_MAX ? 0 : cpu % GR_PORT_CPUS + 1;
+}
+
 unsigned gr_port_cpu(void)
 {
-    return (self() - 1) % 64;
+    return thread_cpu ? thread_cpu - 1 : (self() - 1) % GR_PORT_CPUS;
 }
+
+#ifdef GR_PORT_HAS_EXCLUSIVE
+static pthread_mutex_t *cpu_mutex(unsigned cpu)
+{
+    static pthread_mutex_t mutex[GR_PORT_CPUS];
+
+    return &mutex[cpu]; /* on Linux all zeroes is PTHREAD_MUTEX_INITIALIZER */
+}
+
+/* A state of 0 says that misuse was reported and nothing entered: leaving does nothing. */
+gr_exclusive_t gr_port_exclusive_enter(void)
+{
+    const unsigned cpu = gr_port_cpu();
+
+    if (thread_section) {
+        lock_misuse("an exclusive section within another");
+        return 0;
+    }
+    pthread_mutex_lock(cpu_mutex(cpu));
+    thread_section = ++thread_sections * 64 + cpu + 1;
+    return thread_section;
+}
+
+void gr_port_exclusive_leave(gr_exclusive_t section)
+{
+    const unsigned cpu = gr_port_cpu();
+
+    if (!section)
+        return;
+    if (thread_section != section) {
+        lock_misuse("an exclusive section left that was not entered, or on another CPU");
+        return;
+    }
+    thread_section = 0;
+    pthread_mutex_unlock(cpu_mutex(cpu));
+}
+#endif
 
 unsigned gr_port_cpu_page_lg2(gr_env_t env)
 {

@@ -184,6 +184,12 @@ uint64_t host_calls(struct host *h, unsigned what); /* calls so far of the kinds
  */
 uint64_t host_load_barriers(void);
 
+/*
+ * The calling thread's CPU from now on, below GR_PORT_CPUS; UINT32_MAX: its own number again. A
+ * CPU's exclusive section keeps other threads out that have its number.
+ */
+void host_set_cpu(uint32_t cpu);
+
 /* ---- The log: the last 64 lines are kept ---- */
 
 /* Print lines of GR_LOG_* up to `level` to stderr; -1 for none. At first: GR_LOG_ERR. */

@@ -632,9 +632,26 @@ static int core_alloc(struct gr_iova *space, const struct gri_iova_want *want, u
     return err;
 }
 
+#if GRI_IOVA_EXCLUSIVE
+/* From the hole of this CPU: nobody else looks at it. */
+static bool cut_here(const struct gr_iova *space, const struct gri_iova_want *want,
+                     uint64_t *out_first)
+{
+    gr_exclusive_t section = gr_port_exclusive_enter();
+    struct gr_iova_slot *slot = slot_of(space, gr_port_cpu());
+    bool found = slot && cut(slot, want, out_first);
+    gr_port_exclusive_leave(section);
+    return found;
+}
+#endif
+
 /* From the arenas of this CPU, or a new one; else from the core. */
 static int slot_alloc(struct gr_iova *space, const struct gri_iova_want *want, uint64_t *out_first)
 {
+#if GRI_IOVA_EXCLUSIVE
+    if (cut_here(space, want, out_first))
+        return 0;
+#endif
     struct gr_iova_slot *slot = slot_here(space);
     struct gr_iova_arena *arena;
     bool elsewhere = false;
@@ -867,6 +884,59 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     return 0;
 }
 
+#if GRI_IOVA_EXCLUSIVE
+/* Begin or end to free, or both, in the current arena of this CPU, if nobody left notes there and
+ * the arena stays what it is. Whatever is not so simple, also any error, is for the others. */
+static bool free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins,
+                      bool ends)
+{
+    bool done = false;
+    gr_exclusive_t section = gr_port_exclusive_enter();
+    struct gr_iova_slot *slot = slot_of(space, gr_port_cpu());
+    if (slot && slot->cur && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
+        struct gr_iova_arena *cur = slot->cur;
+        uint64_t at = (start >> space->unit_lg2) - cur->first;
+        uint64_t units = size >> space->unit_lg2;
+        unsigned first;
+        unsigned last;
+        enum gri_iova_state state = begins ? GRI_IOVA_ALLOCATED : GRI_IOVA_HELD;
+        if (at < gri_arena_units(space) && !((start | size) & gri_iova_unit_mask(space)) &&
+            (cur->busy > 1 || !space->spans) &&
+            gri_arena_range(cur, gri_arena_units(space), (unsigned)at, &first, &last) == state &&
+            first == at && last == at + units - 1) {
+            if (begins) {
+                tally(&slot->own.live, (uint64_t)-1);
+                tally(&slot->own.used, -units);
+            }
+            if (begins && !ends) {
+                gri_mark(cur, last, GRI_HELD);
+                tally(&slot->own.held, units);
+            }
+            if (!begins) {
+                gri_unmark(cur, last, GRI_HELD);
+                tally(&slot->own.held, -units);
+            }
+            if (ends)
+                drop(space, slot, cur, first, last);
+            done = true;
+        }
+    }
+    gr_port_exclusive_leave(section);
+    return done;
+}
+#else
+static bool free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins,
+                      bool ends)
+{
+    (void)space;
+    (void)start;
+    (void)size;
+    (void)begins;
+    (void)ends;
+    return false;
+}
+#endif
+
 static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
                       struct gr_range *out_held)
 {
@@ -894,6 +964,11 @@ static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_
         return GR_ENODATA;
     if (unit < space->first || unit >= space->end)
         return GR_ENOENT;
+    if (free_here(space, start, size, true, at_once)) {
+        if (!at_once)
+            *out_held = (struct gr_range){start, start + (size - 1)};
+        return 0;
+    }
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (!arena)
         return core_begin(space, start, size, at_once, out_held);
@@ -959,7 +1034,8 @@ bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
     uint64_t unit = held->first >> space->unit_lg2;
     bool empty = false;
     struct visit v;
-    if (unit < space->first || unit >= space->end)
+    if (unit < space->first || unit >= space->end ||
+        free_here(space, held->first, held->last - held->first + 1, false, true))
         return false;
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (arena) {

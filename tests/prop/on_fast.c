@@ -528,6 +528,18 @@ void gr_port_unlock(gr_lock_t *lock, gr_lock_state_t state)
     lock->owner = 0;
 }
 
+#ifdef GR_PORT_HAS_EXCLUSIVE
+gr_exclusive_t gr_port_exclusive_enter(void)
+{
+    return 1;
+}
+
+void gr_port_exclusive_leave(gr_exclusive_t section)
+{
+    (void)section;
+}
+#endif
+
 unsigned gr_port_cpu(void)
 {
     return 0;

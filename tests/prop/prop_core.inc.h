@@ -1314,7 +1314,7 @@ static void make_kept_tables(struct world *w, struct place *p)
 
     move(w, &w->member[0], p);
     /* By its boundary it comes from the very top, not from an arena. */
-    expect(w, p, gr_dma_set_seg_limits(dev, 0, G), 0, "gr_dma_set_seg_limits()");
+    expect(w, p, gr_dma_set_seg_limits(dev, 0, 2 * G), 0, "gr_dma_set_seg_limits()");
     expect(w, p, gr_dma_map_sg(dev, &list, GR_DMA_TO_DEVICE, 0), 0, "gr_dma_map_sg()");
     expect(w, p, gr_dma_unmap_sg(dev, &list, GR_DMA_TO_DEVICE, 0), 0, "gr_dma_unmap_sg()");
     expect(w, p, gr_dma_set_seg_limits(dev, 0, 0), 0, "gr_dma_set_seg_limits()");
