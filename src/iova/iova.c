@@ -714,7 +714,10 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
     if (!arena)
         return false;
     bool current = arena == v.slot->cur;
-    for (unsigned lo = 0; lo < units && (v.own || !current);
+    uint64_t longest = !current ? arena->hole
+                       : v.own  ? gri_max(v.slot->most, v.slot->hi - v.slot->lo)
+                                : 0;
+    for (unsigned lo = 0; lo < units && longest >= want->units;
          lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
         hi = gri_mark_next(arena, units, lo, GRI_FIRST);
         uint64_t first = gri_max(arena->first + lo, want->first);
@@ -897,13 +900,12 @@ static bool free_here(const struct gr_iova *space, gr_iova_t start, uint64_t siz
         struct gr_iova_arena *cur = slot->cur;
         uint64_t at = (start >> space->unit_lg2) - cur->first;
         uint64_t units = size >> space->unit_lg2;
-        unsigned first;
-        unsigned last;
-        enum gri_iova_state state = begins ? GRI_IOVA_ALLOCATED : GRI_IOVA_HELD;
+        unsigned first = (unsigned)at;
+        unsigned last = (unsigned)(at + units - 1);
         if (at < gri_arena_units(space) && !((start | size) & gri_iova_unit_mask(space)) &&
             (cur->busy > 1 || !space->spans) &&
-            gri_arena_range(cur, gri_arena_units(space), (unsigned)at, &first, &last) == state &&
-            first == at && last == at + units - 1) {
+            units - 1 < gri_arena_units(space) - at && gri_arena_exactly(cur, first, last) &&
+            gri_marked(cur, last, GRI_HELD) != begins) {
             if (begins) {
                 tally(&slot->own.live, (uint64_t)-1);
                 tally(&slot->own.used, -units);

@@ -204,6 +204,22 @@ static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *ar
     return gri_marked(arena, *last, GRI_HELD) ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
 }
 
+/* Is [first, last] a range, live or being freed? Reads only what belongs to it, if it is. */
+static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned first,
+                                     unsigned last)
+{
+    size_t below = ~(gri_mark_bit(first) - 1);
+    if (!gri_marked(arena, first, GRI_FIRST))
+        return false;
+    for (; first / GRI_WORD_BITS != last / GRI_WORD_BITS; first += GRI_WORD_BITS) {
+        if (gri_mark_word(arena, first, GRI_LAST) & below)
+            return false;
+        below = ~(size_t)0;
+    }
+    below &= gri_mark_bit(last) | (gri_mark_bit(last) - 1);
+    return (gri_mark_word(arena, last, GRI_LAST) & below) == gri_mark_bit(last);
+}
+
 /* ---- Slots, for iova_fixed.c; the space is the caller's alone ---- */
 
 /* The arena that holds `unit`, or NULL. */
