@@ -684,7 +684,7 @@ SWEEP_CALL(sweep_iova_fixed)
 
 SWEEP_CALL(sweep_iova_fill)
 {
-    while (s->space.spares > 1) { /* an aligned range takes two */
+    while (s->space.spares > 1) {                   /* an aligned range takes two */
         const int rc = iova_alloc(s, step, 0x8000); /* not from an arena, by its boundary */
 
         assert_in_range(s->space_count, 0, 94);

@@ -287,8 +287,8 @@ static void test_full(void **state)
             gr_iova_fini(&w.space);
             assert_int_equal(gr_iova_init(&w.space, w.host, unit_lg2, 0, UINT32_MAX), 0);
             while (!rc) {
-                const struct gr_iova_req req = {
-                    .size = (uint64_t)(size[i][0] + below(size[i][1])) << unit_lg2};
+                const struct gr_iova_req req = {.size = (uint64_t)(size[i][0] + below(size[i][1]))
+                                                        << unit_lg2};
 
                 rc = gr_iova_alloc(&w.space, &req, &at);
                 used += rc ? 0 : req.size;

@@ -97,8 +97,8 @@ static _Thread_local struct queue *thread_queues; /* the one last used comes fir
 static _Thread_local unsigned thread_id;          /* from 1; 0 before the first use */
 static _Thread_local unsigned thread_locks;       /* held */
 static _Thread_local uint64_t thread_load_barriers;
-static _Thread_local unsigned thread_cpu; /* + 1; 0: as the thread's number says */
-static _Thread_local uint32_t thread_section, thread_sections; /* now, and how many so far */
+static _Thread_local unsigned thread_cpu;     /* + 1; 0: as the thread's number says */
+static _Thread_local uint32_t thread_section; /* 0: in none */
 
 static unsigned self(void)
 {
@@ -1436,7 +1436,7 @@ gr_exclusive_t gr_port_exclusive_enter(void)
         return 0;
     }
     pthread_mutex_lock(cpu_mutex(cpu));
-    thread_section = ++thread_sections * 64 + cpu + 1;
+    thread_section = cpu + 1;
     return thread_section;
 }
 

@@ -322,12 +322,14 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
     return old;
 }
 
+/* `scanned`: the longest hole of the current arena is known. */
 static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
-                    struct gr_iova_arena *arena)
+                    struct gr_iova_arena *arena, bool scanned)
 {
     struct gr_iova_arena *old = slot->cur ? retreat(space, slot) : NULL;
     if (old) {
-        rescan(space, old);
+        if (!scanned)
+            rescan(space, old);
         bin_update(space, slot, old);
     }
     bin_remove(slot, arena);
@@ -377,6 +379,7 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
                  const struct gri_iova_want *want, uint64_t *out_first, bool *out_elsewhere)
 {
     struct gr_iova_slot *slot = v->slot;
+    bool scanned = false;
     unsigned lo;
     unsigned hi;
     if (v->own && slot->cur) {
@@ -385,6 +388,7 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
             return true;
         if (within(space, slot->cur, want) && want->units <= slot->most) {
             rescan(space, slot->cur);
+            scanned = true;
             slot->most = slot->cur->hole;
             if (hole_for(space, slot->cur, want, &lo, &hi)) {
                 set_hole(slot, lo, hi);
@@ -396,8 +400,12 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
     unsigned floor = bin_of((unsigned)want->units);
     unsigned need = (unsigned)(want->units + want->align - 1);
     unsigned sure = need > 1 ? bin_of(need - 1) + 1 : 0;
+    /* Small ranges rather from a hole with room for some more: changing arenas costs. */
+    unsigned roomy = need <= 32 ? bin_of(8 * need) : sure;
     struct gr_iova_arena *arena =
-        search(space, slot, want, sure, GRI_BINS, &lo, &hi, out_elsewhere);
+        search(space, slot, want, roomy, GRI_BIN_EMPTY, &lo, &hi, out_elsewhere);
+    if (!arena)
+        arena = search(space, slot, want, sure, GRI_BINS, &lo, &hi, out_elsewhere);
     if (!arena)
         arena = search(space, slot, want, floor, sure, &lo, &hi, out_elsewhere);
     if (!arena)
@@ -406,7 +414,7 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
         cut_in(space, slot, arena, want, lo, hi, out_first);
         return true;
     }
-    advance(space, slot, arena);
+    advance(space, slot, arena, scanned);
     set_hole(slot, lo, hi);
     return cut(slot, want, out_first);
 }
@@ -833,10 +841,8 @@ static enum gri_iova_state range_at(const struct gr_iova *space, const struct vi
 {
     if (v->own)
         collect(space, v->slot);
-    enum gri_iova_state state =
-        gri_arena_range(arena, gri_arena_units(space), at, first, last);
-    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur &&
-        noted(v->slot->claimed, *last))
+    enum gri_iova_state state = gri_arena_range(arena, gri_arena_units(space), at, first, last);
+    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur && noted(v->slot->claimed, *last))
         state = GRI_IOVA_HELD;
     return state;
 }
@@ -903,9 +909,8 @@ static bool free_here(const struct gr_iova *space, gr_iova_t start, uint64_t siz
         unsigned first = (unsigned)at;
         unsigned last = (unsigned)(at + units - 1);
         if (at < gri_arena_units(space) && !((start | size) & gri_iova_unit_mask(space)) &&
-            (cur->busy > 1 || !space->spans) &&
-            units - 1 < gri_arena_units(space) - at && gri_arena_exactly(cur, first, last) &&
-            gri_marked(cur, last, GRI_HELD) != begins) {
+            (cur->busy > 1 || !space->spans) && units - 1 < gri_arena_units(space) - at &&
+            gri_arena_exactly(cur, first, last) && gri_marked(cur, last, GRI_HELD) != begins) {
             if (begins) {
                 tally(&slot->own.live, (uint64_t)-1);
                 tally(&slot->own.used, -units);
@@ -1020,8 +1025,7 @@ static void core_end(struct gr_iova *space, const struct gr_range *held)
 {
     gr_lock_state_t state = gr_port_lock(&space->lock);
     struct gr_iova_node *node = gri_core_find(space, held->first >> space->unit_lg2);
-    uint64_t last =
-        ((gri_iova_end_of(node) - 1) << space->unit_lg2) | gri_iova_unit_mask(space);
+    uint64_t last = ((gri_iova_end_of(node) - 1) << space->unit_lg2) | gri_iova_unit_mask(space);
     if (node->state == GRI_IOVA_HELD && held->first == node->first << space->unit_lg2 &&
         held->last == last) {
         space->held_units -= node->units;
@@ -1077,8 +1081,7 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
     if (arena) {
         enum gri_iova_state state =
             range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &last);
-        err = exactly(space, start, size, state, arena->first + first,
-                      (uint64_t)last - first + 1);
+        err = exactly(space, start, size, state, arena->first + first, (uint64_t)last - first + 1);
         leave(&v);
         return err;
     }

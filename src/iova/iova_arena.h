@@ -83,7 +83,8 @@ struct gr_iova_slot {
 /* Pages of a slot, and of the table of slots. */
 #define GRI_SLOT_LG2 12u
 #define GRI_SLOTS_SIZE (GR_PORT_CPUS * sizeof(void *))
-#define GRI_SLOTS_LG2 (12u + (GRI_SLOTS_SIZE > 4096) + (GRI_SLOTS_SIZE > 8192) + (GRI_SLOTS_SIZE > 16384))
+#define GRI_SLOTS_LG2                                                                              \
+    (12u + (GRI_SLOTS_SIZE > 4096) + (GRI_SLOTS_SIZE > 8192) + (GRI_SLOTS_SIZE > 16384))
 
 _Static_assert(sizeof(struct gr_iova_slot) <= 1u << GRI_SLOT_LG2, "a slot has a page");
 _Static_assert(GRI_SLOTS_SIZE <= 1u << GRI_SLOTS_LG2, "GR_PORT_CPUS is 4096 at most");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The core of the IOVA allocator: the tree of ranges. See iova_internal.h for its shape and for what
- * each function here does.
+ * The core of the IOVA allocator: the tree of ranges. See iova_internal.h for its shape and for
+ * what each function here does.
  *
  * Because the ranges always cover the whole space, the tree changes in two ways only: a range is
  * split in two (split), or a range takes units from its neighbour, perhaps all of them (take).
@@ -259,8 +259,10 @@ static struct gr_iova_node *split(struct gr_iova *space, struct gr_iova_node *no
         for (parent = node->child[1]; parent->child[0];)
             parent = parent->child[0];
     }
-    *upper = (struct gr_iova_node){
-        .parent = parent, .first = at, .units = gri_iova_end_of(node) - at, .state = (uint8_t)state};
+    *upper = (struct gr_iova_node){.parent = parent,
+                                   .first = at,
+                                   .units = gri_iova_end_of(node) - at,
+                                   .state = (uint8_t)state};
     refresh(upper);
     node->units = at - node->first;
     parent->child[side] = upper;
@@ -275,7 +277,7 @@ static struct gr_iova_node *split(struct gr_iova *space, struct gr_iova_node *no
  * one never has a child between them, so that it has one child at most and is easily unlinked.
  */
 struct gr_iova_node *gri_core_take(struct gr_iova *space, struct gr_iova_node *node, unsigned side,
-                                 uint64_t units)
+                                   uint64_t units)
 {
     struct gr_iova_node *other = gri_core_neighbour(node, side);
     other->units -= units;
@@ -319,7 +321,7 @@ void gri_core_settle(struct gr_iova *space, struct gr_iova_node *node, enum gri_
 }
 
 int gri_core_carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t first, uint64_t end,
-                 enum gri_iova_state state)
+                   enum gri_iova_state state)
 {
     struct gr_iova_node *part = *node;
     bool below = first > part->first;
@@ -347,7 +349,8 @@ int gri_core_carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t f
  * divides the boundary, so that the move leaves less than one boundary below the multiple; a start
  * with a larger align is itself a multiple of the boundary, and no range is longer than that.
  */
-bool gri_iova_place(const struct gri_iova_want *want, uint64_t first, uint64_t end, uint64_t *out_first)
+bool gri_iova_place(const struct gri_iova_want *want, uint64_t first, uint64_t end,
+                    uint64_t *out_first)
 {
     if (end - first < want->units)
         return false;
@@ -377,8 +380,9 @@ static struct gr_iova_node *seek(const struct gr_iova *space, const struct gri_i
         return NULL;
 
     for (unsigned i = 0; i < TRIES && node && gri_iova_end_of(node) > want->first; i++) {
-        if (node->state == GRI_IOVA_FREE && gri_iova_place(want, gri_max(node->first, want->first),
-                                                  gri_min(gri_iova_end_of(node), want->end), out_first))
+        if (node->state == GRI_IOVA_FREE &&
+            gri_iova_place(want, gri_max(node->first, want->first),
+                           gri_min(gri_iova_end_of(node), want->end), out_first))
             return node;
         node = fit_before(node, units, block);
     }

@@ -82,8 +82,8 @@ int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
 
 /* The units that [first, last] touches, and how many of them are free; nothing else but reserved
  * ones may be there. */
-static int reservable(struct gr_iova *space, gr_iova_t first, gr_iova_t last,
-                      uint64_t *out_from, uint64_t *out_end, uint64_t *out_fresh)
+static int reservable(struct gr_iova *space, gr_iova_t first, gr_iova_t last, uint64_t *out_from,
+                      uint64_t *out_end, uint64_t *out_fresh)
 {
     uint64_t from = gri_max(first >> space->unit_lg2, space->first);
     uint64_t end = gri_min((last >> space->unit_lg2) + 1, space->end);
@@ -128,14 +128,16 @@ int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
         return err;
     struct gr_iova_node *node = gri_core_find(space, from);
     if (node->state == GRI_IOVA_FREE) {
-        err = gri_core_carve(space, &node, from, gri_min(gri_iova_end_of(node), end), GRI_IOVA_RESERVED);
+        err = gri_core_carve(space, &node, from, gri_min(gri_iova_end_of(node), end),
+                             GRI_IOVA_RESERVED);
         if (err)
             return err;
     }
     while (gri_iova_end_of(node) < end)
-        node = gri_core_take(space, node, 1, gri_min(gri_core_neighbour(node, 1)->units, end - gri_iova_end_of(node)));
+        node =
+            gri_core_take(space, node, 1,
+                          gri_min(gri_core_neighbour(node, 1)->units, end - gri_iova_end_of(node)));
     gri_core_settle(space, node, GRI_IOVA_RESERVED);
     space->reserved_units += fresh;
     return 0;
 }
-
