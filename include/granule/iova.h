@@ -2,10 +2,11 @@
 /*
  * The IOVA allocator: which device addresses are in use.
  *
- * One space covers [first, last] of an aperture in units of the granule. Every operation, also one
- * that fails, is O(log n) in the number of ranges (gr_iova_reserve() in addition linear in the
- * reserved ranges that it meets or joins). Freeing never needs memory. A range takes up to 64 bytes
- * of bookkeeping, from pages of 4 KiB that are kept for later ranges until gr_iova_fini().
+ * One space covers [first, last] of an aperture in units of the granule. Its core is a tree of
+ * ranges, O(log n) in their number. In front of it, in spaces of 2^14 units and more, each CPU has
+ * arenas: aligned runs of 64 to 2048 units, never longer than a leaf table, from which requests of
+ * up to a quarter of one are met. No operation is linear in what is allocated. Freeing never needs
+ * memory. Pages of bookkeeping are kept until gr_iova_fini().
  *
  * Freeing has two steps, because an address must not be handed out again before the IOMMU forgot it
  * (docs/DESIGN.md, "Table lifetime"): gr_iova_free_begin() takes the range out of use and tells
@@ -13,7 +14,13 @@
  * gr_iova_free_end() makes the range available. What is begun and never ended is quarantined: no
  * later call can return it.
  *
- * Locking: none inside. The caller serialises calls on one space. Context: any.
+ * Locking: inside. gr_iova_alloc(), free_begin(), free_end(), free(), check() and stats(), which is
+ * exact when nothing else runs: any CPU at any time. All others are exclusive: the caller
+ * serialises them against everything. Context: any.
+ *
+ * Where the port has an exclusive section, what another CPU frees in a CPU's current arena is
+ * collected when its owner next comes to a slow path, or by gr_iova_drain(): such a free retires
+ * no table, and at most one arena per CPU waits like that.
  */
 #ifndef GRANULE_IOVA_H
 #define GRANULE_IOVA_H
@@ -96,15 +103,20 @@ GR_MUST_CHECK int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned uni
 void gr_iova_fini(struct gr_iova *space);
 
 /*
- * Allocate the highest range that fits. Where `align` is the unit and no `boundary` is given, this
- * fails only if no free range within [first, last] is long enough. Otherwise, to stay O(log n),
- * the result may be lower than the highest possible, and the request may be refused although an
- * odd-shaped remainder would fit, but never while there lies within [first, last] either
- *   a naturally aligned free block of max(align, size rounded up to a power of two), or
- *   a free range of size + align - unit bytes, with a boundary size - unit bytes more.
- * Returns 0 and *out_start, or GR_ENODATA (size 0), GR_EINVAL (size no multiple of the unit, align
- * or boundary no power of two, boundary below size), GR_ERANGE ([first, last] and the aperture
- * share no whole unit, or first > last), GR_ENOSPC, GR_ENOMEM. Nothing changes on failure.
+ * Allocate a range. In a space with arenas this fails although there is room only where the room
+ * lies across the border of two arenas, in the current arena of another CPU (with an exclusive
+ * section), or, beyond a few arenas at the ends of [first, last], in holes of arenas that a request
+ * of more than a quarter of an arena, or with other limits than most, does not search. What follows
+ * holds for the core, and so for smaller spaces: the highest range that fits is taken. Where
+ * `align` is the unit and no `boundary` is given, this fails only if no free range within [first,
+ * last] is long enough. Otherwise, to stay O(log n), the result may be lower than the highest
+ * possible, and the request may be refused although an odd-shaped remainder would fit, but never
+ * while there lies within [first, last] either a naturally aligned free block of max(align, size
+ * rounded up to a power of two), or a free range of size + align - unit bytes, with a boundary size
+ * - unit bytes more. Returns 0 and *out_start, or GR_ENODATA (size 0), GR_EINVAL (size no multiple
+ * of the unit, align or boundary no power of two, boundary below size), GR_ERANGE ([first, last]
+ * and the aperture share no whole unit, or first > last), GR_ENOSPC, GR_ENOMEM. Nothing changes on
+ * failure.
  */
 GR_MUST_CHECK int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req,
                                 gr_iova_t *out_start);
