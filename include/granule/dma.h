@@ -85,11 +85,6 @@ GR_MUST_CHECK int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, 
 
 /* ---- Lists ---- */
 
-struct gr_seg {
-    gr_pa_t pa;
-    uint64_t len;
-};
-
 struct gr_dma_seg {
     gr_iova_t iova;
     uint64_t len;

@@ -513,15 +513,25 @@ int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req
     return 0;
 }
 
-int gri_domain_map_run(struct gri_mapping *m, uint64_t offset, gr_pa_t pa, uint64_t len)
+int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset, const struct gr_seg *segs,
+                        unsigned count)
 {
-    const struct gri_pt_run run = {
-        (m->iova + offset) & gri_mask(m->domain->pt.va_bits),
-        pa,
-        len,
-    };
+    const uint64_t mask = gri_mask(m->domain->pt.granule_lg2);
+    uint64_t va = (m->iova + offset) & gri_mask(m->domain->pt.va_bits);
+    gr_pa_t next = UINT64_MAX;
+    int ret = 0;
 
-    return gri_pt_map_runs(&m->cursor, &run, 1);
+    for (unsigned i = 0; !ret && i < count; i++) {
+        const gr_pa_t pa = segs[i].pa == next ? (next + mask) & ~mask : segs[i].pa & ~mask;
+        const gr_pa_t end = (segs[i].pa + segs[i].len + mask) & ~mask;
+        const struct gri_pt_run run = {va, pa, end - pa};
+
+        if (pa < end)
+            ret = gri_pt_map_runs(&m->cursor, &run, 1);
+        va += run.len;
+        next = segs[i].pa + segs[i].len;
+    }
+    return ret;
 }
 
 int gri_domain_map_finish(struct gri_mapping *m, int ret)
@@ -538,6 +548,22 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
         ret = undo ? undo : ret;
     }
     gr_port_unlock(&domain->lock, m->state);
+    return ret;
+}
+
+int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req, unsigned prot,
+                         gr_pa_t pa, gr_iova_t *out_iova)
+{
+    struct gri_mapping m;
+    int ret = gri_domain_map_begin(domain, req, prot, &m);
+
+    if (!ret) {
+        const struct gr_seg seg = {pa, req->size};
+
+        ret = gri_domain_map_finish(&m, gri_domain_map_segs(&m, 0, &seg, 1));
+    }
+    if (!ret)
+        *out_iova = m.iova;
     return ret;
 }
 
