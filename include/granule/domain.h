@@ -46,6 +46,7 @@ struct gr_group {
     struct gr_link members;
     struct gr_link domain_link;
     struct gr_domain *domain;
+    unsigned untrusted; /* members that are */
 };
 
 /* What the host knows of a device. Pointers must stay valid until gr_device_fini(). */

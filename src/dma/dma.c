@@ -43,7 +43,7 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
     e = encapsulate(pa, len, domain->pt.granule_lg2);
     if (!e.span || e.base + e.span - 1 > gri_mask(domain->pt.pa_bits))
         return GR_EFAULT;
-    if (e.span != len && gr_device_untrusted(dev))
+    if (e.span != len && dev->group->untrusted)
         return GR_EOPNOTSUPP;
     if (gri_dma_must_sync(dev, attrs))
         gri_dma_to_device(domain, pa, len);

@@ -28,7 +28,7 @@ static struct limits limits_of(const struct gr_device *dev, const struct gr_doma
         .max_len = dev->seg_max,
         .boundary = dev->seg_boundary - 1, /* 0, none: wraps */
         .pa_max = gri_mask(domain->pt.pa_bits),
-        .whole = gr_device_untrusted(dev),
+        .whole = dev->group->untrusted,
     };
 }
 
