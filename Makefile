@@ -72,7 +72,7 @@ ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -137,6 +137,9 @@ icount: $(B)/granule-bench ## instructions of hot paths against bench/icount.txt
 properties: $(PROPS) ## OPS= random operations on every format and geometry, and 1 % more on the models
 	@OPS=$(or $(OPS),10000000) $(B)/tests/prop_fast
 	@OPS=$$(($(or $(OPS),10000000) / 100)) $(B)/tests/prop_model
+
+lists: $(B)/tests/test_sg ## LISTS= random scatter lists against the plain reference
+	@LISTS=$(or $(LISTS),2000000) sh scripts/run-tests.sh $<
 
 matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
 	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)

@@ -155,7 +155,7 @@ static bool make_host(struct machine *m, struct cli_error *error)
     }
     m->host = host_create(&config, why, sizeof(why));
     if (!m->host) {
-        return cli_error_set(error, "%s: %s", m->board->path, why);
+        return cli_error_set(error, "%s: reg of its memory nodes: %s", m->board->path, why);
     }
     host_log_level(m->host, -1);
     return true;
@@ -270,9 +270,17 @@ static void bring_up_iommu(struct machine_iommu *iommu)
         return;
     }
     if (!make_hardware(iommu, kind)) {
-        snprintf(iommu->reason, sizeof(iommu->reason),
-                 "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
-                 (unsigned long long)tree->reg_size);
+        if (tree->reg_size < 0x4000) {
+            snprintf(
+                iommu->reason, sizeof(iommu->reason),
+                "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
+                (unsigned long long)tree->reg_size);
+        } else {
+            snprintf(iommu->reason, sizeof(iommu->reason),
+                     "no model of such a DART: granule,streams is %u, and a model of its kind has "
+                     "fewer",
+                     tree->streams);
+        }
         return;
     }
     if (tree->has_aperture) {

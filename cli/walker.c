@@ -54,7 +54,7 @@ static const struct walker_format dart2[] = {DART2(14), DART2(12)};
         .enable_streams = 256, .remap_enable = 0x80, .remap_from = 8, .remap_width = 4,            \
     }
 
-/* A snapshot has the first string of a node: the last two stand before "apple,t8110-dart" there. */
+/* The last two stand before "apple,t8110-dart" in trees; snapshots of others may have them. */
 static const struct walker_kind kinds[] = {
     T8020("apple,t8103-dart", dart1, 32, 0x200, 1),
     T8020("apple,t8103-usb4-dart", dart1, 64, 0x400, 0), /* bypasses never */

@@ -62,6 +62,7 @@ find_missing() {
     case $groups in *" check "*)
         need g++ has g++
         need binutils has nm
+        need patch has patch
         if has "${cc%% *}"; then
             need libcmocka-dev builds "$cc" '#include <stdarg.h>\n#include <stddef.h>
 #include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>\nint main(void) { skip(); }' -lcmocka

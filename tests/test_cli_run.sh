@@ -53,6 +53,25 @@ check "few segments" test "$(number segments)" -ge $(($(number lists) * 8))
 check "few coherent buffers" test "$(number coherent)" -ge 20
 check "maps are not all kinds" test "$(number maps)" -ge $(($(number lists) + $(number coherent) + 50))
 
+# ---- odd machines ----
+# iommu PROPERTY...: the good board with these in its IOMMU.
+iommu() {
+    sed "s/#iommu-cells = <1>;/& $*/" "$good" > "$dir/odd.dts"
+}
+iommu 'granule,va-bits = <20>;' # less than a table spans
+run run --json "$dir/odd.dts"
+status 0
+iommu 'granule,streams = <32>;'
+run run "$dir/odd.dts"
+status 1
+out_has 'not used: no model of such a DART: granule,streams is 32'
+# RAM, most of which the IOMMU cannot address: such buffers are refused, and that is no problem.
+sed 's/reg = <0x0 0x40000000 .*>;/reg = <0x0 0x40000000 0x80 0x0>;/' "$good" > "$dir/odd.dts"
+run run --json "$dir/odd.dts"
+status 0
+sed 's/reg = <0x0 0x40000000 .*>;/reg = <0x0 0x40000000 0xffffffff 0x0>;/' "$good" > "$dir/odd.dts"
+wrong 'reg of its memory nodes' run "$dir/odd.dts"
+
 # ---- a snapshot ----
 run run --help
 check "--snapshot is not told of" grep -qF -- --snapshot=DIR "$dir/out"
@@ -104,6 +123,16 @@ for page in 16K 64K; do
     run dump --check "$snap"
     status 0
 done
+
+# The string that a driver knows may come later: what reads the snapshot must know it, too.
+sed 's/compatible = "apple,t8103-dart"/compatible = "example,first", "apple,t6000-dart"/' \
+    "$good" > "$dir/odd.dts"
+run run --json --snapshot="$snap" "$dir/odd.dts"
+status 0
+out_has '"compatible":"example,first"'
+check "compatible" grep -qF '"compatible":"apple,t6000-dart"' "$snap/machine.json"
+run dump --check "$snap"
+status 0
 
 # Groups, several streams and windows: each stream of a domain has all of the domain's mappings.
 run run --json --snapshot="$snap" tests/data/groups.dts

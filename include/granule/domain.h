@@ -84,7 +84,7 @@ struct gr_domain {
     gr_env_t env;
     struct gr_pt pt;
     struct gr_iova iova;
-    struct gr_range aperture;
+    struct gr_range aperture; /* to be read: the IOVAs that can be mapped, whole granules */
     struct gr_pt_config table;
     gr_lock_t lock; /* tables and IOVA space */
     struct gr_binding binding[GR_CFG_DOMAIN_INSTANCES];

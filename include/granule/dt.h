@@ -142,7 +142,10 @@ struct gr_dt_master {
     bool coherent;
     /* `external-facing` on it, on a parent, or on a bridge that its RIDs may be behind */
     bool untrusted;
-    /* bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit
+    /*
+     * Bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit.
+     * For gr_device_config: `last` is its dma_mask, what lies below `first` one more reserved
+     * range.
      */
     struct gr_range dma;
     /*

@@ -162,7 +162,8 @@ int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len, const struct gr_
 
         if (retire->first <= block_last && retire->last >= block) {
             masked.first = gri_max(retire->first, block) - block;
-            masked.last = gri_min(retire->last, block_last) - block;
+            /* Where all bits end within a table's span, the rest of the span is nobody's. */
+            masked.last = retire->last < block_last ? retire->last - block : UINT64_MAX;
         }
     }
     pt->ops->unmap(pt, va, va + len - 1, masked, gather);
