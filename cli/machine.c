@@ -270,17 +270,9 @@ static void bring_up_iommu(struct machine_iommu *iommu)
         return;
     }
     if (!make_hardware(iommu, kind)) {
-        if (tree->reg_size < 0x4000) {
-            snprintf(
-                iommu->reason, sizeof(iommu->reason),
-                "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
-                (unsigned long long)tree->reg_size);
-        } else {
-            snprintf(iommu->reason, sizeof(iommu->reason),
-                     "no model of such a DART: granule,streams is %u, and a model of its kind has "
-                     "fewer",
-                     tree->streams);
-        }
+        snprintf(iommu->reason, sizeof(iommu->reason),
+                 "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
+                 (unsigned long long)tree->reg_size);
         return;
     }
     if (tree->has_aperture) {

@@ -30,8 +30,8 @@
  *                          granule,  -va-bits         -pa-bits  -streams  -bypass
  *   compatible   driver    page-bits  16K      4K
  *   apple,
- *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (32)   1 (0)
- *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (32)   1 (0)
+ *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)   1 (0)
+ *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)   1 (0)
  *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)  1 (0)
  *   t8103-usb4-dart        none: its registers lie elsewhere
  *

@@ -11,8 +11,8 @@ static const struct kind {
     uint8_t pa_bits;
     uint16_t streams_max;
 } kinds[] = {
-    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 32},
-    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 32},
+    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16},
+    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16},
     {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 256},
     /* Here to end the search: a t8103-dart after it would have the wrong register offsets. */
     {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0},
