@@ -63,6 +63,8 @@ run run --json "$dir/odd.dts"
 status 0
 iommu 'granule,streams = <17>;' # what no model has, no tree may ask for
 wrong 'granule,streams is 17; give a value from 1 to 16' run "$dir/odd.dts"
+iommu 'granule,strems = <8>;'
+wrong '/iommu@10000000: granule,strems is not known; give one of granule,page-bits' run "$dir/odd.dts"
 iommu 'granule,streams = <16>;'
 run run --json "$dir/odd.dts"
 status 0

@@ -674,6 +674,16 @@ static const struct mistake {
      "/soc/b@2000: granule,streams is 257; give a value from 1 to 256"},
     {"/soc/b@2000", "granule,streams", C(0),
      "/soc/b@2000: granule,streams is 0; give a value from 1 to 256"},
+    {"/soc/a@1000", "granule,strems", C(8),
+     "/soc/a@1000: granule,strems is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
+     "-streams and -bypass"},
+    {"/soc/b@2000", "granule,", C(8),
+     "/soc/b@2000: granule, is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
+     "-streams and -bypass"},
+    {"/soc/b@2000", "granule,bypass2", C(0),
+     "/soc/b@2000: granule,bypass2 is not known; give one of granule,page-bits, -va-bits, "
+     "-pa-bits, "
+     "-streams and -bypass"},
     {"/soc/a@1000", "granule,bypass", C(2),
      "/soc/a@1000: granule,bypass is 2; give a value from 0 to 1"},
     {"/soc/a@1000", "apple,dma-range", C(0, 0x1000),

@@ -40,7 +40,8 @@
  *   the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover every
  *   SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
  *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
- *   are at least page bits + 1. Of the first eight strings in `compatible`, the first in the
+ *   are at least page bits + 1. Any other property of the node whose name begins with `granule,` is
+ *   a mistake. Of the first eight strings in `compatible`, the first in the
  *   table decides.
  */
 #ifndef GRANULE_DT_H
