@@ -139,6 +139,22 @@ status 1
 out_has '/stranded: blocked: '
 out_has 'FAIL: '
 
+# ---- nothing to drive: no device, no IOMMU, and neither ----
+nothing() {
+    run run "$1"
+    status 1
+    out_has 'nothing was driven: '
+    out_has 'FAIL: problems: 1; see above'
+    run run --json "$1"
+    status 1
+    json_ok
+    out_has '"problems":["nothing was driven: no device behind an IOMMU can be used"]'
+}
+sed -e '/odd: iommu/,/};/d' -e '/stranded {/,/};/d' -e '/worker {/,/};/d' "$board" > "$dir/none.dts"
+nothing "$dir/none.dts"
+sed -e '/good: iommu/,/};/d' "$dir/none.dts" > "$dir/less.dts"
+nothing "$dir/less.dts"
+
 # ---- groups, windows, and instances that do not go together ----
 board=tests/data/groups.dts
 run run --json --seed=3 "$board"
