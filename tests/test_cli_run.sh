@@ -75,6 +75,26 @@ status 0
 sed 's/reg = <0x0 0x40000000 .*>;/reg = <0x0 0x40000000 0xffffffff 0x0>;/' "$good" > "$dir/odd.dts"
 wrong 'reg of its memory nodes' run "$dir/odd.dts"
 
+# As much as dt.h lets through runs; what does not fit is named.
+# many COUNT LINE: the good board with COUNT nodes more; @ is the number in LINE.
+many() {
+    awk -v n="$1" -v line="$2" '/^};$/ { for (i = 0; i < n; i++) {
+            s = line; gsub(/@/, sprintf("%x", 4096 + i), s); print "\t" s } }
+        { print }' "$good" > "$dir/odd.dts"
+}
+many 63 'm@ { device_type = "memory"; reg = <0x1 0x@000 0x0 0x1000>; };'
+run run --json "$dir/odd.dts"
+status 0
+many 64 'm@ { device_type = "memory"; reg = <0x1 0x@000 0x0 0x1000>; };'
+wrong '/m103f: reg is past the 64 banks of RAM' run "$dir/odd.dts"
+many 256 'i@ { compatible = "x"; #iommu-cells = <0>; };'
+wrong '/i10ff: status enables it past the 256 IOMMUs' run "$dir/odd.dts"
+many 256 'd@ { iommus = <&good 1>; };'
+wrong '/d10ff: its IOMMU makes it a device past the 256' run "$dir/odd.dts"
+awk '/^\/dts-v1/ { print; for (i = 0; i < 65; i++) printf "/memreserve/ 0x4%07x 0x1000;\n", i * 65536; next }
+    { print }' "$good" > "$dir/odd.dts"
+wrong '/memreserve/: 0x40400000 is past the 64 reserved regions' run "$dir/odd.dts"
+
 # ---- a snapshot ----
 run run --help
 check "--snapshot is not told of" grep -qF -- --snapshot=DIR "$dir/out"

@@ -34,7 +34,7 @@ GR_BEGIN_DECLS
 
 struct host;
 
-#define HOST_MAX_BANKS 16
+#define HOST_MAX_BANKS 64
 #define HOST_MAX_RESERVED 64
 
 struct host_bank {
