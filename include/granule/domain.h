@@ -98,6 +98,7 @@ struct gr_domain {
     unsigned spans;
     struct gr_pt_gather quarantined;
     uint64_t quarantined_bytes;
+    uint64_t walks;
     uint64_t invalidations;
 #if GR_CFG_DEBUG
     gr_lock_t busy_lock; /* innermost */
@@ -114,7 +115,7 @@ struct gr_domain_stats {
     uint64_t tables;            /* page-table pages held */
     uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
     bool broken;                /* streams are blocked, maps are refused with GR_EIO */
-    uint64_t walks;             /* page-table walks from the root, to map */
+    uint64_t walks;             /* page-table walks from the root, to map; not of UNMANAGED maps */
     uint64_t invalidations;     /* of the domain, each on all its instances */
     uint64_t overlaps; /* calls that met another on the same IOVAs; 0 but with GR_CFG_DEBUG */
 };

@@ -7,15 +7,21 @@
  * has several top registers (DART's four TTBRs) the root is that many tables side by side, indexed
  * as one.
  *
- * Locking: none inside. Calls on one table are serialised by the caller.
+ * Locking: calls on disjoint ranges of IOVAs may run at the same time, on any CPUs. Only making a
+ * missing table takes the lock inside (and, where walkers do not snoop, finding one). A call owns
+ * the IOVAs that it names: what another call maps, unmaps or asks about meanwhile must not overlap
+ * them, nor a `retire` range, all of whose IOVAs its call owns. gr_pt_init(), gr_pt_fini() and
+ * gr_pt_trim() want the table exclusively, gr_pt_trim() as far as the spans of tables reach.
  *
- * Table lifetime: map makes tables, and only unmap with a `retire` range takes them out. A retired
- * table goes on the gather, because hardware may still hold pointers to it; free the gather with
- * gr_pt_gather_free() after the IOMMU was invalidated and before anything in the retired range is
- * mapped again.
+ * Table lifetime: map makes tables, and only unmap with a `retire` range and trim take them out. A
+ * retired table goes on the gather, because hardware may still hold pointers to it; free the gather
+ * with gr_pt_gather_free() after the IOMMU was invalidated and before anything in the retired range
+ * is mapped again.
  *
- * Order of stores: children before parents, a barrier between, the parent's entry last; a barrier
- * at the end of every call, and a cache clean before each where the walker is not coherent.
+ * Order of stores: children before parents, a barrier between, the parent's entry last, and a cache
+ * clean of each where the walker is not coherent. A barrier ends gr_pt_map() and gr_pt_init().
+ * After gr_pt_unmap() and gr_pt_trim() the caller puts a gr_port_wmb() before the invalidation: one
+ * for all the calls that it covers.
  */
 #ifndef GRANULE_PT_H
 #define GRANULE_PT_H
@@ -52,8 +58,8 @@ struct gr_pt {
     uint64_t *root;
     gr_pa_t
         root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
-    uint64_t tables; /* pages held: the root's and all others */
-    uint64_t walks;  /* from the root, to map: at most one for each leaf table of a call */
+    gr_lock_t lock;  /* making tables; innermost */
+    uint64_t tables; /* pages held: the root's and all others; see gr_pt_tables() */
     uint8_t granule_lg2;
     uint8_t levels;
     uint8_t index_bits; /* of every level below the root */
@@ -101,6 +107,9 @@ GR_MUST_CHECK int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_
 /* Free every table. The hardware must not walk them any more. */
 void gr_pt_fini(struct gr_pt *pt);
 
+/* How many pages tables take. Any context, also while others map; takes the lock. */
+uint64_t gr_pt_tables(struct gr_pt *pt);
+
 /*
  * Map [iova, iova + len) to [pa, pa + len) with GR_PROT_*. All three in whole granules.
  * *out_done is always written: on success len, on failure the bytes from iova on that were mapped
@@ -116,15 +125,16 @@ GR_MUST_CHECK int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64
 /*
  * Clear the leaves of [iova, iova + len), whole granules, mapped or not. `retire`, where not NULL,
  * is a range that holds no other user: tables whose span lies within it go on `gather`. No memory
- * is needed. Context: any. Returns 0, GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE;
- * nothing changed then.
+ * is needed. No barrier: see "Order of stores" above. Context: any. Returns 0, GR_ENODATA,
+ * GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE; nothing changed then.
  */
 GR_MUST_CHECK int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
                               const struct gr_range *retire, struct gr_pt_gather *gather);
 
 /*
  * Take out every table on the way to [iova, iova + len) that maps nothing, wherever else its span
- * reaches: nobody may be mapping there meanwhile. Reads whole tables, so not for hot paths.
+ * reaches: nobody may be mapping there meanwhile. Reads whole tables, so not for hot paths. No
+ * barrier, as gr_pt_unmap().
  * Returns as gr_pt_unmap().
  */
 GR_MUST_CHECK int gr_pt_trim(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
@@ -140,8 +150,9 @@ void gr_pt_gather_join(const struct gr_pt *pt, struct gr_pt_gather *to, struct g
 GR_MUST_CHECK int gr_pt_check_mapped(const struct gr_pt *pt, gr_iova_t iova, uint64_t len);
 
 /*
- * Translate one IOVA. `out` holds every entry read, also on failure.
- * Returns 0 or GR_ENOENT (an entry is not valid: the last step's).
+ * Translate one IOVA. `out` holds every entry read, also on failure. Whoever asks about an IOVA
+ * that is not its own keeps tables from being retired meanwhile. Returns 0 or GR_ENOENT (an entry
+ * is not valid: the last step's).
  */
 GR_MUST_CHECK int gr_pt_walk(const struct gr_pt *pt, gr_iova_t iova, struct gr_pt_walk *out);
 

@@ -58,6 +58,7 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
                                    GR_PAGES_TABLE | GR_PAGES_MAY_SLEEP);
     if (!pt->root)
         return GR_ENOMEM;
+    gr_port_lock_init(&pt->lock);
     pt->root_pa = gr_port_virt_to_phys(env, pt->root);
     pt->tables = (uint64_t)1 << pt->roots_lg2;
     if (!pt->coherent)
@@ -73,18 +74,34 @@ void gr_pt_fini(struct gr_pt *pt)
     pt->ops->gather_all(pt, &gather);
     gr_pt_gather_free(pt, &gather);
     gr_port_pages_free(pt->env, pt->root, pt->root_lg2);
+    gr_port_lock_fini(&pt->lock);
     *pt = (struct gr_pt){.ops = NULL};
+}
+
+uint64_t gr_pt_tables(struct gr_pt *pt)
+{
+    const gr_lock_state_t state = gr_port_lock(&pt->lock);
+    const uint64_t tables = pt->tables;
+
+    gr_port_unlock(&pt->lock, state);
+    return tables;
 }
 
 void gr_pt_gather_free(struct gr_pt *pt, struct gr_pt_gather *gather)
 {
+    gr_lock_state_t state;
+
+    if (!gather->head)
+        return;
     while (gather->head) {
         uint64_t *const table = gather->head;
 
         gather->head = (uint64_t *)(uintptr_t)table[0];
         gr_port_pages_free(pt->env, table, pt->granule_lg2);
-        pt->tables--;
     }
+    state = gr_port_lock(&pt->lock);
+    pt->tables -= gather->count;
+    gr_port_unlock(&pt->lock, state);
     gather->count = 0;
 }
 

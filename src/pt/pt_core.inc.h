@@ -3,8 +3,11 @@
  * The page-table engine. A format's .c file includes its codec (fmt/<name>.h) and then this file,
  * which defines the operations of one format; nothing here knows which.
  *
- * Hardware may walk between any two stores. So: a new table is filled, made visible, and only then
- * hung into its parent (DESIGN "Store order"); a barrier ends every call.
+ * Hardware may walk between any two stores, and so may other CPUs. So: a new table is zeroed, made
+ * visible, and only then hung into its parent (DESIGN "Store order"); its entries come after that.
+ *
+ * Entries above the leaves that others may be making at the same time are read by gri_pt_load().
+ * Leaves are the caller's alone, as far as its IOVAs are, and so is a table whose span it holds.
  */
 #include "pt/pt_internal.h"
 
@@ -62,7 +65,7 @@ static void gather_tree(const struct gr_pt *pt, uint64_t *table, unsigned top,
     while (level <= top) {
         size_t i = level ? next[level] : entries;
 
-        while (i < entries && !gri_fmt_valid(at[level][i]))
+        while (i < entries && !gri_fmt_is_table(at[level][i]))
             i++;
         if (i < entries) {
             next[level] = i + 1;
@@ -80,78 +83,103 @@ static void fmt_gather_all(struct gr_pt *pt, struct gr_pt_gather *gather)
     const uint64_t last = gri_mask(pt->va_bits) >> gri_pt_shift(pt, pt->levels - 1u);
 
     for (uint64_t i = 0; i <= last; i++) {
-        if (gri_fmt_valid(pt->root[i]))
+        if (gri_fmt_is_table(pt->root[i]))
             gather_tree(pt, table_of(pt, pt->root[i]), pt->levels - 2u, gather);
     }
 }
 
-static uint64_t *table_alloc(struct gr_pt *pt)
+/*
+ * Hang what is missing between `slot`, of `level`, and the leaf table of `va` into the tree; the
+ * lock is held. From the leaf table up, nothing of it is visible until the last store.
+ */
+static int make_tables(struct gr_pt *pt, uint64_t *slot, unsigned level, uint64_t va)
 {
-    uint64_t *table =
-        gr_port_pages_alloc(pt->env, pt->granule_lg2, gri_mask(pt->pa_bits), GR_PAGES_TABLE);
+    uint64_t *child = NULL;
 
-    if (!table)
-        return NULL;
-    pt->tables++;
-    clean(pt, table, (size_t)1 << pt->index_bits);
-    return table;
-}
+    for (unsigned below = 0; below < level; below++) {
+        uint64_t *const table =
+            gr_port_pages_alloc(pt->env, pt->granule_lg2, gri_mask(pt->pa_bits), GR_PAGES_TABLE);
 
-/* Hang what is new into the tree: filled, made visible, then pointed to. */
-static void publish(struct gri_pt_cursor *c)
-{
-    if (!c->slot)
-        return;
+        if (!table) {
+            while (below--) { /* nobody has seen them */
+                uint64_t *const next = below ? table_of(pt, *slot_of(pt, child, below, va)) : NULL;
+
+                gr_port_pages_free(pt->env, child, pt->granule_lg2);
+                child = next;
+            }
+            return GR_ENOMEM;
+        }
+        if (child)
+            store(pt, slot_of(pt, table, below, va),
+                  gri_fmt_table(gr_port_virt_to_phys(pt->env, child)));
+        clean(pt, table, (size_t)1 << pt->index_bits);
+        child = table;
+    }
+    pt->tables += level;
     gr_port_wmb(); /* the new tables before the pointer to them */
-    store(c->pt, c->slot, c->entry);
-    clean(c->pt, c->slot, 1);
-    c->slot = NULL;
+    store(pt, slot, gri_fmt_table(gr_port_virt_to_phys(pt->env, child)));
+    clean(pt, slot, 1);
+    return 0;
 }
 
-/* Take back new tables that nobody has seen. */
-static void discard(struct gri_pt_cursor *c)
+/*
+ * The lowest slot that there is for `va`. A table is published once it is zeroed and visible, so no
+ * lock is needed to go down, and whatever is below a table that the caller has IOVAs in stays.
+ */
+static uint64_t *descend(const struct gr_pt *pt, uint64_t va, unsigned *out_level)
 {
-    struct gr_pt_gather gather = {0};
+    uint64_t *slot = slot_of(pt, pt->root, pt->levels - 1u, va);
+    unsigned level = pt->levels - 1u;
 
-    if (c->slot)
-        gather_tree(c->pt, table_of(c->pt, c->entry), c->level - 1, &gather);
-    gr_pt_gather_free(c->pt, &gather);
-    c->slot = NULL;
+    while (level) {
+        const uint64_t entry = gri_pt_load(slot);
+
+        if (!gri_fmt_is_table(entry))
+            break;
+        slot = slot_of(pt, table_of(pt, entry), --level, va);
+    }
+    *out_level = level;
+    return slot;
 }
 
-/* Move the cursor to the leaf table of `va`, made if missing. On failure nothing has changed. */
+/*
+ * Make the tables down to the leaf of `va`, unless somebody else has meanwhile. On failure nothing
+ * has changed.
+ */
+static int make_path(struct gr_pt *pt, uint64_t va)
+{
+    const gr_lock_state_t state = gr_port_lock(&pt->lock);
+    unsigned level;
+    uint64_t *const slot = descend(pt, va, &level);
+    const int ret = level ? make_tables(pt, slot, level, va) : 0;
+
+    gr_port_unlock(&pt->lock, state);
+    return ret;
+}
+
+/*
+ * Move the cursor to the leaf table of `va`, made if missing. Where the walker does not snoop, the
+ * lock is taken also to find one: whoever made it may have stored the pointer and not cleaned it.
+ */
 static int seek(struct gri_pt_cursor *c, uint64_t va)
 {
     struct gr_pt *const pt = c->pt;
-    uint64_t *table = pt->root;
+    unsigned level = 0;
+    uint64_t *slot = NULL;
 
-    publish(c);
-    pt->walks++;
-    for (unsigned level = pt->levels - 1u; level; level--) {
-        uint64_t *const slot = slot_of(pt, table, level, va);
-        uint64_t entry;
+    c->walks++;
+    if (pt->coherent)
+        slot = descend(pt, va, &level);
+    if (!slot || level) {
+        const int ret = make_path(pt, va);
 
-        if (gri_fmt_valid(*slot)) {
-            table = table_of(pt, *slot);
-            continue;
-        }
-        table = table_alloc(pt);
-        if (!table) {
-            discard(c);
+        if (ret) {
             c->table = NULL;
-            return GR_ENOMEM;
+            return ret;
         }
-        entry = gri_fmt_table(gr_port_virt_to_phys(pt->env, table));
-        if (c->slot) { /* inside a table that no walker reaches yet */
-            store(pt, slot, entry);
-            clean(pt, slot, 1);
-        } else {
-            c->slot = slot;
-            c->entry = entry;
-            c->level = level;
-        }
+        slot = descend(pt, va, &level);
     }
-    c->table = table;
+    c->table = slot - (va >> pt->granule_lg2 & gri_mask(pt->index_bits));
     c->table_last = va | gri_mask(gri_pt_shift(pt, 1));
     return 0;
 }
@@ -198,12 +226,6 @@ static int fmt_map_runs(struct gri_pt_cursor *c, const struct gri_pt_run *runs, 
     return 0;
 }
 
-static void fmt_map_end(struct gri_pt_cursor *c)
-{
-    publish(c);
-    gr_port_wmb(); /* the tables before the device is told of the address */
-}
-
 /*
  * Retire the tables above and at the leaf that `va` has walked through, slot[level] being the entry
  * that points to the table of level - 1, as far as their spans lie in `retire` and this call will
@@ -237,10 +259,15 @@ static void fmt_unmap(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_ra
         uint64_t chunk_last;
 
         for (;; level--) {
+            uint64_t entry;
+
             slot[level] = slot_of(pt, table, level, va);
-            if (!level || !gri_fmt_valid(*slot[level]))
+            if (!level)
                 break;
-            table = table_of(pt, *slot[level]);
+            entry = gri_pt_load(slot[level]);
+            if (!gri_fmt_is_table(entry))
+                break;
+            table = table_of(pt, entry);
         }
         chunk_last = gri_min(va | gri_mask(gri_pt_shift(pt, level ? level : 1)), last);
         if (!level) {
@@ -255,7 +282,6 @@ static void fmt_unmap(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_ra
             break;
         va = chunk_last + 1;
     }
-    gr_port_wmb(); /* before the invalidation that the caller sends */
 }
 
 /* Is no entry of a table valid? */
@@ -278,7 +304,7 @@ static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_
 
         for (; level; level--) {
             slot[level] = slot_of(pt, table, level, va);
-            if (!gri_fmt_valid(*slot[level]))
+            if (!gri_fmt_is_table(*slot[level]))
                 break;
             table = table_of(pt, *slot[level]);
         }
@@ -300,7 +326,6 @@ static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_
             break;
         va = chunk_last + 1;
     }
-    gr_port_wmb(); /* before the invalidation that the caller sends */
 }
 
 static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
@@ -310,9 +335,9 @@ static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
         uint64_t chunk_last;
 
         for (unsigned level = pt->levels - 1u; level; level--) {
-            const uint64_t entry = *slot_of(pt, table, level, va);
+            const uint64_t entry = gri_pt_load(slot_of(pt, table, level, va));
 
-            if (!gri_fmt_valid(entry))
+            if (!gri_fmt_is_table(entry))
                 return GR_ENOENT;
             table = table_of(pt, entry);
         }
@@ -336,7 +361,7 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
     out->steps = 0;
     for (unsigned level = pt->levels - 1u;; level--) {
         const uint64_t *const slot = slot_of(pt, table, level, va);
-        const uint64_t entry = *slot;
+        const uint64_t entry = gri_pt_load(slot);
 
         out->step[out->steps].level = level;
         out->step[out->steps].entry_pa = table_pa + (uint64_t)(slot - table) * sizeof(*slot);
@@ -363,7 +388,6 @@ const struct gr_pt_ops GRI_PT_OPS_NAME(GRI_FMT_NAME) = {
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
     .pa_bits_max = GRI_FMT_PA_BITS_MAX,
     .map_runs = fmt_map_runs,
-    .map_end = fmt_map_end,
     .unmap = fmt_unmap,
     .trim = fmt_trim,
     .check_mapped = fmt_check_mapped,

@@ -14,18 +14,16 @@ struct gri_pt_run {
 
 /*
  * Mapping a list of runs, ascending in va, gaps allowed: the leaf table is kept from one run to the
- * next, and a new table is published when the cursor leaves it. Start with the first two members
- * set; gri_pt_map_runs() any number of times until it fails, then gri_pt_map_end().
+ * next, so the table is walked from its root once for each leaf table. Start with the first three
+ * members set; gri_pt_map_runs() any number of times until it fails, then gri_pt_map_end().
  */
 struct gri_pt_cursor {
     struct gr_pt *pt;
     unsigned prot;
     uint64_t end;        /* exclusive: everything mapped so far lies below */
+    uint64_t walks;      /* from the root */
     uint64_t *table;     /* leaf table that the cursor is in; NULL: none */
     uint64_t table_last; /* last va it spans */
-    uint64_t *slot; /* where the topmost new table goes, held back until it is filled; or NULL */
-    uint64_t entry;
-    unsigned level;
 };
 
 /*
@@ -37,7 +35,6 @@ struct gr_pt_ops {
     unsigned root_align_lg2; /* what the top register's encoding asks for */
     unsigned pa_bits_max;
     int (*map_runs)(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs, unsigned count);
-    void (*map_end)(struct gri_pt_cursor *cursor);
     /* `retire` is in the same masked addresses; first > last retires nothing */
     void (*unmap)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
                   struct gr_pt_gather *gather);
@@ -57,10 +54,29 @@ static inline int gri_pt_map_runs(struct gri_pt_cursor *cursor, const struct gri
     return cursor->pt->ops->map_runs(cursor, runs, count);
 }
 
-/* Make all of it reachable for the walker; also after a failure. */
-static inline void gri_pt_map_end(struct gri_pt_cursor *cursor)
+/* Make all of it reachable for the walker, before the device is told of the address. */
+static inline void gri_pt_map_end(const struct gri_pt_cursor *cursor)
 {
-    cursor->pt->ops->map_end(cursor);
+    (void)cursor;
+    gr_port_wmb();
+}
+
+/*
+ * An entry that another CPU may be storing: what it leads to is seen as it was when it was stored.
+ * Halves, where there is no plain load of 64 bits: an entry changes once while others may look,
+ * from nothing to valid, and valid is in the lower half.
+ */
+static inline uint64_t gri_pt_load(const uint64_t *slot)
+{
+#if UINTPTR_MAX > UINT32_MAX
+    return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+#else
+    typedef uint32_t __attribute__((may_alias)) half;
+    const half *const halves = (const half *)slot; /* little-endian, as the hardware */
+    const uint32_t low = __atomic_load_n(&halves[0], __ATOMIC_ACQUIRE);
+
+    return (uint64_t)__atomic_load_n(&halves[1], __ATOMIC_RELAXED) << 32 | low;
+#endif
 }
 
 /* log2 of the bytes that one entry of a level spans. */

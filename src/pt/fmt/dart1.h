@@ -30,6 +30,12 @@ static inline bool gri_fmt_valid(uint64_t entry)
     return entry & GRI_DART1_VALID;
 }
 
+/* Above the leaves: every valid entry leads to a table. */
+static inline bool gri_fmt_is_table(uint64_t entry)
+{
+    return gri_fmt_valid(entry);
+}
+
 /* The PA that an entry names, leaf or table: address bits lie in place in both. */
 static inline gr_pa_t gri_fmt_pa(uint64_t entry, unsigned granule_lg2)
 {

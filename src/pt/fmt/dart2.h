@@ -37,6 +37,11 @@ static inline bool gri_fmt_valid(uint64_t entry)
     return entry & GRI_DART2_VALID;
 }
 
+static inline bool gri_fmt_is_table(uint64_t entry)
+{
+    return gri_fmt_valid(entry);
+}
+
 static inline gr_pa_t gri_fmt_pa(uint64_t entry, unsigned granule_lg2)
 {
     return (entry & GRI_DART2_PA) << GRI_DART2_PA_SHIFT & ~gri_mask(granule_lg2);
