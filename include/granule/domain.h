@@ -195,7 +195,8 @@ GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_
  * UNMANAGED domains: unmap whole granules, all of which must be mapped. A call that covers the span
  * of a table frees the table.
  * Returns 0, GR_ENODEV, GR_ENODATA, GR_EINVAL, GR_EOVERFLOW, GR_ERANGE, GR_ENOENT (a granule is not
- * mapped; nothing changed), GR_ETIMEDOUT (unmapped, but the memory is not safe to reuse).
+ * mapped; nothing changed), GR_EMSGSIZE (as gr_pt_unmap()), GR_ETIMEDOUT (unmapped, but the memory
+ * is not safe to reuse).
  */
 GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 

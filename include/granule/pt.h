@@ -35,18 +35,29 @@ GR_BEGIN_DECLS
 enum gr_pt_format {
     GR_PT_DART1 = 1, /* s5l8960x, t8020, t8103 (facts/DART.md 4.1) */
     GR_PT_DART2 = 2, /* t6000, t8110 (facts/DART.md 4.2) */
+    /*
+     * ARM LPAE (VMSAv8-64) stage 1, as an SMMU walks it. Blocks and contiguous groups are made
+     * where IOVA, PA and length allow. There is no write-only: GR_PROT_WRITE alone maps read and
+     * write, and that is what a walk says. MAIR index 0 is normal memory, 1 GR_PROT_UNCACHED's.
+     */
+    GR_PT_LPAE_S1 = 3,
 };
 
 #define GR_PT_MAX_LEVELS 4u /* of any format, the root included */
 
 struct gr_pt_config {
     enum gr_pt_format format;
-    uint8_t granule_lg2; /* 12 or 14 */
-    uint8_t levels;      /* of tables, the root included: 2, DART2 also 3 */
-    uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2 */
-    uint8_t va_bits; /* IOVA bits that are translated; higher ones are ignored, as hardware does */
-    uint8_t pa_bits; /* width of a physical address: 36 or 42 */
-    bool coherent;   /* the walker sees CPU stores without a cache clean */
+    uint8_t granule_lg2; /* 12 or 14, LPAE also 16 */
+    uint8_t levels;      /* of tables, the root included: 2, DART2 also 3, LPAE up to 4 */
+    uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2, LPAE 0 */
+    /*
+     * IOVA bits that are translated; higher ones are ignored, as DARTs do. LPAE: 25 to 48, and as
+     * many as need all the levels, because an SMMU derives these from T0SZ.
+     */
+    uint8_t va_bits;
+    uint8_t
+        pa_bits;   /* of a physical address: DART1 36, DART2 36 or 42; LPAE 32 to 48, as IPS has */
+    bool coherent; /* the walker sees CPU stores without a cache clean */
 };
 
 struct gr_pt_ops; /* private */
@@ -56,19 +67,22 @@ struct gr_pt {
     const struct gr_pt_ops *ops;
     gr_env_t env;
     uint64_t *root;
-    gr_pa_t
-        root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
-    gr_lock_t lock;  /* making tables; innermost */
-    uint64_t tables; /* pages held: the root's and all others; see gr_pt_tables() */
+    uint64_t va_mask; /* of va_bits */
+    uint64_t pa_mask;
     uint8_t granule_lg2;
     uint8_t levels;
     uint8_t index_bits; /* of every level below the root */
+    uint8_t root_shift; /* log2 of what an entry of the root spans */
     uint8_t root_lg2;   /* log2 bytes allocated for the root */
     uint8_t va_bits;
     uint8_t pa_bits;
     uint8_t format;
     uint8_t roots_lg2; /* log2 of the tables that the root does consist of */
     bool coherent;
+    gr_pa_t
+        root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
+    gr_lock_t lock;  /* making tables; innermost */
+    uint64_t tables; /* pages held: the root's and all others; see gr_pt_tables() */
 };
 
 /* Tables taken out and not yet freed. Start with all zeros. Private. */
@@ -126,7 +140,8 @@ GR_MUST_CHECK int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64
  * Clear the leaves of [iova, iova + len), whole granules, mapped or not. `retire`, where not NULL,
  * is a range that holds no other user: tables whose span lies within it go on `gather`. No memory
  * is needed. No barrier: see "Order of stores" above. Context: any. Returns 0, GR_ENODATA,
- * GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE; nothing changed then.
+ * GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE, GR_EMSGSIZE (an end of the range is inside what
+ * one map made a block or a contiguous group; LPAE only); nothing changed then.
  */
 GR_MUST_CHECK int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
                               const struct gr_range *retire, struct gr_pt_gather *gather);
