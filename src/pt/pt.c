@@ -69,6 +69,7 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
         .env = env,
         .va_mask = gri_mask(config->va_bits),
         .pa_mask = gri_mask(config->pa_bits),
+        .granule_mask = gri_mask(config->granule_lg2),
         .granule_lg2 = config->granule_lg2,
         .levels = config->levels,
         .index_bits = (uint8_t)index_bits,
@@ -151,8 +152,7 @@ void gr_pt_gather_join(const struct gr_pt *pt, struct gr_pt_gather *to, struct g
  */
 static inline bool range_is_good(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
-    return !((iova | len) & gri_mask(pt->granule_lg2)) &&
-           len - 1 <= pt->va_mask - (iova & pt->va_mask);
+    return !((iova | len) & pt->granule_mask) && len - 1 <= pt->va_mask - (iova & pt->va_mask);
 }
 
 /* What is wrong with it. */
@@ -160,7 +160,7 @@ static int range_error(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
     if (!len)
         return GR_ENODATA;
-    if ((iova | len) & gri_mask(pt->granule_lg2))
+    if ((iova | len) & pt->granule_mask)
         return GR_EINVAL;
     return gri_overflows(iova, len) ? GR_EOVERFLOW : GR_ERANGE;
 }
@@ -170,7 +170,7 @@ static int map_error(const struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_
 {
     if (!range_is_good(pt, iova, len))
         return range_error(pt, iova, len);
-    if (pa & gri_mask(pt->granule_lg2))
+    if (pa & pt->granule_mask)
         return GR_EINVAL;
     if (prot & ~(GR_PROT_READ | GR_PROT_WRITE | GR_PROT_UNCACHED))
         return GR_EOPNOTSUPP;
@@ -182,9 +182,7 @@ static int map_error(const struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_
 int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsigned prot,
               uint64_t *out_done)
 {
-    const struct gri_pt_run run = {iova & pt->va_mask, pa, len};
-
-    if (__builtin_expect(!range_is_good(pt, iova, len) || (pa & gri_mask(pt->granule_lg2)) ||
+    if (__builtin_expect(!range_is_good(pt, iova, len) || (pa & pt->granule_mask) ||
                              ((pa | (pa + len - 1)) & ~pt->pa_mask) ||
                              prot > (GR_PROT_READ | GR_PROT_WRITE | GR_PROT_UNCACHED) ||
                              !(prot & (GR_PROT_READ | GR_PROT_WRITE)),
@@ -192,7 +190,7 @@ int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsign
         *out_done = 0;
         return map_error(pt, iova, pa, len, prot);
     }
-    return pt->ops->map(pt, &run, prot, out_done);
+    return pt->ops->map(pt, iova & pt->va_mask, pa, len, prot, out_done);
 }
 
 /* `retire` in translated bits, as far as it lies in the block that `iova` is in. */

@@ -362,15 +362,28 @@ HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct rest *r
     }
 }
 
-HOT int map_hot(struct gr_pt *pt, unsigned g, const struct gri_pt_run *run, unsigned prot,
+HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
                 uint64_t *out_done)
 {
+    const uint64_t attrs = gri_fmt_attrs(prot);
     struct place at = {NULL, 0, 0};
-    struct rest r = {run->va, run->va + run->len - 1, run->pa};
-    const int ret = map_range(pt, g, &at, &r, gri_fmt_attrs(prot));
+    struct rest r = {va, va + len - 1, pa};
+    unsigned level;
+    uint64_t *slot;
+    int ret;
 
-    gr_port_wmb(); /* the tables before the device is told of the address */
-    *out_done = r.va - run->va;
+    if (len == (uint64_t)1 << g && pt->coherent) { /* what most maps are, and all that they need */
+        slot = descend(pt, g, va, &level);
+        if (__builtin_expect(!level && !gri_fmt_valid(*slot), 1)) {
+            store(pt, slot, gri_fmt_leaf(pa, attrs));
+            gr_port_wmb(); /* the tables before the device is told of the address */
+            *out_done = len;
+            return 0;
+        }
+    }
+    ret = map_range(pt, g, &at, &r, attrs);
+    gr_port_wmb(); /* as above */
+    *out_done = r.va - va;
     return ret;
 }
 
@@ -379,13 +392,23 @@ HOT int map_runs_hot(struct gri_pt_cursor *c, unsigned g, const struct gri_pt_ru
 {
     struct gr_pt *const pt = c->pt;
     const uint64_t attrs = gri_fmt_attrs(c->prot);
+    const bool coherent = pt->coherent;
     struct place at = {c->table, c->table_end, c->walks};
     uint64_t end = c->end;
     int ret = 0;
 
     for (const struct gri_pt_run *run = runs; run < runs + count; run++) {
         struct rest r = {run->va, run->va + run->len - 1, run->pa};
+        uint64_t *slot;
 
+        if (run->len == (uint64_t)1 << g && coherent && run->va < at.end) { /* most runs */
+            slot = &at.table[index_of(g, 0, run->va)];
+            if (!gri_fmt_valid(*slot)) {
+                store(pt, slot, gri_fmt_leaf(run->pa, attrs));
+                end = run->va + run->len;
+                continue;
+            }
+        }
         ret = map_range(pt, g, &at, &r, attrs);
         end = r.va > run->va ? r.va : end;
         if (ret)
@@ -624,10 +647,10 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
 /* ---- The operations, for each granule ---- */
 
 #define OPS_FUNCTIONS(g)                                                                           \
-    static int map_##g(struct gr_pt *pt, const struct gri_pt_run *run, unsigned prot,              \
+    static int map_##g(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,     \
                        uint64_t *out_done)                                                         \
     {                                                                                              \
-        return map_hot(pt, g, run, prot, out_done);                                                \
+        return map_hot(pt, g, va, pa, len, prot, out_done);                                        \
     }                                                                                              \
     static int map_runs_##g(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs,           \
                             unsigned count)                                                        \

@@ -31,7 +31,8 @@ struct gri_pt_cursor {
  * table's va_bits; a function pointer is followed once per range.
  */
 struct gr_pt_ops {
-    int (*map)(struct gr_pt *pt, const struct gri_pt_run *run, unsigned prot, uint64_t *out_done);
+    int (*map)(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
+               uint64_t *out_done);
     int (*map_runs)(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs, unsigned count);
     /* `retire` is in the same masked addresses; first > last retires nothing */
     int (*unmap)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
