@@ -22,6 +22,7 @@ static void empty(struct gr_pt *pt)
     struct gr_pt_gather gather = {0};
 
     assert_int_equal(gr_pt_unmap(pt, 0, bits(pt->va_bits) + 1, &all, &gather), 0);
+    gr_port_wmb();
     gr_pt_gather_free(pt, &gather);
     assert_true(pt->tables == UINT64_C(1) << pt->roots_lg2);
 }

@@ -246,7 +246,8 @@ int gr_domain_fini(struct gr_domain *domain)
         gri_log(domain->env, GR_LOG_ERR,
                 "domain: %u page tables stay allocated: an instance never confirmed that it "
                 "forgot them",
-                (uint32_t)domain->pt.tables);
+                (uint32_t)gr_pt_tables(&domain->pt));
+        gr_port_lock_fini(&domain->pt.lock);
         return 0;
     }
     gr_pt_gather_free(&domain->pt, &domain->quarantined);
@@ -439,8 +440,10 @@ static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bo
 static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
                   struct gr_pt_gather *gather)
 {
-    const int ret = invalidate(domain, iova, len, gather->count);
+    int ret;
 
+    gr_port_wmb(); /* the cleared entries before the invalidation */
+    ret = invalidate(domain, iova, len, gather->count);
     if (!ret && !in_doubt(domain)) {
         gr_pt_gather_free(&domain->pt, gather);
         return 0;
@@ -539,6 +542,7 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
     struct gr_domain *const domain = m->domain;
 
     gri_pt_map_end(&m->cursor);
+    domain->walks += m->cursor.walks;
     if (!ret && domain->invalidate_on_map)
         ret = invalidate(domain, m->iova, m->req.size, true);
     if (ret) {
@@ -711,10 +715,10 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
     const gr_lock_state_t state = gr_port_lock(&domain->lock);
 
     *out = (struct gr_domain_stats){
-        .tables = domain->pt.tables,
+        .tables = gr_pt_tables(&domain->pt),
         .quarantined_bytes = domain->quarantined_bytes,
         .broken = domain->broken,
-        .walks = domain->pt.walks,
+        .walks = domain->walks,
         .invalidations = domain->invalidations,
     };
     out->overlaps = gri_overlap_count(domain);
