@@ -10,6 +10,8 @@
 #define MEMORY_PA (UINT64_C(1) << 35)
 #define BLOCK (UINT64_C(1) << GR_BENCH_BLOCK_LG2)
 
+__thread unsigned gr_bench_cpu;
+
 static int memory_make(struct bench_env *env)
 {
     void *region = mmap(NULL, MEMORY + BLOCK, PROT_READ | PROT_WRITE,
@@ -19,8 +21,7 @@ static int memory_make(struct bench_env *env)
     if (region == MAP_FAILED)
         return GR_ENOMEM;
     skip = -(uint64_t)(uintptr_t)region & (BLOCK - 1);
-    *env = (struct bench_env){.va = (uint8_t *)region + skip, .pa = MEMORY_PA, .size = MEMORY};
-    env->distance = (uintptr_t)env->va - env->pa;
+    bench_env_init(env, (uint8_t *)region + skip, MEMORY_PA, MEMORY);
     munmap(region, skip);
     munmap(env->va + MEMORY, BLOCK - skip);
     return 0;
@@ -115,7 +116,7 @@ int stand_end(struct stand *s)
         ret = gr_device_fini(&s->dev);
     if (!ret)
         ret = gr_instance_fini(&s->inst);
-    if (!ret && s->env.live)
+    if (!ret && bench_env_live(&s->env))
         ret = GR_EBUSY;
     munmap(s->env.va, s->env.size);
     return ret;
