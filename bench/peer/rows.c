@@ -9,7 +9,8 @@
 #include <time.h>
 
 #define UNITS(bits) ((1ul << ((bits)-12)) - 1)
-#define CHUNK 256
+#define CHUNK_MOST 4096
+#define CHUNK_NS 1e5 /* beside which reading the clock is nothing */
 
 /* ---- small things ---- */
 
@@ -64,9 +65,25 @@ static unsigned *random_order(ul *state, long n)
     return a;
 }
 
+/* The time that this thread ran, so that what else the machine does is not charged to anybody. */
 static double now(void)
 {
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* Threads that wait for each other do it while time passes for both. */
+static double wall(void)
+{
     return (double)rt_now_ns();
+}
+
+/* How many operations to time at once, after `n` took `ns`. */
+static int next_chunk(int n, double ns)
+{
+    return ns < CHUNK_NS && n < CHUNK_MOST ? 2 * n : n;
 }
 
 /* Work that Linux defers runs between timed parts: it is not charged. */
@@ -161,9 +178,9 @@ static const struct kind pair_kind = {
 
 /* ---- churn: a random live one goes, another size comes ---- */
 
-static void churn_chunk(struct cell *c, unsigned *which, unsigned *next)
+static void churn_plan(struct cell *c, unsigned *which, unsigned *next, int n)
 {
-    for (int i = 0; i < CHUNK; i++) {
+    for (int i = 0; i < n; i++) {
         which[i] = (unsigned)(next_random(&c->seed) % (ul)c->n);
         next[i] = random_size(&c->seed, c->row->sizes);
     }
@@ -174,8 +191,8 @@ static bool churn_make(struct cell *c)
     const struct row *const row = c->row;
     const long room = row->percent ? (long)UNITS(row->bits) + 1 : row->live;
     const double stop = now() + 4e9;
-    unsigned which[CHUNK];
-    unsigned next[CHUNK];
+    unsigned which[CHUNK_MOST];
+    unsigned next[CHUNK_MOST];
     ul used = 0;
 
     c->limit = UNITS(row->bits);
@@ -198,9 +215,9 @@ static bool churn_make(struct cell *c)
         space_empty(c);
         return false;
     }
-    for (long aged = 0; aged < 3 * c->n && now() < stop; aged += CHUNK) {
-        churn_chunk(c, which, next);
-        c->side->churn(c->space, c->at, c->size, which, next, CHUNK, c->limit);
+    for (long aged = 0; aged < 3 * c->n && now() < stop; aged += 256) {
+        churn_plan(c, which, next, 256);
+        c->side->churn(c->space, c->at, c->size, which, next, 256, c->limit);
         if (aged % 8192 == 0)
             shim_run_delayed_work();
     }
@@ -209,26 +226,28 @@ static bool churn_make(struct cell *c)
 
 static double churn_once(struct cell *c)
 {
-    unsigned which[CHUNK];
-    unsigned next[CHUNK];
-    double ns = 0;
+    unsigned which[CHUNK_MOST];
+    unsigned next[CHUNK_MOST];
+    double all = 0;
     long done = 0;
     long failed = 0;
+    int n = 64;
 
     do {
-        double begin;
+        double ns;
 
-        churn_chunk(c, which, next);
-        begin = now();
-        failed += c->side->churn(c->space, c->at, c->size, which, next, CHUNK, c->limit);
-        ns += now() - begin;
-        done += CHUNK;
-        if (done % 8192 == 0)
-            shim_run_delayed_work();
-    } while (ns < c->budget_ns);
+        churn_plan(c, which, next, n);
+        ns = now();
+        failed += c->side->churn(c->space, c->at, c->size, which, next, n, c->limit);
+        ns = now() - ns;
+        run_deferred();
+        all += ns;
+        done += n;
+        n = next_chunk(n, ns);
+    } while (all < c->budget_ns);
     if (!c->row->percent) /* a space nearly full may refuse */
         expect(c, !failed);
-    return ns / (double)done;
+    return all / (double)done;
 }
 
 static const struct kind churn_kind = {
@@ -273,21 +292,28 @@ static bool fail_make(struct cell *c)
 
 static double fail_once(struct cell *c)
 {
-    const double begin = now();
-    double ns;
+    double all = 0;
     long done = 0;
+    int n = 1;
 
     do {
-        /* Any traffic makes Linux forget that the last one failed. */
-        const ul one = c->side->alloc_plain(c->space, 1, c->limit);
+        const double begin = now();
+        double ns;
 
-        c->side->release_plain(c->space, one, 1);
-        c->bad += !one || c->side->alloc(c->space, 2, c->limit);
-        done++;
+        for (int i = 0; i < n; i++) {
+            /* Any traffic makes Linux forget that the last one failed. */
+            const ul one = c->side->alloc_plain(c->space, 1, c->limit);
+
+            c->side->release_plain(c->space, one, 1);
+            c->bad += !one || c->side->alloc(c->space, 2, c->limit);
+        }
         ns = now() - begin;
-    } while (ns < c->budget_ns);
+        all += ns;
+        done += n;
+        n = next_chunk(n, ns);
+    } while (all < c->budget_ns);
     c->checks++;
-    return ns / (double)done;
+    return all / (double)done;
 }
 
 static const struct kind fail_kind = {
@@ -566,7 +592,7 @@ static const struct kind tables_kind = {
 
 /* ---- threads on one domain ---- */
 
-enum work { WORK_PAIR, WORK_MAP, WORK_UNMAP, WORK_SG };
+enum work { WORK_PAIR_APART, WORK_PAIR, WORK_MAP, WORK_UNMAP, WORK_SG };
 
 struct worker {
     pthread_t thread;
@@ -575,6 +601,7 @@ struct worker {
     pthread_barrier_t *start;
     int *stop;
     double ops_per_ns;
+    bool disturbed; /* it did not have its CPU to itself */
     long bad;
 };
 
@@ -586,11 +613,13 @@ static void worker_loop(struct worker *w, struct cell *own, void *list)
     double ns = 0;
     double ops = 0;
     double begin;
+    const double ran = now();
+    const double passed = wall();
 
     do {
-        begin = now();
-        if (row->work == WORK_PAIR) {
-            w->bad += c->side->pairs(c->space, own->order, PAIR_SIZES - 1, 1000, c->limit);
+        begin = wall();
+        if (row->work <= WORK_PAIR) {
+            w->bad += c->side->pairs(own->space, own->order, PAIR_SIZES - 1, 1000, c->limit);
             ops += 1000;
         } else if (row->work == WORK_SG) {
             const long rounds = 1 + 1000 / row->n;
@@ -601,17 +630,18 @@ static void worker_loop(struct worker *w, struct cell *own, void *list)
             double between;
 
             w->bad += c->side->pt_map(c->pt, own->iova, own->pa, own->n, page, (ul)row->n);
-            between = now();
+            between = wall();
             w->bad += c->side->pt_unmap(c->pt, own->iova, own->n, page, (ul)row->n);
             if (row->work == WORK_MAP)
-                begin += now() - between;
+                begin += wall() - between;
             else
                 begin = between;
             ops += (double)own->n;
         }
-        ns += now() - begin;
+        ns += wall() - begin;
     } while (!__atomic_load_n(w->stop, __ATOMIC_RELAXED));
     w->ops_per_ns = ops / ns;
+    w->disturbed = now() - ran < 0.97 * (wall() - passed);
 }
 
 static void *worker_main(void *arg)
@@ -624,9 +654,10 @@ static void *worker_main(void *arg)
     void *ring = NULL;
 
     rt_thread_init(w->cpu);
-    if (row->work == WORK_PAIR) {
+    if (row->work <= WORK_PAIR) {
+        own.space = row->work == WORK_PAIR ? c->space : c->side->space_make(c->limit);
         own.order = random_sizes(&own.seed, row->sizes, PAIR_SIZES);
-        w->bad += c->side->pairs(c->space, own.order, PAIR_SIZES - 1, 1000, c->limit);
+        w->bad += c->side->pairs(own.space, own.order, PAIR_SIZES - 1, 1000, c->limit);
     } else if (row->work == WORK_SG) {
         own.pa = scattered(&own.seed, row->fmt, row->n);
         list = c->side->list_make(own.pa, row->n);
@@ -646,15 +677,17 @@ static void *worker_main(void *arg)
         c->side->ring_end(c->dev, ring);
     if (list)
         c->side->list_end(list);
+    if (row->work == WORK_PAIR_APART)
+        c->side->space_end(own.space);
     cell_free(&own);
     return NULL;
 }
 
-/* Operations in all, each ns, of `threads` at a time. */
-static double threads_rate(struct cell *c, int threads)
+/* Operations in all, each ns, of `threads` at a time, in 30 ms. */
+static double threads_try(struct cell *c, int threads, bool *disturbed)
 {
     struct worker *const w = take((size_t)threads, sizeof(*w));
-    const struct timespec pause = {.tv_nsec = (long)c->budget_ns};
+    const struct timespec pause = {.tv_nsec = 30000000};
     pthread_barrier_t start;
     double rate = 0;
     int stop = 0;
@@ -673,6 +706,7 @@ static double threads_rate(struct cell *c, int threads)
     for (int i = 0; i < threads; i++) {
         pthread_join(w[i].thread, NULL);
         rate += w[i].ops_per_ns;
+        *disturbed = *disturbed || w[i].disturbed;
         expect(c, !w[i].bad);
     }
     pthread_barrier_destroy(&start);
@@ -680,10 +714,25 @@ static double threads_rate(struct cell *c, int threads)
     return rate;
 }
 
+/* Where something else took a CPU meanwhile, another try is better; the last one counts. */
+static double threads_rate(struct cell *c, int threads)
+{
+    double rate = 0;
+    bool disturbed = true;
+
+    for (int i = 0; disturbed && i < 8; i++) {
+        disturbed = false;
+        rate = threads_try(c, threads, &disturbed);
+    }
+    return rate;
+}
+
 static bool threads_make(struct cell *c)
 {
     c->limit = UNITS(48);
-    if (c->row->work == WORK_PAIR)
+    if (c->row->threads > rt_cpus)
+        return false;
+    if (c->row->work <= WORK_PAIR)
         c->space = c->side->space_make(c->limit);
     else if (c->row->work == WORK_SG)
         c->dev = c->side->dev_make(c->row->fmt);
@@ -866,6 +915,8 @@ static void add_threads(void)
     const struct row base = {
         .theme = "two threads on one domain against one", .kind = &threads_kind, .threads = 2};
 
+    /* What this machine gives two threads at best. */
+    add(base, "threads=2 iova pair 1..32, a space each");
     for (int z = 0; z < 2; z++) {
         struct row row = base;
 
@@ -897,13 +948,17 @@ static void add_growth(void)
 {
     static const long lengths[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 
-    for (long live = 10; live <= 10000000; live *= 10)
-        add((struct row){.theme = "growth: live allocations in 42 bits",
-                         .growth = true,
-                         .kind = &churn_kind,
-                         .bits = 42,
-                         .live = live},
-            "growth live=%ld", live);
+    for (int z = 0; z < 2; z++) {
+        /* Ten million large ones do not fit into 42 bits. */
+        for (long live = 10; live <= (z == SIZES_SMALL ? 10000000 : 1000000); live *= 10)
+            add((struct row){.theme = "growth: live allocations in 42 bits",
+                             .growth = true,
+                             .kind = &churn_kind,
+                             .bits = 42,
+                             .sizes = (enum sizes)z,
+                             .live = live},
+                "growth live %s n=%ld", size_names[z], live);
+    }
     for (int f = 0; f < FMTS; f++) {
         for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
             add((struct row){.theme = "growth: length of the list",
@@ -920,15 +975,15 @@ static void add_growth(void)
                          .kind = &churn_kind,
                          .bits = 32,
                          .percent = percent},
-            "growth fill=%u", percent);
+            "growth fill 1..32 n=%u", percent);
     for (int threads = 1; threads <= rt_cpus && threads <= 16; threads++) {
         struct row row = {
             .theme = "growth: threads", .growth = true, .kind = &rate_kind, .threads = threads};
 
         row.work = WORK_PAIR;
-        add(row, "growth threads iova pair 1..32 n=%d", threads);
+        add(row, "growth threads pair 1..32 n=%d", threads);
         row.sizes = SIZES_LARGE;
-        add(row, "growth threads iova pair 64..512 n=%d", threads);
+        add(row, "growth threads pair 64..512 n=%d", threads);
         row.work = WORK_SG;
         row.n = 1;
         add(row, "growth threads dma_map_sg dart16k n=%d", threads);

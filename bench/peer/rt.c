@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/* Memory, per-CPU data, deferred work, threads and the clock: see rt.h. */
 #include "rt.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -7,375 +9,449 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
+
 __thread unsigned long shim_pcpu_off;
 __thread int shim_cpu;
 __thread unsigned gr_bench_cpu; /* the same for ports/bench */
-int rt_cpus;
-unsigned rt_invalidation_ns;
 __thread unsigned long rt_invalidations;
+unsigned rt_invalidation_ns;
+int rt_cpus;
 unsigned long shim_warn_count;
+
+static int cpu_of[SHIM_NR_CPUS]; /* the system's number of each of ours */
+
+/* ---- clock ---- */
 
 unsigned long long rt_now_ns(void)
 {
     struct timespec t;
+
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ull + t.tv_nsec;
+    return (unsigned long long)t.tv_sec * 1000000000u + (unsigned long long)t.tv_nsec;
 }
+
 void rt_burn(unsigned ns)
 {
     const unsigned long long end = rt_now_ns() + ns;
+
     while (rt_now_ns() < end)
         ;
 }
-void shim_bug(const char *c, const char *f, int l)
+
+/* ---- complaints ---- */
+
+void shim_bug(const char *condition, const char *file, int line)
 {
-    fprintf(stderr, "BUG_ON(%s) %s:%d\n", c, f, l);
+    fprintf(stderr, "BUG_ON(%s) %s:%d\n", condition, file, line);
     abort();
 }
-void shim_warn(const char *c, const char *f, int l)
+
+void shim_warn(const char *condition, const char *file, int line)
 {
-    if (__atomic_fetch_add(&shim_warn_count, 1, 5) < 5)
-        fprintf(stderr, "WARN(%s) %s:%d\n", c, f, l);
+    if (__atomic_fetch_add(&shim_warn_count, 1, __ATOMIC_RELAXED) < 5)
+        fprintf(stderr, "WARN_ON(%s) %s:%d\n", condition, file, line);
 }
-void shim_printk(const char *f, ...)
+
+void shim_printk(const char *format, ...)
 {
-    (void)f;
+    (void)format;
 }
+
+/* ---- locks ---- */
+
 void shim_spin_slow(unsigned int *v)
 {
-    for (;;) {
+    unsigned int zero;
+
+    do {
         while (__atomic_load_n(v, __ATOMIC_RELAXED))
             __builtin_ia32_pause();
-        unsigned int z = 0;
-        if (__atomic_compare_exchange_n(v, &z, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-            return;
-    }
+        zero = 0;
+    } while (!__atomic_compare_exchange_n(v, &zero, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
 }
 
-/* big low arena (below 64 GiB: DART1 paddrs are 36 bit), THP like the kernel's direct map */
+static void lock(unsigned *v)
+{
+    unsigned zero = 0;
+
+    if (!__atomic_compare_exchange_n(v, &zero, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        shim_spin_slow(v);
+}
+
+static void unlock(unsigned *v)
+{
+    __atomic_store_n(v, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- the arena that all memory comes from ---- */
+
+/* Below 64 GiB, because a DART1's physical addresses have 36 bits; large pages, as kernels have. */
 #define ARENA_BASE 0x400000000ul
 #define ARENA_SIZE (12ul << 30) /* of addresses; memory only as it is used */
-static unsigned long arena_brk;
+
+static unsigned long arena_used = ARENA_BASE;
 static unsigned arena_lock;
-static void lk(unsigned *l)
+
+static char *arena_take(unsigned long bytes, unsigned long align)
 {
-    unsigned z = 0;
-    if (!__atomic_compare_exchange_n(l, &z, 1, 0, 2, 0))
-        shim_spin_slow(l);
-}
-static void ulk(unsigned *l)
-{
-    __atomic_store_n(l, 0, __ATOMIC_RELEASE);
-}
-static char *arena_get(unsigned long bytes, unsigned long align)
-{
-    lk(&arena_lock);
-    unsigned long p = (arena_brk + align - 1) & ~(align - 1);
-    arena_brk = p + bytes;
-    ulk(&arena_lock);
-    if (arena_brk > ARENA_BASE + ARENA_SIZE) {
-        fprintf(stderr, "arena exhausted\n");
+    unsigned long at;
+
+    lock(&arena_lock);
+    at = (arena_used + align - 1) & ~(align - 1);
+    arena_used = at + bytes;
+    unlock(&arena_lock);
+    if (at + bytes > ARENA_BASE + ARENA_SIZE) {
+        fputs("peer: the arena is used up\n", stderr);
         abort();
     }
-    return (char *)p;
+    return (char *)at;
 }
 
-/* slab: per-thread freelist (as SLUB's per-cpu fast path, without its cmpxchg16b), 64 KiB chunks
- * handed out in address order; 2*BATCH more frees than allocations on one cpu: a batch goes to a
- * shared list, so that objects freed on another cpu come back. */
+/* ---- slabs ---- */
+
+/*
+ * A chain of free objects for each CPU, as SLUB's fast path but without its cmpxchg16b. Chunks give
+ * objects in address order. Where a CPU frees many more than it allocates, a batch at a time goes
+ * to a shared list: object 0 of a batch links the batch, object 1 the batches.
+ */
+#define CHUNK (1ul << 16)
 #define BATCH 256
+
 struct chunk {
     struct chunk *next;
-    char *p;
+    char *start;
     int cpu;
 };
+
 struct slab {
-    unsigned long sz, osz;
-    const char *name;
+    unsigned long size;   /* with padding */
+    unsigned long object; /* without */
     struct slab *next;
-    struct chunk *chunks;
+    struct chunk *chunks; /* newest first */
+    void **batches;
     unsigned lock;
-    void *batches;
     struct {
-        void *free;
-        long n;
-        char pad[112];
-    } c[SHIM_NR_CPUS] __attribute__((aligned(128))); /* no false sharing */
+        void **free;
+        long surplus; /* of frees */
+    } __attribute__((aligned(128))) cpu[SHIM_NR_CPUS];
 };
+
 static struct slab *slabs;
-void *shim_slab_create(const char *n, rt_size sz, unsigned f)
+
+static void *host_alloc(unsigned long size)
 {
-    (void)f;
-    struct slab *s = aligned_alloc(128, sizeof *s);
-    memset(s, 0, sizeof *s);
-    s->name = n;
-    s->osz = sz;
-    s->sz = (sz + 63) & ~63ul;
+    void *const p = aligned_alloc(128, (size + 127) & ~127ul);
+
+    if (!p) {
+        fputs("peer: no memory left\n", stderr);
+        abort();
+    }
+    return p;
+}
+
+void *shim_slab_create(const char *name, rt_size size, unsigned flags)
+{
+    struct slab *const s = host_alloc(sizeof(*s));
+
+    (void)name;
+    (void)flags;
+    memset(s, 0, sizeof(*s));
+    s->object = size;
+    s->size = (size + 63) & ~63ul;
     s->next = slabs;
     slabs = s;
     return s;
 }
-static void chunk_link(struct slab *s, struct chunk *k, int cpu)
+
+static void chunk_give(struct slab *s, const struct chunk *k)
 {
-    unsigned long n = (1ul << 16) / s->sz;
-    for (unsigned long i = n; i-- > 0;) {
-        void **o = (void **)(k->p + i * s->sz);
-        *o = s->c[cpu].free;
-        s->c[cpu].free = o;
+    for (unsigned long i = CHUNK / s->size; i-- > 0;) {
+        void **const object = (void **)(k->start + i * s->size);
+
+        *object = s->cpu[k->cpu].free;
+        s->cpu[k->cpu].free = object;
     }
 }
+
 static __attribute__((noinline)) void slab_refill(struct slab *s)
 {
-    int cpu = shim_cpu;
-    lk(&s->lock);
-    void **b = s->batches;
-    if (b)
-        s->batches = b[1];
-    ulk(&s->lock);
-    if (b) {
-        s->c[cpu].free = b;
+    struct chunk *k;
+    void **batch;
+
+    lock(&s->lock);
+    batch = s->batches;
+    if (batch)
+        s->batches = batch[1];
+    unlock(&s->lock);
+    if (batch) {
+        s->cpu[shim_cpu].free = batch;
         return;
     }
-    struct chunk *k = malloc(sizeof *k);
-    k->p = arena_get((1ul << 16), 1ul << 12);
-    k->cpu = cpu;
-    lk(&s->lock);
+    k = host_alloc(sizeof(*k));
+    k->start = arena_take(CHUNK, 1ul << 12);
+    k->cpu = shim_cpu;
+    lock(&s->lock);
     k->next = s->chunks;
     s->chunks = k;
-    ulk(&s->lock);
-    chunk_link(s, k, cpu);
+    unlock(&s->lock);
+    chunk_give(s, k);
 }
+
 static __attribute__((noinline)) void slab_spill(struct slab *s)
 {
-    int cpu = shim_cpu;
-    void **b = s->c[cpu].free, **e = b;
+    void **const batch = s->cpu[shim_cpu].free;
+    void **last = batch;
+
     for (int i = 1; i < BATCH; i++)
-        e = *e;
-    s->c[cpu].free = *e;
-    *e = NULL;
-    s->c[cpu].n -= BATCH;
-    lk(&s->lock);
-    b[1] = s->batches;
-    s->batches = b;
-    ulk(&s->lock);
+        last = *last;
+    s->cpu[shim_cpu].free = *last;
+    s->cpu[shim_cpu].surplus -= BATCH;
+    *last = NULL;
+    lock(&s->lock);
+    batch[1] = s->batches;
+    s->batches = batch;
+    unlock(&s->lock);
 }
-void *shim_slab_alloc(void *c)
+
+void *shim_slab_alloc(void *slab)
 {
-    struct slab *s = c;
-    void **f = &s->c[shim_cpu].free;
-    if (__builtin_expect(!*f, 0))
+    struct slab *const s = slab;
+    void ***const chain = &s->cpu[shim_cpu].free;
+    void **object;
+
+    if (__builtin_expect(!*chain, 0))
         slab_refill(s);
-    void *p = *f;
-    *f = *(void **)p;
-    s->c[shim_cpu].n--;
-    return p;
+    object = *chain;
+    *chain = *object;
+    s->cpu[shim_cpu].surplus--;
+    return object;
 }
-void *shim_slab_zalloc(void *c)
+
+void *shim_slab_zalloc(void *slab)
 {
-    void *p = shim_slab_alloc(c);
-    memset(p, 0, ((struct slab *)c)->osz);
-    return p;
+    return memset(shim_slab_alloc(slab), 0, ((struct slab *)slab)->object);
 }
-void shim_slab_free(void *c, void *p)
+
+void shim_slab_free(void *slab, void *p)
 {
-    struct slab *s = c;
-    void **f = &s->c[shim_cpu].free;
-    *(void **)p = *f;
-    *f = p;
-    if (__builtin_expect(++s->c[shim_cpu].n > 2 * BATCH, 0))
+    struct slab *const s = slab;
+    void **const object = p;
+
+    *object = s->cpu[shim_cpu].free;
+    s->cpu[shim_cpu].free = object;
+    if (__builtin_expect(++s->cpu[shim_cpu].surplus > 2 * BATCH, 0))
         slab_spill(s);
 }
-/* only while no object is live: every cell starts from the same, address-ordered memory */
+
 void rt_slab_reset(void)
 {
     for (struct slab *s = slabs; s; s = s->next) {
-        struct chunk *r = NULL, *k, *n;
         s->batches = NULL;
-        int m = 0;
-        for (int i = 0; i < SHIM_NR_CPUS; i++)
-            s->c[i].free = NULL, s->c[i].n = 0;
-        for (k = s->chunks; k; k = k->next)
-            m++;
-        struct chunk **v = malloc((unsigned)(m + 1) * sizeof *v);
-        int i = 0;
-        for (k = s->chunks; k; k = k->next)
-            v[i++] = k;
-        for (i = 0; i < m; i++)
-            chunk_link(s, v[i], v[i]->cpu); /* newest first, so oldest ends on top */
-        free(v);
-        (void)r;
-        (void)n;
+        for (int i = 0; i < SHIM_NR_CPUS; i++) {
+            s->cpu[i].free = NULL;
+            s->cpu[i].surplus = 0;
+        }
+        for (const struct chunk *k = s->chunks; k; k = k->next) /* the oldest ends on top */
+            chunk_give(s, k);
     }
 }
+
 unsigned long shim_slab_bytes_live(void)
 {
     unsigned long live = 0;
-    for (struct slab *s = slabs; s; s = s->next) {
-        for (struct chunk *k = s->chunks; k; k = k->next)
-            live += (1ul << 16) / s->sz * s->sz;
-        for (void **b = s->batches; b; b = b[1])
-            live -= BATCH * s->sz;
-        for (int i = 0; i < SHIM_NR_CPUS; i++)
-            for (void **o = s->c[i].free; o; o = *o)
-                live -= s->sz;
+
+    for (const struct slab *s = slabs; s; s = s->next) {
+        for (const struct chunk *k = s->chunks; k; k = k->next)
+            live += CHUNK / s->size * s->size;
+        for (void **batch = s->batches; batch; batch = batch[1])
+            live -= BATCH * s->size;
+        for (int i = 0; i < SHIM_NR_CPUS; i++) {
+            for (void **object = s->cpu[i].free; object; object = *object)
+                live -= s->size;
+        }
     }
     return live;
 }
-/* as kmalloc: never two objects on a line */
-void *shim_kmalloc(rt_size n)
+
+/* As the kernel's: no two objects on one line. */
+void *shim_kmalloc(rt_size size)
 {
-    return aligned_alloc(128, (n + 127) & ~127ul);
+    return host_alloc(size);
 }
-void *shim_kzalloc(rt_size n)
+
+void *shim_kzalloc(rt_size size)
 {
-    void *p = shim_kmalloc(n);
-    return p ? memset(p, 0, n) : p;
+    return memset(host_alloc(size), 0, size);
 }
+
 void shim_kfree(const void *p)
 {
     free((void *)p);
 }
 
-/* page pool: per-thread freelist per power of two */
+/* ---- pages: a chain for each CPU and power of two ---- */
+
 static struct {
-    void *f[24];
-    char pad[64];
-} pg[SHIM_NR_CPUS];
-static unsigned long pg_live;
-static unsigned pgo(unsigned long b)
+    void **free[24];
+    long live; /* bytes handed out less bytes taken back, by this CPU */
+} __attribute__((aligned(128))) pages[SHIM_NR_CPUS];
+
+static unsigned page_order(unsigned long bytes)
 {
-    return b <= 4096 ? 0 : 64u - (unsigned)__builtin_clzl((b - 1) >> 12);
-}
-void *shim_page_alloc(rt_size bytes, int zero)
-{
-    unsigned o = pgo(bytes);
-    void *p = pg[shim_cpu].f[o];
-    unsigned long b = 4096ul << o;
-    if (p)
-        pg[shim_cpu].f[o] = *(void **)p;
-    else
-        p = arena_get(b, b);
-    __atomic_fetch_add(&pg_live, b, __ATOMIC_RELAXED);
-    if (zero)
-        memset(p, 0, b);
-    return p;
-}
-void shim_page_free(void *p, rt_size bytes)
-{
-    unsigned o = pgo(bytes);
-    *(void **)p = pg[shim_cpu].f[o];
-    pg[shim_cpu].f[o] = p;
-    __atomic_fetch_sub(&pg_live, 4096ul << o, __ATOMIC_RELAXED);
-}
-unsigned long shim_page_bytes_live(void)
-{
-    return pg_live;
+    return bytes <= 4096 ? 0 : 64u - (unsigned)__builtin_clzl((bytes - 1) >> 12);
 }
 
-/* per cpu */
-static char *pc_base;
-static unsigned long pc_off;
-struct pcf {
-    struct pcf *n;
-    unsigned long sz;
-};
-static void *pc_free64;
-void *shim_pcpu_alloc(rt_size s, rt_size a)
+void *shim_page_alloc(rt_size bytes, int zero)
 {
-    (void)a;
-    s = (s + 63) & ~63ul;
+    const unsigned order = page_order(bytes);
+    const unsigned long size = 4096ul << order;
+    void **block = pages[shim_cpu].free[order];
+
+    if (block)
+        pages[shim_cpu].free[order] = *block;
+    else
+        block = (void **)arena_take(size, size);
+    pages[shim_cpu].live += (long)size;
+    return zero ? memset(block, 0, size) : block;
+}
+
+void shim_page_free(void *p, rt_size bytes)
+{
+    const unsigned order = page_order(bytes);
+    void **const block = p;
+
+    *block = pages[shim_cpu].free[order];
+    pages[shim_cpu].free[order] = block;
+    pages[shim_cpu].live -= 4096l << order;
+}
+
+unsigned long shim_page_bytes_live(void)
+{
+    long live = 0;
+
+    for (int i = 0; i < SHIM_NR_CPUS; i++)
+        live += pages[i].live;
+    return (unsigned long)live;
+}
+
+/* ---- per CPU: the same offset in each CPU's block ---- */
+
+static char *pcpu_base;
+static unsigned long pcpu_used;
+static void **pcpu_free64; /* blocks of 64 bytes, the only size that comes back often */
+
+void *shim_pcpu_alloc(rt_size size, rt_size align)
+{
     char *p;
-    lk(&arena_lock);
-    if (s == 64 && pc_free64) {
-        p = pc_free64;
-        pc_free64 = *(void **)p;
+
+    (void)align;
+    size = (size + 63) & ~63ul;
+    lock(&arena_lock);
+    if (size == 64 && pcpu_free64) {
+        p = (char *)pcpu_free64;
+        pcpu_free64 = *pcpu_free64;
     } else {
-        p = pc_base + pc_off;
-        pc_off += s;
+        p = pcpu_base + pcpu_used;
+        pcpu_used += size;
     }
-    ulk(&arena_lock);
-    if (pc_off > SHIM_PCPU_STRIDE) {
-        fprintf(stderr, "pcpu exhausted\n");
+    unlock(&arena_lock);
+    if (pcpu_used > SHIM_PCPU_STRIDE) {
+        fputs("peer: per-CPU memory is used up\n", stderr);
         abort();
     }
     for (int i = 0; i < rt_cpus; i++)
-        memset(p + (unsigned long)i * SHIM_PCPU_STRIDE, 0, s);
+        memset(p + (unsigned long)i * SHIM_PCPU_STRIDE, 0, size);
     return p;
 }
+
 void shim_pcpu_free(void *p)
 {
-    lk(&arena_lock);
-    *(void **)p = pc_free64;
-    pc_free64 = p;
-    ulk(&arena_lock);
+    void **const block = p;
+
+    lock(&arena_lock);
+    *block = pcpu_free64;
+    pcpu_free64 = block;
+    unlock(&arena_lock);
 }
 
-/* delayed work */
-static struct shim_dwork *dw_head;
-static unsigned dw_lock;
+/* ---- deferred work ---- */
+
+static struct shim_dwork *deferred;
+static unsigned deferred_lock;
+
 int shim_queue_dwork(struct shim_dwork *d)
 {
     if (__atomic_exchange_n(&d->pending, 1, __ATOMIC_SEQ_CST))
         return 0;
-    lk(&dw_lock);
-    d->next = dw_head;
-    dw_head = d;
-    ulk(&dw_lock);
+    lock(&deferred_lock);
+    d->next = deferred;
+    deferred = d;
+    unlock(&deferred_lock);
     return 1;
 }
+
 void shim_cancel_dwork(struct shim_dwork *d)
 {
-    lk(&dw_lock);
-    for (struct shim_dwork **p = &dw_head; *p; p = &(*p)->next)
+    lock(&deferred_lock);
+    for (struct shim_dwork **p = &deferred; *p; p = &(*p)->next) {
         if (*p == d) {
             *p = d->next;
             break;
         }
+    }
     d->pending = 0;
-    ulk(&dw_lock);
+    unlock(&deferred_lock);
 }
+
 int shim_run_delayed_work(void)
 {
-    lk(&dw_lock);
-    struct shim_dwork *d = dw_head;
-    dw_head = NULL;
-    ulk(&dw_lock);
+    struct shim_dwork *d;
     int n = 0;
+
+    lock(&deferred_lock);
+    d = deferred;
+    deferred = NULL;
+    unlock(&deferred_lock);
     while (d) {
-        struct shim_dwork *x = d->next;
+        struct shim_dwork *const next = d->next;
+
         __atomic_store_n(&d->pending, 0, __ATOMIC_SEQ_CST);
         d->fn(d->arg);
+        d = next;
         n++;
-        d = x;
     }
     return n;
 }
 
+/* ---- threads ---- */
+
 void rt_thread_init(int cpu)
 {
-    cpu_set_t s;
-    CPU_ZERO(&s);
-    CPU_SET(cpu, &s);
-    pthread_setaffinity_np(pthread_self(), sizeof s, &s);
-    shim_cpu = cpu % rt_cpus;
-    gr_bench_cpu = (unsigned)shim_cpu;
-    shim_pcpu_off = (unsigned long)shim_cpu * SHIM_PCPU_STRIDE;
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpu_of[cpu], &set);
+    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+    shim_cpu = cpu;
+    gr_bench_cpu = (unsigned)cpu;
+    shim_pcpu_off = (unsigned long)cpu * SHIM_PCPU_STRIDE;
 }
+
 void rt_init(void)
 {
-    void *p = mmap((void *)ARENA_BASE, ARENA_SIZE, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    void *const p = mmap((void *)ARENA_BASE, ARENA_SIZE, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    cpu_set_t allowed;
+
     if (p != (void *)ARENA_BASE) {
-        perror("arena");
-        abort();
+        perror("peer: no place for the arena");
+        exit(1);
     }
     madvise(p, ARENA_SIZE, MADV_HUGEPAGE);
-    arena_brk = ARENA_BASE;
-    rt_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    if (rt_cpus > SHIM_NR_CPUS)
-        rt_cpus = SHIM_NR_CPUS;
-    if (rt_cpus < 2)
-        rt_cpus = 2;
-    pc_base = arena_get(SHIM_NR_CPUS * SHIM_PCPU_STRIDE, 1 << 21);
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+    for (int cpu = 0; cpu < CPU_SETSIZE && rt_cpus < SHIM_NR_CPUS; cpu++) {
+        if (CPU_ISSET(cpu, &allowed))
+            cpu_of[rt_cpus++] = cpu;
+    }
+    pcpu_base = arena_take(SHIM_NR_CPUS * SHIM_PCPU_STRIDE, 1ul << 21);
 }

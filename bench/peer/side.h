@@ -72,15 +72,4 @@ struct side {
     void (*reset)(void); /* nothing is live: the next row starts from memory in address order */
 };
 
-/* What hardware would take for one invalidation and its completion, in ns; 0: not modelled. */
-extern unsigned rt_invalidation_ns;
-extern __thread ul rt_invalidations;
-
-static inline void rt_invalidate(void)
-{
-    rt_invalidations++;
-    if (rt_invalidation_ns)
-        rt_burn(rt_invalidation_ns);
-}
-
 #endif

@@ -203,6 +203,15 @@ static inline void gr_port_write64(gr_mmio_t mmio, gr_reg64 reg, uint64_t value)
     *(volatile uint64_t *)(uintptr_t)(mmio + reg.offset) = value;
 }
 
+static inline void gr_bench_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 static inline void gr_port_lock_init(gr_lock_t *lock)
 {
     lock->held = 0;
@@ -217,7 +226,7 @@ static inline gr_lock_state_t gr_port_lock(gr_lock_t *lock)
 {
     while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)) {
         while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED))
-            ;
+            gr_bench_pause();
     }
     return 0;
 }
