@@ -53,8 +53,14 @@ static int fake_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     (void)binding;
     (void)first;
     (void)last;
-    (void)tables;
-    s->invalidations++;
+    s->leaf_only += !tables;
+    s->with_tables += tables;
+    if (s->command_ns) {
+        const uint64_t end = gr_port_now_ns(&s->env) + s->command_ns;
+
+        while (gr_port_now_ns(&s->env) < end)
+            ;
+    }
     return 0;
 }
 
@@ -64,7 +70,42 @@ static const struct gr_instance_ops fake_ops = {
     .invalidate = fake_invalidate,
 };
 
-int stand_make(struct stand *s, unsigned granule_lg2, bool caches_absent, bool keeps)
+#define LPAE_S1 3 /* GR_PT_LPAE_S1 */
+
+static const struct gr_pt_config tables[FORMATS] = {
+    [FORMAT_DART_16K] = {.format = GR_PT_DART1,
+                         .granule_lg2 = 14,
+                         .levels = 2,
+                         .roots_lg2 = 2,
+                         .va_bits = 32,
+                         .pa_bits = 36,
+                         .coherent = true},
+    [FORMAT_DART_4K] = {.format = GR_PT_DART1,
+                        .granule_lg2 = 12,
+                        .levels = 2,
+                        .roots_lg2 = 2,
+                        .va_bits = 32,
+                        .pa_bits = 36,
+                        .coherent = true},
+    [FORMAT_LPAE_4K] = {.format = (enum gr_pt_format)LPAE_S1,
+                        .granule_lg2 = 12,
+                        .levels = 4,
+                        .va_bits = 48,
+                        .pa_bits = 48,
+                        .coherent = true},
+};
+
+unsigned stand_granule_lg2(enum shape_format format)
+{
+    return tables[format].granule_lg2;
+}
+
+bool stand_knows(enum shape_format format)
+{
+    return gr_pt_reach_bits(&tables[format]) != 0;
+}
+
+int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bool keeps)
 {
     struct gr_device_config config = {
         .name = "bench", .streams = &s->stream, .stream_count = 1, .coherent = true};
@@ -79,14 +120,8 @@ int stand_make(struct stand *s, unsigned granule_lg2, bool caches_absent, bool k
         .ops = &fake_ops,
         .env = &s->env,
         .name = "no hardware",
-        .table = {.format = GR_PT_DART1,
-                  .granule_lg2 = (uint8_t)granule_lg2,
-                  .levels = 2,
-                  .roots_lg2 = 2,
-                  .va_bits = 32,
-                  .pa_bits = 36,
-                  .coherent = true},
-        .aperture = {0, UINT32_MAX},
+        .table = tables[format],
+        .aperture = {0, (UINT64_C(1) << tables[format].va_bits) - 1},
         .streams = 16,
         .caches_absent = caches_absent,
     };
