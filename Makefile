@@ -72,7 +72,7 @@ ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots deps-build deps-check deps-ci deps-dev deps-peer deps-plots format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -134,6 +134,18 @@ coverage: ## how much of src/ the test programs reach: all lines, 95 % of the br
 icount: $(B)/granule-bench ## instructions of hot paths against bench/icount.txt (UPDATE=1: write it)
 	@CC='$(CC)' UPDATE='$(UPDATE)' sh scripts/icount.sh $(B)/granule-bench
 
+# What bench-peer takes: ROWS= parts of rows' names, REPS= repeats, QUICK=1, JSON= a file.
+PEER_ARGS = $(if $(QUICK),--quick) $(if $(ROWS),--rows='$(ROWS)') $(if $(REPS),--reps=$(REPS)) $(if $(JSON),--json='$(JSON)')
+
+bench-peer: deps-peer ## the library beside Linux's own code (QUICK=1, ROWS=, REPS=, JSON=FILE)
+	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
+	@$(B)/peer/peer $(PEER_ARGS)
+
+bench-plots: deps-plots ## growth with live mappings, length, fill, threads, as SVG in PLOTS=docs/plots
+	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
+	@$(B)/peer/peer --growth $(if $(QUICK),--quick) $(if $(REPS),--reps=$(REPS)) --json='$(B)/peer/growth.json'
+	@sh scripts/bench-plots.sh '$(B)/peer/growth.json' '$(or $(PLOTS),docs/plots)'
+
 properties: $(PROPS) ## OPS= random operations on every format and geometry, and 1 % more on the models
 	@OPS=$(or $(OPS),10000000) $(B)/tests/prop_fast
 	@OPS=$$(($(or $(OPS),10000000) / 100)) $(B)/tests/prop_model
@@ -144,7 +156,7 @@ lists: $(B)/tests/test_sg ## LISTS= random scatter lists against the plain refer
 matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
 	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
 
-deps-build deps-check deps-ci deps-dev: ## install what make needs (others: check, .ci/run, tidy)
+deps-build deps-check deps-ci deps-dev deps-peer deps-plots: ## install what make needs (others: check, .ci/run, tidy, bench-peer, bench-plots)
 	@sh scripts/deps.sh $(@:deps-%=%)
 
 format: ## lay out every source with clang-format
