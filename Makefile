@@ -72,7 +72,7 @@ ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties matrix deps-build deps-check deps-ci deps-dev format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots deps-build deps-check deps-ci deps-dev deps-peer deps-plots format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -93,8 +93,8 @@ test: tests ## build and run the test programs and examples with the variables a
 fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_SECONDS=60 each
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
 
-threads: $(B)/tests/test_threads ## run the threads' test alone, for SAN=thread
-	@sh scripts/run-tests.sh $<
+threads: $(B)/tests/test_threads $(B)/tests/test_pt_threads ## run the threads' tests alone, for SAN=thread
+	@sh scripts/run-tests.sh $^
 
 check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh
@@ -134,14 +134,29 @@ coverage: ## how much of src/ the test programs reach: all lines, 95 % of the br
 icount: $(B)/granule-bench ## instructions of hot paths against bench/icount.txt (UPDATE=1: write it)
 	@CC='$(CC)' UPDATE='$(UPDATE)' sh scripts/icount.sh $(B)/granule-bench
 
+# What bench-peer takes: ROWS= parts of rows' names, REPS= repeats, QUICK=1, JSON= a file.
+PEER_ARGS = $(if $(QUICK),--quick) $(if $(ROWS),--rows='$(ROWS)') $(if $(REPS),--reps=$(REPS)) $(if $(JSON),--json='$(JSON)')
+
+bench-peer: deps-peer ## the library beside Linux's own code (QUICK=1, ROWS=, REPS=, JSON=FILE)
+	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
+	@$(B)/peer/peer $(PEER_ARGS)
+
+bench-plots: deps-plots ## growth with live mappings, length, fill, threads, as SVG in PLOTS=docs/plots
+	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
+	@$(B)/peer/peer --growth $(if $(QUICK),--quick) $(if $(REPS),--reps=$(REPS)) --json='$(B)/peer/growth.json'
+	@sh scripts/bench-plots.sh '$(B)/peer/growth.json' '$(or $(PLOTS),docs/plots)'
+
 properties: $(PROPS) ## OPS= random operations on every format and geometry, and 1 % more on the models
 	@OPS=$(or $(OPS),10000000) $(B)/tests/prop_fast
 	@OPS=$$(($(or $(OPS),10000000) / 100)) $(B)/tests/prop_model
 
+lists: $(B)/tests/test_sg ## LISTS= random scatter lists against the plain reference
+	@LISTS=$(or $(LISTS),2000000) sh scripts/run-tests.sh $<
+
 matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
 	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
 
-deps-build deps-check deps-ci deps-dev: ## install what make needs (others: check, .ci/run, tidy)
+deps-build deps-check deps-ci deps-dev deps-peer deps-plots: ## install what make needs (others: check, .ci/run, tidy, bench-peer, bench-plots)
 	@sh scripts/deps.sh $(@:deps-%=%)
 
 format: ## lay out every source with clang-format
@@ -244,7 +259,7 @@ $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)
 
 # Calls of the port stop in tests/interleave.h, which names the same functions.
-$(B)/tests/test_interleave $(B)/removal/tests/test_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
+$(foreach t,test_interleave test_pt_threads,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
 	phys_to_virt table_store64 cache map_uncached unmap_uncached wmb read32 write32 relax lock unlock)
 
 $(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)

@@ -14,12 +14,15 @@
 
 /*
  * The instance's driver counts invalidations and touches no register, so that what is timed is the
- * library's own work. Translation is a DART1's of 32 bits, 36 bits of PA, coherent walker.
+ * library's own work, and where it is asked to the time that hardware would take. The walker is
+ * coherent.
  */
 struct stand {
     struct bench_env env;
     struct gr_instance inst;
-    uint64_t invalidations; /* that reached the driver */
+    uint64_t leaf_only;   /* invalidations of leaves alone that reached the driver */
+    uint64_t with_tables; /* and of entries above them as well */
+    unsigned command_ns;  /* that the driver spends on each; 0 or the caller's */
     struct gr_stream stream;
     struct gr_device dev;
     struct gr_domain domain;
@@ -27,13 +30,21 @@ struct stand {
     bool keeps;
 };
 
+/* A DART1 of 32 bits with 36 bits of PA; an SMMU's stage 1 of 48 bits each. */
+enum shape_format { FORMAT_DART_16K, FORMAT_DART_4K, FORMAT_LPAE_4K, FORMATS };
+
+unsigned stand_granule_lg2(enum shape_format format);
+
+/* Does the library know the format? */
+bool stand_knows(enum shape_format format);
+
 /*
- * Make a TRANSLATED domain with granules of 2^granule_lg2 and attach the device. `keeps`: one page
+ * Make a TRANSLATED domain of this format and attach the device. `keeps`: one page
  * stays mapped all the time, so that leaf tables are there when a list comes; without it nothing
  * else is mapped, and each map makes the tables that the unmap before it freed.
  * Returns 0 or what the library said.
  */
-int stand_make(struct stand *s, unsigned granule_lg2, bool caches_absent, bool keeps);
+int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bool keeps);
 
 /* Tear down. GR_EBUSY if the library has not given all its memory back. */
 int stand_end(struct stand *s);
@@ -51,9 +62,12 @@ struct shape {
 struct row {
     char name[48];
     const struct shape *shape;
-    unsigned granule_lg2;
+    enum shape_format format;
     bool keeps;
 };
+
+/* Hardware whose time each row is measured with a second time. */
+enum hardware { HARDWARE_OWN, HARDWARE_NONE, HARDWARE_DART, HARDWARE_SMMU };
 
 struct options {
     uint64_t seed;
@@ -61,7 +75,9 @@ struct options {
     uint64_t time_ms;    /* of one round */
     uint64_t iterations; /* of one round; 0: as many as fit in time_ms */
     const char *only;    /* the name of one row, or NULL */
-    bool absent;         /* the IOMMU caches absent entries */
+    enum hardware hardware;
+    const char *svg; /* folder for plots, or NULL */
+    bool absent;     /* the IOMMU caches absent entries */
     bool json;
 };
 
@@ -69,13 +85,15 @@ struct options {
 struct result {
     double ns_median;
     double ns_min;
+    double ns_hardware;  /* median, with the time of the hardware; negative: not asked for */
     double instructions; /* median; negative: the machine does not tell */
     uint64_t iterations; /* in each round */
     uint64_t walks;
     uint64_t leaf_tables; /* that the list's IOVAs lie in */
     uint64_t map_invalidations;
     uint64_t unmap_invalidations;
-    bool held; /* walks and invalidations are as few as promised, and translations right */
+    uint64_t leaf_only; /* of them all: nothing above the leaves had changed */
+    bool held;          /* walks and invalidations are as few as promised, and translations right */
 };
 
 /* Measure a row. Returns 0 or what the library said. */

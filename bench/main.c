@@ -28,26 +28,28 @@ static const struct shape shapes[] = {
 };
 
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
-#define ROWS (SHAPES * 4)
+#define ROWS (SHAPES * 2 * FORMATS)
 
 static const char *const kind_names[] = {"scattered", "contiguous", "single"};
 
-/* Rows by number: granules, then whether tables are kept, then shapes. */
+static const char *const format_names[FORMATS] = {"16K", "4K", "lpae-4K"};
+
+/* Rows by number: formats, then whether tables are kept, then shapes. */
 static struct row row_of(size_t number)
 {
     const struct shape *const shape = &shapes[number % SHAPES];
     struct row row = {.shape = shape,
-                      .granule_lg2 = number / SHAPES < 2 ? 14 : 12,
+                      .format = (enum shape_format)(number / SHAPES / 2),
                       .keeps = number / SHAPES % 2 == 0};
     const char *const name = kind_names[shape->kind];
-    const unsigned granule = 1u << (row.granule_lg2 - 10);
+    const char *const format = format_names[row.format];
     const char *const tables = row.keeps ? "kept" : "made";
 
     if (shape->kind == SHAPE_SINGLE)
-        snprintf(row.name, sizeof(row.name), "%uK/%s/%" PRIu64 "K/%s", granule, name,
+        snprintf(row.name, sizeof(row.name), "%s/%s/%" PRIu64 "K/%s", format, name,
                  shape->seg_len / KIB, tables);
     else
-        snprintf(row.name, sizeof(row.name), "%uK/%s/%u/%s", granule, name, shape->count, tables);
+        snprintf(row.name, sizeof(row.name), "%s/%s/%u/%s", format, name, shape->count, tables);
     return row;
 }
 
@@ -59,11 +61,14 @@ static void print_help(void)
         "Usage: granule bench [OPTION]...\n"
         "\n"
         "What map and unmap cost the CPU: time, instructions, page-table walks, invalidations. No\n"
-        "IOMMU is there: the library runs over ports/bench and a driver that only counts, so what\n"
-        "hardware takes to invalidate is not in the figures.\n"
+        "IOMMU is there: the library runs over ports/bench and a driver that only counts. What\n"
+        "hardware takes to invalidate is in one column, as if each command took 1000 ns (a DART) "
+        "or\n"
+        "500 ns (an SMMU). `make bench-peer` compares with Linux.\n"
         "\n"
         "  scattered  gr_dma_map_sg + gr_dma_unmap_sg of pages of 4 KiB in disorder\n"
         "  contiguous the same where each begins at the end of the one before\n"
+        "  16K, 4K    a DART with such granules; lpae-4K: an SMMU's stage 1\n"
         "  single     gr_dma_map + gr_dma_unmap of one range\n"
         "  kept       a neighbour stays mapped, so the page table is there\n"
         "  made       nothing else is mapped: each map makes the table, each unmap frees it\n"
@@ -75,6 +80,12 @@ static void print_help(void)
         "  --seed=N        of the physical addresses (1)\n"
         "  --row=NAME      this row only\n"
         "  --no-absent     as if the IOMMU cached no absent entries: a map invalidates nothing\n"
+        "  --invalidation=none|dart|smmu\n"
+        "                  the hardware of that column; without it DARTs for their formats, an "
+        "SMMU\n"
+        "                  for lpae\n"
+        "  --svg=DIR       draw DIR/lists.svg with gnuplot: cost of a segment by length of the "
+        "list\n"
         "  --json          one line of JSON instead of a table\n"
         "  --help          this text\n"
         "\n"
@@ -131,6 +142,20 @@ static bool parse_number(const char *text, uint64_t least, uint64_t most, uint64
     return text[0] >= '0' && text[0] <= '9' && !errno && !*end && value >= least && value <= most;
 }
 
+static bool parse_hardware(const char *text, enum hardware *out)
+{
+    static const char *const names[] = {
+        [HARDWARE_NONE] = "none", [HARDWARE_DART] = "dart", [HARDWARE_SMMU] = "smmu"};
+
+    for (unsigned i = HARDWARE_NONE; i <= HARDWARE_SMMU; i++) {
+        if (!strcmp(text, names[i])) {
+            *out = (enum hardware)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -141,6 +166,8 @@ static int parse(int argc, char **argv, struct options *o)
         {"seed", required_argument, NULL, 's'},
         {"row", required_argument, NULL, 'o'},
         {"no-absent", no_argument, NULL, 'a'},
+        {"invalidation", required_argument, NULL, 'n'},
+        {"svg", required_argument, NULL, 'v'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -158,6 +185,10 @@ static int parse(int argc, char **argv, struct options *o)
                           optarg);
         if (code == 's' && !parse_number(optarg, 0, INT64_MAX, &o->seed))
             return refuse(USAGE, o->json, "--seed=%s is no seed: give a number below 2^63", optarg);
+        if (code == 'n' && !parse_hardware(optarg, &o->hardware))
+            return refuse(USAGE, o->json, "--invalidation=%s: give none, dart or smmu", optarg);
+        if (code == 'v')
+            o->svg = optarg;
         if (code == 'o')
             o->only = optarg;
         if (code == 'a')
@@ -181,23 +212,30 @@ static int parse(int argc, char **argv, struct options *o)
 
 static void print_head(void)
 {
-    printf("The CPU's cost of the library on a machine without an IOMMU: the driver only counts.\n"
-           "One list is mapped and unmapped; ns are medians, best: the fastest round.\n\n"
-           "%-26s %9s %9s %8s %10s %6s %7s %s\n",
-           "granule/what/N/tables", "ns/list", "best", "ns/seg", "instr/seg", "walks", "tables",
-           "invalidations");
+    printf(
+        "The CPU's cost of the library on a machine without an IOMMU: the driver only counts.\n"
+        "One list is mapped and unmapped; ns are medians, best: the fastest round, hw: with the\n"
+        "time of the hardware. Invalidations: of the map + of the unmap, (how many of leaves "
+        "alone).\n\n"
+        "%-30s %9s %9s %9s %8s %10s %6s %7s %s\n",
+        "format/what/N/tables", "ns/list", "best", "hw", "ns/seg", "instr/seg", "walks", "tables",
+        "invalidations");
 }
 
 static void print_row(const struct row *row, const struct result *r)
 {
     const double n = row->shape->count;
     char instructions[24] = "-";
+    char hardware[24] = "-";
 
     if (r->instructions >= 0)
         snprintf(instructions, sizeof(instructions), "%.1f", r->instructions / n);
-    printf("%-26s %9.1f %9.1f %8.2f %10s %6" PRIu64 " %7" PRIu64 " %" PRIu64 "+%" PRIu64 "%s\n",
-           row->name, r->ns_median, r->ns_min, r->ns_median / n, instructions, r->walks,
-           r->leaf_tables, r->map_invalidations, r->unmap_invalidations,
+    if (r->ns_hardware >= 0)
+        snprintf(hardware, sizeof(hardware), "%.1f", r->ns_hardware);
+    printf("%-30s %9.1f %9.1f %9s %8.2f %10s %6" PRIu64 " %7" PRIu64 " %" PRIu64 "+%" PRIu64
+           " (%" PRIu64 ")%s\n",
+           row->name, r->ns_median, r->ns_min, hardware, r->ns_median / n, instructions, r->walks,
+           r->leaf_tables, r->map_invalidations, r->unmap_invalidations, r->leaf_only,
            r->held ? "" : "  BROKEN PROMISE");
     fflush(stdout);
 }
@@ -206,16 +244,18 @@ static json_t *json_row(const struct row *row, const struct result *r)
 {
     const double n = row->shape->count;
 
-    return json_pack("{s:s s:i s:s s:i s:I s:b s:I s:f s:f s:f s:o s:I s:I s:{s:I s:I} s:b}", "row",
-                     row->name, "granule", 1 << row->granule_lg2, "kind",
-                     kind_names[row->shape->kind], "segments", (int)row->shape->count,
-                     "segment_bytes", (json_int_t)row->shape->seg_len, "kept", row->keeps,
-                     "iterations", (json_int_t)r->iterations, "ns", r->ns_median, "ns_min",
-                     r->ns_min, "ns_per_segment", r->ns_median / n, "instructions_per_segment",
-                     r->instructions < 0 ? json_null() : json_real(r->instructions / n), "walks",
-                     (json_int_t)r->walks, "leaf_tables", (json_int_t)r->leaf_tables,
-                     "invalidations", "map", (json_int_t)r->map_invalidations, "unmap",
-                     (json_int_t)r->unmap_invalidations, "held", r->held);
+    return json_pack(
+        "{s:s s:s s:i s:s s:i s:I s:b s:I s:f s:f s:o s:f s:o s:I s:I s:{s:I s:I s:I} s:b}", "row",
+        row->name, "format", row->format == FORMAT_LPAE_4K ? "lpae" : "dart", "granule",
+        1 << stand_granule_lg2(row->format), "kind", kind_names[row->shape->kind], "segments",
+        (int)row->shape->count, "segment_bytes", (json_int_t)row->shape->seg_len, "kept",
+        row->keeps, "iterations", (json_int_t)r->iterations, "ns", r->ns_median, "ns_min",
+        r->ns_min, "ns_hardware", r->ns_hardware < 0 ? json_null() : json_real(r->ns_hardware),
+        "ns_per_segment", r->ns_median / n, "instructions_per_segment",
+        r->instructions < 0 ? json_null() : json_real(r->instructions / n), "walks",
+        (json_int_t)r->walks, "leaf_tables", (json_int_t)r->leaf_tables, "invalidations", "map",
+        (json_int_t)r->map_invalidations, "unmap", (json_int_t)r->unmap_invalidations, "leaf_only",
+        (json_int_t)r->leaf_only, "held", r->held);
 }
 
 static int print_json(const struct options *o, json_t *rows, bool held)
@@ -232,8 +272,67 @@ static int print_json(const struct options *o, json_t *rows, bool held)
     return held ? OK : FAILED;
 }
 
+/* ---- plot ---- */
+
+struct point {
+    bool there;
+    double ns;
+    double ns_hardware;
+};
+
+/* ns for each segment of scattered lists against their length. 0 or the exit status. */
+static int draw(const struct options *o, const struct row *rows, const struct point *points)
+{
+    char path[4096];
+    FILE *gnuplot;
+    const char *end = "";
+
+    if ((unsigned)snprintf(path, sizeof(path), "%s/lists.svg", o->svg) >= sizeof(path))
+        return refuse(USAGE, o->json, "--svg: the name is too long");
+    if (strpbrk(path, "'\"\\\n"))
+        return refuse(USAGE, o->json, "--svg=%s: no quotes or backslashes, please", o->svg);
+    gnuplot = popen("gnuplot", "w");
+    if (!gnuplot)
+        return refuse(FAILED, o->json, "--svg: gnuplot does not start");
+    fprintf(gnuplot,
+            "set terminal svg size 800,500 dynamic background rgb 'white'\n"
+            "set output '%s'\n"
+            "set title 'gr\\_dma\\_map\\_sg and gr\\_dma\\_unmap\\_sg of scattered pages'\n"
+            "set xlabel 'segments in the list'\nset ylabel 'ns for each segment'\n"
+            "set logscale xy\nset grid\nset key top right\nplot",
+            path);
+    for (unsigned hw = 0; hw < 2; hw++) {
+        for (size_t i = 0; i < ROWS; i++) {
+            if (rows[i].shape->kind != SHAPE_SCATTERED || rows[i].shape->count != 1 ||
+                !points[i].there || (hw && points[i].ns_hardware < 0))
+                continue;
+            fprintf(gnuplot, "%s '-' with linespoints title '%s, tables %s%s'", end,
+                    format_names[rows[i].format], rows[i].keeps ? "kept" : "made",
+                    hw ? ", with the time of the hardware" : "");
+            end = ",";
+        }
+    }
+    putc('\n', gnuplot);
+    for (unsigned hw = 0; hw < 2; hw++) {
+        for (size_t i = 0; i < ROWS; i++) {
+            if (rows[i].shape->kind != SHAPE_SCATTERED || rows[i].shape->count != 1 ||
+                !points[i].there || (hw && points[i].ns_hardware < 0))
+                continue;
+            for (size_t k = i; k < ROWS && rows[k].shape->kind == SHAPE_SCATTERED; k++)
+                fprintf(gnuplot, "%u %f\n", rows[k].shape->count,
+                        (hw ? points[k].ns_hardware : points[k].ns) / rows[k].shape->count);
+            fputs("e\n", gnuplot);
+        }
+    }
+    if (pclose(gnuplot))
+        return refuse(FAILED, o->json, "--svg=%s: gnuplot failed, or is not installed", o->svg);
+    return OK;
+}
+
 int main(int argc, char **argv)
 {
+    static struct row rows_by_number[ROWS];
+    static struct point points[ROWS];
     struct options o = {.seed = 1, .rounds = 11, .time_ms = 5, .absent = true};
     json_t *rows;
     bool held = true;
@@ -251,6 +350,9 @@ int main(int argc, char **argv)
         struct result result;
         int ret;
 
+        rows_by_number[i] = row;
+        if (!stand_knows(row.format))
+            continue;
         if (o.only && strcmp(o.only, row.name) != 0)
             continue;
         ret = row_measure(&row, &o, &result);
@@ -259,12 +361,20 @@ int main(int argc, char **argv)
             return refuse(FAILED, o.json, "%s: %s", row.name, gr_strerror(ret));
         }
         held = held && result.held;
+        points[i] = (struct point){true, result.ns_median, result.ns_hardware};
         if (!o.json && !done++)
             print_head();
         if (o.json)
             json_array_append_new(rows, json_row(&row, &result));
         else
             print_row(&row, &result);
+    }
+    if (o.svg && !o.only) {
+        status = draw(&o, rows_by_number, points);
+        if (status > 0) {
+            json_decref(rows);
+            return status;
+        }
     }
     if (o.json && json_array_size(rows))
         return print_json(&o, rows, held);

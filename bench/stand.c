@@ -10,6 +10,8 @@
 #define MEMORY_PA (UINT64_C(1) << 35)
 #define BLOCK (UINT64_C(1) << GR_BENCH_BLOCK_LG2)
 
+__thread unsigned gr_bench_cpu;
+
 static int memory_make(struct bench_env *env)
 {
     void *region = mmap(NULL, MEMORY + BLOCK, PROT_READ | PROT_WRITE,
@@ -19,8 +21,7 @@ static int memory_make(struct bench_env *env)
     if (region == MAP_FAILED)
         return GR_ENOMEM;
     skip = -(uint64_t)(uintptr_t)region & (BLOCK - 1);
-    *env = (struct bench_env){.va = (uint8_t *)region + skip, .pa = MEMORY_PA, .size = MEMORY};
-    env->distance = (uintptr_t)env->va - env->pa;
+    bench_env_init(env, (uint8_t *)region + skip, MEMORY_PA, MEMORY);
     munmap(region, skip);
     munmap(env->va + MEMORY, BLOCK - skip);
     return 0;
@@ -52,8 +53,14 @@ static int fake_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     (void)binding;
     (void)first;
     (void)last;
-    (void)tables;
-    s->invalidations++;
+    s->leaf_only += !tables;
+    s->with_tables += tables;
+    if (s->command_ns) {
+        const uint64_t end = gr_port_now_ns(&s->env) + s->command_ns;
+
+        while (gr_port_now_ns(&s->env) < end)
+            ;
+    }
     return 0;
 }
 
@@ -63,7 +70,41 @@ static const struct gr_instance_ops fake_ops = {
     .invalidate = fake_invalidate,
 };
 
-int stand_make(struct stand *s, unsigned granule_lg2, bool caches_absent, bool keeps)
+
+static const struct gr_pt_config tables[FORMATS] = {
+    [FORMAT_DART_16K] = {.format = GR_PT_DART1,
+                         .granule_lg2 = 14,
+                         .levels = 2,
+                         .roots_lg2 = 2,
+                         .va_bits = 32,
+                         .pa_bits = 36,
+                         .coherent = true},
+    [FORMAT_DART_4K] = {.format = GR_PT_DART1,
+                        .granule_lg2 = 12,
+                        .levels = 2,
+                        .roots_lg2 = 2,
+                        .va_bits = 32,
+                        .pa_bits = 36,
+                        .coherent = true},
+    [FORMAT_LPAE_4K] = {.format = GR_PT_LPAE_S1,
+                        .granule_lg2 = 12,
+                        .levels = 4,
+                        .va_bits = 48,
+                        .pa_bits = 48,
+                        .coherent = true},
+};
+
+unsigned stand_granule_lg2(enum shape_format format)
+{
+    return tables[format].granule_lg2;
+}
+
+bool stand_knows(enum shape_format format)
+{
+    return gr_pt_reach_bits(&tables[format]) != 0;
+}
+
+int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bool keeps)
 {
     struct gr_device_config config = {
         .name = "bench", .streams = &s->stream, .stream_count = 1, .coherent = true};
@@ -78,14 +119,8 @@ int stand_make(struct stand *s, unsigned granule_lg2, bool caches_absent, bool k
         .ops = &fake_ops,
         .env = &s->env,
         .name = "no hardware",
-        .table = {.format = GR_PT_DART1,
-                  .granule_lg2 = (uint8_t)granule_lg2,
-                  .levels = 2,
-                  .roots_lg2 = 2,
-                  .va_bits = 32,
-                  .pa_bits = 36,
-                  .coherent = true},
-        .aperture = {0, UINT32_MAX},
+        .table = tables[format],
+        .aperture = {0, (UINT64_C(1) << tables[format].va_bits) - 1},
         .streams = 16,
         .caches_absent = caches_absent,
     };
@@ -115,7 +150,7 @@ int stand_end(struct stand *s)
         ret = gr_device_fini(&s->dev);
     if (!ret)
         ret = gr_instance_fini(&s->inst);
-    if (!ret && s->env.live)
+    if (!ret && bench_env_live(&s->env))
         ret = GR_EBUSY;
     munmap(s->env.va, s->env.size);
     return ret;

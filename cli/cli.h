@@ -26,6 +26,9 @@ __attribute__((format(printf, 2, 3))) bool cli_error_set(struct cli_error *error
  */
 int cli_refuse(const struct cli_error *error, bool json);
 
+/* Print the version. Returns CLI_OK. */
+int cli_version(bool json);
+
 /* A JSON string also of what is not UTF-8: its bytes beyond ASCII become '?'. */
 json_t *cli_json_text(const char *text);
 

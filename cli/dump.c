@@ -16,6 +16,7 @@ struct dump_options {
     bool check;
     bool json;
     bool help;
+    bool version;
 };
 
 struct dump {
@@ -42,10 +43,11 @@ static void print_help(void)
            "stream that translates, which IOVAs lead where with which permissions, the memory\n"
            "that its tables take, and a picture of its IOVA space.\n"
            "\n"
-           "  --check  see that every mapping of machine.json translates exactly, and that a\n"
-           "           mapping explains every leaf\n"
-           "  --json   one line of JSON instead of tables\n"
-           "  --help   this text\n"
+           "  --check    see that every mapping of machine.json translates exactly, and that a\n"
+           "             mapping explains every leaf\n"
+           "  --json     one line of JSON instead of tables\n"
+           "  --help     this text\n"
+           "  --version  the version, in JSON with --json\n"
            "\n"
            "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
 }
@@ -56,6 +58,7 @@ static bool parse(int argc, char **argv, struct dump_options *options, struct cl
         {"check", no_argument, NULL, 'c'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     int code;
@@ -71,6 +74,9 @@ static bool parse(int argc, char **argv, struct dump_options *options, struct cl
             break;
         case 'h':
             options->help = true;
+            return true;
+        case 'V':
+            options->version = true;
             return true;
         default:
             return cli_option_error(error, code, argv, "dump");
@@ -245,7 +251,7 @@ static bool print_json(struct dump *dump)
                                       "wrong", (json_int_t)dump->check.wrong, "unexplained_bytes",
                                       (json_int_t)dump->check.unexplained));
     }
-    ok = root && json_dumpf(root, stdout, JSON_COMPACT) == 0;
+    ok = root && (json_dumpf(root, stdout, JSON_COMPACT) == 0 || ferror(stdout));
     putchar('\n');
     json_decref(root);
     return ok;
@@ -414,7 +420,7 @@ static bool dump_instance(struct dump *dump, const struct snapshot_instance *ins
 static int dump_all(struct dump *dump)
 {
     const struct snapshot *s = dump->snapshot;
-    bool told;
+    bool told = true;
 
     if (dump->options->json) {
         dump->json = json_array();
@@ -436,7 +442,6 @@ static int dump_all(struct dump *dump)
         told = print_json(dump);
     } else {
         print_end(dump);
-        told = fflush(stdout) == 0;
     }
     return told && dump->problems.count == 0 ? CLI_OK : CLI_FAILED;
 }
@@ -455,6 +460,9 @@ int cli_dump(int argc, char **argv)
     if (options.help) {
         print_help();
         return CLI_OK;
+    }
+    if (options.version) {
+        return cli_version(options.json);
     }
     if (!snapshot_load(&snapshot, options.dir, &error)) {
         return cli_refuse(&error, options.json);

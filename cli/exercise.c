@@ -308,6 +308,9 @@ static void finish(struct exercise *x)
             check_empty(x, client);
         }
     }
+    if (x->nclients == 0) {
+        machine_problem(m, "nothing was driven: no device behind an IOMMU can be used");
+    }
     no_faults_expected(x);
     machine_detach(m);
     for (unsigned i = 0; i < x->nclients; i++) {

@@ -121,10 +121,7 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
         if (bank.size == 0) {
             continue;
         }
-        if (config->nbanks == HOST_MAX_BANKS) {
-            return cli_error_set(error, "%s: more than %d banks of memory: describe fewer in reg",
-                                 m->board->path, HOST_MAX_BANKS);
-        }
+        _Static_assert(GR_DT_BANKS <= HOST_MAX_BANKS, "what dt.h lets through fits");
         widen(&m->ram_span, &bank, config->nbanks == 0);
         config->banks[config->nbanks++] = bank;
         m->ram += bank.size;
@@ -135,8 +132,11 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
     }
     while (rc == 0 && (rc = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
         if (config->nreserved == HOST_MAX_RESERVED) {
-            return cli_error_set(error, "%s: more than %d reserved regions: merge those that touch",
-                                 m->board->path, HOST_MAX_RESERVED);
+            return cli_error_set(error,
+                                 "%s: /reserved-memory or /memreserve/: 0x%llx is past the %d "
+                                 "reserved regions that we can hold: merge those that touch",
+                                 m->board->path, (unsigned long long)range.first,
+                                 HOST_MAX_RESERVED);
         }
         config->reserved[config->nreserved++] =
             (struct host_hole){.base = range.first, .size = range.last - range.first + 1};
@@ -155,7 +155,7 @@ static bool make_host(struct machine *m, struct cli_error *error)
     }
     m->host = host_create(&config, why, sizeof(why));
     if (!m->host) {
-        return cli_error_set(error, "%s: %s", m->board->path, why);
+        return cli_error_set(error, "%s: reg of its memory nodes: %s", m->board->path, why);
     }
     host_log_level(m->host, -1);
     return true;
@@ -302,13 +302,15 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
 
     while ((rc = gr_dt_iommu_next(dt, &count, &tree)) > 0) {
         enabled += tree.enabled;
+        if (enabled > MACHINE_MAX) {
+            return cli_error_set(error,
+                                 "%s: %s: status enables it past the %u IOMMUs that we can hold: "
+                                 "disable some",
+                                 m->board->path, tree.path, MACHINE_MAX);
+        }
     }
     if (rc < 0) {
         return tree_error(m, error);
-    }
-    if (enabled > MACHINE_MAX) {
-        return cli_error_set(error, "%s: more than %u enabled IOMMUs: disable some with status",
-                             m->board->path, MACHINE_MAX);
     }
     m->iommus = calloc(enabled + 1, sizeof(*m->iommus));
     if (!m->iommus) {
@@ -421,36 +423,33 @@ static void attach_device(struct machine *m, struct machine_device *dev)
 static bool make_devices(struct machine *m, struct cli_error *error)
 {
     struct gr_dt *dt = &m->board->dt;
-    struct gr_dt_iter count = {0};
-    struct gr_dt_iter fill = {0};
+    struct gr_dt_iter it = {0};
     struct gr_dt_master tree;
-    unsigned masters = 0;
     int rc;
 
-    while ((rc = gr_dt_master_next(dt, &count, &tree)) > 0) {
-        masters++;
+    /* calloc'ed for all that there may be: one pass, since each reference costs a walk over the
+     * tree, and a device that is registered must stay where it is. */
+    m->devices = calloc(MACHINE_MAX, sizeof(*m->devices));
+    if (!m->devices) {
+        return out_of_memory(error);
+    }
+    while ((rc = gr_dt_master_next(dt, &it, &tree)) > 0) {
+        if (m->ndevices == MACHINE_MAX) {
+            return cli_error_set(error,
+                                 "%s: %s: its IOMMU makes it a device past the %u that we can "
+                                 "hold: disable some with status",
+                                 m->board->path, tree.path, MACHINE_MAX);
+        }
+        m->devices[m->ndevices++].tree = tree;
     }
     if (rc < 0) {
         return tree_error(m, error);
     }
-    if (masters > MACHINE_MAX) {
-        return cli_error_set(error,
-                             "%s: more than %u devices behind IOMMUs: disable some with "
-                             "status",
-                             m->board->path, MACHINE_MAX);
-    }
-    m->devices = calloc(masters + 1, sizeof(*m->devices));
-    if (!m->devices) {
-        return out_of_memory(error);
-    }
     /* Groups form as devices are registered; only then do they get their domains. */
-    for (; m->ndevices < masters; m->ndevices++) {
-        if (gr_dt_master_next(dt, &fill, &m->devices[m->ndevices].tree) <= 0) {
-            return tree_error(m, error);
-        }
-        register_device(m, &m->devices[m->ndevices]);
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        register_device(m, &m->devices[i]);
     }
-    for (unsigned i = 0; i < masters; i++) {
+    for (unsigned i = 0; i < m->ndevices; i++) {
         if (m->devices[i].registered) {
             attach_device(m, &m->devices[i]);
         }

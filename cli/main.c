@@ -39,6 +39,26 @@ bool cli_error_set(struct cli_error *error, const char *format, ...)
     return false;
 }
 
+int cli_version(bool json)
+{
+    printf(json ? "{\"version\":\"%s\"}\n" : "granule %s\n", GR_VERSION_STRING);
+    return CLI_OK;
+}
+
+/* After the last output: was there room for all of it? A refusal has been told on stderr already.
+ */
+static int finish(int status)
+{
+    struct cli_error error;
+    bool written = fflush(stdout) == 0 && !ferror(stdout);
+
+    if (written || status == CLI_USAGE) {
+        return status;
+    }
+    cli_error_set(&error, "not all of the output could be written: make room where it goes");
+    return cli_refuse(&error, false);
+}
+
 json_t *cli_json_text(const char *text)
 {
     json_t *string = json_string(text);
@@ -122,7 +142,7 @@ bool cli_wants_json(int argc, char **argv)
 
 static void print_help(void)
 {
-    printf("Usage: granule [--help] [--version] VERB [OPTION]... ARGUMENT...\n"
+    printf("Usage: granule [--help] [--version [--json]] VERB [OPTION]... ARGUMENT...\n"
            "\n"
            "IOMMUs and DMA mapping, tried on register-level models of the hardware.\n"
            "\n"
@@ -155,11 +175,13 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"help", no_argument, NULL, 'h'},
+        {"json", no_argument, NULL, 'j'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     struct cli_error error;
     bool json = cli_wants_json(argc, argv);
+    bool early = false; /* --json before the verb */
     int code;
 
     opterr = 0;
@@ -167,14 +189,20 @@ int main(int argc, char **argv)
         switch (code) {
         case 'h':
             print_help();
-            return CLI_OK;
+            return finish(CLI_OK);
+        case 'j':
+            early = true;
+            break;
         case 'V':
-            printf("granule %s\n", GR_VERSION_STRING);
-            return CLI_OK;
+            return finish(cli_version(json));
         default:
             cli_option_error(&error, code, argv, NULL);
             return cli_refuse(&error, json);
         }
+    }
+    if (early) {
+        cli_error_set(&error, "option --json belongs after the verb: see granule --help");
+        return cli_refuse(&error, json);
     }
     if (optind >= argc) {
         verb_error(&error, NULL);
@@ -185,7 +213,7 @@ int main(int argc, char **argv)
             int first = optind;
 
             optind = 0; /* the verb's own options start anew */
-            return verbs[i].run(argc - first, argv + first);
+            return finish(verbs[i].run(argc - first, argv + first));
         }
     }
     verb_error(&error, argv[optind]);

@@ -19,6 +19,7 @@ struct run_options {
     const char *snapshot; /* folder, or NULL */
     bool json;
     bool help;
+    bool version;
 };
 
 static void print_help(void)
@@ -38,6 +39,7 @@ static void print_help(void)
         "                         and machine.json in DIR, which is made if it is missing\n"
         "  --json                 one line of JSON instead of tables\n"
         "  --help                 this text\n"
+        "  --version              the version, in JSON with --json\n"
         "\n"
         "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
 }
@@ -61,9 +63,13 @@ static bool parse_page(const char *text, struct run_options *options, struct cli
 static bool parse(int argc, char **argv, struct run_options *options, struct cli_error *error)
 {
     static const struct option long_options[] = {
-        {"cpu-page", required_argument, NULL, 'p'}, {"seed", required_argument, NULL, 's'},
-        {"snapshot", required_argument, NULL, 'S'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"cpu-page", required_argument, NULL, 'p'},
+        {"seed", required_argument, NULL, 's'},
+        {"snapshot", required_argument, NULL, 'S'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     int code;
 
@@ -89,6 +95,9 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
             break;
         case 'h':
             options->help = true;
+            return true;
+        case 'V':
+            options->version = true;
             return true;
         default:
             return cli_option_error(error, code, argv, "run");
@@ -118,10 +127,9 @@ static int run_machine(struct machine *m, const struct run_options *options)
     }
     if (done) {
         passed = report_passed(&report);
-        done =
-            (options->json ? report_json(&report) : report_table(&report)) && fflush(stdout) == 0;
+        done = (options->json ? report_json(&report) : report_table(&report)) || ferror(stdout);
         if (!done) {
-            cli_error_set(&error, "no memory for the report, or no room where it is written");
+            cli_error_set(&error, "no memory for the report: close something else and try again");
         }
     }
     free(report.devices);
@@ -145,6 +153,9 @@ int cli_run(int argc, char **argv)
     if (options.help) {
         print_help();
         return CLI_OK;
+    }
+    if (options.version) {
+        return cli_version(options.json);
     }
     if (!board_load(&board, options.board, &error)) {
         return cli_refuse(&error, options.json);

@@ -186,10 +186,27 @@ static json_t *json_registers(struct machine_iommu *iommu)
     return registers;
 }
 
+/* What tells how to read its tables: the string that its driver was found by, wherever it stands.
+ */
+static const char *compatible(const struct machine_iommu *iommu)
+{
+    switch (iommu->tree.driver) {
+    case GR_DT_DART_T8020:
+        return "apple,t8103-dart";
+    case GR_DT_DART_T6000:
+        return "apple,t6000-dart";
+    case GR_DT_DART_T8110:
+        return "apple,t8110-dart";
+    case GR_DT_NONE:
+        break;
+    }
+    return iommu->tree.compatible;
+}
+
 static json_t *json_instance(struct machine_iommu *iommu)
 {
     return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", cli_json_text(iommu->tree.path),
-                     "compatible", cli_json_text(iommu->tree.compatible), "granule",
+                     "compatible", cli_json_text(compatible(iommu)), "granule",
                      (json_int_t)iommu->granule, "streams", (json_int_t)iommu->streams, "locked",
                      iommu->locked, "registers", json_registers(iommu));
 }

@@ -32,6 +32,32 @@
 static const struct walker_format dart1[] = {DART1(14), DART1(12)};
 static const struct walker_format dart2[] = {DART2(14), DART2(12)};
 
+/*
+ * Arm ARM, VMSAv8-64 stage 1 with 48 bits out. A leaf lets through what its access flag (10) does
+ * not stop; devices are unprivileged, so that bit 6 must allow them, and bit 7 forbids writes.
+ * AttrIndx (4:2) is an index into registers: 0 is ordinary memory by our convention. Bit 52:
+ * contiguous.
+ */
+#define LPAE(page, levels, group0, group1)                                                         \
+    {                                                                                              \
+        .name = "LPAE", .page_bits = (page), .entry_bytes = 8, .table = {0x3, 0x3, false},         \
+        .leaf = {0x3, 0x3, false}, .block = {0x3, 0x1, false}, .block_levels = (levels),           \
+        .pa = {{(page), 48 - (page), (page)}}, .read = {0x440, 0x440, false},                      \
+        .write = {0x4c0, 0x440, false}, .uncached = {0x1c, 0, true}, .group = BIT(52),             \
+        .group_lg2 = {(group0), (group1)},                                                         \
+    }
+
+static const struct walker_format lpae[] = {
+    LPAE(12, 0x6, 4, 4), /* 2 MiB, 1 GiB */
+    LPAE(14, 0x2, 7, 5), /* 32 MiB */
+    LPAE(16, 0x2, 5, 5), /* 512 MiB */
+};
+
+static const struct {
+    const struct walker_format *format;
+    size_t count;
+} all_formats[] = {{dart1, COUNT(dart1)}, {dart2, COUNT(dart2)}, {lpae, COUNT(lpae)}};
+
 /* ---- Kinds: facts/DART.md 2 and 3 ---- */
 
 /* IOVA bits: facts/DART.md 1 says 32, and 4 that there are TTBRs for 38 with 16 KiB pages. */
@@ -54,7 +80,7 @@ static const struct walker_format dart2[] = {DART2(14), DART2(12)};
         .enable_streams = 256, .remap_enable = 0x80, .remap_from = 8, .remap_width = 4,            \
     }
 
-/* A snapshot has the first string of a node: the last two stand before "apple,t8110-dart" there. */
+/* The last two stand before "apple,t8110-dart" in trees; snapshots of others may have them. */
 static const struct walker_kind kinds[] = {
     T8020("apple,t8103-dart", dart1, 32, 0x200, 1),
     T8020("apple,t8103-usb4-dart", dart1, 64, 0x400, 0), /* bypasses never */
@@ -79,6 +105,20 @@ const struct walker_format *walker_format(const struct walker_kind *kind, uint64
     for (size_t i = 0; i < COUNT(kind->formats); i++) {
         if (kind->formats[i] && BIT(kind->formats[i]->page_bits) == granule) {
             return kind->formats[i];
+        }
+    }
+    return NULL;
+}
+
+const struct walker_format *walker_entries(const char *name, uint64_t granule)
+{
+    for (size_t i = 0; i < COUNT(all_formats); i++) {
+        for (size_t k = 0; k < all_formats[i].count; k++) {
+            const struct walker_format *format = &all_formats[i].format[k];
+
+            if (strcmp(format->name, name) == 0 && BIT(format->page_bits) == granule) {
+                return format;
+            }
         }
     }
     return NULL;
@@ -291,6 +331,14 @@ static void decode_leaf(const struct walker_format *format, struct walker_leaf *
     leaf->read = holds(format->read, leaf->entry);
     leaf->write = holds(format->write, leaf->entry);
     leaf->uncached = format->uncached.mask && holds(format->uncached, leaf->entry);
+    leaf->whole = leaf->iova;
+    leaf->whole_last = leaf->last;
+    if (leaf->entry & format->group && leaf->level < COUNT(format->group_lg2)) {
+        uint64_t mask = low_mask(span + format->group_lg2[leaf->level]);
+
+        leaf->whole &= ~mask;
+        leaf->whole_last |= mask;
+    }
     leaf->open = leaf->iova;
     leaf->open_last = leaf->last;
     if (window->width && !(leaf->entry & window->disable)) {

@@ -50,6 +50,12 @@ struct walker_format {
     struct walker_field pa[2]; /* pieces of the address, of tables and leaves alike */
     struct walker_test read, write, uncached; /* mask 0 in `uncached`: no such bit */
     struct walker_window window;
+    /*
+     * Leaves side by side, aligned to how many they are, that this bit marks as one; log2 of their
+     * number by level. 0: the format has none.
+     */
+    uint64_t group;
+    uint8_t group_lg2[3];
 };
 
 /* A field of a 32-bit register. Width 0: there is none, and it reads 0. */
@@ -89,6 +95,10 @@ struct walker_kind {
 
 /* The kind whose name a tree's first `compatible` string is, or NULL. */
 const struct walker_kind *walker_kind(const char *compatible);
+
+/* Entries alone, of an instance that nothing else is known of: "DART1", "DART2", "LPAE"; or NULL.
+ */
+const struct walker_format *walker_entries(const char *name, uint64_t granule);
 
 /* Its format with pages of `granule` bytes, or NULL. */
 const struct walker_format *walker_format(const struct walker_kind *kind, uint64_t granule);
@@ -146,10 +156,11 @@ unsigned walker_span_bits(const struct walker_format *format, unsigned level);
 /* ---- One walk ---- */
 
 struct walker_leaf {
-    uint64_t iova, last;      /* what it maps */
-    uint64_t pa;              /* of `iova` */
-    uint64_t open, open_last; /* what its window lets through; open > open_last: nothing */
-    uint64_t at, entry;       /* the entry's PA, and its value */
+    uint64_t iova, last;        /* what it maps */
+    uint64_t pa;                /* of `iova` */
+    uint64_t whole, whole_last; /* with what else its group maps */
+    uint64_t open, open_last;   /* what its window lets through; open > open_last: nothing */
+    uint64_t at, entry;         /* the entry's PA, and its value */
     unsigned level;
     bool read, write, uncached;
 };

@@ -55,8 +55,8 @@ objects() {
     for src; do
         obj=$out/$(echo "${src%.c}" | tr / .).o
         # shellcheck disable=SC2086 # lists of flags
-        $CC -std=c11 -O2 -ffreestanding -nostdlib $WARNINGS -Werror $target -Iinclude -Isrc \
-            -Iports/template -isystem "$out/include" -c -o "$obj" "$src" || return 1
+        $CC -std=c11 -O2 -ffreestanding -nostdlib -fno-pic -fno-pie $WARNINGS -Werror $target \
+            -Iinclude -Isrc -Iports/template -isystem "$out/include" -c -o "$obj" "$src" || return 1
         echo "$obj"
     done
 }
@@ -87,7 +87,7 @@ undefined() {
     name=$1
     shift
     # shellcheck disable=SC2086
-    $CC $target -nostdlib -r -o "$out/$name" "$@" || exit 1
+    $CC $target -nostdlib -no-pie -r -o "$out/$name" "$@" || exit 1
     $nm -u "$out/$name" | awk '{ print $NF }' | sort -u
 }
 

@@ -35,6 +35,7 @@ begin_tally
         SEED=${SEED:-$(date +%s)} && export SEED
         step "boards, long" $MAKE RUNS="${RUNS:-3000}" matrix
         step "planted bugs" $MAKE check-planted
+        step "lists, long" $MAKE LISTS="${LISTS:-20000000}" lists
         step "properties, long" $MAKE OPS="${OPS:-1000000000}" properties
     fi
 }

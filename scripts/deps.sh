@@ -3,14 +3,16 @@
 # deps.sh GROUP...: install what is missing, having said what; silent when nothing is.
 #   build  what `make` and `make run` need     check  and what `make check` needs
 #   ci     and what .ci/run needs              dev    clang-format and clang-tidy
+#   peer   Linux's sources for bench-peer      plots  and gnuplot
 # Needs are probed, never looked up in a package database, so a machine that has them in its own
 # way is left alone. Installing is apt-get's work; elsewhere the list is printed, and that is all.
 set -u
 
 cc=${CC:-gcc}
 groups=" $* "
+case $groups in *" plots "*) groups="$groups peer " ;; esac
 case $groups in *" ci "*) groups="$groups check " ;; esac
-case $groups in *" check "*) groups="$groups build " ;; esac
+case $groups in *" check "* | *" peer "*) groups="$groups build " ;; esac
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 
@@ -62,6 +64,7 @@ find_missing() {
     case $groups in *" check "*)
         need g++ has g++
         need binutils has nm
+        need patch has patch
         if has "${cc%% *}"; then
             need libcmocka-dev builds "$cc" '#include <stdarg.h>\n#include <stddef.h>
 #include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>\nint main(void) { skip(); }' -lcmocka
@@ -83,6 +86,16 @@ find_missing() {
         need libc6-dev-riscv64-cross cross riscv64-linux-gnu-gcc
         need gcovr has gcovr
         need valgrind has callgrind_annotate
+        ;;
+    esac
+    case $groups in *" peer "*)
+        need binutils has objcopy
+        need xz-utils has xz
+        need linux-source-6.12 test -e /usr/src/linux-source-6.12.tar.xz
+        ;;
+    esac
+    case $groups in *" plots "*)
+        need gnuplot-nox has gnuplot
         ;;
     esac
     case $groups in *" dev "*)

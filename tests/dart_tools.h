@@ -37,12 +37,13 @@ struct kind {
     uint32_t enable;
     uint32_t error, error_addr, error_sid;
     uint32_t lock, lock_bit;
+    uint32_t remap; /* four words; 0: none */
 };
 
 #define KIND_T8020                                                                                 \
     .tcr = 0x100, .translate = 0x80, .ttbr = 0x200, .ttbrs = 4, .command = 0x20, .busy = 1u << 2,  \
     .enable = 0xfc, .error = 0x40, .error_addr = 0x50, .error_sid = 24, .lock = 0x60,              \
-    .lock_bit = 1u << 15
+    .lock_bit = 1u << 15, .remap = 0x80
 
 static const struct kind kinds[] = {
     {"t8020", GR_DART_T8020, DART_MODEL_T8020, KIND_T8020},
@@ -191,6 +192,8 @@ static inline struct probe *probe_new(const struct kind *k, unsigned streams)
                                  .read32 = probe_read,
                                  .write32 = probe_write};
     p->regs[0] = 14u << 24;
+    for (uint32_t word = 0; k->remap && word < 4; word++)
+        p->regs[k->remap / 4 + word] = 0x03020100 + word * 0x04040404;
     if (k->kind == GR_DART_T8110) {
         p->regs[2] = 42u << 24 | 36u << 16 | REVISION_1;
         p->regs[3] = streams;

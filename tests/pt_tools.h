@@ -126,10 +126,10 @@ static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, stru
 /* Where the entry of the top level that translates `iova` lies: facts/DART.md 4. */
 static inline gr_pa_t top_entry(const struct gr_pt_config *c, gr_pa_t root, uint64_t iova)
 {
-    const unsigned index_bits = c->granule_lg2 - 3u;
+    const unsigned top_lg2 = c->granule_lg2 + c->levels * (c->granule_lg2 - 3u); /* of one table */
     const uint64_t va = iova & bits(c->va_bits);
-    const uint64_t select = va >> (c->granule_lg2 + 2 * index_bits);
-    const uint64_t index = va >> (c->granule_lg2 + index_bits) & bits(index_bits);
+    const uint64_t select = va >> top_lg2;
+    const uint64_t index = (va & bits(top_lg2)) >> (top_lg2 - (c->granule_lg2 - 3u));
 
     return root + (select << c->granule_lg2) + 8 * index;
 }
@@ -142,17 +142,23 @@ static inline uint64_t leaf_offset(const struct gr_pt_config *c, uint64_t iova)
 static inline struct seen hardware_walk(struct host *h, const struct gr_pt_config *c, gr_pa_t root,
                                         uint64_t iova)
 {
+    const unsigned index_bits = c->granule_lg2 - 3u;
     struct seen out = {.broken = true};
+    gr_pa_t at = top_entry(c, root, iova);
     uint64_t entry = 0;
 
-    if (!host_table_read64(h, top_entry(c, root, iova), &entry))
+    for (unsigned level = c->levels - 1u; host_table_read64(h, at, &entry); level--) {
+        if (level && (entry & 1)) {
+            const unsigned shift = c->granule_lg2 + (level - 1) * index_bits;
+
+            at = entry_address(c, entry) + 8 * (iova >> shift & bits(index_bits));
+            continue;
+        }
+        if (entry & 1)
+            decode_leaf(c, entry, &out);
+        out.broken = false;
         return out;
-    if (entry & 1) {
-        if (!host_table_read64(h, entry_address(c, entry) + leaf_offset(c, iova), &entry))
-            return out;
-        decode_leaf(c, entry, &out);
     }
-    out.broken = false;
     return out;
 }
 

@@ -621,6 +621,7 @@ SWEEP_CALL(sweep_pt_ask)
     uint8_t spans[GR_PT_MAX_LEVELS];
 
     assert_int_equal(gr_pt_spans(&s->pt, spans), s->pt.levels - 1u);
+    assert_true(gr_pt_tables(&s->pt) == s->pt.tables);
     assert_int_equal(gr_pt_check_mapped(&s->pt, s->straddle, step->a * s->g), 0);
     return gr_pt_walk(&s->pt, s->straddle, &walk);
 }

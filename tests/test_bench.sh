@@ -11,10 +11,12 @@ measure() {
     status 0
 }
 
-# rows COUNT MAP: COUNT rows in JSON, each with every field; MAP invalidations for a map and one for
-# an unmap, at least one walk and no more than one for each leaf table.
+# rows COUNT MAP [none]: COUNT rows in JSON, each with every field; MAP invalidations for a map and
+# one for an unmap, at least one walk and no more than one for each leaf table. With the hardware's
+# time a row takes longer; none: that was not measured.
 rows() {
-    check "not $1 rows that are as they should be" awk -v want="$1" -v map="$2" '
+    check "not $1 rows that are as they should be" awk -v want="$1" -v map="$2" \
+        -v hardware="${3:-}" '
         function value(row, name) {
             if (!match(row, "\"" name "\":[0-9.]+")) return -1
             return substr(row, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0
@@ -27,25 +29,29 @@ rows() {
             n = split($0, row, /\{"row":/)
             for (i = 2; i <= n; i++) {
                 count++
-                if (row[i] !~ /^"(4|16)K\/[a-z]+\/[0-9]+K?\/(kept|made)","granule":/) bad = 1
-                if (value(row[i], "granule") != (row[i] ~ /^"4K/ ? 4096 : 16384)) bad = 1
+                if (row[i] !~ /^"(4|16|lpae-4)K\/[a-z]+\/[0-9]+K?\/(kept|made)","format":"(dart|lpae)","granule":/) bad = 1
+                if ((row[i] ~ /"format":"lpae"/) != (row[i] ~ /^"lpae-/)) bad = 1
+                if (value(row[i], "granule") != (row[i] ~ /^"16K/ ? 16384 : 4096)) bad = 1
                 if (value(row[i], "segments") < 1 || value(row[i], "segment_bytes") < 4096) bad = 1
                 if (value(row[i], "iterations") < 1) bad = 1
                 ns = value(row[i], "ns")
                 if (ns <= 0 || value(row[i], "ns_min") > ns) bad = 1
+                hw = value(row[i], "ns_hardware")
+                if (hardware == "none" ? row[i] !~ /"ns_hardware":null,/ : hw <= ns) bad = 1
                 per = value(row[i], "ns_per_segment") * value(row[i], "segments") / ns
                 if (per < 0.99 || per > 1.01) bad = 1
                 if (row[i] !~ /"instructions_per_segment":(null|[0-9.]+)/) bad = 1
                 walks = value(row[i], "walks")
                 if (walks < 1 || walks > value(row[i], "leaf_tables")) bad = 1
-                if (row[i] !~ "\"invalidations\":\\{\"map\":" map ",\"unmap\":1\\},\"held\":true\\}") bad = 1
+                if (row[i] !~ "\"invalidations\":\\{\"map\":" map ",\"unmap\":1,\"leaf_only\":[0-2]\\},\"held\":true\\}") bad = 1
             }
         }
         END { exit bad || count != want }' "$dir/out"
 }
 
 measure --help
-for option in --rounds --time --iterations --seed --row --no-absent --json icount.sh; do
+for option in --rounds --time --iterations --seed --row --no-absent --invalidation --svg --json \
+    icount.sh bench-peer; do
     out_has "$option"
 done
 wrong '--rounds=0' bench --rounds=0
@@ -57,21 +63,31 @@ wrong 'needs a value' bench --rounds
 wrong 'takes options only' bench boards/synthetic.dts
 wrong 'no such row' bench --row=16K/scattered/3/kept --iterations=1 --rounds=1
 
+wrong '--invalidation=vtd' bench --invalidation=vtd
+wrong 'needs a value' bench --svg
+
 measure --json --rounds=1 --time=1
-rows 40 1
+all=40
+grep -q '"format":"lpae"' "$dir/out" && all=60
+rows $all 1
 for n in 1 8 64 256; do
-    out_has "\"row\":\"16K/scattered/$n/kept\",\"granule\":16384,\"kind\":\"scattered\",\"segments\":$n,"
-    out_has "\"row\":\"4K/scattered/$n/made\",\"granule\":4096,\"kind\":\"scattered\",\"segments\":$n,"
+    out_has "\"row\":\"16K/scattered/$n/kept\",\"format\":\"dart\",\"granule\":16384,\"kind\":\"scattered\",\"segments\":$n,"
+    out_has "\"row\":\"4K/scattered/$n/made\",\"format\":\"dart\",\"granule\":4096,\"kind\":\"scattered\",\"segments\":$n,"
 done
-measure --json --rounds=1 --time=1 --no-absent --seed=99
-rows 40 0
+measure --json --rounds=1 --time=1 --no-absent --seed=99 --invalidation=none
+rows $all 0 none
 out_has '"seed":99,'
 measure --json --rounds=1 --iterations=7 --row=4K/single/1024K/made
 rows 1 1
 out_has '"iterations":7,'
+out_has '"leaf_only":0}' # a table came and went
+measure --json --rounds=1 --iterations=7 --row=16K/scattered/8/kept --invalidation=smmu
+rows 1 1
+check "the unmap was not of leaves alone" grep -q '"leaf_only":[12]}' "$dir/out"
 
 measure --rounds=1 --time=1
-check "not one line for each row" test "$(grep -cE '^(4|16)K/.* 1\+1$' "$dir/out")" -eq 40
+check "not one line for each row" \
+    test "$(grep -cE '^(4|16|lpae-4)K/.* 1\+1 \([0-2]\)$' "$dir/out")" -eq $all
 check "stderr is not empty" test ! -s "$dir/err"
 
 # Alone, without the program that measures.

@@ -23,6 +23,59 @@ out_has 'run '
 run --version
 status 0
 check "no version" grep -qE '^granule [0-9]+\.[0-9]+\.[0-9]+$' "$dir/out"
+cp "$dir/out" "$dir/version"
+version=$(sed 's/granule //' "$dir/version")
+run --help
+out_has '--version'
+for verb in run dump walk bench; do
+    run $verb --version
+    status 0
+    check "another version" cmp "$dir/out" "$dir/version"
+    run $verb --json --version
+    status 0
+    json_ok
+    check "no version" test "$(cat "$dir/out")" = "{\"version\":\"$version\"}"
+    run $verb --version --json
+    check "no version" test "$(cat "$dir/out")" = "{\"version\":\"$version\"}"
+done
+for verb in run dump walk; do
+    wrong_text '--version takes no value' $verb --version=1
+    run $verb --help
+    out_has '--version'
+done
+run --version --json
+check "no version" test "$(cat "$dir/out")" = "{\"version\":\"$version\"}"
+run --json --version
+check "no version" test "$(cat "$dir/out")" = "{\"version\":\"$version\"}"
+wrong_json 'option --json belongs after the verb' --json run a.dtb
+
+# No room for the output: one sentence, the same status whoever finds out.
+full() {
+    rc=0
+    "$granule" "$@" > /dev/full 2> "$dir/err" < /dev/null || rc=$?
+    told="granule $* > /dev/full"
+    status 2
+    check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
+    err_has 'granule: not all of the output could be written: make room where it goes'
+}
+if [ -w /dev/full ]; then
+    "$granule" run --snapshot="$dir/snap" tests/data/groups.dts > "$dir/out"
+    iova=$(sed 's/.*"iova":"\([0-9a-fx]*\)".*/\1/' "$dir/snap/machine.json")
+    full --help
+    full --version
+    for json in '' --json; do
+        # shellcheck disable=SC2086 # empty for none
+        {
+            full run $json tests/data/groups.dts
+            full dump $json "$dir/snap"
+            full dump --check $json "$dir/snap"
+            full walk $json "$dir/snap" "$iova"
+            full walk $json "$dir/snap" 0
+        }
+    done
+    rm -rf "$dir/snap"
+fi
+
 run run --help
 status 0
 out_has '--cpu-page'
@@ -85,6 +138,22 @@ run run "$board"
 status 1
 out_has '/stranded: blocked: '
 out_has 'FAIL: '
+
+# ---- nothing to drive: no device, no IOMMU, and neither ----
+nothing() {
+    run run "$1"
+    status 1
+    out_has 'nothing was driven: '
+    out_has 'FAIL: problems: 1; see above'
+    run run --json "$1"
+    status 1
+    json_ok
+    out_has '"problems":["nothing was driven: no device behind an IOMMU can be used"]'
+}
+sed -e '/odd: iommu/,/};/d' -e '/stranded {/,/};/d' -e '/worker {/,/};/d' "$board" > "$dir/none.dts"
+nothing "$dir/none.dts"
+sed -e '/good: iommu/,/};/d' "$dir/none.dts" > "$dir/less.dts"
+nothing "$dir/less.dts"
 
 # ---- groups, windows, and instances that do not go together ----
 board=tests/data/groups.dts

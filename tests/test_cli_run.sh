@@ -53,6 +53,48 @@ check "few segments" test "$(number segments)" -ge $(($(number lists) * 8))
 check "few coherent buffers" test "$(number coherent)" -ge 20
 check "maps are not all kinds" test "$(number maps)" -ge $(($(number lists) + $(number coherent) + 50))
 
+# ---- odd machines ----
+# iommu PROPERTY...: the good board with these in its IOMMU.
+iommu() {
+    sed "s/#iommu-cells = <1>;/& $*/" "$good" > "$dir/odd.dts"
+}
+iommu 'granule,va-bits = <20>;' # less than a table spans
+run run --json "$dir/odd.dts"
+status 0
+iommu 'granule,streams = <17>;' # what no model has, no tree may ask for
+wrong 'granule,streams is 17; give a value from 1 to 16' run "$dir/odd.dts"
+iommu 'granule,strems = <8>;'
+wrong '/iommu@10000000: granule,strems is not known; give one of granule,page-bits' run "$dir/odd.dts"
+iommu 'granule,streams = <16>;'
+run run --json "$dir/odd.dts"
+status 0
+# RAM, most of which the IOMMU cannot address: such buffers are refused, and that is no problem.
+sed 's/reg = <0x0 0x40000000 .*>;/reg = <0x0 0x40000000 0x80 0x0>;/' "$good" > "$dir/odd.dts"
+run run --json "$dir/odd.dts"
+status 0
+sed 's/reg = <0x0 0x40000000 .*>;/reg = <0x0 0x40000000 0xffffffff 0x0>;/' "$good" > "$dir/odd.dts"
+wrong 'reg of its memory nodes' run "$dir/odd.dts"
+
+# As much as dt.h lets through runs; what does not fit is named.
+# many COUNT LINE: the good board with COUNT nodes more; @ is the number in LINE.
+many() {
+    awk -v n="$1" -v line="$2" '/^};$/ { for (i = 0; i < n; i++) {
+            s = line; gsub(/@/, sprintf("%x", 4096 + i), s); print "\t" s } }
+        { print }' "$good" > "$dir/odd.dts"
+}
+many 63 'm@ { device_type = "memory"; reg = <0x1 0x@000 0x0 0x1000>; };'
+run run --json "$dir/odd.dts"
+status 0
+many 64 'm@ { device_type = "memory"; reg = <0x1 0x@000 0x0 0x1000>; };'
+wrong '/m103f: reg is past the 64 banks of RAM' run "$dir/odd.dts"
+many 256 'i@ { compatible = "x"; #iommu-cells = <0>; };'
+wrong '/i10ff: status enables it past the 256 IOMMUs' run "$dir/odd.dts"
+many 256 'd@ { iommus = <&good 1>; };'
+wrong '/d10ff: its IOMMU makes it a device past the 256' run "$dir/odd.dts"
+awk '/^\/dts-v1/ { print; for (i = 0; i < 65; i++) printf "/memreserve/ 0x4%07x 0x1000;\n", i * 65536; next }
+    { print }' "$good" > "$dir/odd.dts"
+wrong '/memreserve/: 0x40400000 is past the 64 reserved regions' run "$dir/odd.dts"
+
 # ---- a snapshot ----
 run run --help
 check "--snapshot is not told of" grep -qF -- --snapshot=DIR "$dir/out"
@@ -104,6 +146,16 @@ for page in 16K 64K; do
     run dump --check "$snap"
     status 0
 done
+
+# The string that a driver knows may come later: what reads the snapshot must know it, too.
+sed 's/compatible = "apple,t8103-dart"/compatible = "example,first", "apple,t6000-dart"/' \
+    "$good" > "$dir/odd.dts"
+run run --json --snapshot="$snap" "$dir/odd.dts"
+status 0
+out_has '"compatible":"example,first"'
+check "compatible" grep -qF '"compatible":"apple,t6000-dart"' "$snap/machine.json"
+run dump --check "$snap"
+status 0
 
 # Groups, several streams and windows: each stream of a domain has all of the domain's mappings.
 run run --json --snapshot="$snap" tests/data/groups.dts

@@ -112,6 +112,87 @@ static int invalidate(struct probe *p, struct gr_binding *b)
     return p->dart.inst.ops->invalidate(&p->dart.inst, b, 0, UINT64_MAX, true);
 }
 
+/* Firmware let one stream go as another: facts/DART.md 2. It must go as itself again, or nowhere.
+ */
+static void remap_is_reset(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct dart_model_config config = model_of(&kinds[i]);
+        struct probe *const p = probe_new_model(&kinds[i], &config, 1);
+        struct gr_binding b = {.inst = &p->dart.inst};
+        struct gr_pt pt;
+        uint64_t pa = 0;
+        uint64_t done;
+
+        if (kinds[i].remap) {
+            dart_model_poke32(p->model.model, kinds[i].remap, 0x03030100);      /* 2 as 3 */
+            dart_model_poke32(p->model.model, kinds[i].remap + 12, 0x030e0d0c); /* 15 as 3 */
+        } else {
+            dart_model_poke32(p->model.model, kinds[i].tcr + 8, 0x380);
+            dart_model_poke32(p->model.model, kinds[i].tcr + 60, 0x380);
+        }
+        probe_start(p, 0);
+        assert_int_equal(gr_pt_init(&pt, p->h, &p->dart.inst.table), 0);
+        assert_int_equal(gr_pt_map(&pt, 0x4000, 0x900000000, 0x4000, RW, &done), 0);
+        assert_int_equal(attach(p, 3, &pt, &b), 0);
+        for (unsigned sid = 0; sid < 16; sid++)
+            assert_int_equal(dart_model_translate(p->model.model, sid, 0x4000, false, 4, &pa),
+                             sid == 3 ? MODEL_OK : MODEL_FAULT);
+        assert_int_equal(block(p, 3, &b), 0);
+        gr_pt_fini(&pt);
+        probe_free(p, true);
+    }
+}
+
+/* What is the identity already is left alone; the rest is written once streams are blocked. */
+static void remap_is_written_where_it_differs(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct probe *const p = probe_new(&kinds[i], 16);
+        struct gr_dart_config config = probe_config(p);
+        const uint32_t at = kinds[i].remap + 8;
+
+        if (kinds[i].remap) {
+            p->regs[at / 4] = 0x0b0a0908 ^ 0x03000000;
+            assert_int_equal(gr_dart_init(&p->dart, &config), 0);
+            assert_int_equal(p->writes[16].offset, at);
+            assert_int_equal(p->writes[16].value, 0x0b0a0908);
+            for (size_t n = 0; n < p->written; n++)
+                assert_true(n == 16 || p->writes[n].offset < 0x80 || p->writes[n].offset > 0x8c);
+        }
+        probe_free(p, kinds[i].remap);
+    }
+}
+
+static bool remap_is_fixed(struct probe *p, uint32_t offset, uint32_t *out)
+{
+    *out = 0x03020000;
+    return offset == p->k->remap;
+}
+
+static void remap_that_stays_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct probe *const p = probe_new(&kinds[i], 16);
+        struct gr_dart_config config = probe_config(p);
+
+        if (kinds[i].remap) {
+            for (uint32_t sid = 0; sid < 16; sid++)
+                p->regs[kinds[i].tcr / 4 + sid] = 0x80;
+            p->on_read = remap_is_fixed;
+            assert_int_equal(gr_dart_init(&p->dart, &config), GR_EIO);
+            assert_non_null(strstr(host_last_log(p->h), "dart-under-test: "));
+            assert_non_null(strstr(host_last_log(p->h), "STREAM_REMAP"));
+            for (uint32_t sid = 0; sid < 16; sid++)
+                assert_int_equal(p->regs[kinds[i].tcr / 4 + sid], 0);
+        }
+        probe_free(p, false);
+    }
+}
+
 static void t8020_values_of(const struct kind *k)
 {
     struct probe *const p = probe_new(k, 16);
@@ -828,6 +909,9 @@ int main(void)
     const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reset_order),
+        cmocka_unit_test(remap_is_reset),
+        cmocka_unit_test(remap_is_written_where_it_differs),
+        cmocka_unit_test(remap_that_stays_is_refused),
         cmocka_unit_test(t8020_values),
         cmocka_unit_test(t8020_32_streams),
         cmocka_unit_test(t8110_values),

@@ -132,7 +132,7 @@ static void build_soc(void)
     P("granule,page-bits", 12);
     P("granule,va-bits", 31);
     P("granule,pa-bits", 36);
-    P("granule,streams", 32);
+    P("granule,streams", 8);
     P("granule,bypass", 0);
     P("apple,dma-range", 0, 0x1000, 0, 0x10000);
     end();
@@ -142,7 +142,7 @@ static void build_soc(void)
     end();
 
     device("one", CELLS(T8103, 15));
-    device("two", CELLS(T8103, 0, SECOND, 31));
+    device("two", CELLS(T8103, 0, SECOND, 7));
     device("five",
            CELLS(FIVE, 2, 8, 0, 1, 0, FIVE, 2, 8, 0x80000000, 2, 0, FIVE, 3, 0, 0, 0, 0x4000));
     device("half", CELLS(OFF, 0, T8103, 5));
@@ -362,7 +362,7 @@ static void test_iommus(void **state)
     assert_int_equal(i->page_bits, 12);
     assert_int_equal(i->va_bits, 31);
     assert_int_equal(i->pa_bits, 36);
-    assert_int_equal(i->streams, 32);
+    assert_int_equal(i->streams, 8);
     assert_true(!i->bypass && i->has_aperture);
     check_range(&i->aperture, 0x1000, 0x10fff);
 }
@@ -422,7 +422,7 @@ static void test_masters(void **state)
     m = find_master("/soc/two");
     assert_int_equal(m->nstreams, 2);
     check_stream(m, 0, "/soc/a@1000", 0, 0, 0xffffffff);
-    check_stream(m, 1, "/soc/e@5000", 31, 0x1000, 0x10fff);
+    check_stream(m, 1, "/soc/e@5000", 7, 0x1000, 0x10fff);
 
     m = find_master("/soc/five");
     assert_int_equal(m->nstreams, 2);
@@ -666,12 +666,24 @@ static const struct mistake {
      "/soc/b@2000: granule,va-bits is 49; give a value from 15 to 48"},
     {"/soc/a@1000", "granule,pa-bits", C(42), "/soc/a@1000: granule,pa-bits is 42; give 36"},
     {"/soc/b@2000", "granule,pa-bits", C(40), "/soc/b@2000: granule,pa-bits is 40; give 36 or 42"},
-    {"/soc/a@1000", "granule,streams", C(33),
-     "/soc/a@1000: granule,streams is 33; give a value from 1 to 32"},
+    {"/soc/a@1000", "granule,streams", C(17),
+     "/soc/a@1000: granule,streams is 17; give a value from 1 to 16"},
+    {"/soc/e@5000", "granule,streams", C(17),
+     "/soc/e@5000: granule,streams is 17; give a value from 1 to 16"},
     {"/soc/b@2000", "granule,streams", C(257),
      "/soc/b@2000: granule,streams is 257; give a value from 1 to 256"},
     {"/soc/b@2000", "granule,streams", C(0),
      "/soc/b@2000: granule,streams is 0; give a value from 1 to 256"},
+    {"/soc/a@1000", "granule,strems", C(8),
+     "/soc/a@1000: granule,strems is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
+     "-streams and -bypass"},
+    {"/soc/b@2000", "granule,", C(8),
+     "/soc/b@2000: granule, is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
+     "-streams and -bypass"},
+    {"/soc/b@2000", "granule,bypass2", C(0),
+     "/soc/b@2000: granule,bypass2 is not known; give one of granule,page-bits, -va-bits, "
+     "-pa-bits, "
+     "-streams and -bypass"},
     {"/soc/a@1000", "granule,bypass", C(2),
      "/soc/a@1000: granule,bypass is 2; give a value from 0 to 1"},
     {"/soc/a@1000", "apple,dma-range", C(0, 0x1000),

@@ -112,7 +112,7 @@ static void config_errors(void **state)
     } bad[] = {
         {{.cpu_page = 8192, .nbanks = 1, .banks = {{0, MIB}}}, "8192"},
         {{.cpu_page = 4096, .nbanks = 0}, "0 banks"},
-        {{.cpu_page = 4096, .nbanks = 17}, "17 banks"},
+        {{.cpu_page = 4096, .nbanks = 65}, "65 banks"},
         {{.cpu_page = 4096, .nbanks = 1, .banks = {{0, 0}}}, "bank 0"},
         {{.cpu_page = 4096, .nbanks = 1, .banks = {{100, MIB}}}, "4 KiB"},
         {{.cpu_page = 4096, .nbanks = 1, .banks = {{0xfffffffffffff000, 2 * 4096}}}, "2^64"},

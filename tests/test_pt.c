@@ -22,6 +22,7 @@ static void empty(struct gr_pt *pt)
     struct gr_pt_gather gather = {0};
 
     assert_int_equal(gr_pt_unmap(pt, 0, bits(pt->va_bits) + 1, &all, &gather), 0);
+    gr_port_wmb();
     gr_pt_gather_free(pt, &gather);
     assert_true(pt->tables == UINT64_C(1) << pt->roots_lg2);
 }
@@ -548,6 +549,39 @@ static void retire_ranges(void **state)
     finish(h);
 }
 
+/* All of the space is less than a table spans: what is beyond it keeps no table. */
+static void retire_small_space(void **state)
+{
+    const uint64_t g = 1 << 14;
+    struct host *const h = machine_of(4, 1, true);
+
+    (void)state;
+    for (uint8_t va_bits = 15; va_bits <= 26; va_bits++) {
+        const struct gr_pt_config c = {GR_PT_DART1, 14, 2, 2, va_bits, 36, true};
+        const uint64_t size = bits(va_bits) + 1;
+        const uint64_t span = va_bits < 25 ? size : 1 << 25;
+        const uint64_t tag = UINT64_C(5) << 32;
+        struct gr_pt pt;
+
+        assert_int_equal(gr_pt_init(&pt, h, &c), 0);
+        for (uint64_t base = 0; base <= tag; base += tag) {
+            const gr_iova_t last = base + size - g; /* granule */
+
+            map(&pt, last, g, g, RW);
+            assert_true(tables_retired(&pt, last, g, (struct gr_range){base, last + g - 2}) == 0);
+            map(&pt, last, g, g, RW);
+            assert_true(tables_retired(&pt, last, g,
+                                       (struct gr_range){last + g - span + 1, last + g - 1}) == 0);
+            map(&pt, last, g, g, RW);
+            assert_true(tables_retired(&pt, last, g,
+                                       (struct gr_range){last + g - span, last + g - 1}) == 1);
+            assert_true(pt.tables == 1);
+        }
+        gr_pt_fini(&pt);
+    }
+    finish(h);
+}
+
 /* Trim takes what maps nothing and leaves what maps something, wherever the spans reach. */
 static void trims(void **state)
 {
@@ -731,6 +765,7 @@ int main(void)
         cmocka_unit_test(call_errors),
         cmocka_unit_test(edges),
         cmocka_unit_test(retire_ranges),
+        cmocka_unit_test(retire_small_space),
         cmocka_unit_test(trims),
         cmocka_unit_test(fini_frees_all),
         cmocka_unit_test(failing_memory),

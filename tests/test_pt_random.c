@@ -227,7 +227,6 @@ static void do_list(struct world *w)
     const uint64_t pages = UINT64_C(1) << (w->c->pa_bits - lg2);
     struct gri_pt_cursor cursor = {.pt = &w->pt, .prot = random_prot(w)};
     struct gri_pt_run runs[6];
-    uint64_t walks;
     uint64_t tables;
     struct window *win;
     uint64_t at;
@@ -240,7 +239,6 @@ static void do_list(struct world *w)
     pick(w, 8, &win, &at, &n);
     end = win->first + at;
     cursor.end = end << lg2;
-    walks = w->pt.walks;
     tables = (at + n - 1) / w->per_table - at / w->per_table + 1;
     for (unsigned calls = 0; !ret && n && calls < 4; calls++) {
         unsigned count = 0;
@@ -266,7 +264,7 @@ static void do_list(struct world *w)
     gri_pt_map_end(&cursor);
     assert_true(cursor.end == end << lg2);
     assert_true(w->pt.tables == tables_expected(w));
-    assert_in_range(w->pt.walks - walks, 1, tables);
+    assert_in_range(cursor.walks, 1, tables);
     w->lists++;
 }
 
@@ -348,6 +346,7 @@ static void do_unmap(struct world *w)
     assert_int_equal(gr_pt_unmap(&w->pt, ((win->first + at) << lg2) + tagged, n << lg2,
                                  with_retire ? &retire : NULL, &gather),
                      0);
+    gr_port_wmb(); /* the caller's, before it invalidates */
     memset(&win->cell[at], 0, n * sizeof(*win->cell));
     if (with_retire)
         forget_tables(w, win, at, n, &retire, tagged);
@@ -367,6 +366,7 @@ static void do_trim(struct world *w)
 
     pick(w, 2, &win, &at, &n);
     assert_int_equal(gr_pt_trim(&w->pt, ((win->first + at) << lg2) + tag(w), n << lg2, &gather), 0);
+    gr_port_wmb();
     for (uint64_t t = at / w->per_table; t <= (at + n - 1) / w->per_table; t++) {
         bool used = false;
 

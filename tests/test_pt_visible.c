@@ -276,13 +276,16 @@ static void perform(struct stage *s, const struct op *op, uint64_t *rng)
         break;
     case UNMAP:
         assert_int_equal(gr_pt_unmap(&s->pt, iova, op->n * s->g, NULL, &s->gather), 0);
+        gr_port_wmb(); /* the caller's */
         break;
     case RETIRE:
         assert_int_equal(gr_pt_unmap(&s->pt, iova, op->n * s->g, &spans, &s->gather), 0);
+        gr_port_wmb();
         assert_true(s->gather.count);
         break;
     case TRIM:
         assert_int_equal(gr_pt_trim(&s->pt, iova, op->n * s->g, &s->gather), 0);
+        gr_port_wmb();
         assert_int_equal(s->gather.count, 1);
         break;
     case INIT:

@@ -774,13 +774,14 @@ static void test_sum_overflows(void **state)
 {
     const unsigned count = (1u << 22) + 1;
     struct gr_seg *const segs = calloc(count, sizeof(*segs));
-    struct gr_dma_seg none;
-    struct gr_dma_list list = {.segs = segs, .count = count, .out = &none};
+    struct gr_dma_seg *const out = calloc(count, sizeof(*out));
+    struct gr_dma_list list = {.segs = segs, .count = count, .out = out};
     struct rig_state before;
     struct bench b;
 
     (void)state;
     assert_non_null(segs);
+    assert_non_null(out);
     bench_make(&b, RIG_T8110, 1, true);
     for (unsigned i = 0; i < count; i++)
         segs[i].len = UINT64_C(1) << 42;
@@ -798,6 +799,7 @@ static void test_sum_overflows(void **state)
     rig_same(&b.rig, &b.domain, &before, "more than the aperture");
     bench_end(&b);
     free(segs);
+    free(out);
 }
 
 static void test_exhaustion(void **state)

@@ -780,6 +780,47 @@ static void test_other_formats(void **state)
     free(w);
 }
 
+/* The LPAE that is ours: entries as the Arm ARM lays them out, and what a group is. */
+static void test_lpae(void **state)
+{
+    static const struct {
+        uint64_t granule, group, blocks;
+    } v[] = {
+        {4096, 0x10000, 0x2000000}, {16384, 0x200000, 0x40000000}, {65536, 0x200000, 0x400000000}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+        struct world *w = new_world("apple,t8103-dart", 4096);
+        const struct walker_format *format = walker_entries("LPAE", v[i].granule);
+        struct walker_stream s = other_stream(w, format, 2, 0x800000000);
+        uint64_t block = UINT64_C(1) << walker_span_bits(format, 1);
+        struct walker_walk got;
+
+        set_word(w, 0x800000000, 0x800010003);
+        set_word(w, 0x800000008, 0x0070000000000f41 | block); /* contiguous, read and write */
+        set_word(w, 0x800010008, 0x00600000c0000fc7);         /* read only, AttrIndx 1 */
+        set_word(w, 0x800010010, 0x00700000c0000743 | 2 * v[i].granule); /* contiguous */
+        walker_walk(&s, v[i].granule + 5, &got);
+        assert_int_equal(got.end, WALKER_MAPPED);
+        assert_int_equal(got.pa, 0xc0000005);
+        assert_true(got.leaf.read && !got.leaf.write && got.leaf.uncached);
+        assert_int_equal(got.leaf.whole_last - got.leaf.whole, v[i].granule - 1);
+        walker_walk(&s, 2 * v[i].granule, &got);
+        assert_true(got.leaf.read && got.leaf.write && !got.leaf.uncached);
+        assert_int_equal(got.leaf.whole, 0);
+        assert_int_equal(got.leaf.whole_last, v[i].group - 1);
+        walker_walk(&s, block + 7, &got);
+        assert_int_equal(got.end, WALKER_MAPPED);
+        assert_int_equal(got.pa, block + 7);
+        assert_int_equal(got.leaf.level, 1);
+        assert_int_equal(got.leaf.whole_last - got.leaf.whole, v[i].blocks - 1);
+        free(w);
+    }
+    assert_null(walker_entries("LPAE", 8192));
+    assert_null(walker_entries("DART3", 4096));
+    assert_int_equal(walker_entries("DART2", 16384)->page_bits, 14);
+}
+
 static void test_lookup(void **state)
 {
     (void)state;
@@ -792,23 +833,15 @@ static void test_lookup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lookup),
-        cmocka_unit_test(test_worked_dart1),
-        cmocka_unit_test(test_worked_dart2),
-        cmocka_unit_test(test_wide_pa),
-        cmocka_unit_test(test_worked_four_levels),
-        cmocka_unit_test(test_worked_4k),
-        cmocka_unit_test(test_dart2_4k),
-        cmocka_unit_test(test_usb4),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_modes_t8020),
-        cmocka_unit_test(test_modes_t8110),
-        cmocka_unit_test(test_compared_bits),
-        cmocka_unit_test(test_iterate),
-        cmocka_unit_test(test_iterate_roots),
-        cmocka_unit_test(test_loops),
-        cmocka_unit_test(test_outside),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_lookup),        cmocka_unit_test(test_lpae),
+        cmocka_unit_test(test_worked_dart1),  cmocka_unit_test(test_worked_dart2),
+        cmocka_unit_test(test_wide_pa),       cmocka_unit_test(test_worked_four_levels),
+        cmocka_unit_test(test_worked_4k),     cmocka_unit_test(test_dart2_4k),
+        cmocka_unit_test(test_usb4),          cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_modes_t8020),   cmocka_unit_test(test_modes_t8110),
+        cmocka_unit_test(test_compared_bits), cmocka_unit_test(test_iterate),
+        cmocka_unit_test(test_iterate_roots), cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_outside),       cmocka_unit_test(test_random),
         cmocka_unit_test(test_other_formats),
     };
 

@@ -14,6 +14,10 @@
  * invalidated after the unmap, whole cache lines at the buffer's ends included: nothing else that
  * the CPU writes may share these lines while the buffer is mapped.
  *
+ * For a coherent device nothing is done to caches, and a sync has no barrier in it: between what
+ * the CPU wrote to a buffer or a ring and the store that tells the device of it stands the driver's
+ * own gr_port_wmb(), between what tells the CPU and what it then reads a gr_port_rmb().
+ *
  * Context: any, for every call here but gr_dma_alloc() and gr_dma_free(). Locks: the domain's own.
  *
  * The same errors everywhere; each with nothing changed, but for GR_ETIMEDOUT:
@@ -85,11 +89,6 @@ GR_MUST_CHECK int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, 
 
 /* ---- Lists ---- */
 
-struct gr_seg {
-    gr_pa_t pa;
-    uint64_t len;
-};
-
 struct gr_dma_seg {
     gr_iova_t iova;
     uint64_t len;
@@ -109,8 +108,8 @@ struct gr_dma_list {
 
 /*
  * What the device can take: segments of at most `max_len` bytes (0: any), none of which crosses a
- * multiple of `boundary`, a power of two (0: none). Only later maps look at it.
- * Returns 0 or GR_EINVAL (no power of two).
+ * multiple of `boundary`, a power of two (0: none). Only gr_dma_map_sg() looks at it, at later
+ * lists. Returns 0 or GR_EINVAL (no power of two).
  */
 GR_MUST_CHECK int gr_dma_set_seg_limits(struct gr_device *dev, uint64_t max_len, uint64_t boundary);
 
@@ -150,7 +149,8 @@ GR_MUST_CHECK int gr_dma_sync_sg_for_device(struct gr_device *dev, const struct 
  * For a device that is not coherent this needs the port's optional uncached mapping (port.h).
  * Context: may sleep.
  * Errors: GR_ENODEV, GR_ENODATA, GR_EOPNOTSUPP (unknown attrs; not coherent and the port has no
- * uncached mapping), GR_EOVERFLOW, GR_ERANGE, GR_ENOSPC, GR_ENOMEM, GR_EIO, GR_ETIMEDOUT.
+ * uncached mapping), GR_EOVERFLOW, GR_ERANGE, GR_ENOSPC, GR_ENOMEM, GR_EIO, GR_ETIMEDOUT (where
+ * the device is blocked from now on, the memory stays allocated: it is not safe).
  */
 GR_MUST_CHECK int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,
                                gr_iova_t *out_iova);

@@ -46,6 +46,7 @@ struct gr_group {
     struct gr_link members;
     struct gr_link domain_link;
     struct gr_domain *domain;
+    unsigned untrusted; /* members that are */
 };
 
 /* What the host knows of a device. Pointers must stay valid until gr_device_fini(). */
@@ -83,7 +84,7 @@ struct gr_domain {
     gr_env_t env;
     struct gr_pt pt;
     struct gr_iova iova;
-    struct gr_range aperture;
+    struct gr_range aperture; /* to be read: the IOVAs that can be mapped, whole granules */
     struct gr_pt_config table;
     gr_lock_t lock; /* tables and IOVA space */
     struct gr_binding binding[GR_CFG_DOMAIN_INSTANCES];
@@ -98,6 +99,7 @@ struct gr_domain {
     unsigned spans;
     struct gr_pt_gather quarantined;
     uint64_t quarantined_bytes;
+    uint64_t walks;
     uint64_t invalidations;
 #if GR_CFG_DEBUG
     gr_lock_t busy_lock; /* innermost */
@@ -114,7 +116,7 @@ struct gr_domain_stats {
     uint64_t tables;            /* page-table pages held */
     uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
     bool broken;                /* streams are blocked, maps are refused with GR_EIO */
-    uint64_t walks;             /* page-table walks from the root, to map */
+    uint64_t walks;             /* page-table walks from the root, to map; not of UNMANAGED maps */
     uint64_t invalidations;     /* of the domain, each on all its instances */
     uint64_t overlaps; /* calls that met another on the same IOVAs; 0 but with GR_CFG_DEBUG */
 };
@@ -194,7 +196,8 @@ GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_
  * UNMANAGED domains: unmap whole granules, all of which must be mapped. A call that covers the span
  * of a table frees the table.
  * Returns 0, GR_ENODEV, GR_ENODATA, GR_EINVAL, GR_EOVERFLOW, GR_ERANGE, GR_ENOENT (a granule is not
- * mapped; nothing changed), GR_ETIMEDOUT (unmapped, but the memory is not safe to reuse).
+ * mapped; nothing changed), GR_EMSGSIZE (as gr_pt_unmap()), GR_ETIMEDOUT (unmapped, but the memory
+ * is not safe to reuse).
  */
 GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 

@@ -30,8 +30,8 @@
  *                          granule,  -va-bits         -pa-bits  -streams  -bypass
  *   compatible   driver    page-bits  16K      4K
  *   apple,
- *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (32)   1 (0)
- *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (32)   1 (0)
+ *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)   1 (0)
+ *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)   1 (0)
  *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)  1 (0)
  *   t8103-usb4-dart        none: its registers lie elsewhere
  *
@@ -40,7 +40,8 @@
  *   the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover every
  *   SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
  *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
- *   are at least page bits + 1. Of the first eight strings in `compatible`, the first in the
+ *   are at least page bits + 1. Any other property of the node whose name begins with `granule,` is
+ *   a mistake. Of the first eight strings in `compatible`, the first in the
  *   table decides.
  */
 #ifndef GRANULE_DT_H
@@ -142,7 +143,10 @@ struct gr_dt_master {
     bool coherent;
     /* `external-facing` on it, on a parent, or on a bridge that its RIDs may be behind */
     bool untrusted;
-    /* bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit
+    /*
+     * Bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit.
+     * For gr_device_config: `last` is its dma_mask, what lies below `first` one more reserved
+     * range.
      */
     struct gr_range dma;
     /*

@@ -7,15 +7,21 @@
  * has several top registers (DART's four TTBRs) the root is that many tables side by side, indexed
  * as one.
  *
- * Locking: none inside. Calls on one table are serialised by the caller.
+ * Locking: calls on disjoint ranges of IOVAs may run at the same time, on any CPUs. Only making a
+ * missing table takes the lock inside (and, where walkers do not snoop, finding one). A call owns
+ * the IOVAs that it names: what another call maps, unmaps or asks about meanwhile must not overlap
+ * them, nor a `retire` range, all of whose IOVAs its call owns. gr_pt_init(), gr_pt_fini() and
+ * gr_pt_trim() want the table exclusively, gr_pt_trim() as far as the spans of tables reach.
  *
- * Table lifetime: map makes tables, and only unmap with a `retire` range takes them out. A retired
- * table goes on the gather, because hardware may still hold pointers to it; free the gather with
- * gr_pt_gather_free() after the IOMMU was invalidated and before anything in the retired range is
- * mapped again.
+ * Table lifetime: map makes tables, and only unmap with a `retire` range and trim take them out. A
+ * retired table goes on the gather, because hardware may still hold pointers to it; free the gather
+ * with gr_pt_gather_free() after the IOMMU was invalidated and before anything in the retired range
+ * is mapped again.
  *
- * Order of stores: children before parents, a barrier between, the parent's entry last; a barrier
- * at the end of every call, and a cache clean before each where the walker is not coherent.
+ * Order of stores: children before parents, a barrier between, the parent's entry last, and a cache
+ * clean of each where the walker is not coherent. A barrier ends gr_pt_map() and gr_pt_init().
+ * After gr_pt_unmap() and gr_pt_trim() the caller puts a gr_port_wmb() before the invalidation: one
+ * for all the calls that it covers.
  */
 #ifndef GRANULE_PT_H
 #define GRANULE_PT_H
@@ -29,18 +35,29 @@ GR_BEGIN_DECLS
 enum gr_pt_format {
     GR_PT_DART1 = 1, /* s5l8960x, t8020, t8103 (facts/DART.md 4.1) */
     GR_PT_DART2 = 2, /* t6000, t8110 (facts/DART.md 4.2) */
+    /*
+     * ARM LPAE (VMSAv8-64) stage 1, as an SMMU walks it. Blocks and contiguous groups are made
+     * where IOVA, PA and length allow. There is no write-only: GR_PROT_WRITE alone maps read and
+     * write, and that is what a walk says. MAIR index 0 is normal memory, 1 GR_PROT_UNCACHED's.
+     */
+    GR_PT_LPAE_S1 = 3,
 };
 
 #define GR_PT_MAX_LEVELS 4u /* of any format, the root included */
 
 struct gr_pt_config {
     enum gr_pt_format format;
-    uint8_t granule_lg2; /* 12 or 14 */
-    uint8_t levels;      /* of tables, the root included: 2, DART2 also 3 */
-    uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2 */
-    uint8_t va_bits; /* IOVA bits that are translated; higher ones are ignored, as hardware does */
-    uint8_t pa_bits; /* width of a physical address: 36 or 42 */
-    bool coherent;   /* the walker sees CPU stores without a cache clean */
+    uint8_t granule_lg2; /* 12 or 14, LPAE also 16 */
+    uint8_t levels;      /* of tables, the root included: 2, DART2 also 3, LPAE up to 4 */
+    uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2, LPAE 0 */
+    /*
+     * IOVA bits that are translated; higher ones are ignored, as DARTs do. LPAE: 25 to 48, and as
+     * many as need all the levels, because an SMMU derives these from T0SZ.
+     */
+    uint8_t va_bits;
+    uint8_t
+        pa_bits;   /* of a physical address: DART1 36, DART2 36 or 42; LPAE 32 to 48, as IPS has */
+    bool coherent; /* the walker sees CPU stores without a cache clean */
 };
 
 struct gr_pt_ops; /* private */
@@ -50,19 +67,23 @@ struct gr_pt {
     const struct gr_pt_ops *ops;
     gr_env_t env;
     uint64_t *root;
-    gr_pa_t
-        root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
-    uint64_t tables; /* pages held: the root's and all others */
-    uint64_t walks;  /* from the root, to map: at most one for each leaf table of a call */
+    uint64_t va_mask; /* of va_bits */
+    uint64_t pa_mask;
+    uint64_t granule_mask;
     uint8_t granule_lg2;
     uint8_t levels;
     uint8_t index_bits; /* of every level below the root */
+    uint8_t root_shift; /* log2 of what an entry of the root spans */
     uint8_t root_lg2;   /* log2 bytes allocated for the root */
     uint8_t va_bits;
     uint8_t pa_bits;
     uint8_t format;
     uint8_t roots_lg2; /* log2 of the tables that the root does consist of */
     bool coherent;
+    gr_pa_t
+        root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
+    gr_lock_t lock;  /* making tables; innermost */
+    uint64_t tables; /* pages held: the root's and all others; see gr_pt_tables() */
 };
 
 /* Tables taken out and not yet freed. Start with all zeros. Private. */
@@ -101,6 +122,9 @@ GR_MUST_CHECK int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_
 /* Free every table. The hardware must not walk them any more. */
 void gr_pt_fini(struct gr_pt *pt);
 
+/* How many pages tables take. Any context, also while others map; takes the lock. */
+uint64_t gr_pt_tables(struct gr_pt *pt);
+
 /*
  * Map [iova, iova + len) to [pa, pa + len) with GR_PROT_*. All three in whole granules.
  * *out_done is always written: on success len, on failure the bytes from iova on that were mapped
@@ -116,15 +140,17 @@ GR_MUST_CHECK int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64
 /*
  * Clear the leaves of [iova, iova + len), whole granules, mapped or not. `retire`, where not NULL,
  * is a range that holds no other user: tables whose span lies within it go on `gather`. No memory
- * is needed. Context: any. Returns 0, GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE;
- * nothing changed then.
+ * is needed. No barrier: see "Order of stores" above. Context: any. Returns 0, GR_ENODATA,
+ * GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE, GR_EMSGSIZE (an end of the range is inside what
+ * one map made a block or a contiguous group; LPAE only); nothing changed then.
  */
 GR_MUST_CHECK int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
                               const struct gr_range *retire, struct gr_pt_gather *gather);
 
 /*
  * Take out every table on the way to [iova, iova + len) that maps nothing, wherever else its span
- * reaches: nobody may be mapping there meanwhile. Reads whole tables, so not for hot paths.
+ * reaches: nobody may be mapping there meanwhile. Reads whole tables, so not for hot paths. No
+ * barrier, as gr_pt_unmap().
  * Returns as gr_pt_unmap().
  */
 GR_MUST_CHECK int gr_pt_trim(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
@@ -140,8 +166,9 @@ void gr_pt_gather_join(const struct gr_pt *pt, struct gr_pt_gather *to, struct g
 GR_MUST_CHECK int gr_pt_check_mapped(const struct gr_pt *pt, gr_iova_t iova, uint64_t len);
 
 /*
- * Translate one IOVA. `out` holds every entry read, also on failure.
- * Returns 0 or GR_ENOENT (an entry is not valid: the last step's).
+ * Translate one IOVA. `out` holds every entry read, also on failure. Whoever asks about an IOVA
+ * that is not its own keeps tables from being retired meanwhile. Returns 0 or GR_ENOENT (an entry
+ * is not valid: the last step's).
  */
 GR_MUST_CHECK int gr_pt_walk(const struct gr_pt *pt, gr_iova_t iova, struct gr_pt_walk *out);
 

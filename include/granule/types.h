@@ -40,6 +40,12 @@ struct gr_range {
     uint64_t last;
 };
 
+/* A piece of memory. */
+struct gr_seg {
+    gr_pa_t pa;
+    uint64_t len;
+};
+
 /* What a device may do through a mapping. At least one of READ and WRITE must be set. */
 #define GR_PROT_READ 0x1u  /* the device may read memory */
 #define GR_PROT_WRITE 0x2u /* the device may write memory */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fast port, for measuring: user space, one thread, everything inline, nothing checked. It stands
- * for a kernel on x86-64 or arm64 whose devices and table walkers snoop the CPU's caches:
+ * A fast port, for measuring: user space, everything inline, nothing checked. It stands for a
+ * kernel on x86-64 or arm64 whose devices and table walkers snoop the CPU's caches:
  *
+ *   CPUs      threads that have numbered themselves, in gr_bench_cpu; one thread needs not
  *   memory    one mapping with a constant distance between virtual and physical; free blocks on
- *             chains; zeroed when handed out, as the contract wants
+ *             chains of the CPU that freed them; zeroed when handed out, as the contract wants
  *   lock      a real spin lock, uncontended; what a kernel adds to keep interrupts out is missing
  *   barriers  x86-64: sfence, lfence, mfence. TSO alone would do for memory and uncached registers,
  *             but a port cannot know that every doorbell is mapped so (write-combining is not), and
@@ -28,21 +29,27 @@
 #ifndef GR_BENCH_NO_EXCLUSIVE
 #define GR_PORT_HAS_EXCLUSIVE 1
 #endif
-#ifndef GR_BENCH_CPU
-#define GR_BENCH_CPU 0u
-#endif
 
 /* The largest block that there is: the region is aligned to it at both addresses. */
 #define GR_BENCH_BLOCK_LG2 21u
+
+/* More threads than this must not number themselves. */
+#define GR_BENCH_CPUS 64u
+#define GR_PORT_CPUS GR_BENCH_CPUS
+
+/* The number of this thread's CPU: the program that measures defines it and keeps it true. */
+extern __thread unsigned gr_bench_cpu;
 
 struct bench_env {
     uint8_t *va;
     uint64_t pa;
     uint64_t distance; /* va - pa */
     uint64_t size;
-    uint64_t used; /* bytes from the start that were handed out at least once */
-    uint64_t live; /* bytes that are handed out now */
-    void *free[GR_BENCH_BLOCK_LG2 + 1];
+    uint64_t used; /* bytes from the start that were handed out at least once; atomic */
+    struct {
+        void *free[GR_BENCH_BLOCK_LG2 + 1];
+        uint64_t live; /* bytes handed out less bytes taken back, by this CPU */
+    } __attribute__((aligned(128))) cpu[GR_BENCH_CPUS];
 };
 
 typedef struct bench_env *gr_env_t;
@@ -58,34 +65,61 @@ typedef uint8_t gr_lock_state_t;
 extern "C" {
 #endif
 
+/* Nothing of [va, va + size), whose blocks are aligned at both addresses, is handed out. */
+static inline void bench_env_init(struct bench_env *env, void *va, uint64_t pa, uint64_t size)
+{
+    memset(env, 0, sizeof(*env));
+    env->va = (uint8_t *)va;
+    env->pa = pa;
+    env->distance = (uintptr_t)va - pa;
+    env->size = size;
+}
+
+/* Bytes that are handed out; exact while nothing is running. */
+static inline uint64_t bench_env_live(const struct bench_env *env)
+{
+    uint64_t live = 0;
+
+    for (unsigned i = 0; i < GR_BENCH_CPUS; i++)
+        live += env->cpu[i].live;
+    return live;
+}
+
 static inline void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned flags)
 {
     const uint64_t size = (uint64_t)1 << lg2;
+    void **const chain = &env->cpu[gr_bench_cpu].free[lg2];
     uint8_t *block;
 
     (void)flags;
     if (lg2 > GR_BENCH_BLOCK_LG2 || pa_last < env->pa + env->size - 1)
         return NULL;
-    block = (uint8_t *)env->free[lg2];
+    block = (uint8_t *)*chain;
     if (block) {
-        memcpy(&env->free[lg2], block, sizeof(void *));
+        memcpy(chain, block, sizeof(void *));
     } else {
-        const uint64_t start = (env->used + size - 1) & ~(size - 1);
+        uint64_t used = __atomic_load_n(&env->used, __ATOMIC_RELAXED);
+        uint64_t start;
 
-        if (start + size > env->size)
-            return NULL;
-        env->used = start + size;
+        do {
+            start = (used + size - 1) & ~(size - 1);
+            if (start + size > env->size)
+                return NULL;
+        } while (!__atomic_compare_exchange_n(&env->used, &used, start + size, 1, __ATOMIC_RELAXED,
+                                              __ATOMIC_RELAXED));
         block = env->va + start;
     }
-    env->live += size;
+    env->cpu[gr_bench_cpu].live += size;
     return memset(block, 0, size);
 }
 
 static inline void gr_port_pages_free(gr_env_t env, void *va, unsigned lg2)
 {
-    memcpy(va, &env->free[lg2], sizeof(void *));
-    env->free[lg2] = va;
-    env->live -= (uint64_t)1 << lg2;
+    void **const chain = &env->cpu[gr_bench_cpu].free[lg2];
+
+    memcpy(va, chain, sizeof(void *));
+    *chain = va;
+    env->cpu[gr_bench_cpu].live -= (uint64_t)1 << lg2;
 }
 
 static inline gr_pa_t gr_port_virt_to_phys(gr_env_t env, const void *va)
@@ -173,6 +207,15 @@ static inline void gr_port_write64(gr_mmio_t mmio, gr_reg64 reg, uint64_t value)
     *(volatile uint64_t *)(uintptr_t)(mmio + reg.offset) = value;
 }
 
+static inline void gr_bench_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 static inline void gr_port_lock_init(gr_lock_t *lock)
 {
     lock->held = 0;
@@ -187,7 +230,7 @@ static inline gr_lock_state_t gr_port_lock(gr_lock_t *lock)
 {
     while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)) {
         while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED))
-            ;
+            gr_bench_pause();
     }
     return 0;
 }
@@ -198,10 +241,9 @@ static inline void gr_port_unlock(gr_lock_t *lock, gr_lock_state_t state)
     __atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE);
 }
 
-/* One of a program's threads for each CPU: GR_BENCH_CPU is its number. */
 static inline unsigned gr_port_cpu(void)
 {
-    return GR_BENCH_CPU;
+    return gr_bench_cpu;
 }
 
 #ifdef GR_PORT_HAS_EXCLUSIVE

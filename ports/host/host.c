@@ -255,6 +255,15 @@ static void drain(struct host *h, struct queue *q)
     q->n = 0;
 }
 
+/* A thread has seen what others stored: that has left their store buffers. */
+static void drain_others(struct host *h, const struct queue *own)
+{
+    for (struct queue *q = h->queues; q; q = q->host_next) {
+        if (q != own)
+            drain(h, q);
+    }
+}
+
 /* A thread that ends has switched context for the last time: its stores are out. No lock held. */
 static void thread_ends(void *unused)
 {
@@ -957,10 +966,12 @@ void *gr_port_phys_to_virt(gr_env_t env, gr_pa_t pa)
 {
     struct host *h = env;
     struct bank *b = bank_of(h, pa);
+    struct queue *q = enter(h);
 
-    (void)enter(h);
     if (!b || state_of(b, pa) <= FREED)
         misuse(h, "phys_to_virt: PA 0x%" PRIx64 " is not allocated memory", pa);
+    else if (state_of(b, pa) == TABLE && !h->noncoherent_walk)
+        drain_others(h, q);
     leave(h);
     return b ? b->cpu + (pa - b->base) : NULL;
 }
@@ -978,7 +989,7 @@ void gr_port_table_store64(gr_env_t env, uint64_t *slot, uint64_t value)
         leave(h);
         return;
     }
-    __atomic_store_n(slot, value, __ATOMIC_RELAXED);
+    __atomic_store_n(slot, value, __ATOMIC_RELEASE); /* orders nothing for devices; TSan asks */
     if (state == TABLE) {
         push(h, q, pa, 8);
         early(h);

@@ -13,8 +13,9 @@
  * master touches it or an INVAL drops it: always whole lines of GR_PORT_CACHE_LINE bytes.
  *
  * Table memory (GR_PAGES_TABLE). gr_port_table_store64() changes cpu at once and dev at the latest
- * at the thread's next gr_port_wmb() or gr_port_mb() (with `noncoherent_walk`: at the CLEAN that
- * covers it, no barrier does), and perhaps earlier: at any store and any walker's read, one pending
+ * at the thread's next gr_port_wmb() or gr_port_mb(), or when another thread follows a pointer to a
+ * table, since it has seen the store then (with `noncoherent_walk`: at the CLEAN that covers it, no
+ * barrier does), and perhaps earlier: at any store and any walker's read, one pending
  * 64-bit store of any thread may become visible, alone and out of order. The zeroes of a fresh page
  * are pending stores too; until then a walker sees poison that looks valid.
  *
@@ -34,7 +35,7 @@ GR_BEGIN_DECLS
 
 struct host;
 
-#define HOST_MAX_BANKS 16
+#define HOST_MAX_BANKS 64
 #define HOST_MAX_RESERVED 64
 
 struct host_bank {

@@ -44,15 +44,9 @@ static int map_pages(struct gr_device *dev, void *va, const struct shape *shape,
         .align = (uint64_t)1 << shape->lg2,
         .last = gri_min(dev->dma_mask, domain->aperture.last),
     };
-    struct gri_mapping m;
-    int ret = gri_domain_map_begin(domain, &req, gri_dma_prot(GR_DMA_BIDIRECTIONAL, attrs), &m);
 
-    if (!ret)
-        ret = gri_domain_map_finish(
-            &m, gri_domain_map_run(&m, 0, gr_port_virt_to_phys(domain->env, va), shape->span));
-    if (!ret)
-        *out_iova = m.iova;
-    return ret;
+    return gri_domain_map_range(domain, &req, gri_dma_prot(GR_DMA_BIDIRECTIONAL, attrs),
+                                gr_port_virt_to_phys(domain->env, va), out_iova);
 }
 
 int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,

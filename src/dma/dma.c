@@ -35,7 +35,6 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
     struct gr_iova_req req = {0};
-    struct gri_mapping m;
     struct encap e;
     int ret = domain ? check_args(pa, len, dir, attrs) : GR_ENODEV;
 
@@ -44,17 +43,15 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
     e = encapsulate(pa, len, domain->pt.granule_lg2);
     if (!e.span || e.base + e.span - 1 > gri_mask(domain->pt.pa_bits))
         return GR_EFAULT;
-    if (e.span != len && gr_device_untrusted(dev))
+    if (e.span != len && dev->group->untrusted)
         return GR_EOPNOTSUPP;
     if (gri_dma_must_sync(dev, attrs))
         gri_dma_to_device(domain, pa, len);
     req.size = e.span;
     req.last = gri_min(dev->dma_mask, domain->aperture.last);
-    ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
+    ret = gri_domain_map_range(domain, &req, gri_dma_prot(dir, attrs), e.base, out_iova);
     if (!ret)
-        ret = gri_domain_map_finish(&m, gri_domain_map_run(&m, 0, e.base, e.span));
-    if (!ret)
-        *out_iova = m.iova + e.offset;
+        *out_iova += e.offset;
     return ret;
 }
 

@@ -14,7 +14,7 @@
 /* The device's TRANSLATED domain, or NULL. */
 static inline struct gr_domain *gri_dma_domain(const struct gr_device *dev)
 {
-    struct gr_domain *const domain = gr_device_domain(dev);
+    struct gr_domain *const domain = dev->group->domain;
 
     return domain && domain->type == GR_DOMAIN_TRANSLATED ? domain : NULL;
 }

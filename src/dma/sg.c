@@ -1,152 +1,153 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scatter lists. A list is cut into *runs*: neighbours that touch in physical memory, which are
- * encapsulated once. Runs are laid side by side, in whole granules, in one IOVA range. The list is
- * read twice: once for the size of the range, once to map.
+ * Scatter lists. Neighbours that touch in physical memory form a *run*, which is encapsulated once.
+ * Runs lie side by side, in whole granules, in one IOVA range. One pass checks the list, finds the
+ * size of the range and writes the output, as offsets; the page tables then read the list itself.
  */
 #include "dma/dma_internal.h"
 
+struct limits {
+    uint64_t mask;     /* of the granule */
+    uint64_t max_len;  /* of one segment */
+    uint64_t boundary; /* a mask as well; UINT64_MAX: none */
+    uint64_t pa_max;   /* a mask as well */
+    bool whole;        /* nothing may share a granule */
+};
+
+/* What measure() finds. */
 struct layout {
-    const struct gr_seg *segs;
-    unsigned count;
-    unsigned next; /* first segment of the next run */
-    uint64_t pos;  /* offset in the range where the next run may begin, on a granule */
-    uint64_t mask; /* of the granule */
-    uint64_t max_len;
-    uint64_t boundary; /* 0: none */
-    uint64_t pa_max;
+    uint64_t size; /* of the range */
+    unsigned out_count;
+    bool apart; /* a boundary cuts it: runs do not simply lie side by side */
 };
 
-struct run {
-    unsigned first; /* segments first .. end - 1 */
-    unsigned end;
-    uint64_t at;     /* offset in the range, on a granule */
-    uint64_t offset; /* of the first byte in its granule */
-    uint64_t span;   /* whole granules */
-    gr_pa_t base;
-};
-
-static struct layout layout_of(const struct gr_device *dev, const struct gr_domain *domain,
-                               const struct gr_dma_list *list)
+static struct limits limits_of(const struct gr_device *dev, const struct gr_domain *domain)
 {
-    return (struct layout){
-        .segs = list->segs,
-        .count = list->count,
+    return (struct limits){
         .mask = gri_mask(domain->pt.granule_lg2),
         .max_len = dev->seg_max,
-        .boundary = dev->seg_boundary,
+        .boundary = dev->seg_boundary - 1, /* 0, none: wraps */
         .pa_max = gri_mask(domain->pt.pa_bits),
+        .whole = dev->group->untrusted,
     };
 }
 
-static int check_seg(const struct layout *l, const struct gr_seg *seg)
+static inline uint64_t up(const struct limits *l, uint64_t at)
 {
-    if (!seg->len)
-        return GR_ENODATA;
-    if (seg->len > l->max_len || (l->boundary && seg->len > l->boundary))
-        return GR_EINVAL;
-    if (gri_overflows(seg->pa, seg->len))
-        return GR_EOVERFLOW;
-    return seg->pa + seg->len - 1 > l->pa_max ? GR_EFAULT : 0;
+    return (at + l->mask) & ~l->mask;
 }
 
-/* Would `len` bytes at `at` cross a multiple of the boundary? len is not above it. */
-static bool crosses(const struct layout *l, uint64_t at, uint64_t len)
+/* Would `len` bytes at `at` cross a multiple of the boundary? */
+static bool crosses(const struct limits *l, uint64_t at, uint64_t len)
 {
-    return l->boundary && (at & (l->boundary - 1)) > l->boundary - len;
+    return (at & l->boundary) > l->boundary - (len - 1);
 }
 
-/* Where a segment may go that cannot stay at `at`: the next boundary; offsets in a granule stay. */
-static int place(const struct layout *l, uint64_t offset, uint64_t len, uint64_t *at)
+/*
+ * Where a segment goes, as an offset in the range, after one that ended at `pos` in it and at
+ * `next` in memory. It stays with that one if they touch; else it gets granules of its own, on the
+ * next boundary if it has to.
+ */
+static uint64_t place(const struct limits *l, uint64_t pos, gr_pa_t next, const struct gr_seg *seg)
 {
-    if (!crosses(l, *at + offset, len))
-        return 0;
-    *at = (*at + l->boundary - 1) & ~(l->boundary - 1);
-    return crosses(l, *at + offset, len) ? GR_EINVAL : 0;
+    const uint64_t apart = up(l, pos) + (seg->pa & l->mask);
+
+    if (seg->pa == next && !crosses(l, pos, seg->len))
+        return pos;
+    if (!crosses(l, apart, seg->len))
+        return apart;
+    return ((up(l, pos) + l->boundary) & ~l->boundary) + (seg->pa & l->mask);
 }
 
-/* 1 and the next run, 0 after the last, or an error. */
-static int next_run(struct layout *l, struct run *out)
+/* What is wrong with a list of which something is. */
+static int check_segs(const struct limits *l, const struct gr_dma_list *list)
 {
-    const struct gr_seg *seg = &l->segs[l->next];
-    uint64_t bytes; /* of the run so far, its first granule's offset included */
-    int ret;
-
-    if (l->next == l->count)
-        return 0;
-    ret = check_seg(l, seg);
-    if (ret)
-        return ret;
-    out->first = l->next;
-    out->at = l->pos;
-    out->offset = seg->pa & l->mask;
-    out->base = seg->pa - out->offset;
-    ret = place(l, out->offset, seg->len, &out->at);
-    if (ret)
-        return ret;
-    bytes = out->offset + seg->len;
-    for (l->next++, seg++; l->next < l->count && seg->pa == out->base + bytes; l->next++, seg++) {
-        ret = check_seg(l, seg);
-        if (ret)
-            return ret;
-        if (crosses(l, out->at + bytes, seg->len))
-            break;
-        bytes += seg->len;
+    for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
+        if (!seg->len)
+            return GR_ENODATA;
+        if (seg->len > l->max_len || seg->len - 1 > l->boundary)
+            return GR_EINVAL;
+        if (gri_overflows(seg->pa, seg->len))
+            return GR_EOVERFLOW;
+        if (seg->pa + (seg->len - 1) > l->pa_max)
+            return GR_EFAULT;
     }
-    out->end = l->next;
-    out->span = (bytes + l->mask) & ~l->mask;
-    l->pos = out->at + out->span;
-    /* PAs have far fewer bits than 64, so a single run cannot wrap; their sum can. */
-    return l->pos > INT64_MAX ? GR_EOVERFLOW : 1;
+    return GR_EOVERFLOW; /* their sum */
 }
 
-/* Add a run's segments to the output, merged as far as limits allow. */
-static void emit(const struct layout *l, const struct run *run, struct gr_dma_list *list)
+/* Check the list, write the output, find the layout. */
+static int measure(const struct limits *l, struct gr_dma_list *list, struct layout *out_layout)
 {
-    uint64_t at = run->at + run->offset;
+    const uint64_t longest = gri_min(gri_min(l->max_len - 1, l->boundary), l->pa_max);
+    struct gr_dma_seg *out = list->out;
+    uint64_t pos = 0;
+    gr_pa_t next = UINT64_MAX; /* no segment ends there */
+    uint64_t pas = 0;          /* all addresses, or'ed */
+    uint64_t offsets = 0; /* likewise: a PA has far fewer bits than 64, so that the top bit tells
+                             of a list that is too long before it wraps */
 
-    for (unsigned i = run->first; i < run->end; i++) {
-        const uint64_t len = l->segs[i].len;
-        struct gr_dma_seg *const last = list->out_count ? &list->out[list->out_count - 1] : NULL;
+    *out_layout = (struct layout){0};
+    for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
+        const gr_pa_t pa = seg->pa;
+        const uint64_t len = seg->len;
+        uint64_t at = pa == next ? pos : up(l, pos) + (pa & l->mask);
 
-        if (last && last->iova + last->len == at && last->len <= l->max_len - len &&
-            !(l->boundary && !(at & (l->boundary - 1))))
-            last->len += len;
-        else
-            list->out[list->out_count++] = (struct gr_dma_seg){at, len};
-        at += len;
-    }
-}
+        if (len - 1 > longest)
+            return check_segs(l, list);
+        if (at + (len - 1) > l->boundary) { /* before that there is none to cross */
+            const uint64_t to = place(l, pos, next, seg);
 
-/* First pass: check everything, find the size of the range. */
-static int measure(const struct gr_device *dev, struct layout l, uint64_t *out_size)
-{
-    const bool whole = gr_device_untrusted(dev);
-    struct run run;
-    int ret;
-
-    while ((ret = next_run(&l, &run)) > 0) {
-        const struct gr_seg *const last = &l.segs[run.end - 1];
-
-        if (whole && (run.offset || (last->pa + last->len) & l.mask))
+            if (crosses(l, to, len))
+                return GR_EINVAL;
+            out_layout->apart |= to != at;
+            at = to;
+        }
+        if (l->whole && at != pos && (at | pos) & l->mask)
             return GR_EOPNOTSUPP;
+        /* The first is at 0, a boundary, or not at pos. */
+        if (at == pos && at & l->boundary && out[-1].len <= l->max_len - len)
+            out[-1].len += len;
+        else
+            *out++ = (struct gr_dma_seg){at, len};
+        pos = at + len;
+        next = pa + len;
+        pas |= pa | (next - 1);
+        offsets |= pos;
     }
-    *out_size = l.pos;
-    return ret;
+    if (pas > l->pa_max)
+        return check_segs(l, list);
+    if (l->whole && pos & l->mask)
+        return GR_EOPNOTSUPP;
+    out_layout->out_count = (unsigned)(out - list->out);
+    out_layout->size = up(l, pos);
+    return (offsets | out_layout->size) > INT64_MAX ? GR_EOVERFLOW : 0;
 }
 
-/* Second pass: map the runs, write the output, offsets for now. */
-static int map_runs(struct layout l, struct gri_mapping *m, struct gr_dma_list *list)
+/* Map a list that a boundary forces apart: run by run. */
+static int map_apart(const struct limits *l, struct gri_mapping *m, const struct gr_dma_list *list)
 {
-    struct run run;
-    int ret = 0;
+    const struct gr_seg *first = list->segs; /* of the run */
+    uint64_t first_at = 0;
+    uint64_t pos = 0;
+    gr_pa_t next = UINT64_MAX;
 
-    list->out_count = 0;
-    while (!ret && next_run(&l, &run) > 0) {
-        ret = gri_domain_map_run(m, run.at, run.base, run.span);
-        emit(&l, &run, list);
+    for (const struct gr_seg *seg = first; seg < list->segs + list->count; seg++) {
+        const uint64_t at = place(l, pos, next, seg);
+
+        if (at != pos || seg->pa != next) {
+            const int ret =
+                gri_domain_map_segs(m, first_at & ~l->mask, first, (unsigned)(seg - first));
+
+            if (ret)
+                return ret;
+            first = seg;
+            first_at = at;
+        }
+        pos = at + seg->len;
+        next = seg->pa + seg->len;
     }
-    return ret;
+    return gri_domain_map_segs(m, first_at & ~l->mask, first,
+                               (unsigned)(list->segs + list->count - first));
 }
 
 static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
@@ -180,33 +181,36 @@ int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_d
     struct gr_domain *const domain = gri_dma_domain(dev);
     struct gr_iova_req req = {0};
     struct gri_mapping m;
-    struct layout l;
+    struct layout layout;
+    struct limits l;
     int ret = check_list(dev, list, dir, attrs);
 
     list->out_count = 0;
     if (ret)
         return ret;
-    l = layout_of(dev, domain, list);
-    ret = measure(dev, l, &req.size);
+    l = limits_of(dev, domain);
+    ret = measure(&l, list, &layout);
     if (ret)
         return ret;
+    req.size = layout.size;
     req.last = gri_min(dev->dma_mask, domain->aperture.last);
     /* So that offsets and addresses agree on where a boundary is. */
-    if (l.boundary > req.size)
-        req.boundary = l.boundary;
+    if (dev->seg_boundary > req.size)
+        req.boundary = dev->seg_boundary;
     else
-        req.align = l.boundary;
+        req.align = dev->seg_boundary;
     if (gri_dma_must_sync(dev, attrs))
         sync_list(dev, list, dir, false);
     ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
     if (!ret)
-        ret = gri_domain_map_finish(&m, map_runs(l, &m, list));
-    if (ret) {
-        list->out_count = 0;
+        ret = gri_domain_map_finish(&m, layout.apart
+                                            ? map_apart(&l, &m, list)
+                                            : gri_domain_map_segs(&m, 0, list->segs, list->count));
+    if (ret)
         return ret;
-    }
-    for (unsigned i = 0; i < list->out_count; i++)
+    for (unsigned i = 0; i < layout.out_count; i++)
         list->out[i].iova += m.iova;
+    list->out_count = layout.out_count;
     return 0;
 }
 

@@ -11,8 +11,8 @@ static const struct kind {
     uint8_t pa_bits;
     uint16_t streams_max;
 } kinds[] = {
-    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 32},
-    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 32},
+    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16},
+    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16},
     {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 256},
     /* Here to end the search: a t8103-dart after it would have the wrong register offsets. */
     {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0},
@@ -99,6 +99,46 @@ static int override_either(struct gr_dt *dt, const struct gr_dt_chain *at, const
     return 0;
 }
 
+static const char page_bits_name[] = "granule,page-bits";
+static const char va_bits_name[] = "granule,va-bits";
+static const char pa_bits_name[] = "granule,pa-bits";
+static const char streams_name[] = "granule,streams";
+static const char bypass_name[] = "granule,bypass";
+
+static bool same_text(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+/* A typing error in an override would change the machine in silence. */
+static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
+{
+    static const char *const known[] = {page_bits_name, va_bits_name, pa_bits_name, streams_name,
+                                        bypass_name};
+    int prop;
+
+    fdt_for_each_property_offset(prop, dt->fdt, gri_dt_node(at))
+    {
+        const char *name = NULL;
+        bool good = fdt_getprop_by_offset(dt->fdt, prop, &name, NULL) == NULL;
+
+        for (size_t i = 0; i < 8 && !good; i++)
+            good = name[i] != "granule,"[i];
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]) && !good; i++)
+            good = same_text(name, known[i]);
+        if (!good)
+            return gri_dt_fail(dt, at,
+                               "%s is not known; give one of granule,page-bits, -va-bits, "
+                               "-pa-bits, -streams and -bypass",
+                               name);
+    }
+    return 0;
+}
+
 static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                         struct gr_dt_iommu *out)
 {
@@ -108,15 +148,16 @@ static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const st
     out->page_bits = DEFAULT_PAGE_BITS;
     out->pa_bits = kind->pa_bits;
     out->streams = DEFAULT_STREAMS;
-    if (override_either(dt, at, "granule,page-bits", 12, 14, &out->page_bits) != 0)
+    if (check_overrides(dt, at) != 0 ||
+        override_either(dt, at, page_bits_name, 12, 14, &out->page_bits) != 0)
         return GR_EBADMSG;
     large = out->page_bits == 14;
     out->va_bits = kind->va_bits[large];
-    if (override(dt, at, "granule,va-bits", out->page_bits + 1, kind->va_max[large],
-                 &out->va_bits) != 0 ||
-        override_either(dt, at, "granule,pa-bits", 36, kind->pa_bits, &out->pa_bits) != 0 ||
-        override(dt, at, "granule,streams", 1, kind->streams_max, &out->streams) != 0 ||
-        override(dt, at, "granule,bypass", 0, 1, &bypass) != 0)
+    if (override(dt, at, va_bits_name, out->page_bits + 1, kind->va_max[large], &out->va_bits) !=
+            0 ||
+        override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
+        override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
+        override(dt, at, bypass_name, 0, 1, &bypass) != 0)
         return GR_EBADMSG;
     out->bypass = bypass != 0;
     return 0;

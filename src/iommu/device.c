@@ -19,7 +19,15 @@ static struct gr_group *group_of_stream(const struct gr_stream *stream)
 static void join(struct gr_device *dev, struct gr_group *group)
 {
     gri_list_append(&group->members, &dev->group_link);
+    group->untrusted += dev->config.untrusted;
     dev->group = group;
+}
+
+static void leave(struct gr_device *dev)
+{
+    gri_list_remove(&dev->group_link);
+    dev->group->untrusted -= dev->config.untrusted;
+    dev->group = NULL;
 }
 
 static void move_members(struct gr_group *from, struct gr_group *to)
@@ -28,7 +36,7 @@ static void move_members(struct gr_group *from, struct gr_group *to)
         struct gr_device *const member =
             GRI_CONTAINER(from->members.next, struct gr_device, group_link);
 
-        gri_list_remove(&member->group_link);
+        leave(member);
         join(member, to);
     }
 }
@@ -121,8 +129,7 @@ int gr_device_fini(struct gr_device *dev)
         gri_list_remove(&s->link);
         gr_port_unlock(&s->inst->lock, state);
     }
-    gri_list_remove(&dev->group_link);
-    dev->group = NULL;
+    leave(dev);
     /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
     if (group == &dev->own_group && !gri_list_empty(&group->members)) {
         struct gr_device *const heir =
@@ -140,9 +147,5 @@ struct gr_domain *gr_device_domain(const struct gr_device *dev)
 
 bool gr_device_untrusted(const struct gr_device *dev)
 {
-    GRI_LIST_FOREACH(link, &dev->group->members) {
-        if (GRI_CONTAINER(link, struct gr_device, group_link)->config.untrusted)
-            return true;
-    }
-    return false;
+    return dev->group->untrusted;
 }

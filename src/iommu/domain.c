@@ -247,7 +247,8 @@ int gr_domain_fini(struct gr_domain *domain)
         gri_log(domain->env, GR_LOG_ERR,
                 "domain: %u page tables stay allocated: an instance never confirmed that it "
                 "forgot them",
-                (uint32_t)domain->pt.tables);
+                (uint32_t)gr_pt_tables(&domain->pt));
+        gr_port_lock_fini(&domain->pt.lock);
         return 0;
     }
     gr_pt_gather_free(&domain->pt, &domain->quarantined);
@@ -440,8 +441,10 @@ static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bo
 static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
                   struct gr_pt_gather *gather)
 {
-    const int ret = invalidate(domain, iova, len, gather->count);
+    int ret;
 
+    gr_port_wmb(); /* the cleared entries before the invalidation */
+    ret = invalidate(domain, iova, len, gather->count);
     if (!ret && !in_doubt(domain)) {
         gr_pt_gather_free(&domain->pt, gather);
         return 0;
@@ -514,15 +517,25 @@ int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req
     return 0;
 }
 
-int gri_domain_map_run(struct gri_mapping *m, uint64_t offset, gr_pa_t pa, uint64_t len)
+int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset, const struct gr_seg *segs,
+                        unsigned count)
 {
-    const struct gri_pt_run run = {
-        (m->iova + offset) & gri_mask(m->domain->pt.va_bits),
-        pa,
-        len,
-    };
+    const uint64_t mask = gri_mask(m->domain->pt.granule_lg2);
+    uint64_t va = (m->iova + offset) & gri_mask(m->domain->pt.va_bits);
+    gr_pa_t next = UINT64_MAX;
+    int ret = 0;
 
-    return gri_pt_map_runs(&m->cursor, &run, 1);
+    for (unsigned i = 0; !ret && i < count; i++) {
+        const gr_pa_t pa = segs[i].pa == next ? (next + mask) & ~mask : segs[i].pa & ~mask;
+        const gr_pa_t end = (segs[i].pa + segs[i].len + mask) & ~mask;
+        const struct gri_pt_run run = {va, pa, end - pa};
+
+        if (pa < end)
+            ret = gri_pt_map_runs(&m->cursor, &run, 1);
+        va += run.len;
+        next = segs[i].pa + segs[i].len;
+    }
+    return ret;
 }
 
 int gri_domain_map_finish(struct gri_mapping *m, int ret)
@@ -530,6 +543,7 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
     struct gr_domain *const domain = m->domain;
 
     gri_pt_map_end(&m->cursor);
+    domain->walks += m->cursor.walks;
     if (!ret && domain->invalidate_on_map)
         ret = invalidate(domain, m->iova, m->req.size, true);
     if (ret) {
@@ -539,6 +553,22 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
         ret = undo ? undo : ret;
     }
     gr_port_unlock(&domain->lock, m->state);
+    return ret;
+}
+
+int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req, unsigned prot,
+                         gr_pa_t pa, gr_iova_t *out_iova)
+{
+    struct gri_mapping m;
+    int ret = gri_domain_map_begin(domain, req, prot, &m);
+
+    if (!ret) {
+        const struct gr_seg seg = {pa, req->size};
+
+        ret = gri_domain_map_finish(&m, gri_domain_map_segs(&m, 0, &seg, 1));
+    }
+    if (!ret)
+        *out_iova = m.iova;
     return ret;
 }
 
@@ -686,10 +716,10 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
     const gr_lock_state_t state = gr_port_lock(&domain->lock);
 
     *out = (struct gr_domain_stats){
-        .tables = domain->pt.tables,
+        .tables = gr_pt_tables(&domain->pt),
         .quarantined_bytes = domain->quarantined_bytes,
         .broken = domain->broken,
-        .walks = domain->pt.walks,
+        .walks = domain->walks,
         .invalidations = domain->invalidations,
     };
     out->overlaps = gri_overlap_count(domain);

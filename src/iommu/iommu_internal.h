@@ -23,15 +23,22 @@ struct gri_mapping {
 GR_MUST_CHECK int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req,
                                        unsigned prot, struct gri_mapping *out);
 
-/* Map `len` bytes at `offset` into the range; offsets ascend. Returns 0, GR_EEXIST, GR_ENOMEM. */
-GR_MUST_CHECK int gri_domain_map_run(struct gri_mapping *m, uint64_t offset, gr_pa_t pa,
-                                     uint64_t len);
+/*
+ * Map a list from `offset` in the range on, which is on a granule: each segment in the granules
+ * around it, side by side; segments that touch share theirs. Returns 0, GR_EEXIST, GR_ENOMEM.
+ */
+GR_MUST_CHECK int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset,
+                                      const struct gr_seg *segs, unsigned count);
 
 /*
  * Finish: with `ret` 0, make the mapping usable; else, or if that fails, undo it all.
  * Returns ret, or GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gri_domain_map_finish(struct gri_mapping *m, int ret);
+
+/* The three in one, for a single run of req->size bytes at `pa`. */
+GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req,
+                                       unsigned prot, gr_pa_t pa, gr_iova_t *out_iova);
 
 /*
  * Unmap and free the allocation [iova, iova + size), and say where it led if out_pa is not NULL.

@@ -4,60 +4,89 @@
 #include "core/bits.h"
 #include "pt/pt_internal.h"
 
-static const struct gr_pt_ops *ops_of(enum gr_pt_format format)
+static const struct gri_pt_format *format_of(const struct gr_pt_config *config)
 {
-    switch (format) {
+    switch (config->format) {
     case GR_PT_DART1:
-        return &gri_pt_dart1_ops;
+        return &gri_pt_dart1;
     case GR_PT_DART2:
-        return &gri_pt_dart2_ops;
+        return &gri_pt_dart2;
+    case GR_PT_LPAE_S1:
+        return &gri_pt_lpae_s1;
     default:
         return NULL;
     }
 }
 
-static bool shape_is_valid(const struct gr_pt_config *config)
+/* Which of a format's granules: 4, 16 and 64 KiB are numbers 0 to 2. */
+static unsigned granule_number(const struct gr_pt_config *config)
 {
-    const struct gr_pt_ops *const ops = ops_of(config->format);
+    return (config->granule_lg2 - 12u) / 2;
+}
 
-    return ops && (config->granule_lg2 == 12 || config->granule_lg2 == 14) && config->levels >= 2 &&
-           config->levels <= ops->levels_max && config->roots_lg2 <= 2;
+static bool shape_is_valid(const struct gri_pt_format *format, const struct gr_pt_config *config)
+{
+    return format && config->granule_lg2 >= 12 && !(config->granule_lg2 & 1) &&
+           granule_number(config) < format->granules && config->levels >= 2 &&
+           config->levels <= format->levels_max && config->roots_lg2 <= format->roots_lg2_max;
+}
+
+/* log2 of the bytes that one table of the top level translates. */
+static unsigned one_root(const struct gr_pt_config *config)
+{
+    return config->granule_lg2 + config->levels * (config->granule_lg2 - 3u);
 }
 
 unsigned gr_pt_reach_bits(const struct gr_pt_config *config)
 {
-    if (!shape_is_valid(config))
+    const struct gri_pt_format *const format = format_of(config);
+
+    if (!shape_is_valid(format, config))
         return 0;
-    return config->granule_lg2 + config->levels * (config->granule_lg2 - 3u) + config->roots_lg2;
+    return (unsigned)gri_min(one_root(config) + config->roots_lg2, format->va_bits_max);
+}
+
+static bool widths_are_valid(const struct gri_pt_format *format, const struct gr_pt_config *config)
+{
+    const unsigned least = format->levels_follow_va
+                               ? one_root(config) - (config->granule_lg2 - 3u) /* else one less */
+                               : config->granule_lg2;
+
+    return config->va_bits <= gr_pt_reach_bits(config) && config->va_bits > least &&
+           config->va_bits >= format->va_bits_min && config->pa_bits < 64 &&
+           (format->pa_bits >> config->pa_bits & 1);
 }
 
 int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config)
 {
-    const unsigned reach = gr_pt_reach_bits(config);
-    unsigned one_root; /* bits that a single top table translates */
+    const struct gri_pt_format *const format = format_of(config);
+    const unsigned index_bits = config->granule_lg2 - 3u;
 
-    if (!reach || config->va_bits > reach || config->va_bits <= config->granule_lg2 ||
-        (config->pa_bits != 36 && config->pa_bits != 42) ||
-        config->pa_bits > ops_of(config->format)->pa_bits_max)
+    if (!shape_is_valid(format, config) || !widths_are_valid(format, config))
         return GR_EINVAL;
-    one_root = reach - config->roots_lg2;
     *pt = (struct gr_pt){
-        .ops = ops_of(config->format),
+        .ops = &format->ops[granule_number(config)],
         .env = env,
+        .va_mask = gri_mask(config->va_bits),
+        .pa_mask = gri_mask(config->pa_bits),
+        .granule_mask = gri_mask(config->granule_lg2),
         .granule_lg2 = config->granule_lg2,
         .levels = config->levels,
-        .index_bits = (uint8_t)(config->granule_lg2 - 3u),
+        .index_bits = (uint8_t)index_bits,
+        .root_shift = (uint8_t)(config->granule_lg2 + (config->levels - 1u) * index_bits),
         .va_bits = config->va_bits,
         .pa_bits = config->pa_bits,
         .format = (uint8_t)config->format,
-        .roots_lg2 = (uint8_t)(config->va_bits > one_root ? config->va_bits - one_root : 0),
+        .roots_lg2 =
+            (uint8_t)(config->va_bits > one_root(config) ? config->va_bits - one_root(config) : 0),
         .coherent = config->coherent,
     };
-    pt->root_lg2 = (uint8_t)gri_max(pt->granule_lg2 + pt->roots_lg2, pt->ops->root_align_lg2);
-    pt->root = gr_port_pages_alloc(env, pt->root_lg2, gri_mask(pt->pa_bits),
-                                   GR_PAGES_TABLE | GR_PAGES_MAY_SLEEP);
+    pt->root_lg2 = (uint8_t)gri_max(pt->granule_lg2 + pt->roots_lg2, format->root_align_lg2);
+    pt->root =
+        gr_port_pages_alloc(env, pt->root_lg2, pt->pa_mask, GR_PAGES_TABLE | GR_PAGES_MAY_SLEEP);
     if (!pt->root)
         return GR_ENOMEM;
+    gr_port_lock_init(&pt->lock);
     pt->root_pa = gr_port_virt_to_phys(env, pt->root);
     pt->tables = (uint64_t)1 << pt->roots_lg2;
     if (!pt->coherent)
@@ -73,18 +102,34 @@ void gr_pt_fini(struct gr_pt *pt)
     pt->ops->gather_all(pt, &gather);
     gr_pt_gather_free(pt, &gather);
     gr_port_pages_free(pt->env, pt->root, pt->root_lg2);
+    gr_port_lock_fini(&pt->lock);
     *pt = (struct gr_pt){.ops = NULL};
+}
+
+uint64_t gr_pt_tables(struct gr_pt *pt)
+{
+    const gr_lock_state_t state = gr_port_lock(&pt->lock);
+    const uint64_t tables = pt->tables;
+
+    gr_port_unlock(&pt->lock, state);
+    return tables;
 }
 
 void gr_pt_gather_free(struct gr_pt *pt, struct gr_pt_gather *gather)
 {
+    gr_lock_state_t state;
+
+    if (!gather->head)
+        return;
     while (gather->head) {
         uint64_t *const table = gather->head;
 
         gather->head = (uint64_t *)(uintptr_t)table[0];
         gr_port_pages_free(pt->env, table, pt->granule_lg2);
-        pt->tables--;
     }
+    state = gr_port_lock(&pt->lock);
+    pt->tables -= gather->count;
+    gr_port_unlock(&pt->lock, state);
     gather->count = 0;
 }
 
@@ -101,95 +146,99 @@ void gr_pt_gather_join(const struct gr_pt *pt, struct gr_pt_gather *to, struct g
     from->count = 0;
 }
 
-/* Check a range of IOVAs and turn it into the bits that are translated. */
-static int check_range(const struct gr_pt *pt, gr_iova_t iova, uint64_t len, uint64_t *out_va)
+/*
+ * Is [iova, iova + len) something to work on? One test for all that can be wrong: a length of 0 is
+ * longer than anything here, and what ends within the mask does not pass 2^64.
+ */
+static inline bool range_is_good(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
-    const uint64_t va = iova & gri_mask(pt->va_bits);
-
-    if (!len)
-        return GR_ENODATA;
-    if ((iova | len) & gri_mask(pt->granule_lg2))
-        return GR_EINVAL;
-    if (gri_overflows(iova, len))
-        return GR_EOVERFLOW;
-    if (len - 1 > gri_mask(pt->va_bits) - va)
-        return GR_ERANGE;
-    *out_va = va;
-    return 0;
+    return !((iova | len) & pt->granule_mask) && len - 1 <= pt->va_mask - (iova & pt->va_mask);
 }
 
-int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsigned prot,
-              uint64_t *out_done)
+/* What is wrong with it. */
+static int range_error(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
-    uint64_t va;
-    const int ret = check_range(pt, iova, len, &va);
+    if (!len)
+        return GR_ENODATA;
+    if ((iova | len) & pt->granule_mask)
+        return GR_EINVAL;
+    return gri_overflows(iova, len) ? GR_EOVERFLOW : GR_ERANGE;
+}
 
-    *out_done = 0;
-    if (ret)
-        return ret;
-    if (pa & gri_mask(pt->granule_lg2))
+static int map_error(const struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len,
+                     unsigned prot)
+{
+    if (!range_is_good(pt, iova, len))
+        return range_error(pt, iova, len);
+    if (pa & pt->granule_mask)
         return GR_EINVAL;
     if (prot & ~(GR_PROT_READ | GR_PROT_WRITE | GR_PROT_UNCACHED))
         return GR_EOPNOTSUPP;
     if (!(prot & (GR_PROT_READ | GR_PROT_WRITE)))
         return GR_EACCES;
-    if (gri_overflows(pa, len))
-        return GR_EOVERFLOW;
-    if (pa + len - 1 > gri_mask(pt->pa_bits))
-        return GR_EFAULT;
+    return gri_overflows(pa, len) ? GR_EOVERFLOW : GR_EFAULT;
+}
 
-    struct gri_pt_cursor cursor = {.pt = pt, .prot = prot, .end = va};
-    const struct gri_pt_run run = {va, pa, len};
-    const int failed = gri_pt_map_runs(&cursor, &run, 1);
+int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsigned prot,
+              uint64_t *out_done)
+{
+    if (__builtin_expect(!range_is_good(pt, iova, len) || (pa & pt->granule_mask) ||
+                             ((pa | (pa + len - 1)) & ~pt->pa_mask) ||
+                             prot > (GR_PROT_READ | GR_PROT_WRITE | GR_PROT_UNCACHED) ||
+                             !(prot & (GR_PROT_READ | GR_PROT_WRITE)),
+                         0)) {
+        *out_done = 0;
+        return map_error(pt, iova, pa, len, prot);
+    }
+    return pt->ops->map(pt, iova & pt->va_mask, pa, len, prot, out_done);
+}
 
-    gri_pt_map_end(&cursor);
-    *out_done = cursor.end - va;
-    return failed;
+/* `retire` in translated bits, as far as it lies in the block that `iova` is in. */
+static struct gr_range mask_range(const struct gr_pt *pt, gr_iova_t iova, struct gr_range retire)
+{
+    const uint64_t block = iova & ~pt->va_mask;
+    const uint64_t block_last = block | pt->va_mask;
+
+    if (retire.first > block_last || retire.last < block)
+        return (struct gr_range){1, 0};
+    /* Where all bits end within a table's span, the rest of the span is nobody's. */
+    return (struct gr_range){gri_max(retire.first, block) - block,
+                             retire.last < block_last ? retire.last - block : UINT64_MAX};
 }
 
 int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len, const struct gr_range *retire,
                 struct gr_pt_gather *gather)
 {
-    struct gr_range masked = {1, 0};
-    uint64_t va;
-    const int ret = check_range(pt, iova, len, &va);
+    const uint64_t va = iova & pt->va_mask;
 
-    if (ret)
-        return ret;
-    if (retire) { /* as far as it lies in the same block of translated bits */
-        const uint64_t block = iova - va;
-        const uint64_t block_last = block + gri_mask(pt->va_bits);
-
-        if (retire->first <= block_last && retire->last >= block) {
-            masked.first = gri_max(retire->first, block) - block;
-            masked.last = gri_min(retire->last, block_last) - block;
-        }
-    }
-    pt->ops->unmap(pt, va, va + len - 1, masked, gather);
-    return 0;
+    if (__builtin_expect(!range_is_good(pt, iova, len), 0))
+        return range_error(pt, iova, len);
+    return pt->ops->unmap(pt, va, va + len - 1,
+                          retire ? mask_range(pt, iova, *retire) : (struct gr_range){1, 0}, gather);
 }
 
 int gr_pt_trim(struct gr_pt *pt, gr_iova_t iova, uint64_t len, struct gr_pt_gather *gather)
 {
-    uint64_t va;
-    const int ret = check_range(pt, iova, len, &va);
+    const uint64_t va = iova & pt->va_mask;
 
-    if (!ret)
-        pt->ops->trim(pt, va, va + len - 1, gather);
-    return ret;
+    if (!range_is_good(pt, iova, len))
+        return range_error(pt, iova, len);
+    pt->ops->trim(pt, va, va + len - 1, gather);
+    return 0;
 }
 
 int gr_pt_check_mapped(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
-    uint64_t va;
-    const int ret = check_range(pt, iova, len, &va);
+    const uint64_t va = iova & pt->va_mask;
 
-    return ret ? ret : pt->ops->check_mapped(pt, va, va + len - 1);
+    if (!range_is_good(pt, iova, len))
+        return range_error(pt, iova, len);
+    return pt->ops->check_mapped(pt, va, va + len - 1);
 }
 
 int gr_pt_walk(const struct gr_pt *pt, gr_iova_t iova, struct gr_pt_walk *out)
 {
-    return pt->ops->walk(pt, iova & gri_mask(pt->va_bits), out);
+    return pt->ops->walk(pt, iova & pt->va_mask, out);
 }
 
 unsigned gr_pt_spans(const struct gr_pt *pt, uint8_t *out_span_lg2)
@@ -197,6 +246,6 @@ unsigned gr_pt_spans(const struct gr_pt *pt, uint8_t *out_span_lg2)
     unsigned n = 0;
 
     for (unsigned level = 1; level < pt->levels; level++)
-        out_span_lg2[n++] = (uint8_t)gri_pt_shift(pt, level);
+        out_span_lg2[n++] = (uint8_t)(pt->granule_lg2 + level * pt->index_bits);
     return n;
 }

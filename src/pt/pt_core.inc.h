@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The page-table engine. A format's .c file includes its codec (fmt/<name>.h) and then this file,
- * which defines the operations of one format; nothing here knows which.
+ * which defines the operations of one format; nothing here knows which. What is called for every
+ * mapping is compiled once more for each granule, so that every shift and mask is a constant: those
+ * functions take `g`, the granule's log2, and are inlined where it is known.
  *
- * Hardware may walk between any two stores. So: a new table is filled, made visible, and only then
- * hung into its parent (DESIGN "Store order"); a barrier ends every call.
+ * Hardware may walk between any two stores, and so may other CPUs. So: a new table is zeroed, made
+ * visible, and only then hung into its parent (DESIGN "Store order"); its entries come after that.
+ *
+ * Entries above the leaves that others may be making at the same time are read by gri_pt_load().
+ * Leaves are the caller's alone, as far as its IOVAs are, and so is a table whose span it holds.
+ *
+ * Where a format has them, one entry above the leaves may map a *block*, and a *group* of entries
+ * side by side may be marked as one. Both are written and cleared whole: see is_cut().
  */
 #include "pt/pt_internal.h"
 
@@ -12,31 +20,53 @@
 #include "pt/fmt/dart1.h" /* so that an editor can read this file alone */
 #endif
 
-static uint64_t *slot_of(const struct gr_pt *pt, uint64_t *table, unsigned level, uint64_t va)
-{
-    uint64_t index = va >> gri_pt_shift(pt, level);
+#define HOT static inline __attribute__((always_inline))
+#define COLD static __attribute__((noinline))
 
-    if (level + 1 < pt->levels) /* the root's index is all the bits that are left */
-        index &= gri_mask(pt->index_bits);
-    return &table[index];
+/* log2 of the bytes that one entry of a level spans. */
+HOT unsigned span_lg2(unsigned g, unsigned level)
+{
+    return g + level * (g - 3);
 }
 
-static uint64_t *table_of(const struct gr_pt *pt, uint64_t entry)
+/* Of a level below the root, whose index is all the bits that are left. */
+HOT size_t index_of(unsigned g, unsigned level, uint64_t va)
 {
-    return gr_port_phys_to_virt(pt->env, gri_fmt_pa(entry, pt->granule_lg2));
+    return (size_t)(va >> span_lg2(g, level) & gri_mask(g - 3));
+}
+
+/* Are there blocks of this level? */
+HOT bool has_blocks(unsigned g, unsigned level)
+{
+    return gri_fmt_block_levels(g) >> level & 1;
+}
+
+/* Bytes of a group of this level, less 1; 0 where there are none. */
+HOT uint64_t group_mask(unsigned g, unsigned level)
+{
+    const unsigned lg2 = gri_fmt_group_lg2(g, level);
+
+    return lg2 ? gri_mask(span_lg2(g, level) + lg2) : 0;
+}
+
+HOT uint64_t *table_of(const struct gr_pt *pt, unsigned g, uint64_t entry)
+{
+    return gr_port_phys_to_virt(pt->env, gri_fmt_pa(entry, g));
 }
 
 /* Make stores to [first, first + count) leave the CPU where the walker does not snoop. */
-static void clean(const struct gr_pt *pt, const uint64_t *first, size_t count)
+HOT void clean(const struct gr_pt *pt, const uint64_t *first, size_t count)
 {
     if (!pt->coherent)
         gr_port_cache(pt->env, first, count * sizeof(*first), GR_CACHE_CLEAN);
 }
 
-static void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
+HOT void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
 {
     gr_port_table_store64(pt->env, slot, entry);
 }
+
+/* ---- Retired tables ---- */
 
 /*
  * Take a table out of the tree. Links run through entry 0 of the retired tables: a table's address
@@ -62,11 +92,11 @@ static void gather_tree(const struct gr_pt *pt, uint64_t *table, unsigned top,
     while (level <= top) {
         size_t i = level ? next[level] : entries;
 
-        while (i < entries && !gri_fmt_valid(at[level][i]))
+        while (i < entries && !gri_fmt_is_table(at[level][i]))
             i++;
         if (i < entries) {
             next[level] = i + 1;
-            at[level - 1] = table_of(pt, at[level][i]);
+            at[level - 1] = table_of(pt, pt->granule_lg2, at[level][i]);
             next[level - 1] = 0;
             level--;
         } else {
@@ -77,131 +107,356 @@ static void gather_tree(const struct gr_pt *pt, uint64_t *table, unsigned top,
 
 static void fmt_gather_all(struct gr_pt *pt, struct gr_pt_gather *gather)
 {
-    const uint64_t last = gri_mask(pt->va_bits) >> gri_pt_shift(pt, pt->levels - 1u);
+    const uint64_t last = gri_mask(pt->va_bits) >> pt->root_shift;
 
     for (uint64_t i = 0; i <= last; i++) {
-        if (gri_fmt_valid(pt->root[i]))
-            gather_tree(pt, table_of(pt, pt->root[i]), pt->levels - 2u, gather);
+        if (gri_fmt_is_table(pt->root[i]))
+            gather_tree(pt, table_of(pt, pt->granule_lg2, pt->root[i]), pt->levels - 2u, gather);
     }
 }
 
-static uint64_t *table_alloc(struct gr_pt *pt)
-{
-    uint64_t *table =
-        gr_port_pages_alloc(pt->env, pt->granule_lg2, gri_mask(pt->pa_bits), GR_PAGES_TABLE);
+/* ---- The way down ---- */
 
-    if (!table)
-        return NULL;
-    pt->tables++;
-    clean(pt, table, (size_t)1 << pt->index_bits);
-    return table;
+/*
+ * The lowest slot that there is for `va`, and its level. A table is published once it is zeroed and
+ * visible, so no lock is needed to go down, and what is above IOVAs that the caller has stays.
+ */
+HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
+{
+    uint64_t *slot = &pt->root[va >> pt->root_shift];
+    uint64_t entry = gri_pt_load(slot);
+
+    *out_level = pt->levels - 1u;
+    if (!gri_fmt_is_table(entry))
+        return slot;
+    switch (pt->levels) {
+    case 4:
+        slot = &table_of(pt, g, entry)[index_of(g, 2, va)];
+        entry = gri_pt_load(slot);
+        *out_level = 2;
+        if (!gri_fmt_is_table(entry))
+            return slot;
+        __attribute__((fallthrough));
+    case 3:
+        slot = &table_of(pt, g, entry)[index_of(g, 1, va)];
+        entry = gri_pt_load(slot);
+        *out_level = 1;
+        if (!gri_fmt_is_table(entry))
+            return slot;
+        __attribute__((fallthrough));
+    default:
+        *out_level = 0;
+        return &table_of(pt, g, entry)[index_of(g, 0, va)];
+    }
 }
 
-/* Hang what is new into the tree: filled, made visible, then pointed to. */
-static void publish(struct gri_pt_cursor *c)
+/*
+ * To map below it. Where the walker does not snoop the lock is taken: whoever made a table may have
+ * stored the pointer to it and not cleaned it yet.
+ */
+HOT uint64_t *find(struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
 {
-    if (!c->slot)
-        return;
-    gr_port_wmb(); /* the new tables before the pointer to them */
-    store(c->pt, c->slot, c->entry);
-    clean(c->pt, c->slot, 1);
-    c->slot = NULL;
+    gr_lock_state_t state;
+    uint64_t *slot;
+
+    if (pt->coherent)
+        return descend(pt, g, va, out_level);
+    state = gr_port_lock(&pt->lock);
+    slot = descend(pt, g, va, out_level);
+    gr_port_unlock(&pt->lock, state);
+    return slot;
 }
 
-/* Take back new tables that nobody has seen. */
-static void discard(struct gri_pt_cursor *c)
+/* The slot of `va` in a table of this level; not the root. */
+static uint64_t *slot_in(const struct gr_pt *pt, uint64_t *table, unsigned level, uint64_t va)
 {
-    struct gr_pt_gather gather = {0};
-
-    if (c->slot)
-        gather_tree(c->pt, table_of(c->pt, c->entry), c->level - 1, &gather);
-    gr_pt_gather_free(c->pt, &gather);
-    c->slot = NULL;
+    return &table[index_of(pt->granule_lg2, level, va)];
 }
 
-/* Move the cursor to the leaf table of `va`, made if missing. On failure nothing has changed. */
-static int seek(struct gri_pt_cursor *c, uint64_t va)
+/*
+ * Hang tables between `slot`, of level `top`, and the entry of level `bottom` for `va` into the
+ * tree; the lock is held. From the bottom up: nothing of it is visible until the last store.
+ */
+static int make_tables(struct gr_pt *pt, uint64_t *slot, unsigned top, unsigned bottom, uint64_t va)
 {
-    struct gr_pt *const pt = c->pt;
-    uint64_t *table = pt->root;
+    uint64_t *child = NULL;
 
-    publish(c);
-    pt->walks++;
-    for (unsigned level = pt->levels - 1u; level; level--) {
-        uint64_t *const slot = slot_of(pt, table, level, va);
-        uint64_t entry;
+    for (unsigned level = bottom; level < top; level++) {
+        uint64_t *const table =
+            gr_port_pages_alloc(pt->env, pt->granule_lg2, pt->pa_mask, GR_PAGES_TABLE);
 
-        if (gri_fmt_valid(*slot)) {
-            table = table_of(pt, *slot);
-            continue;
-        }
-        table = table_alloc(pt);
         if (!table) {
-            discard(c);
-            c->table = NULL;
+            while (level-- > bottom) { /* nobody has seen them */
+                uint64_t *const next =
+                    level > bottom ? table_of(pt, pt->granule_lg2, *slot_in(pt, child, level, va))
+                                   : NULL;
+
+                gr_port_pages_free(pt->env, child, pt->granule_lg2);
+                child = next;
+            }
             return GR_ENOMEM;
         }
-        entry = gri_fmt_table(gr_port_virt_to_phys(pt->env, table));
-        if (c->slot) { /* inside a table that no walker reaches yet */
-            store(pt, slot, entry);
-            clean(pt, slot, 1);
-        } else {
-            c->slot = slot;
-            c->entry = entry;
-            c->level = level;
-        }
+        if (child)
+            store(pt, slot_in(pt, table, level, va),
+                  gri_fmt_table(gr_port_virt_to_phys(pt->env, child)));
+        clean(pt, table, (size_t)1 << pt->index_bits);
+        child = table;
     }
-    c->table = table;
-    c->table_last = va | gri_mask(gri_pt_shift(pt, 1));
+    pt->tables += top - bottom;
+    gr_port_wmb(); /* the new tables before the pointer to them */
+    store(pt, slot, gri_fmt_table(gr_port_virt_to_phys(pt->env, child)));
+    clean(pt, slot, 1);
     return 0;
 }
 
-static int fmt_map_runs(struct gri_pt_cursor *c, const struct gri_pt_run *runs, unsigned count)
+/*
+ * Make the tables down to the entry of level `bottom` for `va`, unless somebody else has meanwhile.
+ * On failure nothing has changed.
+ */
+static int make_path(struct gr_pt *pt, uint64_t va, unsigned bottom)
 {
-    const struct gr_pt *const pt = c->pt;
-    const uint64_t attrs = gri_fmt_attrs(c->prot);
-    const uint64_t granule = (uint64_t)1 << pt->granule_lg2;
+    const gr_lock_state_t state = gr_port_lock(&pt->lock);
+    unsigned level;
+    uint64_t *const slot = descend(pt, pt->granule_lg2, va, &level);
+    const int ret = level > bottom ? make_tables(pt, slot, level, bottom, va) : 0;
 
-    for (const struct gri_pt_run *run = runs; run < runs + count; run++) {
-        const uint64_t last = run->va + run->len - 1;
-        uint64_t va = run->va;
-        gr_pa_t pa = run->pa;
+    gr_port_unlock(&pt->lock, state);
+    return ret;
+}
 
-        for (;;) {
-            uint64_t *slot;
-            const uint64_t *first;
-            uint64_t chunk_last;
+/* ---- Mapping ---- */
 
-            if (!c->table || va > c->table_last) {
-                const int ret = seek(c, va);
+/* Fill `count` slots as far as they are empty; how many were. */
+HOT size_t fill(const struct gr_pt *pt, uint64_t *slot, size_t count, uint64_t entry, uint64_t step)
+{
+    const uint64_t *const first = slot;
+    const uint64_t *const end = slot + count;
+
+    for (; end - slot >= 4; slot += 4) {
+        if (gri_fmt_valid(slot[0] | slot[1] | slot[2] | slot[3]))
+            break;
+        store(pt, slot, entry);
+        store(pt, slot + 1, entry + step);
+        store(pt, slot + 2, entry + 2 * step);
+        store(pt, slot + 3, entry + 3 * step);
+        entry += 4 * step;
+    }
+    for (; slot < end && !gri_fmt_valid(*slot); slot++) {
+        store(pt, slot, entry);
+        entry += step;
+    }
+    return (size_t)(slot - first);
+}
+
+/* The same for slots whose address and PA are as aligned as each other: whole groups are marked. */
+COLD size_t fill_groups(const struct gr_pt *pt, uint64_t *slot, size_t count, unsigned group_lg2,
+                        uint64_t entry, uint64_t step)
+{
+    const size_t group = (size_t)1 << group_lg2;
+    size_t done = 0;
+
+    while (done < count) {
+        uint64_t *const at = slot + done;
+        const size_t in = (uintptr_t)at / sizeof(*at) & (group - 1);
+        const size_t n = (size_t)gri_min(group - in, count - done);
+        uint64_t live = 0;
+        size_t written;
+
+        for (size_t i = 0; i < n; i++)
+            live |= at[i];
+        written =
+            fill(pt, at, n, entry | (n == group && !gri_fmt_valid(live) ? GRI_FMT_GROUP : 0), step);
+        done += written;
+        if (written < n)
+            break;
+        entry += n * step;
+    }
+    return done;
+}
+
+/* The leaf table that mapping is in. */
+struct place {
+    uint64_t *table;
+    uint64_t end; /* of its span, exclusive; 0: none yet */
+    uint64_t walks;
+};
+
+/* What a range that is being mapped has left: [va, last] to pa. */
+struct rest {
+    uint64_t va, last;
+    gr_pa_t pa;
+};
+
+/* Fill slots of one level from the start of `r` on, and take them off it; false: one was live. */
+HOT bool fill_level(const struct gr_pt *pt, unsigned g, unsigned level, uint64_t *slot,
+                    struct rest *r, uint64_t attrs)
+{
+    const unsigned lg2 = span_lg2(g, level);
+    const uint64_t span = gri_mask(span_lg2(g, level + 1)); /* of the table */
+    const size_t count = (size_t)((gri_min(r->va | span, r->last) - r->va + 1) >> lg2);
+    const uint64_t entry = gri_fmt_leaf(r->pa, attrs);
+    const uint64_t step = gri_fmt_step((uint64_t)1 << lg2);
+    const uint64_t group = group_mask(g, level);
+    size_t n;
+
+    if (group && r->last - r->va >= group && !((r->va ^ r->pa) & group))
+        n = fill_groups(pt, slot, count, gri_fmt_group_lg2(g, level), entry, step);
+    else
+        n = fill(pt, slot, count, entry, step);
+    if (n)
+        clean(pt, slot, n);
+    r->va += (uint64_t)n << lg2;
+    r->pa += (uint64_t)n << lg2;
+    return n == count;
+}
+
+/*
+ * There is no leaf table for the start of `r`, `slot` of `level` is the lowest: map blocks into it,
+ * or make what is missing below it. On success there is more to be found than before.
+ */
+COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, struct rest *r, uint64_t attrs)
+{
+    const unsigned g = pt->granule_lg2;
+    const uint64_t entry = gri_pt_load(slot); /* somebody's table by now, perhaps */
+    unsigned best = level;
+
+    if (gri_fmt_valid(entry) && !gri_fmt_is_table(entry))
+        return GR_EEXIST; /* a block */
+    for (; best; best--) {
+        const uint64_t mask = gri_mask(span_lg2(g, best));
+
+        if (has_blocks(g, best) && !((r->va | r->pa) & mask) && r->last - r->va >= mask)
+            break;
+    }
+    if (best < level)
+        return make_path(pt, r->va, best);
+    (void)fill_level(pt, g, level, slot, r, gri_fmt_block(attrs));
+    return 0;
+}
+
+/* Map `r`, which says afterwards what is left of it. */
+HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct rest *r, uint64_t attrs)
+{
+    for (;;) {
+        if (__builtin_expect(r->va >= at->end, 0)) {
+            unsigned level;
+            uint64_t *const slot = find(pt, g, r->va, &level);
+
+            if (__builtin_expect(level != 0, 0)) {
+                const int ret = map_above(pt, slot, level, r, attrs);
 
                 if (ret)
                     return ret;
+                if (r->va > r->last)
+                    return 0;
+                continue;
             }
-            chunk_last = gri_min(c->table_last, last);
-            slot = slot_of(pt, c->table, 0, va);
-            for (first = slot; va <= chunk_last && !gri_fmt_valid(*slot); slot++) {
-                store(pt, slot, gri_fmt_leaf(pa, attrs));
-                pa += granule;
-                va += granule;
-            }
-            if (slot > first) {
-                clean(pt, first, (size_t)(slot - first));
-                c->end = va;
-            }
-            if (va <= chunk_last)
-                return GR_EEXIST;
-            if (chunk_last == last)
-                break;
+            at->table = slot - index_of(g, 0, r->va);
+            at->end = (r->va | gri_mask(span_lg2(g, 1))) + 1;
+            at->walks++;
         }
+        if (!fill_level(pt, g, 0, &at->table[index_of(g, 0, r->va)], r, attrs))
+            return GR_EEXIST;
+        if (r->va > r->last)
+            return 0;
     }
-    return 0;
 }
 
-static void fmt_map_end(struct gri_pt_cursor *c)
+HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
+                uint64_t *out_done)
 {
-    publish(c);
-    gr_port_wmb(); /* the tables before the device is told of the address */
+    const uint64_t attrs = gri_fmt_attrs(prot);
+    struct place at = {NULL, 0, 0};
+    struct rest r = {va, va + len - 1, pa};
+    unsigned level;
+    uint64_t *slot;
+    int ret;
+
+    if (len == (uint64_t)1 << g && pt->coherent) { /* what most maps are, and all that they need */
+        slot = descend(pt, g, va, &level);
+        if (__builtin_expect(!level && !gri_fmt_valid(*slot), 1)) {
+            store(pt, slot, gri_fmt_leaf(pa, attrs));
+            gr_port_wmb(); /* the tables before the device is told of the address */
+            *out_done = len;
+            return 0;
+        }
+    }
+    ret = map_range(pt, g, &at, &r, attrs);
+    gr_port_wmb(); /* as above */
+    *out_done = r.va - va;
+    return ret;
+}
+
+HOT int map_runs_hot(struct gri_pt_cursor *c, unsigned g, const struct gri_pt_run *runs,
+                     unsigned count)
+{
+    struct gr_pt *const pt = c->pt;
+    const uint64_t attrs = gri_fmt_attrs(c->prot);
+    const bool coherent = pt->coherent;
+    struct place at = {c->table, c->table_end, c->walks};
+    uint64_t end = c->end;
+    int ret = 0;
+
+    for (const struct gri_pt_run *run = runs; run < runs + count; run++) {
+        struct rest r = {run->va, run->va + run->len - 1, run->pa};
+        uint64_t *slot;
+
+        if (run->len == (uint64_t)1 << g && coherent && run->va < at.end) { /* most runs */
+            slot = &at.table[index_of(g, 0, run->va)];
+            if (!gri_fmt_valid(*slot)) {
+                store(pt, slot, gri_fmt_leaf(run->pa, attrs));
+                end = run->va + run->len;
+                continue;
+            }
+        }
+        ret = map_range(pt, g, &at, &r, attrs);
+        end = r.va > run->va ? r.va : end;
+        if (ret)
+            break;
+    }
+    c->table = at.table;
+    c->table_end = at.end;
+    c->walks = at.walks;
+    c->end = end;
+    return ret;
+}
+
+/* ---- Unmapping ---- */
+
+/* Would the edge between the byte before `va` and `va` cut what `entry`, of `level`, maps? */
+HOT bool cuts(unsigned g, unsigned level, uint64_t entry, uint64_t va)
+{
+    const uint64_t mask =
+        entry & GRI_FMT_GROUP ? group_mask(g, level) : gri_mask(span_lg2(g, level));
+
+    return gri_fmt_valid(entry) && (va & mask);
+}
+
+/* Is an edge between granules inside a block or a group? */
+static bool is_cut(const struct gr_pt *pt, uint64_t va)
+{
+    const unsigned g = pt->granule_lg2;
+    unsigned level;
+
+    if (!gri_fmt_block_levels(g) || va > gri_mask(pt->va_bits))
+        return false;
+    const uint64_t *const slot = descend(pt, g, va, &level);
+
+    return cuts(g, level, gri_pt_load(slot), va);
+}
+
+HOT void clear(const struct gr_pt *pt, uint64_t *slot, size_t count)
+{
+    uint64_t *const end = slot + count;
+
+    for (; end - slot >= 4; slot += 4) {
+        store(pt, slot, 0);
+        store(pt, slot + 1, 0);
+        store(pt, slot + 2, 0);
+        store(pt, slot + 3, 0);
+    }
+    for (; slot < end; slot++)
+        store(pt, slot, 0);
 }
 
 /*
@@ -214,12 +469,12 @@ static void retire_path(struct gr_pt *pt, uint64_t *const *slot, unsigned from, 
                         struct gr_pt_gather *gather)
 {
     for (unsigned level = from; level < pt->levels; level++) {
-        const uint64_t span = gri_mask(gri_pt_shift(pt, level));
+        const uint64_t span = gri_mask(span_lg2(pt->granule_lg2, level));
 
         if (!gri_range_contains(&retire, va & ~span, va | span) ||
             !(is_last || chunk_last == (va | span)))
             return;
-        uint64_t *const table = table_of(pt, *slot[level]);
+        uint64_t *const table = table_of(pt, pt->granule_lg2, *slot[level]);
 
         store(pt, slot[level], 0);
         clean(pt, slot[level], 1);
@@ -227,35 +482,65 @@ static void retire_path(struct gr_pt *pt, uint64_t *const *slot, unsigned from, 
     }
 }
 
-static void fmt_unmap(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
-                      struct gr_pt_gather *gather)
+/* The slots of every level for `va` as far down as there are tables; the lowest level. */
+static unsigned path(const struct gr_pt *pt, uint64_t va, uint64_t **slot)
 {
+    unsigned level = pt->levels - 1u;
+
+    slot[level] = &pt->root[va >> pt->root_shift];
+    for (; level; level--) {
+        const uint64_t entry = gri_pt_load(slot[level]);
+
+        if (!gri_fmt_is_table(entry))
+            break;
+        slot[level - 1] = slot_in(pt, table_of(pt, pt->granule_lg2, entry), level - 1, va);
+    }
+    return level;
+}
+
+/* Any range, with what it retires. */
+COLD int unmap_any(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
+                   struct gr_pt_gather *gather)
+{
+    const unsigned g = pt->granule_lg2;
+
+    if (is_cut(pt, va) || is_cut(pt, last + 1))
+        return GR_EMSGSIZE;
     for (;;) {
         uint64_t *slot[GR_PT_MAX_LEVELS] = {NULL};
-        uint64_t *table = pt->root;
-        unsigned level = pt->levels - 1u;
-        uint64_t chunk_last;
+        const unsigned level = path(pt, va, slot);
+        const uint64_t chunk_last = gri_min(va | gri_mask(span_lg2(g, level ? level : 1)), last);
 
-        for (;; level--) {
-            slot[level] = slot_of(pt, table, level, va);
-            if (!level || !gri_fmt_valid(*slot[level]))
-                break;
-            table = table_of(pt, *slot[level]);
-        }
-        chunk_last = gri_min(va | gri_mask(gri_pt_shift(pt, level ? level : 1)), last);
-        if (!level) {
-            const size_t count = (size_t)((chunk_last - va) >> pt->granule_lg2) + 1;
+        if (!level || gri_fmt_valid(*slot[level])) {
+            const size_t count = (size_t)((chunk_last - va) >> span_lg2(g, level)) + 1;
 
-            for (size_t i = 0; i < count; i++)
-                store(pt, slot[0] + i, 0);
-            clean(pt, slot[0], count);
+            clear(pt, slot[level], count);
+            clean(pt, slot[level], count);
         }
         retire_path(pt, slot, level + 1, va, chunk_last == last, chunk_last, retire, gather);
         if (chunk_last == last)
-            break;
+            return 0;
         va = chunk_last + 1;
     }
-    gr_port_wmb(); /* before the invalidation that the caller sends */
+}
+
+HOT int unmap_hot(struct gr_pt *pt, unsigned g, uint64_t va, uint64_t last, struct gr_range retire,
+                  struct gr_pt_gather *gather)
+{
+    const uint64_t span = gri_mask(span_lg2(g, 1));
+    const size_t count = (size_t)((last - va) >> g) + 1;
+    unsigned level;
+    uint64_t *const slot = descend(pt, g, va, &level);
+
+    if (__builtin_expect(level != 0 || (va | span) < last ||
+                             gri_range_contains(&retire, va & ~span, va | span),
+                         0))
+        return unmap_any(pt, va, last, retire, gather);
+    if (group_mask(g, 0) && (cuts(g, 0, slot[0], va) || cuts(g, 0, slot[count - 1], last + 1)))
+        return GR_EMSGSIZE;
+    clear(pt, slot, count);
+    clean(pt, slot, count);
+    return 0;
 }
 
 /* Is no entry of a table valid? */
@@ -270,56 +555,45 @@ static bool table_is_empty(const struct gr_pt *pt, const uint64_t *table)
 
 static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather)
 {
+    const unsigned g = pt->granule_lg2;
+
     for (;;) {
         uint64_t *slot[GR_PT_MAX_LEVELS] = {NULL};
-        uint64_t *table = pt->root;
-        unsigned level = pt->levels - 1u;
-        uint64_t chunk_last;
+        unsigned level = path(pt, va, slot);
+        const uint64_t chunk_last = va | gri_mask(span_lg2(g, level ? level : 1));
 
-        for (; level; level--) {
-            slot[level] = slot_of(pt, table, level, va);
-            if (!gri_fmt_valid(*slot[level]))
-                break;
-            table = table_of(pt, *slot[level]);
-        }
-        chunk_last = va | gri_mask(gri_pt_shift(pt, level ? level : 1));
-        /*
-         * `table` is the lowest there is on this path: take out what is empty, upwards; but look at
-         * a table only once, on leaving it
-         */
+        /* Take out what is empty, upwards; but look at a table only once, on leaving it. */
         while (++level < pt->levels &&
-               (chunk_last >= last || chunk_last == (va | gri_mask(gri_pt_shift(pt, level)))) &&
-               table_is_empty(pt, table)) {
+               (chunk_last >= last || chunk_last == (va | gri_mask(span_lg2(g, level))))) {
+            uint64_t *const table = table_of(pt, g, *slot[level]);
+
+            if (!table_is_empty(pt, table))
+                break;
             store(pt, slot[level], 0);
             clean(pt, slot[level], 1);
             gather_table(pt, gather, table);
-            if (level + 1 < pt->levels)
-                table = table_of(pt, *slot[level + 1]);
         }
         if (chunk_last >= last)
-            break;
+            return;
         va = chunk_last + 1;
     }
-    gr_port_wmb(); /* before the invalidation that the caller sends */
 }
+
+/* ---- Questions ---- */
 
 static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
 {
+    const unsigned g = pt->granule_lg2;
+
+    if (is_cut(pt, va) || is_cut(pt, last + 1))
+        return GR_EMSGSIZE;
     for (;;) {
-        uint64_t *table = pt->root;
-        uint64_t chunk_last;
+        unsigned level;
+        const uint64_t *slot = descend(pt, g, va, &level);
+        const uint64_t chunk_last = gri_min(va | gri_mask(span_lg2(g, level ? level : 1)), last);
 
-        for (unsigned level = pt->levels - 1u; level; level--) {
-            const uint64_t entry = *slot_of(pt, table, level, va);
-
-            if (!gri_fmt_valid(entry))
-                return GR_ENOENT;
-            table = table_of(pt, entry);
-        }
-        chunk_last = gri_min(va | gri_mask(gri_pt_shift(pt, 1)), last);
-        for (const uint64_t *slot = slot_of(pt, table, 0, va);
-             slot <= slot_of(pt, table, 0, chunk_last); slot++) {
-            if (!gri_fmt_valid(*slot))
+        for (uint64_t at = va; at <= chunk_last; at += (uint64_t)1 << span_lg2(g, level)) {
+            if (!gri_fmt_valid(gri_pt_load(slot++)))
                 return GR_ENOENT;
         }
         if (chunk_last == last)
@@ -328,15 +602,29 @@ static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
     }
 }
 
+HOT int to_phys_hot(const struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t *out_pa)
+{
+    unsigned level;
+    const uint64_t entry = gri_pt_load(descend(pt, g, va, &level));
+    const unsigned lg2 = span_lg2(g, level);
+
+    if (!gri_fmt_valid(entry))
+        return GR_ENOENT;
+    *out_pa = gri_fmt_pa(entry, lg2) | (va & gri_mask(lg2));
+    return 0;
+}
+
 static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
 {
+    const unsigned g = pt->granule_lg2;
     uint64_t *table = pt->root;
+    uint64_t *slot = &table[va >> pt->root_shift];
     gr_pa_t table_pa = pt->root_pa;
 
     out->steps = 0;
     for (unsigned level = pt->levels - 1u;; level--) {
-        const uint64_t *const slot = slot_of(pt, table, level, va);
-        const uint64_t entry = *slot;
+        const uint64_t entry = gri_pt_load(slot);
+        const unsigned lg2 = span_lg2(g, level);
 
         out->step[out->steps].level = level;
         out->step[out->steps].entry_pa = table_pa + (uint64_t)(slot - table) * sizeof(*slot);
@@ -344,29 +632,72 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
         out->steps++;
         if (!gri_fmt_valid(entry))
             return GR_ENOENT;
-        if (!level) {
-            out->pa = gri_fmt_pa(entry, pt->granule_lg2) | (va & gri_mask(pt->granule_lg2));
+        if (!level || !gri_fmt_is_table(entry)) {
+            out->pa = gri_fmt_pa(entry, lg2) | (va & gri_mask(lg2));
             out->prot = gri_fmt_prot(entry);
-            out->window = gri_fmt_leaf_window(entry, pt->granule_lg2);
+            out->window = gri_fmt_leaf_window(entry, g);
             return 0;
         }
-        table_pa = gri_fmt_pa(entry, pt->granule_lg2);
-        table = table_of(pt, entry);
+        table_pa = gri_fmt_pa(entry, g);
+        table = table_of(pt, g, entry);
+        slot = slot_in(pt, table, level - 1, va);
     }
 }
 
-#define GRI_PT_OPS_NAME_(fmt) gri_pt_##fmt##_ops
-#define GRI_PT_OPS_NAME(fmt) GRI_PT_OPS_NAME_(fmt)
+/* ---- The operations, for each granule ---- */
 
-const struct gr_pt_ops GRI_PT_OPS_NAME(GRI_FMT_NAME) = {
+#define OPS_FUNCTIONS(g)                                                                           \
+    static int map_##g(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,     \
+                       uint64_t *out_done)                                                         \
+    {                                                                                              \
+        return map_hot(pt, g, va, pa, len, prot, out_done);                                        \
+    }                                                                                              \
+    static int map_runs_##g(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs,           \
+                            unsigned count)                                                        \
+    {                                                                                              \
+        return map_runs_hot(cursor, g, runs, count);                                               \
+    }                                                                                              \
+    static int unmap_##g(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,     \
+                         struct gr_pt_gather *gather)                                              \
+    {                                                                                              \
+        return unmap_hot(pt, g, va, last, retire, gather);                                         \
+    }                                                                                              \
+    static int to_phys_##g(const struct gr_pt *pt, uint64_t va, gr_pa_t *out_pa)                   \
+    {                                                                                              \
+        return to_phys_hot(pt, g, va, out_pa);                                                     \
+    }
+
+#define OPS(g)                                                                                     \
+    {                                                                                              \
+        .map = map_##g, .map_runs = map_runs_##g, .unmap = unmap_##g, .to_phys = to_phys_##g,      \
+        .trim = fmt_trim, .check_mapped = fmt_check_mapped, .walk = fmt_walk,                      \
+        .gather_all = fmt_gather_all,                                                              \
+    }
+
+#define NAME_(fmt) gri_pt_##fmt
+#define NAME(fmt) NAME_(fmt)
+
+OPS_FUNCTIONS(12)
+OPS_FUNCTIONS(14)
+#if GRI_FMT_GRANULES == 3
+OPS_FUNCTIONS(16)
+#endif
+
+const struct gri_pt_format NAME(GRI_FMT_NAME) = {
     .levels_max = GRI_FMT_LEVELS_MAX,
+    .roots_lg2_max = GRI_FMT_ROOTS_LG2_MAX,
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
-    .pa_bits_max = GRI_FMT_PA_BITS_MAX,
-    .map_runs = fmt_map_runs,
-    .map_end = fmt_map_end,
-    .unmap = fmt_unmap,
-    .trim = fmt_trim,
-    .check_mapped = fmt_check_mapped,
-    .walk = fmt_walk,
-    .gather_all = fmt_gather_all,
+    .va_bits_min = GRI_FMT_VA_BITS_MIN,
+    .va_bits_max = GRI_FMT_VA_BITS_MAX,
+    .levels_follow_va = GRI_FMT_LEVELS_FOLLOW_VA,
+    .pa_bits = GRI_FMT_PA_BITS,
+    .granules = GRI_FMT_GRANULES,
+    .ops =
+        {
+            OPS(12),
+            OPS(14),
+#if GRI_FMT_GRANULES == 3
+            OPS(16),
+#endif
+        },
 };

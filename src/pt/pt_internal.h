@@ -14,41 +14,51 @@ struct gri_pt_run {
 
 /*
  * Mapping a list of runs, ascending in va, gaps allowed: the leaf table is kept from one run to the
- * next, and a new table is published when the cursor leaves it. Start with the first two members
- * set; gri_pt_map_runs() any number of times until it fails, then gri_pt_map_end().
+ * next, so the table is walked from its root once for each leaf table. Start with the first three
+ * members set; gri_pt_map_runs() any number of times until it fails, then gri_pt_map_end().
  */
 struct gri_pt_cursor {
     struct gr_pt *pt;
     unsigned prot;
-    uint64_t end;        /* exclusive: everything mapped so far lies below */
-    uint64_t *table;     /* leaf table that the cursor is in; NULL: none */
-    uint64_t table_last; /* last va it spans */
-    uint64_t *slot; /* where the topmost new table goes, held back until it is filled; or NULL */
-    uint64_t entry;
-    unsigned level;
+    uint64_t end;       /* exclusive: everything mapped so far lies below */
+    uint64_t walks;     /* from the root */
+    uint64_t *table;    /* leaf table that the cursor is in */
+    uint64_t table_end; /* of what it spans, exclusive; 0: it is in none */
 };
 
 /*
- * Operations of one format. Addresses are checked, aligned and masked to the table's va_bits; a
- * function pointer is followed once per range.
+ * Operations of one format with one granule. Addresses are checked, aligned and masked to the
+ * table's va_bits; a function pointer is followed once per range.
  */
 struct gr_pt_ops {
-    unsigned levels_max;
-    unsigned root_align_lg2; /* what the top register's encoding asks for */
-    unsigned pa_bits_max;
+    int (*map)(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
+               uint64_t *out_done);
     int (*map_runs)(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs, unsigned count);
-    void (*map_end)(struct gri_pt_cursor *cursor);
     /* `retire` is in the same masked addresses; first > last retires nothing */
-    void (*unmap)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
-                  struct gr_pt_gather *gather);
+    int (*unmap)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
+                 struct gr_pt_gather *gather);
+    int (*to_phys)(const struct gr_pt *pt, uint64_t va, gr_pa_t *out_pa);
     void (*trim)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather);
     int (*check_mapped)(const struct gr_pt *pt, uint64_t va, uint64_t last);
     int (*walk)(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out);
     void (*gather_all)(struct gr_pt *pt, struct gr_pt_gather *gather);
 };
 
-extern const struct gr_pt_ops gri_pt_dart1_ops;
-extern const struct gr_pt_ops gri_pt_dart2_ops;
+struct gri_pt_format {
+    unsigned levels_max;
+    unsigned roots_lg2_max;
+    unsigned root_align_lg2; /* what the top register's encoding asks for */
+    unsigned va_bits_min;
+    unsigned va_bits_max;
+    bool levels_follow_va; /* hardware derives the number of levels from va_bits */
+    uint64_t pa_bits;      /* a bit for each width that there is */
+    unsigned granules;     /* 4 KiB, 16 KiB and 64 KiB, as many as this */
+    struct gr_pt_ops ops[3];
+};
+
+extern const struct gri_pt_format gri_pt_dart1;
+extern const struct gri_pt_format gri_pt_dart2;
+extern const struct gri_pt_format gri_pt_lpae_s1;
 
 /* Returns 0, GR_EEXIST or GR_ENOMEM; cursor->end then says how much to take back. */
 static inline int gri_pt_map_runs(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs,
@@ -57,16 +67,35 @@ static inline int gri_pt_map_runs(struct gri_pt_cursor *cursor, const struct gri
     return cursor->pt->ops->map_runs(cursor, runs, count);
 }
 
-/* Make all of it reachable for the walker; also after a failure. */
-static inline void gri_pt_map_end(struct gri_pt_cursor *cursor)
+/* gr_pt_walk() for those who want to know only where it leads. Returns 0, GR_ENOENT. */
+static inline int gri_pt_to_phys(const struct gr_pt *pt, gr_iova_t iova, gr_pa_t *out_pa)
 {
-    cursor->pt->ops->map_end(cursor);
+    return pt->ops->to_phys(pt, iova & pt->va_mask, out_pa);
 }
 
-/* log2 of the bytes that one entry of a level spans. */
-static inline unsigned gri_pt_shift(const struct gr_pt *pt, unsigned level)
+/* Make all of it reachable for the walker, before the device is told of the address. */
+static inline void gri_pt_map_end(const struct gri_pt_cursor *cursor)
 {
-    return pt->granule_lg2 + level * pt->index_bits;
+    (void)cursor;
+    gr_port_wmb();
+}
+
+/*
+ * An entry that another CPU may be storing: what it leads to is seen as it was when it was stored.
+ * Halves, where there is no plain load of 64 bits: an entry changes once while others may look,
+ * from nothing to valid, and valid is in the lower half.
+ */
+static inline uint64_t gri_pt_load(const uint64_t *slot)
+{
+#if UINTPTR_MAX > UINT32_MAX
+    return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+#else
+    typedef uint32_t __attribute__((may_alias)) half;
+    const half *const halves = (const half *)slot; /* little-endian, as the hardware */
+    const uint32_t low = __atomic_load_n(&halves[0], __ATOMIC_ACQUIRE);
+
+    return (uint64_t)__atomic_load_n(&halves[1], __ATOMIC_RELAXED) << 32 | low;
+#endif
 }
 
 #endif

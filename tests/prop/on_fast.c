@@ -145,6 +145,12 @@ static uint64_t walk(struct host *h, struct stream *s, uint64_t va)
         entry = fetch(h, (top ? s->root : entry_pa(f, entry)) + index * f->entry_bytes);
         if (!level)
             break;
+        if ((f->block_levels >> level & 1) && holds(f->block, entry)) {
+            /* As if it were a leaf: such formats have the address in its place. */
+            entry |= f->leaf.value | (va & low(walker_span_bits(f, level)) & ~low(f->page_bits));
+            level = 0;
+            break;
+        }
         if (holds(f->table, entry) || keep_absent)
             *walk_slot(h, s, level, va) =
                 (struct cached){(va >> walker_span_bits(f, level)) + 1, entry};
@@ -320,6 +326,12 @@ static void make_instance(struct host *h, unsigned i, struct gr_range aperture, 
     h->m.inst[i] = inst;
 }
 
+bool machine_has(const struct prop_shape *shape)
+{
+    (void)shape;
+    return true;
+}
+
 struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_range aperture,
                                   uint64_t seed)
 {
@@ -335,7 +347,7 @@ struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_rang
     h->m.env = h;
     h->m.snoops = sizeof(void *) < 8; /* any PA of a buffer must have an address */
     h->shape = shape;
-    h->format = walker_format(walker_kind(shape->compatible), UINT64_C(1) << shape->granule_lg2);
+    h->format = walker_entries(shape->entries, UINT64_C(1) << shape->granule_lg2);
     h->rng = seed;
     h->cache = (struct prop_cache){.first = UINT64_MAX};
     /* Tables from PA 0, somewhere, and up to the last PA. */

@@ -34,6 +34,11 @@ static const struct {
     [PROP_T8110] = {DART_MODEL_T8110, GR_DART_T8110},
 };
 
+bool machine_has(const struct prop_shape *shape)
+{
+    return shape->hardware != PROP_NONE;
+}
+
 static bool on_fault(void *cookie, const struct gr_fault *fault)
 {
     (void)cookie;

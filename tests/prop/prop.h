@@ -34,12 +34,12 @@
 /* ---- Rows ---- */
 
 /* The hardware that the model's machine makes for a row. */
-enum prop_hardware { PROP_T8020, PROP_T6000, PROP_T8110 };
+enum prop_hardware { PROP_T8020, PROP_T6000, PROP_T8110, PROP_NONE };
 
 struct prop_shape {
     const char *name;
-    const char *compatible; /* the walker's name of the kind, from which it takes the format */
-    enum prop_hardware hardware;
+    const char *entries;         /* the walker's name of the format */
+    enum prop_hardware hardware; /* PROP_NONE: only on the fast machine */
     enum gr_pt_format format;
     uint8_t granule_lg2;
     uint8_t levels;    /* that an aperture of all va_bits needs */
@@ -67,7 +67,14 @@ struct prop_row {
     X(dart2_4k_va32)                                                                               \
     X(dart2_16k_va42)                                                                              \
     X(dart2_16k_va47)                                                                              \
-    X(dart2_4k_va39)
+    X(dart2_4k_va39)                                                                               \
+    X(lpae_4k_va39)                                                                                \
+    X(lpae_4k_va48)                                                                                \
+    X(lpae_16k_va36)                                                                               \
+    X(lpae_16k_va47)                                                                               \
+    X(lpae_16k_va48)                                                                               \
+    X(lpae_64k_va42)                                                                               \
+    X(lpae_64k_va48)
 
 #define PROP_DECLARE(name) extern const struct prop_row prop_##name;
 PROP_ROWS(PROP_DECLARE)
@@ -126,6 +133,9 @@ struct prop_cache {
 };
 
 struct machine;
+
+/* Is there such hardware on this machine? */
+bool machine_has(const struct prop_shape *shape);
 
 /* Fail the episode where they cannot do what they say. */
 struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_range aperture,

@@ -222,6 +222,8 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static unsigned kept_prot(const struct world *w, unsigned prot)
 {
+    if (shape.format == GR_PT_LPAE_S1 && (prot & GR_PROT_WRITE))
+        return prot | GR_PROT_READ; /* it has no write-only */
     return w->format->uncached.mask ? prot : prot & READ_WRITE;
 }
 
@@ -398,10 +400,21 @@ static uint64_t random_page(struct world *w, uint64_t n)
 
 /* ---- UNMANAGED domains ---- */
 
+/* As aligned as IOVA granule g, so that formats that have them use blocks and groups. */
+static uint64_t aligned_page(struct world *w, uint64_t g, uint64_t n)
+{
+    const uint64_t page = (random_page(w, n) & ~(PER_TABLE - 1)) + (g & (PER_TABLE - 1));
+
+    return page + n > PA_GRANULES
+               ? page - (page + n - PA_GRANULES + PER_TABLE - 1) / PER_TABLE * PER_TABLE
+               : page;
+}
+
 static void u_map(struct world *w, struct place *p, uint64_t g, uint64_t n)
 {
     struct shadow *const s = shadow_of(w, p);
-    const uint64_t page = random_page(w, n);
+    const uint64_t page =
+        w->format->group && chance(w, 2) ? aligned_page(w, g, n) : random_page(w, n);
     const unsigned prot = random_prot(w);
     const bool clash = run_of(s, g, n, false) < n;
     struct watch watch;
@@ -434,9 +447,36 @@ static bool has_table(const struct place *p, uint64_t g)
            walk.steps == p->dom.pt.levels;
 }
 
+/* The granules of the leaf or group that maps g, which is mapped. */
+static struct gr_range whole_of(const struct world *w, const struct place *p, uint64_t g)
+{
+    struct walker_walk walk;
+
+    walker_walk(&p->stream, g << shape.granule_lg2, &walk);
+    return (struct gr_range){(walk.leaf.whole >> shape.granule_lg2) + w->base,
+                             (walk.leaf.whole_last >> shape.granule_lg2) + w->base};
+}
+
+/* Does granule g, the first after the last included, begin inside a leaf or a group? */
+static bool is_inside(struct world *w, struct place *p, uint64_t g)
+{
+    return g <= w->last && shadow_get(shadow_of(w, p), g) && whole_of(w, p, g).first < g;
+}
+
+/* Grow a range of mapped granules to whole leaves and groups. */
+static void grow(struct world *w, struct place *p, uint64_t *g, uint64_t *n)
+{
+    const uint64_t first = whole_of(w, p, *g).first;
+    const uint64_t last = whole_of(w, p, *g + *n - 1).last;
+
+    *g = first;
+    *n = last - first + 1;
+}
+
 static void u_unmap(struct world *w, struct place *p, uint64_t g, uint64_t n)
 {
     struct shadow *const s = shadow_of(w, p);
+    const bool cut = is_inside(w, p, g) || is_inside(w, p, g + n);
     const bool hole = run_of(s, g, n, true) < n;
     const uint64_t table = (g + PER_TABLE - 1) & ~(PER_TABLE - 1);
     struct watch watch;
@@ -447,7 +487,7 @@ static void u_unmap(struct world *w, struct place *p, uint64_t g, uint64_t n)
     set_busy(w, p, g, g + n - 1);
     watch = arm(w, p, 0);
     ret = gr_domain_unmap(&p->dom, g << shape.granule_lg2, n << shape.granule_lg2);
-    expect(w, p, ret, hole ? GR_ENOENT : 0, "gr_domain_unmap()");
+    expect(w, p, ret, cut ? GR_EMSGSIZE : hole ? GR_ENOENT : 0, "gr_domain_unmap()");
     expect_no_alloc(w, p, &watch, "gr_domain_unmap()");
     if (!ret)
         shadow_clear(s, g, n);
@@ -455,6 +495,12 @@ static void u_unmap(struct world *w, struct place *p, uint64_t g, uint64_t n)
         MUST(!has_table(p, table), "domain %u: the table of %" PRIx64 " outlives its span's unmap",
              index_of(w, p), table);
     probe_around(w, p, g, n);
+}
+
+static void u_unmap_whole(struct world *w, struct place *p, uint64_t g, uint64_t n)
+{
+    grow(w, p, &g, &n);
+    u_unmap(w, p, g, n);
 }
 
 static void u_trim(struct world *w, struct place *p)
@@ -612,6 +658,8 @@ static void u_step(struct world *w, struct place *p)
         u_runs(w, p);
     else if (mapped && dice > 250)
         u_map(w, p, g, n);
+    else if (mapped && w->format->group && dice < 200)
+        u_unmap_whole(w, p, g, run);
     else if (mapped)
         u_unmap(w, p, g, dice < 246 ? run : n);
     else if (dice > 250)
@@ -1184,13 +1232,17 @@ static void check_all(struct world *w, struct place *p)
     MUST(walker_begin(&iter, &p->stream), "no memory for the walker");
     while ((event = walker_next(&iter)) != WALKER_DONE) {
         const uint64_t g = (iter.leaf.iova >> shape.granule_lg2) + w->base;
+        const uint64_t n = (iter.leaf.last - iter.leaf.iova) / G + 1;
 
         MUST(event == WALKER_LEAF, "domain %u: %s", index_of(w, p), iter.problem.text);
-        MUST(iter.leaf.pa >> shape.granule_lg2 == shadow_get(shadow_of(w, p), g) >> 3 &&
-                 shadow_get(shadow_of(w, p), g),
-             "domain %u: a leaf at %" PRIx64 " to %" PRIx64 ", in the shadow is %" PRIx64,
-             index_of(w, p), iter.leaf.iova, iter.leaf.pa, shadow_get(shadow_of(w, p), g));
-        leaves++;
+        for (uint64_t i = 0; i < n; i++) {
+            const uint64_t cell = shadow_get(shadow_of(w, p), g + i);
+
+            MUST(cell && cell >> 3 == (iter.leaf.pa >> shape.granule_lg2) + i,
+                 "domain %u: a leaf at %" PRIx64 " to %" PRIx64 ", in the shadow is %" PRIx64,
+                 index_of(w, p), iter.leaf.iova, iter.leaf.pa, cell);
+        }
+        leaves += n;
     }
     for (unsigned level = 0; level < WALKER_LEVELS; level++)
         tables += iter.tables[level];
@@ -1328,7 +1380,7 @@ static void open_world(struct world *w, struct prop_episode *episode)
     memset(w, 0, sizeof(*w));
     w->episode = episode;
     w->rng = episode->seed;
-    w->format = walker_format(walker_kind(shape.compatible), G);
+    w->format = walker_entries(shape.entries, G);
     choose_aperture(w);
     choose_points(w);
     w->m = machine_make(&shape, w->aperture, prop_draw(&w->rng));
@@ -1363,7 +1415,7 @@ static void close_place(struct world *w, struct place *p)
                 const uint64_t run = run_of(s, g, CHUNK, true);
 
                 if (run)
-                    u_unmap(w, p, g, run);
+                    u_unmap_whole(w, p, g, run);
                 g += run ? run : 1;
             }
         }

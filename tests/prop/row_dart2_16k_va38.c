@@ -3,7 +3,7 @@
 #define PROP_ROW prop_dart2_16k_va38
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \
-        .name = "dart2_16k_va38", .compatible = "apple,t6000-dart", .hardware = PROP_T6000,        \
+        .name = "dart2_16k_va38", .entries = "DART2", .hardware = PROP_T6000,                      \
         .format = GR_PT_DART2, .granule_lg2 = 14, .levels = 2, .roots_lg2 = 2, .va_bits = 38,      \
         .pa_bits = 42,                                                                             \
     }

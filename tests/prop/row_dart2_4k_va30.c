@@ -3,7 +3,7 @@
 #define PROP_ROW prop_dart2_4k_va30
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \
-        .name = "dart2_4k_va30", .compatible = "apple,t8110-dart", .hardware = PROP_T8110,         \
+        .name = "dart2_4k_va30", .entries = "DART2", .hardware = PROP_T8110,                       \
         .format = GR_PT_DART2, .granule_lg2 = 12, .levels = 2, .roots_lg2 = 0, .va_bits = 30,      \
         .pa_bits = 42,                                                                             \
     }

@@ -54,13 +54,15 @@ struct gr_dart {
 };
 
 /*
- * Read the parameters, check them, reset the instance: every stream enabled and blocked, no table
- * installed, the TLB empty, faults reported (facts/DART.md 7). May sleep. The host routes the
- * instance's interrupt to gr_dart_isr().
- * Returns 0, GR_EINVAL (the configuration contradicts itself or the registers), GR_EIO (parameters
- * no DART has), GR_EOPNOTSUPP (locked until reboot: its state belongs to firmware), GR_ETIMEDOUT
- * (it does not finish a TLB command). A refusal is logged in one sentence; the hardware is
- * untouched, but for GR_ETIMEDOUT, which leaves it blocked.
+ * Read the parameters, check them, reset the instance: every stream enabled, blocked and going as
+ * itself, no table installed, the TLB empty, faults reported (facts/DART.md 2, 7). What firmware
+ * had set up is gone, its display too, unless the instance is locked. May sleep. The host routes
+ * the instance's interrupt to gr_dart_isr(). Returns 0, GR_EINVAL (the configuration contradicts
+ * itself or the registers), GR_EIO (parameters no DART has, or a stream that firmware had go as
+ * another and that stays so), GR_EOPNOTSUPP (locked until reboot: its state belongs to firmware),
+ * GR_ETIMEDOUT (it does not finish a TLB command). A refusal is logged in one sentence; the
+ * hardware is untouched, but where a stream stays another or a command does not finish: that leaves
+ * it blocked.
  */
 GR_MUST_CHECK int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config);
 

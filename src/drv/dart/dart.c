@@ -30,6 +30,8 @@ struct gr_dart_layout {
     uint32_t tcr_translate;
     uint32_t tcr_four_levels; /* three levels below the TTBR */
     uint32_t enable;
+    uint32_t remap; /* byte n says which stream n goes as */
+    uint32_t remap_words;
     uint32_t lock;
     uint32_t lock_bit;
     uint32_t error;
@@ -112,7 +114,8 @@ static int flush_t8110(struct gr_dart *dart, uint32_t word, uint32_t streams)
     .ttbrs_lg2 = 2, .ttbr_pa_shift = 12, .ttbr_field_shift = 0, .va_bits = 32, .streams = 16,      \
     .streams_max = 32, .ttbr_valid = GRI_T8020_TTBR_VALID, .ttbr = GRI_T8020_TTBR,                 \
     .tcr = GRI_T8020_TCR, .tcr_translate = GRI_T8020_TCR_TRANSLATE,                                \
-    .enable = GRI_T8020_ENABLED_STREAMS, .lock = GRI_T8020_CONFIG,                                 \
+    .enable = GRI_T8020_ENABLED_STREAMS, .remap = GRI_T8020_STREAM_REMAP,                          \
+    .remap_words = GRI_T8020_STREAM_REMAP_WORDS, .lock = GRI_T8020_CONFIG,                         \
     .lock_bit = GRI_T8020_CONFIG_LOCK, .error = GRI_T8020_ERROR,                                   \
     .error_addr_lo = GRI_T8020_ERROR_ADDR_LO, .error_stream = GRI_T8020_ERROR_STREAM,              \
     .code =                                                                                        \
@@ -352,15 +355,39 @@ static int settle_aperture(struct gr_dart *dart, const struct gr_dart_config *co
     return 0;
 }
 
+/*
+ * Each stream goes as itself (section 2), or it would use the tables of another, with a domain or
+ * without. On t8110 the remap is a part of TCR (section 3).
+ */
+static int reset_remap(const struct gr_dart *dart)
+{
+    const struct gr_dart_layout *const l = dart->layout;
+
+    for (uint32_t word = 0; word < l->remap_words; word++) {
+        const uint32_t offset = l->remap + 4 * word;
+        const uint32_t identity = 0x03020100u + word * 0x04040404u;
+
+        if (read_at(dart, offset) == identity)
+            continue;
+        write_at(dart, offset, identity);
+        if (read_at(dart, offset) != identity)
+            return GR_EIO;
+    }
+    return 0;
+}
+
 /* Section 7, in this order. */
 static int reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
     const uint32_t streams = dart->inst.streams;
-    int ret = 0;
+    int ret;
 
     for (uint32_t sid = 0; sid < streams; sid++)
         write_at(dart, l->tcr + 4 * sid, 0);
+    ret = reset_remap(dart);
+    if (ret)
+        return ret;
     for (uint32_t sid = 0; sid < streams; sid++)
         write_ttbrs(dart, sid, NULL);
     for (uint32_t word = 0; word * 32 < streams; word++)
@@ -398,6 +425,9 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
         return refuse(config, GR_EOPNOTSUPP, "it is locked until reboot by firmware",
                       read_at(dart, dart->layout->lock));
     ret = reset(dart);
+    if (ret == GR_EIO)
+        return refuse(config, ret, "STREAM_REMAP does not keep what is written; it starts with",
+                      read_at(dart, dart->layout->remap));
     if (ret)
         return refuse(config, ret, "a TLB command does not finish; PARAMS1", dart->params[0]);
     gr_instance_init(&dart->inst);

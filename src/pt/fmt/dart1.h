@@ -11,7 +11,13 @@
 
 #define GRI_FMT_NAME dart1
 #define GRI_FMT_LEVELS_MAX 2u /* below the TTBR */
-#define GRI_FMT_PA_BITS_MAX 36u
+#define GRI_FMT_ROOTS_LG2_MAX 2u
+#define GRI_FMT_VA_BITS_MIN 0u
+#define GRI_FMT_VA_BITS_MAX 64u
+#define GRI_FMT_LEVELS_FOLLOW_VA false
+#define GRI_FMT_PA_BITS ((uint64_t)1 << 36)
+#define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
+#define GRI_FMT_GROUP ((uint64_t)0)
 #define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: facts/DART.md 1 */
 
 enum {
@@ -28,6 +34,12 @@ enum {
 static inline bool gri_fmt_valid(uint64_t entry)
 {
     return entry & GRI_DART1_VALID;
+}
+
+/* Above the leaves: every valid entry leads to a table. */
+static inline bool gri_fmt_is_table(uint64_t entry)
+{
+    return gri_fmt_valid(entry);
 }
 
 /* The PA that an entry names, leaf or table: address bits lie in place in both. */
@@ -63,6 +75,31 @@ static inline uint64_t gri_fmt_window(uint64_t attrs, unsigned granule_lg2, uint
 static inline uint64_t gri_fmt_leaf(gr_pa_t pa, uint64_t attrs)
 {
     return pa | attrs;
+}
+
+/* What the next leaf, `size` bytes on, has more. */
+static inline uint64_t gri_fmt_step(uint64_t size)
+{
+    return size;
+}
+
+/* Only leaves map. */
+static inline uint64_t gri_fmt_block(uint64_t attrs)
+{
+    return attrs;
+}
+
+static inline unsigned gri_fmt_block_levels(unsigned granule_lg2)
+{
+    (void)granule_lg2;
+    return 0;
+}
+
+static inline unsigned gri_fmt_group_lg2(unsigned granule_lg2, unsigned level)
+{
+    (void)granule_lg2;
+    (void)level;
+    return 0;
 }
 
 static inline unsigned gri_fmt_prot(uint64_t leaf)
