@@ -70,7 +70,6 @@ static const struct gr_instance_ops fake_ops = {
     .invalidate = fake_invalidate,
 };
 
-
 static const struct gr_pt_config tables[FORMATS] = {
     [FORMAT_DART_16K] = {.format = GR_PT_DART1,
                          .granule_lg2 = 14,

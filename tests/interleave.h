@@ -30,6 +30,7 @@
 #define IL_MAIN 2u
 
 struct il_task {
+    unsigned relaxed; /* in a row */
     pthread_t thread;
     void (*fn)(void *arg, unsigned who);
     gr_lock_t *wants;
@@ -127,7 +128,7 @@ static void il_deadlock(void)
 }
 
 /* At each port call, before it is made. */
-static void il_yield(const char *what)
+static void il_step(const char *what, bool gives_way)
 {
     const unsigned me = il_me;
     unsigned next = me;
@@ -143,15 +144,26 @@ static void il_yield(const char *what)
     const bool can_switch = !other->done && !il_waits(other);
 
     if (can_stay && can_switch) {
-        next = il_choose(me, il.preemptions < il.bound);
-        il.preemptions += next != me;
+        if (gives_way) {
+            next = !me; /* it waits for what the other does, and has waited before */
+        } else {
+            next = il_choose(me, il.preemptions < il.bound);
+            il.preemptions += next != me;
+        }
     } else if (can_switch) {
         next = !me;
     } else if (!can_stay) {
         il_deadlock();
     }
-    if (next != me)
+    if (next != me) {
+        il.task[me].relaxed = 0;
         il_hand_over(next);
+    }
+}
+
+static void il_yield(const char *what)
+{
+    il_step(what, false);
 }
 
 static void *il_thread(void *arg)
@@ -221,6 +233,7 @@ static void il_run(void (*a)(void *, unsigned), void (*b)(void *, unsigned), voi
     il.task[0].fn = a;
     il.task[1].fn = b;
     il.task[0].done = il.task[1].done = false;
+    il.task[0].relaxed = il.task[1].relaxed = 0;
     il.arg = arg;
     il.watch = watch;
     il.taken = 0;
@@ -318,7 +331,8 @@ IL_WRAP(void, write32, gr_mmio_t mmio, gr_reg32 reg, uint32_t value)
 
 IL_WRAP(void, relax, gr_env_t env)
 {
-    il_yield("relax");
+    if (il_me != IL_MAIN)
+        il_step("relax", ++il.task[il_me].relaxed > 2);
     __real_gr_port_relax(env);
 }
 

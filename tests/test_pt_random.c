@@ -226,7 +226,6 @@ static void do_list(struct world *w)
     const unsigned lg2 = w->c->granule_lg2;
     const uint64_t pages = UINT64_C(1) << (w->c->pa_bits - lg2);
     struct gri_pt_cursor cursor = {.pt = &w->pt, .prot = random_prot(w)};
-    struct gri_pt_run runs[6];
     uint64_t tables;
     struct window *win;
     uint64_t at;
@@ -248,7 +247,10 @@ static void do_list(struct world *w)
             const uint64_t gap = below(w, 2) && len < n ? below(w, n - len + 1) : 0;
             const uint64_t page = below(w, pages - len);
 
-            runs[count] = (struct gri_pt_run){(win->first + at) << lg2, page << lg2, len << lg2};
+            const struct gr_seg seg = {page << lg2, len << lg2};
+
+            if (!ret)
+                ret = gri_pt_map_segs(&cursor, (win->first + at) << lg2, &seg, 1);
             if (!want) {
                 const uint64_t fits = shadow_run(w, win, at, len, page, cursor.prot);
 
@@ -258,7 +260,6 @@ static void do_list(struct world *w)
             at += len + gap;
             n -= len + gap;
         }
-        ret = gri_pt_map_runs(&cursor, runs, count);
         assert_int_equal(ret, want);
     }
     gri_pt_map_end(&cursor);

@@ -237,10 +237,9 @@ static void map_list(struct stage *s, const struct op *op, gr_iova_t iova, const
     int ret = 0;
 
     for (unsigned i = 0; !ret && i < op->n; i += 2) {
-        const struct gri_pt_run runs[] = {{iova + i * s->g, to->pa + i * s->g, s->g},
-                                          {iova + (i + 1) * s->g, to->pa + (i + 1) * s->g, s->g}};
+        const struct gr_seg segs[] = {{to->pa + i * s->g, s->g}, {to->pa + (i + 1) * s->g, s->g}};
 
-        ret = gri_pt_map_runs(&cursor, runs, i + 1 < op->n ? 2 : 1);
+        ret = gri_pt_map_segs(&cursor, iova + i * s->g, segs, i + 1 < op->n ? 2 : 1);
     }
     gri_pt_map_end(&cursor);
     assert_int_equal(ret, op->ret);

@@ -65,7 +65,8 @@ struct space {
     return ret ? 0 : iova >> UNIT_LG2;
 }
 
-static inline void side_release(void *space, ul at, ul size)
+static inline void
+side_release(void *space, ul at, ul size)
 {
     struct space *const s = space;
     int ret;
@@ -86,7 +87,6 @@ static void side_release_plain(void *space, ul at, ul size)
 }
 
 /* ---- page tables ---- */
-
 
 static struct gr_pt_config table_of(enum fmt f)
 {

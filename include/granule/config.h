@@ -15,6 +15,11 @@
 #define GR_CFG_DOMAIN_INSTANCES 8u
 #endif
 
+/* Counters of a domain: CPUs beyond so many share them, and may lose a count. */
+#ifndef GR_CFG_COUNTS
+#define GR_CFG_COUNTS 16u
+#endif
+
 /* How long a DART may take to finish a TLB command, in nanoseconds (facts/DART.md 2, 3). */
 #ifndef GR_CFG_DART_TIMEOUT_NS
 #define GR_CFG_DART_TIMEOUT_NS 2000000u

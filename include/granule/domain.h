@@ -79,6 +79,13 @@ enum gr_domain_type {
 /* The caller of an UNMANAGED domain reads the granule and aligns to it, also where it exceeds P. */
 #define GR_DOMAIN_LP_AWARE 0x1u
 
+/* Counters of one CPU, a cache line apart from another's. */
+struct gr_domain_counts {
+    uintptr_t walks;
+    uintptr_t invalidations;
+    uint8_t apart[GR_PORT_CACHE_LINE - 2 * sizeof(uintptr_t)];
+};
+
 struct gr_domain {
     enum gr_domain_type type;
     gr_env_t env;
@@ -95,12 +102,9 @@ struct gr_domain {
     struct gr_link doubtful; /* streams that left without their instance confirming that it forgot
                                 the tables, and that have not been confirmed since */
     bool unconfirmed;        /* one of them is gone for good */
-    uint8_t span_lg2[GR_PT_MAX_LEVELS];
-    unsigned spans;
     struct gr_pt_gather quarantined;
     uint64_t quarantined_bytes;
-    uint64_t walks;
-    uint64_t invalidations;
+    struct gr_domain_counts counts[GR_CFG_COUNTS];
 #if GR_CFG_DEBUG
     gr_lock_t busy_lock; /* innermost */
     struct gr_range busy[GR_CFG_DEBUG_CALLS];
@@ -202,8 +206,10 @@ GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_
 GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 
 /*
- * UNMANAGED domains: free the tables on the way to [iova, iova + len) that map nothing any more.
- * Nobody may map in the domain meanwhile. Errors as gr_domain_unmap().
+ * Free the tables on the way to [iova, iova + len) that map nothing any more, and what a TRANSLATED
+ * domain keeps for its CPUs: where ranges are unmapped by another CPU than mapped them, an arena of
+ * IOVAs and its tables may stay with each CPU (iova.h); otherwise a table goes with its last range.
+ * Nobody may map or unmap in the domain meanwhile. Errors as gr_domain_unmap(), but GR_ENODEV.
  */
 GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 

@@ -148,6 +148,12 @@ GR_MUST_CHECK int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
                               const struct gr_range *retire, struct gr_pt_gather *gather);
 
 /*
+ * Put every table whose span lies in `range` on `gather`: IOVAs that the caller owns and that map
+ * nothing. The range lies in one block of the translated bits. No memory is needed. Context: any.
+ */
+void gr_pt_retire(struct gr_pt *pt, const struct gr_range *range, struct gr_pt_gather *gather);
+
+/*
  * Take out every table on the way to [iova, iova + len) that maps nothing, wherever else its span
  * reaches: nobody may be mapping there meanwhile. Reads whole tables, so not for hot paths. No
  * barrier, as gr_pt_unmap().

@@ -59,20 +59,41 @@ static uint64_t place(const struct limits *l, uint64_t pos, gr_pa_t next, const 
     return ((up(l, pos) + l->boundary) & ~l->boundary) + (seg->pa & l->mask);
 }
 
-/* What is wrong with a list of which something is. */
-static int check_segs(const struct limits *l, const struct gr_dma_list *list)
+/* What is wrong with a segment. */
+static int check_seg(const struct limits *l, const struct gr_seg *seg)
 {
+    if (!seg->len)
+        return GR_ENODATA;
+    if (seg->len > l->max_len || seg->len - 1 > l->boundary)
+        return GR_EINVAL;
+    if (gri_overflows(seg->pa, seg->len))
+        return GR_EOVERFLOW;
+    return seg->pa + (seg->len - 1) > l->pa_max ? GR_EFAULT : 0;
+}
+
+/* What is wrong, first of all, with a list of which something is. */
+static int reason(const struct limits *l, const struct gr_dma_list *list)
+{
+    uint64_t pos = 0;
+    gr_pa_t next = UINT64_MAX;
+
     for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
-        if (!seg->len)
-            return GR_ENODATA;
-        if (seg->len > l->max_len || seg->len - 1 > l->boundary)
+        const int ret = check_seg(l, seg);
+        uint64_t at;
+
+        if (ret)
+            return ret;
+        at = place(l, pos, next, seg);
+        if (crosses(l, at, seg->len))
             return GR_EINVAL;
-        if (gri_overflows(seg->pa, seg->len))
+        if (l->whole && at != pos && (at | pos) & l->mask)
+            return GR_EOPNOTSUPP;
+        pos = at + seg->len;
+        next = seg->pa + seg->len;
+        if (up(l, pos) > INT64_MAX)
             return GR_EOVERFLOW;
-        if (seg->pa + (seg->len - 1) > l->pa_max)
-            return GR_EFAULT;
     }
-    return GR_EOVERFLOW; /* their sum */
+    return GR_EOPNOTSUPP; /* the end of the last */
 }
 
 /* Check the list, write the output, find the layout. */
@@ -93,17 +114,17 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
         uint64_t at = pa == next ? pos : up(l, pos) + (pa & l->mask);
 
         if (len - 1 > longest)
-            return check_segs(l, list);
+            return reason(l, list);
         if (at + (len - 1) > l->boundary) { /* before that there is none to cross */
             const uint64_t to = place(l, pos, next, seg);
 
             if (crosses(l, to, len))
-                return GR_EINVAL;
+                return reason(l, list);
             out_layout->apart |= to != at;
             at = to;
         }
         if (l->whole && at != pos && (at | pos) & l->mask)
-            return GR_EOPNOTSUPP;
+            return reason(l, list);
         /* The first is at 0, a boundary, or not at pos. */
         if (at == pos && at & l->boundary && out[-1].len <= l->max_len - len)
             out[-1].len += len;
@@ -114,13 +135,11 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
         pas |= pa | (next - 1);
         offsets |= pos;
     }
-    if (pas > l->pa_max)
-        return check_segs(l, list);
-    if (l->whole && pos & l->mask)
-        return GR_EOPNOTSUPP;
     out_layout->out_count = (unsigned)(out - list->out);
     out_layout->size = up(l, pos);
-    return (offsets | out_layout->size) > INT64_MAX ? GR_EOVERFLOW : 0;
+    if (pas > l->pa_max || (offsets | out_layout->size) > INT64_MAX || (l->whole && pos & l->mask))
+        return reason(l, list);
+    return 0;
 }
 
 /* Map a list that a boundary forces apart: run by run. */

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Domains. Lock order: domain->lock, then an instance's lock (inside the driver's calls). All table
- * and IOVA work of one domain, its invalidations included, happens under domain->lock, so a table
- * that unmap retires cannot be met by a map on its way down.
+ * Domains. Lock order: domain->lock, then the table's, then an instance's (inside the driver's
+ * calls).
+ *
+ * In a TRANSLATED domain map and unmap take no lock: an operation touches only IOVAs that it owns,
+ * and a table is taken out only by who holds its whole span (iova.h). domain->lock is for what is
+ * rare: tables that go, since gr_domain_iova_to_phys() walks IOVAs that it does not own, and a
+ * domain that breaks. In an UNMANAGED one the caller owns the IOVAs, nobody knows whose a span is,
+ * and everything happens under the lock.
  */
 #include <granule/domain.h>
 
@@ -11,6 +16,9 @@
 #include "core/log.h"
 #include "iommu/iommu_internal.h"
 #include "iova/iova_internal.h"
+
+/* Looks for room before a map gives up: see alloc(). */
+#define ENOUGH 64u
 
 /* Visit every stream of every member of a group. */
 typedef int (*stream_fn)(struct gr_domain *domain, struct gr_stream *stream);
@@ -160,11 +168,13 @@ static int ready_to_reserve(struct gr_domain *domain, const struct gr_group *gro
 static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
 {
     struct gr_iova_stats stats;
+    uint8_t span_lg2[GR_PT_MAX_LEVELS];
     int ret = gr_iova_init(&domain->iova, domain->env, domain->table.granule_lg2,
                            domain->aperture.first, domain->aperture.last);
 
     if (ret)
         return ret;
+    gr_iova_set_spans(&domain->iova, span_lg2, gr_pt_spans(&domain->pt, span_lg2));
     ret = reserve_all(domain, dev->group);
     gr_iova_stats(&domain->iova, &stats);
     if (!ret && !stats.available) {
@@ -214,8 +224,6 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
     }
     if (ret)
         return ret;
-    domain->spans = gr_pt_spans(&domain->pt, domain->span_lg2);
-    gr_iova_set_spans(&domain->iova, domain->span_lg2, domain->spans);
     gri_list_init(&domain->groups);
     gri_list_init(&domain->doubtful);
     gr_port_lock_init(&domain->lock);
@@ -368,7 +376,7 @@ static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
  */
 static void mark_broken(struct gr_domain *domain)
 {
-    domain->broken = true;
+    __atomic_store_n(&domain->broken, true, __ATOMIC_RELAXED);
     GRI_LIST_FOREACH(link, &domain->groups) {
         (void)for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
                               block_stream);
@@ -419,32 +427,57 @@ int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev)
 
 /* ---- mapping; domain->lock is held unless a function takes it ---- */
 
-/* On every instance, also when one fails: the first error. */
-static int invalidate(struct gr_domain *domain, gr_iova_t iova, uint64_t len, bool tables)
+/* No more than a load and a store: two CPUs that share a counter may lose a count. */
+static void add(uintptr_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + (uintptr_t)n,
+                     __ATOMIC_RELAXED);
+}
+
+static void count(struct gr_domain *domain, uint64_t walks, uint64_t invalidations)
+{
+    struct gr_domain_counts *const c = &domain->counts[gr_port_cpu() % GR_CFG_COUNTS];
+
+    add(&c->walks, walks);
+    add(&c->invalidations, invalidations);
+}
+
+static bool is_broken(const struct gr_domain *domain)
+{
+    return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
+}
+
+/*
+ * Forget [first, last] on every instance, also when one fails; the first error. The cleared or new
+ * entries have been stored.
+ */
+static int invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
 {
     int ret = 0;
 
-    domain->invalidations++;
     for (unsigned i = 0; i < domain->bindings; i++) {
         struct gr_binding *const b = &domain->binding[i];
-        const int one = b->inst->ops->invalidate(b->inst, b, iova, iova + len - 1, tables);
+        const int one = b->inst->ops->invalidate(b->inst, b, first, last, tables);
 
         ret = ret ? ret : one;
     }
     return ret;
 }
 
-/*
- * Invalidate what was unmapped, then free the tables that were retired; or quarantine both. Streams
- * that left and never confirmed may still know the tables: they get no further than being blocked.
- */
-static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
-                  struct gr_pt_gather *gather)
+/* Invalidate [first, last], cleared before. */
+static int flush(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
 {
-    int ret;
+    gr_port_wmb(); /* the cleared entries before the command to forget them */
+    count(domain, 0, 1);
+    return invalidate(domain, first, last, tables);
+}
 
-    gr_port_wmb(); /* the cleared entries before the invalidation */
-    ret = invalidate(domain, iova, len, gather->count);
+/*
+ * What an invalidation covered may go, if `ret` is 0: free the tables. Else, or while streams that
+ * left may still know the tables, keep them for good. domain->lock is held.
+ */
+static int settle(struct gr_domain *domain, int ret, uint64_t len, struct gr_pt_gather *gather)
+{
     if (!ret && !in_doubt(domain)) {
         gr_pt_gather_free(&domain->pt, gather);
         return 0;
@@ -456,103 +489,155 @@ static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
     return GR_ETIMEDOUT;
 }
 
-/*
- * A range held by gr_iova_free_begin() stops at the ends of the aperture; a table at its edge spans
- * further, over IOVAs that nothing can use.
- */
-static struct gr_range widen(const struct gr_domain *domain, struct gr_range held)
+/* Invalidate what was unmapped, then free the tables that were retired. domain->lock is held. */
+static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                  struct gr_pt_gather *gather)
 {
-    if (held.first == domain->aperture.first)
-        held.first = 0;
-    if (held.last == domain->aperture.last)
-        held.last = UINT64_MAX;
-    return held;
+    return settle(domain, flush(domain, iova, iova + len - 1, gather->count), len, gather);
+}
+
+/* ---- TRANSLATED domains: no lock is held ---- */
+
+/*
+ * What a held range means to the tables: it stops at the ends of the aperture, but a table there
+ * spans IOVAs that nothing can use. False if no table's span lies in it.
+ */
+static bool holds_table(const struct gr_domain *domain, struct gr_range *held)
+{
+    const uint64_t span = gri_mask(2u * domain->pt.granule_lg2 - 3u);
+    const uint64_t rest = gri_mask(domain->pt.va_bits) | span;
+
+    if (held->first == domain->aperture.first)
+        held->first &= ~rest;
+    if (held->last == domain->aperture.last)
+        held->last |= rest;
+    /* From the first span that begins in it, one must end in it. */
+    return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;
 }
 
 /*
- * Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). `trim`:
- * undo a map, so that not even an empty table is left that a reserved range in its span would keep.
+ * Take the tables out whose spans lie in `held`, and end it; [iova, iova + len) of it was unmapped.
+ * All under the lock, so that who finds no room can wait for it (see alloc()).
  */
-static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
-                      bool trim)
+static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
 {
-    struct gr_pt_gather gather = {0};
-    struct gr_range held;
-    struct gr_range span;
-    int ret = gr_iova_free_begin(&domain->iova, iova, size, &held);
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    int ret;
 
-    if (ret)
-        return ret;
-    if (done) {
-        span = widen(domain, held);
-        ret = gr_pt_unmap(&domain->pt, iova, done, &span, &gather);
-        if (!ret && trim)
-            ret = gr_pt_trim(&domain->pt, iova, done, &gather);
-        if (!ret)
-            ret = retire(domain, iova, done, &gather);
+    do {
+        struct gr_pt_gather gather = {0};
+        struct gr_range span = held;
+
+        ret = 0;
+        if (holds_table(domain, &span))
+            gr_pt_retire(&domain->pt, &span, &gather);
+        if (gather.count)
+            ret = flush(domain, held.first, held.last, true);
+        else if (len)
+            ret = flush(domain, iova, iova + len - 1, false);
+        if (len || gather.count)
+            ret = settle(domain, ret, len, &gather);
+        len = 0;
+    } while (!ret && gr_iova_free_end(&domain->iova, &held, &held));
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+/* The same where no table goes, as mostly: no lock. */
+static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
+{
+    int ret = len ? flush(domain, iova, iova + len - 1, false) : 0;
+
+    if (ret || in_doubt(domain)) {
+        const gr_lock_state_t state = gr_port_lock(&domain->lock);
+
+        ret = settle(domain, ret, len, &(struct gr_pt_gather){0});
+        gr_port_unlock(&domain->lock, state);
     }
     if (!ret && gr_iova_free_end(&domain->iova, &held, &held))
-        gr_port_panic(domain->env, "frees are serialised here");
+        ret = retire_held(domain, held.first, 0, held); /* others were being freed beside it */
+    return ret;
+}
+
+/*
+ * Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). Where it
+ * led goes to *out_pa if that is not NULL.
+ */
+static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
+                      gr_pa_t *out_pa)
+{
+    struct gr_range held;
+    struct gr_range span;
+    int ret;
+
+    gri_overlap_enter(domain, iova, iova + size - 1);
+    ret = gr_iova_free_begin(&domain->iova, iova, size, &held);
+    if (!ret && out_pa)
+        ret = gri_pt_to_phys(&domain->pt, iova, out_pa);
+    if (!ret && done)
+        ret = gr_pt_unmap(&domain->pt, iova, done, NULL, NULL);
+    gri_overlap_leave(domain, iova, iova + size - 1); /* from here on they may be another's */
+    if (ret)
+        return ret;
+    span = held;
+    return holds_table(domain, &span) ? retire_held(domain, iova, done, held)
+                                      : end_held(domain, iova, done, held);
+}
+
+/*
+ * Allocate. What is on its way out may hold all the room that there is for a moment: wait for that,
+ * but not for ever, since we may be the interrupt of who does it.
+ */
+static int alloc(struct gr_domain *domain, const struct gr_iova_req *req, gr_iova_t *out_iova)
+{
+    int ret = gr_iova_alloc(&domain->iova, req, out_iova);
+
+    for (unsigned i = 0; ret == GR_ENOSPC && i < ENOUGH; i++) {
+        const gr_lock_state_t state = gr_port_lock(&domain->lock);
+        struct gr_iova_stats stats;
+
+        gr_iova_stats(&domain->iova, &stats);
+        ret = gr_iova_alloc(&domain->iova, req, out_iova);
+        if (stats.held <= domain->quarantined_bytes)
+            i = ENOUGH;
+        gr_port_unlock(&domain->lock, state);
+        gr_port_relax(domain->env);
+    }
     return ret;
 }
 
 int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req, unsigned prot,
                          struct gri_mapping *out)
 {
-    const gr_lock_state_t state = gr_port_lock(&domain->lock);
-    gr_iova_t iova = 0;
-    const int ret = domain->broken ? GR_EIO : gr_iova_alloc(&domain->iova, req, &iova);
+    gr_iova_t iova;
+    const int ret = is_broken(domain) ? GR_EIO : alloc(domain, req, &iova);
 
-    if (ret) {
-        gr_port_unlock(&domain->lock, state);
+    if (ret)
         return ret;
-    }
     *out = (struct gri_mapping){
         .domain = domain,
-        .req = *req,
-        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & gri_mask(domain->pt.va_bits)},
         .iova = iova,
-        .state = state,
+        .size = req->size,
+        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & gri_mask(domain->pt.va_bits)},
     };
     return 0;
-}
-
-int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset, const struct gr_seg *segs,
-                        unsigned count)
-{
-    const uint64_t mask = gri_mask(m->domain->pt.granule_lg2);
-    uint64_t va = (m->iova + offset) & gri_mask(m->domain->pt.va_bits);
-    gr_pa_t next = UINT64_MAX;
-    int ret = 0;
-
-    for (unsigned i = 0; !ret && i < count; i++) {
-        const gr_pa_t pa = segs[i].pa == next ? (next + mask) & ~mask : segs[i].pa & ~mask;
-        const gr_pa_t end = (segs[i].pa + segs[i].len + mask) & ~mask;
-        const struct gri_pt_run run = {va, pa, end - pa};
-
-        if (pa < end)
-            ret = gri_pt_map_runs(&m->cursor, &run, 1);
-        va += run.len;
-        next = segs[i].pa + segs[i].len;
-    }
-    return ret;
 }
 
 int gri_domain_map_finish(struct gri_mapping *m, int ret)
 {
     struct gr_domain *const domain = m->domain;
+    const bool flush = !ret && domain->invalidate_on_map;
 
     gri_pt_map_end(&m->cursor);
-    domain->walks += m->cursor.walks;
-    if (!ret && domain->invalidate_on_map)
-        ret = invalidate(domain, m->iova, m->req.size, true);
+    count(domain, m->cursor.walks, flush);
+    if (flush)
+        ret = invalidate(domain, m->iova, m->iova + m->size - 1, true);
     if (ret) {
         const uint64_t done = m->cursor.end - (m->iova & gri_mask(domain->pt.va_bits));
-        const int undo = unmap_free(domain, m->iova, done, m->req.size, true);
+        const int undo = unmap_free(domain, m->iova, done, m->size, NULL);
 
         ret = undo ? undo : ret;
     }
-    gr_port_unlock(&domain->lock, m->state);
     return ret;
 }
 
@@ -574,31 +659,13 @@ int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req
 
 int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size, gr_pa_t *out_pa)
 {
-    gr_lock_state_t state;
-    int ret = 0;
-
-    gri_overlap_enter(domain, iova, iova + size - 1);
-    state = gr_port_lock(&domain->lock);
-
-    if (out_pa) {
-        struct gr_pt_walk walk;
-
-        ret = gr_pt_walk(&domain->pt, iova, &walk);
-        *out_pa = walk.pa;
-    }
-    if (!ret)
-        ret = unmap_free(domain, iova, size, size, false);
-    gri_overlap_leave(domain, iova, iova + size - 1);
-    gr_port_unlock(&domain->lock, state);
-    return ret;
+    return unmap_free(domain, iova, size, size, out_pa);
 }
 
 /* ---- UNMANAGED domains ---- */
 
-static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+static int check_range(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 {
-    if (domain->type != GR_DOMAIN_UNMANAGED)
-        return GR_ENODEV;
     if (!len)
         return GR_ENODATA;
     if ((iova | len) & gri_mask(domain->pt.granule_lg2))
@@ -606,6 +673,11 @@ static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint6
     if (gri_overflows(iova, len))
         return GR_EOVERFLOW;
     return gri_range_contains(&domain->aperture, iova, iova + len - 1) ? 0 : GR_ERANGE;
+}
+
+static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+{
+    return domain->type == GR_DOMAIN_UNMANAGED ? check_range(domain, iova, len) : GR_ENODEV;
 }
 
 /* Undo a map that stopped after `done` bytes: also a table that it made for the first of them. */
@@ -631,8 +703,10 @@ int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t
     gri_overlap_enter(domain, iova, iova + len - 1);
     state = gr_port_lock(&domain->lock);
     ret = domain->broken ? GR_EIO : gr_pt_map(&domain->pt, iova, pa, len, prot, &done);
-    if (!ret && domain->invalidate_on_map)
-        ret = invalidate(domain, iova, len, true);
+    if (!ret && domain->invalidate_on_map) {
+        count(domain, 0, 1);
+        ret = invalidate(domain, iova, iova + len - 1, true);
+    }
     if (ret && done) {
         const int undo = roll_back(domain, iova, done);
 
@@ -668,10 +742,12 @@ int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 {
     struct gr_pt_gather gather = {0};
     gr_lock_state_t state;
-    int ret = check_unmanaged(domain, iova, len);
+    int ret = check_range(domain, iova, len);
 
     if (ret)
         return ret;
+    if (domain->type == GR_DOMAIN_TRANSLATED)
+        (void)gr_iova_drain(&domain->iova);
     gri_overlap_enter(domain, iova, iova + len - 1);
     state = gr_port_lock(&domain->lock);
     ret = gr_pt_trim(&domain->pt, iova, len, &gather);
@@ -719,9 +795,11 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
         .tables = gr_pt_tables(&domain->pt),
         .quarantined_bytes = domain->quarantined_bytes,
         .broken = domain->broken,
-        .walks = domain->walks,
-        .invalidations = domain->invalidations,
     };
+    for (unsigned i = 0; i < GR_CFG_COUNTS; i++) {
+        out->walks += __atomic_load_n(&domain->counts[i].walks, __ATOMIC_RELAXED);
+        out->invalidations += __atomic_load_n(&domain->counts[i].invalidations, __ATOMIC_RELAXED);
+    }
     out->overlaps = gri_overlap_count(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &out->iova);

@@ -7,13 +7,12 @@
 
 #include "pt/pt_internal.h"
 
-/* A map under way: the domain's lock is held from begin to finish. */
+/* A map under way in a TRANSLATED domain. */
 struct gri_mapping {
     struct gr_domain *domain;
-    struct gr_iova_req req;
+    gr_iova_t iova; /* where `size` bytes were allocated */
+    uint64_t size;
     struct gri_pt_cursor cursor;
-    gr_iova_t iova; /* where req.size bytes were allocated */
-    gr_lock_state_t state;
 };
 
 /*
@@ -24,11 +23,14 @@ GR_MUST_CHECK int gri_domain_map_begin(struct gr_domain *domain, const struct gr
                                        unsigned prot, struct gri_mapping *out);
 
 /*
- * Map a list from `offset` in the range on, which is on a granule: each segment in the granules
- * around it, side by side; segments that touch share theirs. Returns 0, GR_EEXIST, GR_ENOMEM.
+ * Map a list from `offset` in the range on, which is on a granule, as gri_pt_map_segs() does.
+ * Returns 0, GR_EEXIST, GR_ENOMEM.
  */
-GR_MUST_CHECK int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset,
-                                      const struct gr_seg *segs, unsigned count);
+GR_MUST_CHECK static inline int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset,
+                                                    const struct gr_seg *segs, unsigned count)
+{
+    return gri_pt_map_segs(&m->cursor, (m->iova + offset) & m->domain->pt.va_mask, segs, count);
+}
 
 /*
  * Finish: with `ret` 0, make the mapping usable; else, or if that fails, undo it all.
@@ -48,9 +50,9 @@ GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova
                                         gr_pa_t *out_pa);
 
 /*
- * With GR_CFG_DEBUG: a call on IOVAs that the caller names enters before it takes domain->lock and
- * leaves before it gives it back, since from then on the IOVAs may be somebody else's. Between,
- * another call that enters on one of them is complained about.
+ * With GR_CFG_DEBUG: a call on IOVAs that the caller names enters before it does anything and
+ * leaves before it gives them back (or domain->lock), since from then on they may be somebody
+ * else's. Between, another call that enters on one of them is complained about.
  */
 #if GR_CFG_DEBUG
 void gri_overlap_init(struct gr_domain *domain);

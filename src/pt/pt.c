@@ -217,6 +217,11 @@ int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len, const struct gr_
                           retire ? mask_range(pt, iova, *retire) : (struct gr_range){1, 0}, gather);
 }
 
+void gr_pt_retire(struct gr_pt *pt, const struct gr_range *range, struct gr_pt_gather *gather)
+{
+    pt->ops->retire(pt, range->first & pt->va_mask, range->last & pt->va_mask, gather);
+}
+
 int gr_pt_trim(struct gr_pt *pt, gr_iova_t iova, uint64_t len, struct gr_pt_gather *gather)
 {
     const uint64_t va = iova & pt->va_mask;

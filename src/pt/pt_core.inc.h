@@ -387,37 +387,45 @@ HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, uint64_t 
     return ret;
 }
 
-HOT int map_runs_hot(struct gri_pt_cursor *c, unsigned g, const struct gri_pt_run *runs,
+HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va, const struct gr_seg *segs,
                      unsigned count)
 {
     struct gr_pt *const pt = c->pt;
     const uint64_t attrs = gri_fmt_attrs(c->prot);
+    const uint64_t granule = (uint64_t)1 << g;
     const bool coherent = pt->coherent;
+    const struct gr_seg *const end = segs + count;
+    const uint64_t start = va;
     struct place at = {c->table, c->table_end, c->walks};
-    uint64_t end = c->end;
     int ret = 0;
 
-    for (const struct gri_pt_run *run = runs; run < runs + count; run++) {
-        struct rest r = {run->va, run->va + run->len - 1, run->pa};
-        uint64_t *slot;
+    while (segs < end) {
+        const gr_pa_t pa = segs->pa & ~(granule - 1);
+        gr_pa_t next = segs->pa + segs->len;
+        struct rest r;
 
-        if (run->len == (uint64_t)1 << g && coherent && run->va < at.end) { /* most runs */
-            slot = &at.table[index_of(g, 0, run->va)];
+        while (++segs < end && segs->pa == next)
+            next += segs->len;
+        if (next - pa <= granule && va < at.end && coherent) { /* most runs */
+            uint64_t *const slot = &at.table[index_of(g, 0, va)];
+
             if (!gri_fmt_valid(*slot)) {
-                store(pt, slot, gri_fmt_leaf(run->pa, attrs));
-                end = run->va + run->len;
+                store(pt, slot, gri_fmt_leaf(pa, attrs));
+                va += granule;
                 continue;
             }
         }
+        r = (struct rest){va, va + ((next - 1 - pa) | (granule - 1)), pa};
         ret = map_range(pt, g, &at, &r, attrs);
-        end = r.va > run->va ? r.va : end;
+        va = r.va;
         if (ret)
             break;
     }
     c->table = at.table;
     c->table_end = at.end;
     c->walks = at.walks;
-    c->end = end;
+    if (va != start)
+        c->end = va;
     return ret;
 }
 
@@ -543,6 +551,41 @@ HOT int unmap_hot(struct gr_pt *pt, unsigned g, uint64_t va, uint64_t last, stru
     return 0;
 }
 
+/*
+ * Take out every table whose span lies in [va, last], from the top down. Where all bits end within
+ * a table's span, the rest of the span is nobody's.
+ */
+static void fmt_retire(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather)
+{
+    const unsigned g = pt->granule_lg2;
+    const uint64_t first = va;
+    const uint64_t reach = last == gri_mask(pt->va_bits) ? UINT64_MAX : last;
+
+    for (;;) {
+        unsigned level = pt->levels - 1u;
+        uint64_t *slot = &pt->root[va >> pt->root_shift];
+        uint64_t span = gri_mask(pt->root_shift); /* of the slot, less one */
+
+        while (level && gri_fmt_is_table(gri_pt_load(slot))) {
+            uint64_t *const table = table_of(pt, g, *slot);
+
+            level--;
+            if ((va & ~span) >= first && (va | span) <= reach) {
+                store(pt, slot, 0);
+                clean(pt, slot, 1);
+                gather_tree(pt, table, level, gather);
+                break;
+            }
+            slot = slot_in(pt, table, level, va);
+            if (level)
+                span = gri_mask(span_lg2(g, level));
+        }
+        if ((va | span) >= last)
+            break;
+        va = (va | span) + 1;
+    }
+}
+
 /* Is no entry of a table valid? */
 static bool table_is_empty(const struct gr_pt *pt, const uint64_t *table)
 {
@@ -652,10 +695,10 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
     {                                                                                              \
         return map_hot(pt, g, va, pa, len, prot, out_done);                                        \
     }                                                                                              \
-    static int map_runs_##g(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs,           \
+    static int map_segs_##g(struct gri_pt_cursor *cursor, uint64_t va, const struct gr_seg *segs,  \
                             unsigned count)                                                        \
     {                                                                                              \
-        return map_runs_hot(cursor, g, runs, count);                                               \
+        return map_segs_hot(cursor, g, va, segs, count);                                           \
     }                                                                                              \
     static int unmap_##g(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,     \
                          struct gr_pt_gather *gather)                                              \
@@ -669,9 +712,9 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
 
 #define OPS(g)                                                                                     \
     {                                                                                              \
-        .map = map_##g, .map_runs = map_runs_##g, .unmap = unmap_##g, .to_phys = to_phys_##g,      \
-        .trim = fmt_trim, .check_mapped = fmt_check_mapped, .walk = fmt_walk,                      \
-        .gather_all = fmt_gather_all,                                                              \
+        .map = map_##g, .map_segs = map_segs_##g, .unmap = unmap_##g, .to_phys = to_phys_##g,      \
+        .retire = fmt_retire, .trim = fmt_trim, .check_mapped = fmt_check_mapped,                  \
+        .walk = fmt_walk, .gather_all = fmt_gather_all,                                            \
     }
 
 #define NAME_(fmt) gri_pt_##fmt

@@ -5,17 +5,10 @@
 
 #include <granule/pt.h>
 
-/* Granules that are contiguous in both spaces. `va`: masked to the table's va_bits. */
-struct gri_pt_run {
-    uint64_t va;
-    gr_pa_t pa;
-    uint64_t len;
-};
-
 /*
- * Mapping a list of runs, ascending in va, gaps allowed: the leaf table is kept from one run to the
- * next, so the table is walked from its root once for each leaf table. Start with the first three
- * members set; gri_pt_map_runs() any number of times until it fails, then gri_pt_map_end().
+ * Mapping a list piece by piece, ascending in va, gaps allowed: the leaf table is kept from one to
+ * the next, so the table is walked from its root once for each leaf table. Start with the first two
+ * members set; gri_pt_map_segs() any number of times until it fails, then gri_pt_map_end().
  */
 struct gri_pt_cursor {
     struct gr_pt *pt;
@@ -33,11 +26,13 @@ struct gri_pt_cursor {
 struct gr_pt_ops {
     int (*map)(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
                uint64_t *out_done);
-    int (*map_runs)(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs, unsigned count);
+    int (*map_segs)(struct gri_pt_cursor *cursor, uint64_t va, const struct gr_seg *segs,
+                    unsigned count);
     /* `retire` is in the same masked addresses; first > last retires nothing */
     int (*unmap)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
                  struct gr_pt_gather *gather);
     int (*to_phys)(const struct gr_pt *pt, uint64_t va, gr_pa_t *out_pa);
+    void (*retire)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather);
     void (*trim)(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather);
     int (*check_mapped)(const struct gr_pt *pt, uint64_t va, uint64_t last);
     int (*walk)(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out);
@@ -60,11 +55,15 @@ extern const struct gri_pt_format gri_pt_dart1;
 extern const struct gri_pt_format gri_pt_dart2;
 extern const struct gri_pt_format gri_pt_lpae_s1;
 
-/* Returns 0, GR_EEXIST or GR_ENOMEM; cursor->end then says how much to take back. */
-static inline int gri_pt_map_runs(struct gri_pt_cursor *cursor, const struct gri_pt_run *runs,
-                                  unsigned count)
+/*
+ * Map segments side by side from `va` on, which is on a granule: each in the granules around it;
+ * those that touch share theirs. Returns 0, GR_EEXIST or GR_ENOMEM; cursor->end then says how much
+ * to take back.
+ */
+static inline int gri_pt_map_segs(struct gri_pt_cursor *cursor, uint64_t va,
+                                  const struct gr_seg *segs, unsigned count)
 {
-    return cursor->pt->ops->map_runs(cursor, runs, count);
+    return cursor->pt->ops->map_segs(cursor, va, segs, count);
 }
 
 /* gr_pt_walk() for those who want to know only where it leads. Returns 0, GR_ENOENT. */

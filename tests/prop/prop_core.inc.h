@@ -550,7 +550,8 @@ static void u_runs(struct world *w, struct place *p)
     struct shadow *const s = shadow_of(w, p);
     const uint64_t in_all = AROUND / 2;
     struct gri_pt_cursor cursor = {.pt = &p->dom.pt, .prot = random_prot(w)};
-    struct gri_pt_run run[6];
+    struct gr_seg run[6];
+    uint64_t at_va[6];
     uint64_t g = pick(w, in_all);
     const uint64_t first = g, last = g + in_all - 1;
     unsigned count = 0;
@@ -564,15 +565,17 @@ static void u_runs(struct world *w, struct place *p)
         const uint64_t n = 1 + below(w, least(8, last - g + 1));
         const uint64_t page = random_page(w, n);
 
-        run[count] = (struct gri_pt_run){(g - w->base) << shape.granule_lg2,
-                                         page << shape.granule_lg2, n << shape.granule_lg2};
+        at_va[count] = (g - w->base) << shape.granule_lg2;
+        run[count] = (struct gr_seg){page << shape.granule_lg2, n << shape.granule_lg2};
         g += n + (chance(w, 2) ? below(w, 6) : 0);
     }
     prop_tell("u%u %u runs from %" PRIx64, index_of(w, p), count, first);
     warm(w, p, first, in_all);
     set_busy(w, p, first, last);
     watch = arm(w, p, 32);
-    ret = gri_pt_map_runs(&cursor, run, count);
+    ret = 0;
+    for (unsigned i = 0; !ret && i < count; i++)
+        ret = gri_pt_map_segs(&cursor, at_va[i], &run[i], 1);
     gri_pt_map_end(&cursor);
     for (unsigned i = 0; i < p->dom.bindings; i++) {
         struct gr_binding *const b = &p->dom.binding[i];
@@ -583,10 +586,10 @@ static void u_runs(struct world *w, struct place *p)
                0, "invalidate()");
     }
     for (unsigned i = 0; i < count && !want; i++) {
-        const uint64_t at = (run[i].va >> shape.granule_lg2) + w->base;
+        const uint64_t at = (at_va[i] >> shape.granule_lg2) + w->base;
         const uint64_t n = run[i].len >> shape.granule_lg2;
         const uint64_t done =
-            cursor.end > run[i].va ? (cursor.end - run[i].va) >> shape.granule_lg2 : 0;
+            cursor.end > at_va[i] ? (cursor.end - at_va[i]) >> shape.granule_lg2 : 0;
         const uint64_t fits = run_of(s, at, n, false);
 
         want = fits < n ? GR_EEXIST : 0;
@@ -600,7 +603,7 @@ static void u_runs(struct world *w, struct place *p)
         shadow_fill(s, at, fits, run[i].pa >> shape.granule_lg2, kept_prot(w, cursor.prot));
         end = fits ? at + fits - w->base : end;
     }
-    expect(w, p, ret, disarm(w, &watch) ? GR_ENOMEM : want, "map_runs");
+    expect(w, p, ret, disarm(w, &watch) ? GR_ENOMEM : want, "map_segs");
     MUST(ret == GR_ENOMEM || cursor.end == end << shape.granule_lg2,
          "domain %u: the cursor ends at %" PRIx64 ", not %" PRIx64, index_of(w, p), cursor.end,
          end << shape.granule_lg2);
