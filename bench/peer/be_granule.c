@@ -61,12 +61,40 @@ static void side_reset(void)
 
 struct space {
     struct gr_iova iova;
+};
+
+static void *side_space_make(ul limit)
+{
+    struct space *const s = aligned_alloc(128, (sizeof(*s) + 127) & ~127ul);
+
+    if (!s)
+        abort();
+    memset(s, 0, sizeof(*s));
+    need(gr_iova_init(&s->iova, env(), UNIT_LG2, UINT64_C(1) << UNIT_LG2,
+                      ((limit + 1) << UNIT_LG2) - 1),
+         "gr_iova_init");
+    return s;
+}
+
+static void side_space_end(void *space)
+{
+    gr_iova_fini(&((struct space *)space)->iova);
+    free(space);
+}
+
+static inline ul side_alloc(void *space, ul size, ul limit)
+{
+    struct space *const s = space;
+    const struct gr_iova_req req = {.size = size << UNIT_LG2,
+                                    .last = ((limit + 1) << UNIT_LG2) - 1};
+    gr_iova_t iova;
+    int ret;
+
     ret = gr_iova_alloc(&s->iova, &req, &iova);
     return ret ? 0 : iova >> UNIT_LG2;
 }
 
-static inline void
-side_release(void *space, ul at, ul size)
+static inline void side_release(void *space, ul at, ul size)
 {
     struct space *const s = space;
     int ret;

@@ -93,7 +93,8 @@ struct gr_domain {
     struct gr_iova iova;
     struct gr_range aperture; /* to be read: the IOVAs that can be mapped, whole granules */
     struct gr_pt_config table;
-    gr_lock_t lock; /* tables and IOVA space */
+    uint64_t table_span; /* bytes that a leaf table spans, less 1 */
+    gr_lock_t lock;      /* tables and IOVA space */
     struct gr_binding binding[GR_CFG_DOMAIN_INSTANCES];
     unsigned bindings;
     struct gr_link groups; /* attached */

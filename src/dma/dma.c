@@ -9,9 +9,8 @@ struct encap {
     uint64_t span; /* 0: it would pass 2^64 */
 };
 
-static struct encap encapsulate(uint64_t start, uint64_t len, unsigned granule_lg2)
+static struct encap encapsulate(uint64_t start, uint64_t len, uint64_t mask)
 {
-    const uint64_t mask = gri_mask(granule_lg2);
     const uint64_t offset = start & mask;
 
     if (len > UINT64_MAX - offset - mask)
@@ -40,8 +39,8 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
 
     if (ret)
         return ret;
-    e = encapsulate(pa, len, domain->pt.granule_lg2);
-    if (!e.span || e.base + e.span - 1 > gri_mask(domain->pt.pa_bits))
+    e = encapsulate(pa, len, domain->pt.granule_mask);
+    if (!e.span || e.base + e.span - 1 > domain->pt.pa_mask)
         return GR_EFAULT;
     if (e.span != len && dev->group->untrusted)
         return GR_EOPNOTSUPP;
@@ -66,7 +65,7 @@ int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dm
 
     if (ret)
         return ret;
-    e = encapsulate(iova, len, domain->pt.granule_lg2);
+    e = encapsulate(iova, len, domain->pt.granule_mask);
     if (!e.span)
         return GR_ENOENT;
     ret = gri_domain_unmap_free(domain, e.base, e.span, sync ? &pa : NULL);

@@ -24,10 +24,10 @@ struct layout {
 static struct limits limits_of(const struct gr_device *dev, const struct gr_domain *domain)
 {
     return (struct limits){
-        .mask = gri_mask(domain->pt.granule_lg2),
+        .mask = domain->pt.granule_mask,
         .max_len = dev->seg_max,
         .boundary = dev->seg_boundary - 1, /* 0, none: wraps */
-        .pa_max = gri_mask(domain->pt.pa_bits),
+        .pa_max = domain->pt.pa_mask,
         .whole = dev->group->untrusted,
     };
 }
@@ -247,7 +247,7 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
         return ret;
     if (!list->out_count)
         return GR_ENODATA;
-    mask = gri_mask(domain->pt.granule_lg2);
+    mask = domain->pt.granule_mask;
     last = &list->out[list->out_count - 1];
     if (!last->len)
         return GR_ENODATA;

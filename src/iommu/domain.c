@@ -217,6 +217,7 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
     ret = for_each_stream(domain, dev->group, check_bits);
     if (!ret)
         ret = gr_pt_init(&domain->pt, env, &domain->table);
+    domain->table_span = gri_mask(2u * domain->table.granule_lg2 - 3u);
     if (!ret && type == GR_DOMAIN_TRANSLATED) {
         ret = init_iova(domain, dev);
         if (ret)
@@ -504,12 +505,16 @@ static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
  */
 static bool holds_table(const struct gr_domain *domain, struct gr_range *held)
 {
-    const uint64_t span = gri_mask(2u * domain->pt.granule_lg2 - 3u);
-    const uint64_t rest = gri_mask(domain->pt.va_bits) | span;
+    const uint64_t span = domain->table_span;
+    const uint64_t rest = domain->pt.va_mask | span;
+    const bool at_first = held->first == domain->aperture.first;
+    const bool at_last = held->last == domain->aperture.last;
 
-    if (held->first == domain->aperture.first)
+    if (held->last - held->first < span && !at_first && !at_last)
+        return false; /* as mostly */
+    if (at_first)
         held->first &= ~rest;
-    if (held->last == domain->aperture.last)
+    if (at_last)
         held->last |= rest;
     /* From the first span that begins in it, one must end in it. */
     return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;
@@ -618,7 +623,7 @@ int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req
         .domain = domain,
         .iova = iova,
         .size = req->size,
-        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & gri_mask(domain->pt.va_bits)},
+        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & domain->pt.va_mask},
     };
     return 0;
 }
@@ -633,7 +638,7 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
     if (flush)
         ret = invalidate(domain, m->iova, m->iova + m->size - 1, true);
     if (ret) {
-        const uint64_t done = m->cursor.end - (m->iova & gri_mask(domain->pt.va_bits));
+        const uint64_t done = m->cursor.end - (m->iova & domain->pt.va_mask);
         const int undo = unmap_free(domain, m->iova, done, m->size, NULL);
 
         ret = undo ? undo : ret;

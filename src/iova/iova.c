@@ -180,7 +180,8 @@ static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
 
 /* --- Within one arena ------------------------------------------------------------------------- */
 
-static void put(struct gr_iova_arena *arena, unsigned at, unsigned units)
+static inline __attribute__((always_inline)) void put(struct gr_iova_arena *arena, unsigned at,
+                                                      unsigned units)
 {
     gri_mark(arena, at, GRI_FIRST);
     gri_mark(arena, at + units - 1, GRI_LAST);
@@ -192,6 +193,7 @@ static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
 {
     unsigned units = gri_arena_units(space);
     unsigned hi;
+    gri_any_refresh(arena);
     arena->hole = 0;
     for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
         hi = gri_mark_next(arena, units, lo, GRI_FIRST);
@@ -258,17 +260,23 @@ static void set_hole(struct gr_iova_slot *slot, unsigned lo, unsigned hi)
     slot->hi = slot->cur->first + hi;
 }
 
-/* The range that ends at `at` + `units` is gone. */
+/* [at, at + units) of the current arena is free now. */
+static inline void grow_current(struct gr_iova_slot *slot, uint64_t at, uint64_t units)
+{
+    if (at == slot->hi)
+        slot->hi += units;
+    else if (at + units == slot->lo)
+        slot->lo -= units;
+    else
+        slot->most = GRI_ARENA_UNITS;
+}
+
+/* [at, at + units) of the arena is free now. */
 static void grow(const struct gr_iova *space, struct gr_iova_slot *slot,
                  struct gr_iova_arena *arena, unsigned at, unsigned units)
 {
     if (arena == slot->cur) {
-        if (arena->first + at + units == slot->lo)
-            slot->lo -= units;
-        else if (arena->first + at == slot->hi)
-            slot->hi += units;
-        else
-            slot->most = GRI_ARENA_UNITS;
+        grow_current(slot, arena->first + at, units);
         return;
     }
     unsigned lo = gri_mark_before(arena, at, GRI_LAST);
@@ -640,26 +648,74 @@ static int core_alloc(struct gr_iova *space, const struct gri_iova_want *want, u
     return err;
 }
 
+/* On the slot of the CPU that we run on, as its owner: in the CPU's exclusive section or, where
+ * there is none, under the slot's lock. */
+struct here {
+    struct gr_iova_slot *slot; /* NULL: there is none yet */
 #if GRI_IOVA_EXCLUSIVE
-/* From the hole of this CPU: nobody else looks at it. */
-static bool cut_here(const struct gr_iova *space, const struct gri_iova_want *want,
-                     uint64_t *out_first)
+    gr_exclusive_t section;
+#else
+    gr_lock_state_t state;
+#endif
+};
+
+static inline struct here here_enter(const struct gr_iova *space)
 {
-    gr_exclusive_t section = gr_port_exclusive_enter();
-    struct gr_iova_slot *slot = slot_of(space, gr_port_cpu());
-    bool found = slot && cut(slot, want, out_first);
-    gr_port_exclusive_leave(section);
+    struct here h;
+#if GRI_IOVA_EXCLUSIVE
+    h.section = gr_port_exclusive_enter();
+    h.slot = slot_of(space, gr_port_cpu());
+#else
+    h.slot = slot_of(space, gr_port_cpu());
+    if (h.slot)
+        h.state = gr_port_lock(&h.slot->lock);
+#endif
+    return h;
+}
+
+static inline void here_leave(const struct here *h)
+{
+#if GRI_IOVA_EXCLUSIVE
+    gr_port_exclusive_leave(h->section);
+#else
+    if (h->slot)
+        gr_port_unlock(&h->slot->lock, h->state);
+#endif
+}
+
+/* What most requests are: some units from the hole of this CPU. Whatever is not so simple, also any
+ * error, is for the others. */
+static bool alloc_here(const struct gr_iova *space, const struct gr_iova_req *req,
+                       gr_iova_t *out_start)
+{
+    uint64_t unit = gri_iova_unit_mask(space);
+    uint64_t units = req->size >> space->unit_lg2;
+    bool found = false;
+    if (req->size & unit || req->align > unit + 1 || !is_pow2(req->align) ||
+        !is_pow2(req->boundary) || req->boundary - 1 < space->arena_size - 1 ||
+        req->size - 1 >= space->arena_size / 4)
+        return false;
+    struct here h = here_enter(space);
+    if (h.slot && h.slot->hi - h.slot->lo >= units) {
+        struct gr_iova_slot *slot = h.slot;
+        uint64_t at = slot->hi - units;
+        gr_iova_t start = at << space->unit_lg2;
+        if (start >= req->first && start + (req->size - 1) <= req->last - !req->last) {
+            slot->hi = at;
+            put(slot->cur, (unsigned)(at - slot->cur->first), (unsigned)units);
+            tally(&slot->own.live, 1);
+            tally(&slot->own.used, units);
+            *out_start = start;
+            found = true;
+        }
+    }
+    here_leave(&h);
     return found;
 }
-#endif
 
 /* From the arenas of this CPU, or a new one; else from the core. */
 static int slot_alloc(struct gr_iova *space, const struct gri_iova_want *want, uint64_t *out_first)
 {
-#if GRI_IOVA_EXCLUSIVE
-    if (cut_here(space, want, out_first))
-        return 0;
-#endif
     struct gr_iova_slot *slot = slot_here(space);
     struct gr_iova_arena *arena;
     bool elsewhere = false;
@@ -797,6 +853,8 @@ int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_
 {
     struct gri_iova_want want;
     uint64_t first;
+    if (alloc_here(space, req, out_start))
+        return 0;
     int err = want_from(space, req, &want);
     if (err)
         return err;
@@ -893,56 +951,48 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     return 0;
 }
 
-#if GRI_IOVA_EXCLUSIVE
 /* Begin or end to free, or both, in the current arena of this CPU, if nobody left notes there and
  * the arena stays what it is. Whatever is not so simple, also any error, is for the others. */
-static bool free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins,
-                      bool ends)
+static inline __attribute__((always_inline)) bool
+free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins, bool ends)
 {
     bool done = false;
-    gr_exclusive_t section = gr_port_exclusive_enter();
-    struct gr_iova_slot *slot = slot_of(space, gr_port_cpu());
-    if (slot && slot->cur && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
-        struct gr_iova_arena *cur = slot->cur;
-        uint64_t at = (start >> space->unit_lg2) - cur->first;
+    struct here h = here_enter(space);
+    struct gr_iova_slot *slot = h.slot;
+    struct gr_iova_arena *cur = slot ? slot->cur : NULL;
+    if (cur && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
+        uint64_t first = (start >> space->unit_lg2) - cur->first;
         uint64_t units = size >> space->unit_lg2;
-        unsigned first = (unsigned)at;
-        unsigned last = (unsigned)(at + units - 1);
-        if (at < gri_arena_units(space) && !((start | size) & gri_iova_unit_mask(space)) &&
-            (cur->busy > 1 || !space->spans) && units - 1 < gri_arena_units(space) - at &&
-            gri_arena_exactly(cur, first, last) && gri_marked(cur, last, GRI_HELD) != begins) {
+        uint64_t last = first + units - 1;
+        unsigned all = gri_arena_units(space);
+        if (first < all && last < all && !((start | size) & gri_iova_unit_mask(space)) &&
+            (cur->busy > 1 || !space->spans) && first <= last &&
+            gri_arena_exactly(cur, all, (unsigned)first, (unsigned)last) &&
+            gri_marked(cur, (unsigned)last, GRI_HELD) != begins) {
             if (begins) {
                 tally(&slot->own.live, (uint64_t)-1);
                 tally(&slot->own.used, -units);
             }
             if (begins && !ends) {
-                gri_mark(cur, last, GRI_HELD);
+                gri_mark(cur, (unsigned)last, GRI_HELD);
                 tally(&slot->own.held, units);
             }
             if (!begins) {
-                gri_unmark(cur, last, GRI_HELD);
+                gri_unmark(cur, (unsigned)last, GRI_HELD);
                 tally(&slot->own.held, -units);
             }
-            if (ends)
-                drop(space, slot, cur, first, last);
+            if (ends) {
+                gri_unmark(cur, (unsigned)first, GRI_FIRST);
+                gri_unmark(cur, (unsigned)last, GRI_LAST);
+                cur->busy--;
+                grow_current(slot, cur->first + first, units);
+            }
             done = true;
         }
     }
-    gr_port_exclusive_leave(section);
+    here_leave(&h);
     return done;
 }
-#else
-static bool free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins,
-                      bool ends)
-{
-    (void)space;
-    (void)start;
-    (void)size;
-    (void)begins;
-    (void)ends;
-    return false;
-}
-#endif
 
 static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
                       struct gr_range *out_held)
@@ -971,11 +1021,6 @@ static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_
         return GR_ENODATA;
     if (unit < space->first || unit >= space->end)
         return GR_ENOENT;
-    if (free_here(space, start, size, true, at_once)) {
-        if (!at_once)
-            *out_held = (struct gr_range){start, start + (size - 1)};
-        return 0;
-    }
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (!arena)
         return core_begin(space, start, size, at_once, out_held);
@@ -987,6 +1032,10 @@ static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_
 int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
                        struct gr_range *out_held)
 {
+    if (free_here(space, start, size, true, false)) {
+        *out_held = (struct gr_range){start, start + (size - 1)};
+        return 0;
+    }
     return begin(space, start, size, false, out_held);
 }
 
@@ -1040,8 +1089,8 @@ bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
     uint64_t unit = held->first >> space->unit_lg2;
     bool empty = false;
     struct visit v;
-    if (unit < space->first || unit >= space->end ||
-        free_here(space, held->first, held->last - held->first + 1, false, true))
+    if (free_here(space, held->first, held->last - held->first + 1, false, true) ||
+        unit < space->first || unit >= space->end)
         return false;
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (arena) {
@@ -1057,7 +1106,8 @@ int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     struct gr_range held;
     if (!space->spans)
-        return begin(space, start, size, true, NULL);
+        return free_here(space, start, size, true, true) ? 0
+                                                         : begin(space, start, size, true, NULL);
     int err = begin(space, start, size, false, &held);
     while (!err && gr_iova_free_end(space, &held, &held))
         continue;
@@ -1146,6 +1196,11 @@ static unsigned arena_lg2_for(uint64_t units)
     return lg2 - 8 > GRI_ARENA_LG2_MAX ? GRI_ARENA_LG2_MAX : lg2 - 8;
 }
 
+static void size_arenas(struct gr_iova *space)
+{
+    space->arena_size = space->arena_lg2 ? (uint64_t)1 << space->arena_lg2 << space->unit_lg2 : 0;
+}
+
 int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova_t first,
                  gr_iova_t last)
 {
@@ -1159,6 +1214,7 @@ int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova
     if (space->first >= space->end)
         return GR_ERANGE;
     space->arena_lg2 = arena_lg2_for(space->end - space->first);
+    size_arenas(space);
     int err = gri_core_start(space);
     if (!err)
         gr_port_lock_init(&space->lock);
@@ -1175,6 +1231,7 @@ void gr_iova_set_spans(struct gr_iova *space, const uint8_t *span_lg2, unsigned 
     }
     if (space->arena_lg2 < GRI_ARENA_LG2_MIN)
         space->arena_lg2 = 0;
+    size_arenas(space);
 }
 
 static void free_slots(struct gr_iova *space)

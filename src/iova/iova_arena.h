@@ -28,8 +28,9 @@
 #endif
 
 #define GRI_ARENA_LG2_MIN 6u
-#define GRI_ARENA_LG2_MAX 11u
-#define GRI_ARENA_UNITS (1u << GRI_ARENA_LG2_MAX) /* of the largest */
+#define GRI_ARENA_LG2_MAX (sizeof(size_t) == 8 ? 11u : 10u) /* so that a word has a bit for each   \
+                                                             */
+#define GRI_ARENA_UNITS (1u << GRI_ARENA_LG2_MAX)           /* of the largest */
 
 #define GRI_WORD_BITS ((unsigned)(8 * sizeof(size_t)))
 #define GRI_ARENA_WORDS (GRI_ARENA_UNITS / GRI_WORD_BITS)
@@ -45,6 +46,7 @@ struct gr_iova_arena {
     uint16_t hole;              /* units of the longest hole, but of a current arena */
     uint16_t hole_at;
     uint16_t bin;
+    size_t any[GRI_HELD];     /* for first and last units: which words have a mark */
     size_t mark[][GRI_MARKS]; /* GRI_WORD_BITS units each */
 };
 
@@ -148,46 +150,79 @@ static inline bool gri_marked(const struct gr_iova_arena *arena, unsigned at, en
     return gri_mark_word(arena, at, mark) & gri_mark_bit(at);
 }
 
+static inline void gri_set(size_t *word, size_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+/* The words of an arena that may have a mark: all that have, and some that had. */
+static inline size_t gri_any(const struct gr_iova_arena *arena, enum gri_mark mark)
+{
+    return __atomic_load_n(&arena->any[mark], __ATOMIC_RELAXED);
+}
+
 static inline void gri_mark(struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
 {
-    __atomic_store_n(&arena->mark[at / GRI_WORD_BITS][mark],
-                     gri_mark_word(arena, at, mark) | gri_mark_bit(at), __ATOMIC_RELAXED);
+    unsigned i = at / GRI_WORD_BITS;
+    gri_set(&arena->mark[i][mark], gri_mark_word(arena, at, mark) | gri_mark_bit(at));
+    if (mark != GRI_HELD && !(gri_any(arena, mark) >> i & 1))
+        gri_set(&arena->any[mark], gri_any(arena, mark) | (size_t)1 << i);
 }
 
 static inline void gri_unmark(struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
 {
-    __atomic_store_n(&arena->mark[at / GRI_WORD_BITS][mark],
-                     gri_mark_word(arena, at, mark) & ~gri_mark_bit(at), __ATOMIC_RELAXED);
+    gri_set(&arena->mark[at / GRI_WORD_BITS][mark],
+            gri_mark_word(arena, at, mark) & ~gri_mark_bit(at));
 }
 
-/* The first marked unit from `at` on; `units` if there is none. */
+/* The first marked unit from `at` on; `units` if there is none. Not of GRI_HELD. */
 static inline unsigned gri_mark_next(const struct gr_iova_arena *arena, unsigned units, unsigned at,
                                      enum gri_mark mark)
 {
     if (at >= units)
         return units;
+    unsigned i = at / GRI_WORD_BITS;
     size_t w = gri_mark_word(arena, at, mark) & ~(gri_mark_bit(at) - 1);
-    for (at -= at % GRI_WORD_BITS; !w;) {
-        at += GRI_WORD_BITS;
-        if (at >= units)
+    for (size_t above = gri_any(arena, mark) & ~((((size_t)1 << i) << 1) - 1); !w;
+         above &= above - 1) {
+        if (!above)
             return units;
-        w = gri_mark_word(arena, at, mark);
+        i = gri_low_bit(above);
+        w = gri_mark_word(arena, i * GRI_WORD_BITS, mark);
     }
-    return at + gri_low_bit(w);
+    return i * GRI_WORD_BITS + gri_low_bit(w);
 }
 
-/* One more than the last marked unit below `at`; 0 if there is none. */
+/* One more than the last marked unit below `at`; 0 if there is none. Not of GRI_HELD. */
 static inline unsigned gri_mark_before(const struct gr_iova_arena *arena, unsigned at,
                                        enum gri_mark mark)
 {
-    while (at) {
-        unsigned top = (at - 1) % GRI_WORD_BITS;
-        size_t w = gri_mark_word(arena, at - 1, mark) << (GRI_WORD_BITS - 1 - top);
-        if (w)
-            return at - (GRI_WORD_BITS - 1 - gri_high_bit(w));
-        at -= top + 1;
+    if (!at--)
+        return 0;
+    unsigned i = at / GRI_WORD_BITS;
+    size_t w = gri_mark_word(arena, at, mark) & (gri_mark_bit(at) | (gri_mark_bit(at) - 1));
+    for (size_t below = gri_any(arena, mark) & (((size_t)1 << i) - 1); !w;
+         below &= ~((size_t)1 << i)) {
+        if (!below)
+            return 0;
+        i = gri_high_bit(below);
+        w = gri_mark_word(arena, i * GRI_WORD_BITS, mark);
     }
-    return 0;
+    return i * GRI_WORD_BITS + gri_high_bit(w) + 1;
+}
+
+/* Forget the words that had marks. */
+static inline void gri_any_refresh(struct gr_iova_arena *arena)
+{
+    for (unsigned mark = 0; mark < GRI_HELD; mark++) {
+        size_t any = gri_any(arena, (enum gri_mark)mark);
+        for (size_t left = any; left; left &= left - 1) {
+            unsigned i = gri_low_bit(left);
+            if (!gri_mark_word(arena, i * GRI_WORD_BITS, (enum gri_mark)mark))
+                any &= ~((size_t)1 << i);
+        }
+        gri_set(&arena->any[mark], any);
+    }
 }
 
 /* The range that unit `at` is in: [*first, *last]. Reads only what belongs to it, if there is one
@@ -206,19 +241,11 @@ static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *ar
 }
 
 /* Is [first, last] a range, live or being freed? Reads only what belongs to it, if it is. */
-static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned first,
-                                     unsigned last)
+static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned units,
+                                     unsigned first, unsigned last)
 {
-    size_t below = ~(gri_mark_bit(first) - 1);
-    if (!gri_marked(arena, first, GRI_FIRST))
-        return false;
-    for (; first / GRI_WORD_BITS != last / GRI_WORD_BITS; first += GRI_WORD_BITS) {
-        if (gri_mark_word(arena, first, GRI_LAST) & below)
-            return false;
-        below = ~(size_t)0;
-    }
-    below &= gri_mark_bit(last) | (gri_mark_bit(last) - 1);
-    return (gri_mark_word(arena, last, GRI_LAST) & below) == gri_mark_bit(last);
+    return gri_marked(arena, first, GRI_FIRST) &&
+           gri_mark_next(arena, units, first, GRI_LAST) == last;
 }
 
 /* ---- Slots, for iova_fixed.c; the space is the caller's alone ---- */

@@ -399,6 +399,16 @@ HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va, const str
     struct place at = {c->table, c->table_end, c->walks};
     int ret = 0;
 
+    if (va >= at.end && coherent) { /* the table that most lists need is there */
+        unsigned level;
+        uint64_t *const slot = descend(pt, g, va, &level);
+
+        if (__builtin_expect(!level, 1)) {
+            at.table = slot - index_of(g, 0, va);
+            at.end = (va | gri_mask(span_lg2(g, 1))) + 1;
+            at.walks++;
+        }
+    }
     while (segs < end) {
         const gr_pa_t pa = segs->pa & ~(granule - 1);
         gr_pa_t next = segs->pa + segs->len;
