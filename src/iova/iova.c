@@ -531,7 +531,8 @@ static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
         if (entry) {
             struct gr_iova_arena *arena = space->spare_arena;
             space->spare_arena = arena->next;
-            memset(arena, 0, arena_size(space));
+            /* But for `slot`, which somebody who comes too late may read. */
+            memset(&arena->next, 0, arena_size(space) - offsetof(struct gr_iova_arena, next));
             arena->first = first;
             arena->hole = (uint16_t)all.units;
             arena->bin = GRI_BIN_NONE;
@@ -619,7 +620,8 @@ static struct gr_iova_arena *visit_arena(const struct gr_iova *space, uint64_t u
     struct gr_iova_arena *arena;
     while ((arena = gri_arena_of(space, unit))) {
         *v = enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
-        if (gri_arena_of(space, unit) == arena && arena->slot == v->slot)
+        if (gri_arena_of(space, unit) == arena &&
+            __atomic_load_n(&arena->slot, __ATOMIC_RELAXED) == v->slot)
             break;
         leave(v);
     }
