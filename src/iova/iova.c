@@ -289,7 +289,8 @@ static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
     grow(space, slot, arena, first, last - first + 1);
 }
 
-/* Finish what other CPUs freed in the current arena, and make what they began to free ours. */
+/* Finish what other CPUs freed in the current arena, and make what they began to free ours; but not
+ * what the owner freed as well at the same time, against the rules: that is gone. */
 static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
     struct gr_iova_arena *cur = slot->cur;
@@ -298,10 +299,10 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
         return;
     __atomic_store_n(&slot->remote, 0, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < units / GRI_WORD_BITS; i++) {
-        size_t claimed = slot->claimed[i];
+        size_t claimed = slot->claimed[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_LAST);
         for (; claimed; claimed &= claimed - 1)
             gri_mark(cur, i * GRI_WORD_BITS + gri_low_bit(claimed), GRI_HELD);
-        size_t done = slot->done[i];
+        size_t done = slot->done[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_HELD);
         for (; done; done &= done - 1) {
             unsigned last = i * GRI_WORD_BITS + gri_low_bit(done);
             gri_unmark(cur, last, GRI_HELD);
