@@ -259,8 +259,10 @@ $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)
 
 # Calls of the port stop in tests/interleave.h, which names the same functions.
-$(foreach t,test_interleave test_pt_threads,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
+$(foreach t,test_interleave test_pt_threads test_iova_interleave,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
 	phys_to_virt table_store64 cache map_uncached unmap_uncached wmb read32 write32 relax lock unlock)
+
+$(B)/tests/test_iova_interleave $(B)/removal/tests/test_iova_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_exclusive_,enter leave)
 
 $(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -lcmocka)
