@@ -93,7 +93,7 @@ test: tests ## build and run the test programs and examples with the variables a
 fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_SECONDS=60 each
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
 
-threads: $(B)/tests/test_threads $(B)/tests/test_pt_threads ## run the threads' tests alone, for SAN=thread
+threads: $(addprefix $(B)/tests/test_,threads pt_threads iova_threads) ## run the threads' tests alone, for SAN=thread
 	@sh scripts/run-tests.sh $^
 
 check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards
@@ -259,8 +259,10 @@ $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)
 
 # Calls of the port stop in tests/interleave.h, which names the same functions.
-$(foreach t,test_interleave test_pt_threads,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
+$(foreach t,test_interleave test_pt_threads test_iova_interleave,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
 	phys_to_virt table_store64 cache map_uncached unmap_uncached wmb read32 write32 relax lock unlock)
+
+$(B)/tests/test_iova_interleave $(B)/removal/tests/test_iova_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_exclusive_,enter leave)
 
 $(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -lcmocka)

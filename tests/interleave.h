@@ -353,4 +353,19 @@ IL_WRAP(void, unlock, gr_lock_t *lock, gr_lock_state_t state)
     il_yield("unlocked");
 }
 
+/* With IL_SECTIONS: around exclusive sections, never inside. Their port calls are none of these. */
+#if defined(IL_SECTIONS) && defined(GR_PORT_HAS_EXCLUSIVE)
+IL_WRAP(gr_exclusive_t, exclusive_enter, void)
+{
+    il_yield("exclusive_enter");
+    return __real_gr_port_exclusive_enter();
+}
+
+IL_WRAP(void, exclusive_leave, gr_exclusive_t section)
+{
+    __real_gr_port_exclusive_leave(section);
+    il_yield("exclusive_left");
+}
+#endif
+
 #endif

@@ -297,7 +297,8 @@ static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
     grow(space, slot, arena, first, last - first + 1);
 }
 
-/* Finish what other CPUs freed in the current arena, and make what they began to free ours. */
+/* Finish what other CPUs freed in the current arena, and make what they began to free ours; but not
+ * what the owner freed as well at the same time, against the rules: that is gone. */
 static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
     struct gr_iova_arena *cur = slot->cur;
@@ -306,10 +307,10 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
         return;
     __atomic_store_n(&slot->remote, 0, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < units / GRI_WORD_BITS; i++) {
-        size_t claimed = slot->claimed[i];
+        size_t claimed = slot->claimed[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_LAST);
         for (; claimed; claimed &= claimed - 1)
             gri_mark(cur, i * GRI_WORD_BITS + gri_low_bit(claimed), GRI_HELD);
-        size_t done = slot->done[i];
+        size_t done = slot->done[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_HELD);
         for (; done; done &= done - 1) {
             unsigned last = i * GRI_WORD_BITS + gri_low_bit(done);
             gri_unmark(cur, last, GRI_HELD);
@@ -539,7 +540,8 @@ static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
         if (entry) {
             struct gr_iova_arena *arena = space->spare_arena;
             space->spare_arena = arena->next;
-            memset(arena, 0, arena_size(space));
+            /* But for `slot`, which somebody who comes too late may read. */
+            memset(&arena->next, 0, arena_size(space) - offsetof(struct gr_iova_arena, next));
             arena->first = first;
             arena->hole = (uint16_t)all.units;
             arena->bin = GRI_BIN_NONE;
@@ -627,7 +629,8 @@ static struct gr_iova_arena *visit_arena(const struct gr_iova *space, uint64_t u
     struct gr_iova_arena *arena;
     while ((arena = gri_arena_of(space, unit))) {
         *v = enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
-        if (gri_arena_of(space, unit) == arena && arena->slot == v->slot)
+        if (gri_arena_of(space, unit) == arena &&
+            __atomic_load_n(&arena->slot, __ATOMIC_RELAXED) == v->slot)
             break;
         leave(v);
     }

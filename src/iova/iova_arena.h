@@ -226,7 +226,7 @@ static inline void gri_any_refresh(struct gr_iova_arena *arena)
 }
 
 /* The range that unit `at` is in: [*first, *last]. Reads only what belongs to it, if there is one
- * that begins at `at`. */
+ * that begins at `at`; else perhaps half of what its owner makes at this moment. */
 static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *arena, unsigned units,
                                                   unsigned at, unsigned *first, unsigned *last)
 {
@@ -235,7 +235,7 @@ static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *ar
         return GRI_IOVA_FREE;
     *first = end - 1;
     *last = gri_mark_next(arena, units, *first, GRI_LAST);
-    if (*last < at)
+    if (*last < at || *last == units)
         return GRI_IOVA_FREE;
     return gri_marked(arena, *last, GRI_HELD) ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
 }
