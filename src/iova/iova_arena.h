@@ -28,9 +28,10 @@
 #endif
 
 #define GRI_ARENA_LG2_MIN 6u
-#define GRI_ARENA_LG2_MAX (sizeof(size_t) == 8 ? 11u : 10u) /* so that a word has a bit for each   \
-                                                             */
-#define GRI_ARENA_UNITS (1u << GRI_ARENA_LG2_MAX)           /* of the largest */
+#define GRI_ARENA_LG2_MAX                                                                          \
+    (sizeof(size_t) == 8 ? 11u : 10u)             /* so that a word has a bit for each             \
+                                                   */
+#define GRI_ARENA_UNITS (1u << GRI_ARENA_LG2_MAX) /* of the largest */
 
 #define GRI_WORD_BITS ((unsigned)(8 * sizeof(size_t)))
 #define GRI_ARENA_WORDS (GRI_ARENA_UNITS / GRI_WORD_BITS)
