@@ -602,6 +602,9 @@ SWEEP_CALL(sweep_pt_unmap)
 
 SWEEP_CALL(sweep_pt_trim)
 {
+    const struct gr_range granule = {s->straddle, s->straddle + s->g - 1}; /* no table's span */
+
+    gr_pt_retire(&s->pt, &granule, &s->gather);
     return gr_pt_trim(&s->pt, s->straddle - step->a * s->g, 2 * step->a * s->g, &s->gather);
 }
 
@@ -706,6 +709,10 @@ SWEEP_CALL(sweep_iova_finish)
     (void)step;
     assert_false(gr_iova_free_end(&s->space, &s->space_held, NULL));
     s->space_count--;
+    assert_int_equal(gr_iova_free(&s->space, s->space_at[s->space_count - 1], 0x8000), 0);
+    s->space_count--;
+    assert_int_equal(gr_iova_free(&s->space, s->space_at[s->space_count], 0x8000), GR_ENOENT);
+    (void)gr_iova_drain(&s->space);
     return 0;
 }
 

@@ -363,6 +363,73 @@ static void test_full(void **state)
     }
 }
 
+static gr_iova_t must_alloc(struct world *w, uint64_t units)
+{
+    const struct gr_iova_req req = {.size = units * K4};
+    gr_iova_t at;
+
+    assert_int_equal(gr_iova_alloc(&w->space, &req, &at), 0);
+    return at;
+}
+
+static void test_free_with_tables(void **state)
+{
+    static struct world w;
+    gr_iova_t at[2];
+
+    (void)state;
+    make(&w, true);
+    at[0] = must_alloc(&w, 3);
+    at[1] = must_alloc(&w, 5);
+    assert_int_equal(gr_iova_free(&w.space, at[0], 3 * K4), 0);
+    assert_int_equal(gr_iova_free(&w.space, at[0], 3 * K4), GR_ENOENT);
+    assert_int_equal(gr_iova_free(&w.space, at[1], 4 * K4), GR_EMSGSIZE);
+    assert_int_equal(gr_iova_free(&w.space, at[1], 5 * K4), 0); /* the arena goes with it */
+    assert_int_equal(w.space.arenas, 0);
+    end(&w);
+}
+
+static void test_no_memory(void **state)
+{
+    static struct world w;
+    const struct gr_iova_req req = {.size = K4};
+    struct gr_iova_stats before, after;
+    gr_iova_t at;
+    unsigned n = 1;
+
+    (void)state;
+    make(&w, false);
+    for (;; n++) { /* slots, their table, an arena's header, the map */
+        int rc;
+
+        host_fail_alloc(w.host, n);
+        rc = gr_iova_alloc(&w.space, &req, &at);
+        host_fail_alloc(w.host, 0);
+        if (!rc)
+            break;
+        assert_int_equal(rc, GR_ENOMEM);
+        assert_int_equal(w.space.arenas, 0);
+    }
+    assert_in_range(n, 4, 8);
+    for (unsigned i = 0; i < 99; i++)
+        (void)must_alloc(&w, 1);
+    gr_iova_stats(&w.space, &before);
+    host_fail_alloc(w.host, 1); /* to dissolve the arena takes more nodes than there are */
+    assert_int_equal(gr_iova_alloc_fixed(&w.space, (UNITS - 128) * K4, K4), GR_ENOMEM);
+    host_fail_alloc(w.host, 1);
+    assert_int_equal(gr_iova_reserve(&w.space, (UNITS - 128) * K4, (UNITS - 127) * K4 - 1),
+                     GR_ENOMEM);
+    host_fail_alloc(w.host, 0);
+    gr_iova_stats(&w.space, &after);
+    assert_int_equal(after.allocations, before.allocations);
+    assert_int_equal(after.available, before.available);
+    assert_int_equal(after.arenas, 1);
+    assert_int_equal(gr_iova_alloc_fixed(&w.space, (UNITS - 128) * K4, K4), 0);
+    assert_int_equal(gr_iova_check(&w.space, at, K4), 0); /* in the core now */
+    assert_int_equal(w.space.arenas, 0);
+    end(&w);
+}
+
 int main(void)
 {
     const char *env = getenv("SEED");
@@ -370,9 +437,10 @@ int main(void)
     rng_state = (env ? strtoull(env, NULL, 0) : 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
     print_message("SEED=%s\n", env ? env : "1");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),    cmocka_unit_test(test_random_with_tables),
-        cmocka_unit_test(test_remote),    cmocka_unit_test(test_double_free),
-        cmocka_unit_test(test_half_made), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_free_with_tables), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_random),           cmocka_unit_test(test_random_with_tables),
+        cmocka_unit_test(test_remote),           cmocka_unit_test(test_double_free),
+        cmocka_unit_test(test_half_made),        cmocka_unit_test(test_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,6 +163,20 @@ static void entries_of_new_tables_are_cleaned(void **unused)
         assert_true(leaf & 1);
         assert_int_equal(leaf << 4 & ((UINT64_C(1) << 42) - 1) & ~UINT64_C(0xfff), pa);
     }
+    /* And that each leaf table is gone is seen, before it is freed. */
+    for (uint64_t i = 0; i < 16; i++) {
+        const gr_iova_t iova = i << 30 | i << 21;
+        const struct gr_range span = {iova, iova + 2 * MIB - 1};
+        struct gr_pt_gather gather = {0};
+        uint64_t entry;
+
+        assert_int_equal(gr_pt_unmap(&pt, iova | i << 12, 4096, NULL, NULL), 0);
+        gr_pt_retire(&pt, &span, &gather);
+        assert_int_equal(gather.count, 1);
+        assert_true(host_table_read64(h, table_at(h, pt.root_pa, i) + 8 * i, &entry));
+        assert_false(entry & 1);
+        gr_pt_gather_free(&pt, &gather);
+    }
     gr_pt_fini(&pt);
     if (host_misuse(h))
         fail_msg("misuse: %s", host_last_log(h));

@@ -28,7 +28,8 @@
  *   GR_EOVERFLOW   a range passes 2^64, or a list needs more than 2^63 bytes of IOVA
  *   GR_EFAULT      memory beyond the IOMMU's physical address width
  *   GR_ERANGE      no granule of the aperture lies below the device's mask
- *   GR_ENOSPC      no IOVA range of that size left below the mask
+ *   GR_ENOSPC      no IOVA range of that size left below the mask, also after a short wait for what
+ *                  is being unmapped
  *   GR_ENOMEM      the port has no memory left
  *   GR_EIO         an invalidation of this domain failed before: the device is blocked
  *   GR_ENOENT      nothing is mapped there: unmapped twice?

@@ -11,7 +11,9 @@
  * of each struct are private unless a comment says otherwise.
  *
  * Context: calls that set up or tear down (init, fini, attach, detach, set_*) may sleep and are
- * serialised by the host for objects that are connected. Map, unmap and lookups: any context.
+ * serialised by the host for objects that are connected; in a TRANSLATED domain also against map
+ * and unmap, which take no lock there. Map, unmap and lookups: any context, any CPU, at the same
+ * time.
  */
 #ifndef GRANULE_DOMAIN_H
 #define GRANULE_DOMAIN_H

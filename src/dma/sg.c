@@ -149,24 +149,22 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, const struct
     uint64_t first_at = 0;
     uint64_t pos = 0;
     gr_pa_t next = UINT64_MAX;
+    int ret = 0;
 
-    for (const struct gr_seg *seg = first; seg < list->segs + list->count; seg++) {
+    for (const struct gr_seg *seg = first; !ret && seg < list->segs + list->count; seg++) {
         const uint64_t at = place(l, pos, next, seg);
 
         if (at != pos || seg->pa != next) {
-            const int ret =
-                gri_domain_map_segs(m, first_at & ~l->mask, first, (unsigned)(seg - first));
-
-            if (ret)
-                return ret;
+            ret = gri_domain_map_segs(m, first_at & ~l->mask, first, (unsigned)(seg - first));
             first = seg;
             first_at = at;
         }
         pos = at + seg->len;
         next = seg->pa + seg->len;
     }
-    return gri_domain_map_segs(m, first_at & ~l->mask, first,
-                               (unsigned)(list->segs + list->count - first));
+    return ret ? ret
+               : gri_domain_map_segs(m, first_at & ~l->mask, first,
+                                     (unsigned)(list->segs + list->count - first));
 }
 
 static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,

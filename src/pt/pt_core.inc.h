@@ -20,48 +20,51 @@
 #include "pt/fmt/dart1.h" /* so that an editor can read this file alone */
 #endif
 
-#define HOT static inline __attribute__((always_inline))
-#define COLD static __attribute__((noinline))
+#ifndef GRI_PT_INLINE /* coverage counts each function once */
+#define GRI_PT_INLINE __attribute__((always_inline))
+#endif
+#define GRI_PT_HOT static inline GRI_PT_INLINE
+#define GRI_PT_COLD static __attribute__((noinline))
 
 /* log2 of the bytes that one entry of a level spans. */
-HOT unsigned span_lg2(unsigned g, unsigned level)
+GRI_PT_HOT unsigned span_lg2(unsigned g, unsigned level)
 {
     return g + level * (g - 3);
 }
 
 /* Of a level below the root, whose index is all the bits that are left. */
-HOT size_t index_of(unsigned g, unsigned level, uint64_t va)
+GRI_PT_HOT size_t index_of(unsigned g, unsigned level, uint64_t va)
 {
     return (size_t)(va >> span_lg2(g, level) & gri_mask(g - 3));
 }
 
 /* Are there blocks of this level? */
-HOT bool has_blocks(unsigned g, unsigned level)
+GRI_PT_HOT bool has_blocks(unsigned g, unsigned level)
 {
     return gri_fmt_block_levels(g) >> level & 1;
 }
 
 /* Bytes of a group of this level, less 1; 0 where there are none. */
-HOT uint64_t group_mask(unsigned g, unsigned level)
+GRI_PT_HOT uint64_t group_mask(unsigned g, unsigned level)
 {
     const unsigned lg2 = gri_fmt_group_lg2(g, level);
 
     return lg2 ? gri_mask(span_lg2(g, level) + lg2) : 0;
 }
 
-HOT uint64_t *table_of(const struct gr_pt *pt, unsigned g, uint64_t entry)
+GRI_PT_HOT uint64_t *table_of(const struct gr_pt *pt, unsigned g, uint64_t entry)
 {
     return gr_port_phys_to_virt(pt->env, gri_fmt_pa(entry, g));
 }
 
 /* Make stores to [first, first + count) leave the CPU where the walker does not snoop. */
-HOT void clean(const struct gr_pt *pt, const uint64_t *first, size_t count)
+GRI_PT_HOT void clean(const struct gr_pt *pt, const uint64_t *first, size_t count)
 {
     if (!pt->coherent)
         gr_port_cache(pt->env, first, count * sizeof(*first), GR_CACHE_CLEAN);
 }
 
-HOT void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
+GRI_PT_HOT void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
 {
     gr_port_table_store64(pt->env, slot, entry);
 }
@@ -121,7 +124,7 @@ static void fmt_gather_all(struct gr_pt *pt, struct gr_pt_gather *gather)
  * The lowest slot that there is for `va`, and its level. A table is published once it is zeroed and
  * visible, so no lock is needed to go down, and what is above IOVAs that the caller has stays.
  */
-HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
+GRI_PT_HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
 {
     uint64_t *slot = &pt->root[va >> pt->root_shift];
     uint64_t entry = gri_pt_load(slot);
@@ -154,7 +157,7 @@ HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, unsigned 
  * To map below it. Where the walker does not snoop the lock is taken: whoever made a table may have
  * stored the pointer to it and not cleaned it yet.
  */
-HOT uint64_t *find(struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
+GRI_PT_HOT uint64_t *find(struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
 {
     gr_lock_state_t state;
     uint64_t *slot;
@@ -227,7 +230,8 @@ static int make_path(struct gr_pt *pt, uint64_t va, unsigned bottom)
 /* ---- Mapping ---- */
 
 /* Fill `count` slots as far as they are empty; how many were. */
-HOT size_t fill(const struct gr_pt *pt, uint64_t *slot, size_t count, uint64_t entry, uint64_t step)
+GRI_PT_HOT size_t fill(const struct gr_pt *pt, uint64_t *slot, size_t count, uint64_t entry,
+                       uint64_t step)
 {
     const uint64_t *const first = slot;
     const uint64_t *const end = slot + count;
@@ -249,8 +253,8 @@ HOT size_t fill(const struct gr_pt *pt, uint64_t *slot, size_t count, uint64_t e
 }
 
 /* The same for slots whose address and PA are as aligned as each other: whole groups are marked. */
-COLD size_t fill_groups(const struct gr_pt *pt, uint64_t *slot, size_t count, unsigned group_lg2,
-                        uint64_t entry, uint64_t step)
+GRI_PT_COLD size_t fill_groups(const struct gr_pt *pt, uint64_t *slot, size_t count,
+                               unsigned group_lg2, uint64_t entry, uint64_t step)
 {
     const size_t group = (size_t)1 << group_lg2;
     size_t done = 0;
@@ -288,8 +292,8 @@ struct rest {
 };
 
 /* Fill slots of one level from the start of `r` on, and take them off it; false: one was live. */
-HOT bool fill_level(const struct gr_pt *pt, unsigned g, unsigned level, uint64_t *slot,
-                    struct rest *r, uint64_t attrs)
+GRI_PT_HOT bool fill_level(const struct gr_pt *pt, unsigned g, unsigned level, uint64_t *slot,
+                           struct rest *r, uint64_t attrs)
 {
     const unsigned lg2 = span_lg2(g, level);
     const uint64_t span = gri_mask(span_lg2(g, level + 1)); /* of the table */
@@ -314,7 +318,8 @@ HOT bool fill_level(const struct gr_pt *pt, unsigned g, unsigned level, uint64_t
  * There is no leaf table for the start of `r`, `slot` of `level` is the lowest: map blocks into it,
  * or make what is missing below it. On success there is more to be found than before.
  */
-COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, struct rest *r, uint64_t attrs)
+GRI_PT_COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, struct rest *r,
+                          uint64_t attrs)
 {
     const unsigned g = pt->granule_lg2;
     const uint64_t entry = gri_pt_load(slot); /* somebody's table by now, perhaps */
@@ -330,12 +335,13 @@ COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, struct rest
     }
     if (best < level)
         return make_path(pt, r->va, best);
-    (void)fill_level(pt, g, level, slot, r, gri_fmt_block(attrs));
+    (void)fill_level(pt, g, level, slot, r, attrs & ~GRI_FMT_LEAF_ONLY);
     return 0;
 }
 
 /* Map `r`, which says afterwards what is left of it. */
-HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct rest *r, uint64_t attrs)
+GRI_PT_HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct rest *r,
+                         uint64_t attrs)
 {
     for (;;) {
         if (__builtin_expect(r->va >= at->end, 0)) {
@@ -362,8 +368,8 @@ HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct rest *r
     }
 }
 
-HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,
-                uint64_t *out_done)
+GRI_PT_HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, uint64_t len,
+                       unsigned prot, uint64_t *out_done)
 {
     const uint64_t attrs = gri_fmt_attrs(prot);
     struct place at = {NULL, 0, 0};
@@ -387,8 +393,8 @@ HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, uint64_t 
     return ret;
 }
 
-HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va, const struct gr_seg *segs,
-                     unsigned count)
+GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
+                            const struct gr_seg *segs, unsigned count)
 {
     struct gr_pt *const pt = c->pt;
     const uint64_t attrs = gri_fmt_attrs(c->prot);
@@ -442,7 +448,7 @@ HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va, const str
 /* ---- Unmapping ---- */
 
 /* Would the edge between the byte before `va` and `va` cut what `entry`, of `level`, maps? */
-HOT bool cuts(unsigned g, unsigned level, uint64_t entry, uint64_t va)
+GRI_PT_HOT bool cuts(unsigned g, unsigned level, uint64_t entry, uint64_t va)
 {
     const uint64_t mask =
         entry & GRI_FMT_GROUP ? group_mask(g, level) : gri_mask(span_lg2(g, level));
@@ -463,7 +469,7 @@ static bool is_cut(const struct gr_pt *pt, uint64_t va)
     return cuts(g, level, gri_pt_load(slot), va);
 }
 
-HOT void clear(const struct gr_pt *pt, uint64_t *slot, size_t count)
+GRI_PT_HOT void clear(const struct gr_pt *pt, uint64_t *slot, size_t count)
 {
     uint64_t *const end = slot + count;
 
@@ -517,8 +523,8 @@ static unsigned path(const struct gr_pt *pt, uint64_t va, uint64_t **slot)
 }
 
 /* Any range, with what it retires. */
-COLD int unmap_any(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
-                   struct gr_pt_gather *gather)
+GRI_PT_COLD int unmap_any(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
+                          struct gr_pt_gather *gather)
 {
     const unsigned g = pt->granule_lg2;
 
@@ -542,8 +548,8 @@ COLD int unmap_any(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range
     }
 }
 
-HOT int unmap_hot(struct gr_pt *pt, unsigned g, uint64_t va, uint64_t last, struct gr_range retire,
-                  struct gr_pt_gather *gather)
+GRI_PT_HOT int unmap_hot(struct gr_pt *pt, unsigned g, uint64_t va, uint64_t last,
+                         struct gr_range retire, struct gr_pt_gather *gather)
 {
     const uint64_t span = gri_mask(span_lg2(g, 1));
     const size_t count = (size_t)((last - va) >> g) + 1;
@@ -655,7 +661,7 @@ static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
     }
 }
 
-HOT int to_phys_hot(const struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t *out_pa)
+GRI_PT_HOT int to_phys_hot(const struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t *out_pa)
 {
     unsigned level;
     const uint64_t entry = gri_pt_load(descend(pt, g, va, &level));
@@ -699,7 +705,7 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
 
 /* ---- The operations, for each granule ---- */
 
-#define OPS_FUNCTIONS(g)                                                                           \
+#define GRI_PT_OPS_FUNCTIONS(g)                                                                    \
     static int map_##g(struct gr_pt *pt, uint64_t va, gr_pa_t pa, uint64_t len, unsigned prot,     \
                        uint64_t *out_done)                                                         \
     {                                                                                              \
@@ -720,23 +726,23 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
         return to_phys_hot(pt, g, va, out_pa);                                                     \
     }
 
-#define OPS(g)                                                                                     \
+#define GRI_PT_OPS(g)                                                                              \
     {                                                                                              \
         .map = map_##g, .map_segs = map_segs_##g, .unmap = unmap_##g, .to_phys = to_phys_##g,      \
         .retire = fmt_retire, .trim = fmt_trim, .check_mapped = fmt_check_mapped,                  \
         .walk = fmt_walk, .gather_all = fmt_gather_all,                                            \
     }
 
-#define NAME_(fmt) gri_pt_##fmt
-#define NAME(fmt) NAME_(fmt)
+#define GRI_PT_NAME_(fmt) gri_pt_##fmt
+#define GRI_PT_NAME(fmt) GRI_PT_NAME_(fmt)
 
-OPS_FUNCTIONS(12)
-OPS_FUNCTIONS(14)
+GRI_PT_OPS_FUNCTIONS(12)
+GRI_PT_OPS_FUNCTIONS(14)
 #if GRI_FMT_GRANULES == 3
-OPS_FUNCTIONS(16)
+GRI_PT_OPS_FUNCTIONS(16)
 #endif
 
-const struct gri_pt_format NAME(GRI_FMT_NAME) = {
+const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
     .levels_max = GRI_FMT_LEVELS_MAX,
     .roots_lg2_max = GRI_FMT_ROOTS_LG2_MAX,
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
@@ -747,10 +753,10 @@ const struct gri_pt_format NAME(GRI_FMT_NAME) = {
     .granules = GRI_FMT_GRANULES,
     .ops =
         {
-            OPS(12),
-            OPS(14),
+            GRI_PT_OPS(12),
+            GRI_PT_OPS(14),
 #if GRI_FMT_GRANULES == 3
-            OPS(16),
+            GRI_PT_OPS(16),
 #endif
         },
 };

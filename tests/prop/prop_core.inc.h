@@ -9,6 +9,7 @@
  */
 #include "prop.h"
 
+#include "iova/iova_arena.h"
 #include "pt/pt_internal.h"
 
 #include <stdio.h>
@@ -681,6 +682,25 @@ static int by_first(const void *a, const void *b)
     return x->first < y->first ? -1 : x->first > y->first;
 }
 
+/* Of the free granules [at, end), the longest run that no arena lies in: the one that must be found
+ * whatever is asked for (iova.h). */
+static uint64_t outside_arenas(const struct place *p, uint64_t at, uint64_t end)
+{
+    const struct gr_iova *const space = &p->dom.iova;
+    uint64_t best = 0, next;
+
+    if (at >= end || !space->arena_lg2)
+        return at < end ? end - at : 0;
+    for (uint64_t unit = at; unit < end; unit = next) {
+        next = least(end, ((unit >> space->arena_lg2) + 1) << space->arena_lg2);
+        if (gri_arena_of(space, unit)) {
+            best = unit - at > best ? unit - at : best;
+            at = next;
+        }
+    }
+    return end - at > best ? end - at : best;
+}
+
 /* The longest free range that `u` may use, in granules. */
 static uint64_t longest_gap(const struct world *w, const struct place *p, const struct member *u)
 {
@@ -695,12 +715,12 @@ static uint64_t longest_gap(const struct world *w, const struct place *p, const 
                                         (w->reserved.last >> shape.granule_lg2) + 1};
     qsort(taken, p->lives + 1, sizeof(taken[0]), by_first);
     for (unsigned i = 0; i <= p->lives; i++) {
-        const uint64_t end = least(taken[i].first, last);
+        const uint64_t gap = outside_arenas(p, at, least(taken[i].first, last));
 
-        best = end > at && end - at > best ? end - at : best;
+        best = gap > best ? gap : best;
         at = taken[i].last > at ? taken[i].last : at;
     }
-    return last > at && last - at > best ? last - at : best;
+    return outside_arenas(p, at, last) > best ? outside_arenas(p, at, last) : best;
 }
 
 /* [first, first + n) was allocated: is it free and allowed? */

@@ -10,6 +10,7 @@
 #include "core/bits.h"
 
 #define GRI_FMT_NAME dart1
+#define GRI_FMT_LEAF_ONLY 0u
 #define GRI_FMT_LEVELS_MAX 2u /* below the TTBR */
 #define GRI_FMT_ROOTS_LG2_MAX 2u
 #define GRI_FMT_VA_BITS_MIN 0u
@@ -84,11 +85,6 @@ static inline uint64_t gri_fmt_step(uint64_t size)
 }
 
 /* Only leaves map. */
-static inline uint64_t gri_fmt_block(uint64_t attrs)
-{
-    return attrs;
-}
-
 static inline unsigned gri_fmt_block_levels(unsigned granule_lg2)
 {
     (void)granule_lg2;

@@ -15,6 +15,7 @@
 #include "core/bits.h"
 
 #define GRI_FMT_NAME lpae_s1
+#define GRI_FMT_LEAF_ONLY GRI_LPAE_TABLE /* of a leaf's attributes, not a block's */
 #define GRI_FMT_LEVELS_MAX 4u
 #define GRI_FMT_ROOTS_LG2_MAX 0u   /* concatenation is for stage 2 */
 #define GRI_FMT_ROOT_ALIGN_LG2 12u /* a root smaller than that is aligned more than it needs */
@@ -77,12 +78,6 @@ static inline uint64_t gri_fmt_attrs(unsigned prot)
     return GRI_LPAE_VALID | GRI_LPAE_TABLE | attr << GRI_LPAE_ATTR_SHIFT | GRI_LPAE_EL0 |
            (prot & GR_PROT_WRITE ? 0 : GRI_LPAE_READ_ONLY) | GRI_LPAE_INNER_SHAREABLE |
            GRI_LPAE_AF | GRI_LPAE_NG | GRI_LPAE_PXN | GRI_LPAE_UXN;
-}
-
-/* The attributes of a block, from those of a leaf. */
-static inline uint64_t gri_fmt_block(uint64_t attrs)
-{
-    return attrs & ~GRI_LPAE_TABLE;
 }
 
 static inline uint64_t gri_fmt_leaf(gr_pa_t pa, uint64_t attrs)
