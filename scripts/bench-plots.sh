@@ -46,6 +46,7 @@ plot() {
     [ -n "$_end" ] || return 0 # not measured
     echo >> "$tmp/$_name.gp"
     gnuplot "$tmp/$_name.gp"
+    sed -i '1a <!-- SPDX-License-Identifier: MIT -->' "$out/$_name.svg"
     echo "  SVG $out/$_name.svg"
 }
 
