@@ -145,6 +145,27 @@ static void remap_is_reset(void **state)
     }
 }
 
+/* Nor do streams pass that the host has not counted, whatever firmware let them do. */
+static void uncounted_streams_are_blocked(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct dart_model_config config = model_of(&kinds[i]);
+        struct probe *const p = probe_new_model(&kinds[i], &config, 1);
+        uint64_t pa = 0;
+
+        for (uint32_t sid = 8; sid < 16; sid++)
+            dart_model_poke32(p->model.model, kinds[i].tcr + 4 * sid,
+                              kinds[i].kind == GR_DART_T8110 ? 0x2 : 0x1100); /* bypass */
+        dart_model_poke32(p->model.model, kinds[i].enable, 0xffff);
+        probe_start(p, 8);
+        for (unsigned sid = 0; sid < 16; sid++)
+            assert_int_equal(dart_model_translate(p->model.model, sid, 0x900000000, false, 4, &pa),
+                             MODEL_FAULT);
+        probe_free(p, true);
+    }
+}
+
 /* What is the identity already is left alone; the rest is written once streams are blocked. */
 static void remap_is_written_where_it_differs(void **state)
 {
@@ -910,6 +931,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reset_order),
         cmocka_unit_test(remap_is_reset),
+        cmocka_unit_test(uncounted_streams_are_blocked),
         cmocka_unit_test(remap_is_written_where_it_differs),
         cmocka_unit_test(remap_that_stays_is_refused),
         cmocka_unit_test(t8020_values),

@@ -376,14 +376,20 @@ static int reset_remap(const struct gr_dart *dart)
     return 0;
 }
 
-/* Section 7, in this order. */
+/*
+ * Section 7, in this order. A t8110's ENABLE_STREAMS only ever adds (section 3), so there the
+ * streams that the host has not counted are blocked as well.
+ */
 static int reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
     const uint32_t streams = dart->inst.streams;
+    const uint32_t blocked = dart->kind == GR_DART_T8110
+                                 ? gri_field_get(dart->params[3], GRI_T8110_PARAMS4_SIDS)
+                                 : streams;
     int ret;
 
-    for (uint32_t sid = 0; sid < streams; sid++)
+    for (uint32_t sid = 0; sid < blocked; sid++)
         write_at(dart, l->tcr + 4 * sid, 0);
     ret = reset_remap(dart);
     if (ret)
