@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The IOVA allocator against a map of its units: what it hands out is free, what it refuses is not
- * there, and every number that it reports is right.
+ * there, and every number that it reports is right. Where the space is small, what is promised is
+ * exact; one input in 16 has a space with arenas, and several CPUs.
  *
  * Input: the space, then one operation after the other.
  */
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define UNITS 300u
+#define ARENA_UNITS (1u << 14) /* of a space with arenas */
 #define OPS 256u
 #define LIVE 64u
 
@@ -28,7 +30,9 @@ struct world {
     struct gr_iova space;
     uint64_t first; /* of the space's whole units */
     unsigned lg2, units;
-    uint8_t unit[UNITS];
+    bool arenas;
+    unsigned spans; /* of a space with arenas */
+    uint8_t unit[ARENA_UNITS];
     struct range live[LIVE];
     struct range held[LIVE];
 };
@@ -50,6 +54,13 @@ static unsigned count(const struct world *w, enum unit state)
     for (unsigned i = 0; i < w->units; i++)
         n += w->unit[i] == state;
     return n;
+}
+
+/* A unit to begin at. */
+static unsigned pick_unit(const struct world *w, struct fuzz *f)
+{
+    return w->arenas ? (unsigned)fuzz_take(f, 2) % w->units
+                     : fuzz_pick(f, w->units < 256 ? w->units : 256);
 }
 
 static bool all_free(const struct world *w, unsigned at, unsigned n)
@@ -148,8 +159,7 @@ static void do_alloc(struct world *w, struct fuzz *f, bool starved)
         .align = flags & 2 ? (flags & 4 ? fuzz_number(f) : unit << fuzz_pick(f, 10)) : 0,
         .boundary = flags & 8 ? (flags & 16 ? fuzz_number(f) : unit << fuzz_pick(f, 10)) : 0,
         .first = flags & 32 ? fuzz_number(f) : 0,
-        .last =
-            flags & 64 ? address(w, fuzz_pick(f, w->units < 256 ? w->units : 256)) + unit - 1 : 0,
+        .last = flags & 64 ? address(w, pick_unit(w, f)) + unit - 1 : 0,
     };
     struct range *const r = slot(w->live, true, 0);
     uint64_t start = 1;
@@ -176,7 +186,7 @@ static void do_alloc(struct world *w, struct fuzz *f, bool starved)
                    "a boundary is crossed");
         FUZZ_CHECK(!((start - w->first) & (unit - 1)), "not on a unit");
         FUZZ_CHECK(all_free(w, (unsigned)first, (unsigned)n), "in use already");
-        if (req.align == unit && !req.boundary)
+        if (req.align == unit && !req.boundary && !w->arenas)
             FUZZ_CHECK(!has_run(w, (unsigned)first + 1, end, n), "a higher range was free");
         *r = (struct range){(unsigned)first, (unsigned)n};
         set(w, r->at, r->n, USED);
@@ -203,6 +213,8 @@ static void do_alloc(struct world *w, struct fuzz *f, bool starved)
         uint64_t block = req.align;
 
         FUZZ_CHECK(some, "no units");
+        if (w->arenas)
+            break;
         while (block < req.size && block <= UINT64_MAX / 2)
             block *= 2;
         if (req.align == unit && !req.boundary)
@@ -224,7 +236,7 @@ static void do_fixed(struct world *w, struct fuzz *f, bool starved)
 {
     const uint64_t unit = UINT64_C(1) << w->lg2;
     const uint8_t flags = fuzz_byte(f);
-    const unsigned at = fuzz_pick(f, w->units < 256 ? w->units : 256);
+    const unsigned at = pick_unit(w, f);
     const uint64_t start = flags & 1 ? fuzz_number(f) : address(w, at);
     const uint64_t size = flags & 2 ? fuzz_number(f) : (uint64_t)fuzz_pick(f, 40) << w->lg2;
     struct range *const r = slot(w->live, true, 0);
@@ -266,7 +278,7 @@ static void do_reserve(struct world *w, struct fuzz *f, bool starved)
 {
     const uint64_t unit = UINT64_C(1) << w->lg2;
     const uint8_t flags = fuzz_byte(f);
-    const unsigned base = fuzz_pick(f, w->units < 256 ? w->units : 256);
+    const unsigned base = pick_unit(w, f);
     const uint64_t first = flags & 1 ? fuzz_number(f) : address(w, base) + (flags >> 4);
     const uint64_t last = flags & 2   ? fuzz_number(f)
                           : flags & 4 ? first
@@ -329,6 +341,26 @@ static struct range hold(const struct world *w, const struct range *r, const uin
     return (struct range){low, high - low};
 }
 
+/* In a space with arenas: what it may hold, for how far an arena reaches is not told. */
+static struct range free_in_arena(struct world *w, const struct range *r)
+{
+    const uint64_t end = address(w, r->at + r->n);
+    struct gr_range held;
+
+    FUZZ_CHECK(!gr_iova_free_begin(&w->space, address(w, r->at), (uint64_t)r->n << w->lg2, &held),
+               "a live allocation");
+    FUZZ_CHECK(held.first <= address(w, r->at) && held.last >= end - 1, "not all of it");
+    FUZZ_CHECK(w->spans || (held.first == address(w, r->at) && held.last == end - 1), "no tables");
+
+    const unsigned at = (unsigned)((held.first - w->first) >> w->lg2);
+    const unsigned to = (unsigned)((held.last - w->first) >> w->lg2) + 1;
+
+    FUZZ_CHECK(to <= w->units && all_free(w, at, r->at - at) &&
+                   all_free(w, r->at + r->n, to - r->at - r->n),
+               "somebody's is held");
+    return (struct range){at, to - at};
+}
+
 static void do_free(struct world *w, struct fuzz *f)
 {
     const unsigned spans = fuzz_pick(f, 4);
@@ -342,8 +374,16 @@ static void do_free(struct world *w, struct fuzz *f)
         span_lg2[i] = (uint8_t)(w->lg2 + fuzz_pick(f, 65 - w->lg2));
     if (!r || !h)
         return;
-    want = hold(w, r, span_lg2, spans);
+    host_set_cpu(spans); /* perhaps another one */
     FUZZ_CHECK(!gr_iova_check(&w->space, address(w, r->at), (uint64_t)r->n << w->lg2), "lost");
+    if (w->arenas) {
+        want = free_in_arena(w, r);
+        set(w, want.at, want.n, HELD);
+        *h = want;
+        r->n = 0;
+        return;
+    }
+    want = hold(w, r, span_lg2, spans);
     gr_iova_set_spans(&w->space, span_lg2, spans);
     FUZZ_CHECK(!gr_iova_free_begin(&w->space, address(w, r->at), (uint64_t)r->n << w->lg2, &held),
                "a live allocation");
@@ -384,18 +424,29 @@ static void do_end(struct world *w, struct fuzz *f)
         const struct gr_range held = {address(w, h->at),
                                       address(w, h->at + h->n - 1) + ((UINT64_C(1) << w->lg2) - 1)};
 
-        FUZZ_CHECK(!gr_iova_free_end(&w->space, &held, NULL), "an arena");
-        FUZZ_CHECK(!gr_iova_free_end(&w->space, &held, NULL), "ended: ignored");
+        struct gr_range empty;
+
         set(w, h->at, h->n, FREE);
         h->n = 0;
+        if (gr_iova_free_end(&w->space, &held, &empty)) {
+            FUZZ_CHECK(w->arenas && w->spans, "an arena");
+            FUZZ_CHECK(empty.first <= held.first && empty.last >= held.last, "elsewhere");
+            FUZZ_CHECK(all_free(w, (unsigned)((empty.first - w->first) >> w->lg2),
+                                (unsigned)((empty.last - empty.first) >> w->lg2) + 1),
+                       "somebody's is held");
+            FUZZ_CHECK(!gr_iova_free_end(&w->space, &empty, &empty), "twice");
+        }
+        FUZZ_CHECK(!gr_iova_free_end(&w->space, &held, &empty), "ended: ignored");
     }
 }
 
 static void step(struct world *w, struct fuzz *f)
 {
-    const unsigned op = fuzz_pick(f, 16);
+    const uint8_t byte = fuzz_byte(f);
+    const unsigned op = byte % 16;
     const bool starved = op == 15;
 
+    host_set_cpu(byte / 16 % 4);
     if (starved)
         host_fail_alloc(w->host, 1);
     switch (starved ? fuzz_pick(f, 8) : op) {
@@ -420,21 +471,40 @@ static void step(struct world *w, struct fuzz *f)
     case 7:
         do_end(w, f);
         break;
+    case 8:
+        if (w->arenas && byte >= 192)
+            (void)gr_iova_drain(&w->space);
+        else
+            do_alloc(w, f, starved);
+        break;
     }
     host_fail_alloc(w->host, 0);
     check_stats(w);
 }
 
-/* A space of few units, anywhere; its ends need not lie on units. */
+/* With tables, as a domain's, or without. */
+static void name_tables(struct world *w, struct fuzz *f)
+{
+    uint8_t span_lg2[2];
+
+    w->spans = fuzz_pick(f, 3);
+    for (unsigned i = 0; i < w->spans; i++)
+        span_lg2[i] = (uint8_t)(w->lg2 + 5 + fuzz_pick(f, 9));
+    gr_iova_set_spans(&w->space, span_lg2, w->spans);
+}
+
+/* A space of few units, or of enough for arenas, anywhere; its ends need not lie on units. */
 static int begin(struct world *w, struct fuzz *f)
 {
-    const unsigned units = 1 + (unsigned)fuzz_take(f, 2) % UNITS;
+    const unsigned size = (unsigned)fuzz_take(f, 2);
+    const unsigned units = size >= 0xf000 ? ARENA_UNITS : 1 + size % UNITS;
     const uint8_t where = fuzz_byte(f);
     const uint64_t ragged = fuzz_byte(f);
     uint64_t bytes;
 
     w->lg2 = 12 + fuzz_pick(f, 7);
     w->units = units;
+    w->arenas = units == ARENA_UNITS;
     bytes = (uint64_t)units << w->lg2;
     w->first = where < 64    ? 0
                : where < 128 ? UINT64_MAX - bytes + 1
@@ -451,15 +521,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct host_config config = {
         .cpu_page = 4096, .nbanks = 1, .seed = 1, .banks = {{0, 0x100000}}};
     struct fuzz f = {data, size};
-    struct world w = {0};
+    static struct world w;
     char why[160];
 
+    memset(&w, 0, sizeof(w));
     w.host = host_create(&config, why, sizeof(why));
     FUZZ_CHECK(w.host, "%s", why);
     FUZZ_CHECK(!begin(&w, &f), "init");
+    if (w.arenas)
+        name_tables(&w, &f);
     for (unsigned i = 0; i < OPS && f.left; i++)
         step(&w, &f);
+    (void)gr_iova_drain(&w.space);
+    FUZZ_CHECK(!w.space.arenas || w.arenas, "arenas");
+    check_stats(&w);
     gr_iova_fini(&w.space);
+    host_set_cpu(UINT32_MAX);
     FUZZ_CHECK(!host_misuse(w.host), "%s", host_last_log(w.host));
     FUZZ_CHECK(!host_destroy(w.host), "leaks");
     return 0;

@@ -249,6 +249,30 @@ static void only_end(struct race *r, unsigned who)
         finish(r, who, r->range[who].held);
 }
 
+/* Against the rules; but under locks only one can be right. */
+static void twice(struct race *r, unsigned who)
+{
+    struct gr_range held;
+
+    r->ret[who] = gr_iova_free_begin(&r->space, r->range[0].at, r->range[0].units * K4, &held);
+    if (!r->ret[who] && gr_iova_free_end(&r->space, &held, &held))
+        il_fail("retired twice");
+}
+
+static void one_in_another(struct race *r)
+{
+    two_in_another(r);
+    give(r, 0, &r->range[1]);
+}
+
+static void only_one(struct race *r)
+{
+    if (!r->ret[0] == !r->ret[1] || (r->ret[0] != GR_ENOENT && r->ret[1] != GR_ENOENT))
+        il_fail("%d and %d", r->ret[0], r->ret[1]);
+    set(r, r->range[0].at, r->range[0].at + r->range[0].units * K4 - 1, 0);
+    r->range[0].units = 0;
+}
+
 /* Both retire: one of them, and once. */
 static void one_retires(struct race *r)
 {
@@ -272,7 +296,9 @@ static const struct scenario scenarios[] = {
     {"two last frees at once, current", false, 3, two_ranges, {own_at_once, own_at_once}, nothing},
     {"two last frees", true, 3, clear_retired, {own, own}, one_retires},
     {"two last frees at once", false, 3, clear_retired, {own_at_once, own_at_once}, nothing},
+    {"two last frees at once, tables", true, 3, clear_retired, {own_at_once, own_at_once}, nothing},
     {"two last ends", true, 3, begun_before, {only_end, only_end}, one_retires},
+    {"one range freed twice", true, 3, one_in_another, {twice, twice}, only_one},
     {"remote frees beside an owner that moves on",
      true,
      2,

@@ -92,38 +92,47 @@ struct gr_iova_stats {
 };
 
 /*
- * Prepare a space for [first, last], both inclusive; bytes of units that lie only partly inside are
- * not used. `unit_lg2` is log2 of the granule, 12..32.
- * Returns 0, GR_EINVAL (unit_lg2, first > last), GR_ERANGE (no whole unit inside), GR_ENOMEM. After
- * a failure the space is empty: only gr_iova_init() and gr_iova_fini() may be called on it.
+ * Exclusive. Prepare a space for [first, last], both inclusive; bytes of units that lie only partly
+ * inside are not used. `unit_lg2` is log2 of the granule, 12..32. Returns 0, GR_EINVAL (unit_lg2,
+ * first > last), GR_ERANGE (no whole unit inside), GR_ENOMEM. After a failure the space is empty:
+ * only gr_iova_init() and gr_iova_fini() may be called on it.
  */
 GR_MUST_CHECK int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2,
                                gr_iova_t first, gr_iova_t last);
 
-/* Give all bookkeeping memory back, whatever is still allocated. A second call does nothing. */
+/* Exclusive. Give all bookkeeping memory back, whatever is still allocated. A second call does
+ * nothing. */
 void gr_iova_fini(struct gr_iova *space);
 
 /*
- * Allocate a range. In a space with arenas this fails although there is room only where the room
- * lies across the border of two arenas, in the current arena of another CPU (with an exclusive
- * section), or, beyond a few arenas at the ends of [first, last], in holes of arenas that a request
- * of more than a quarter of an arena, or with other limits than most, does not search. What follows
- * holds for the core, and so for smaller spaces: the highest range that fits is taken. Where
- * `align` is the unit and no `boundary` is given, this fails only if no free range within [first,
- * last] is long enough. Otherwise, to stay O(log n), the result may be lower than the highest
- * possible, and the request may be refused although an odd-shaped remainder would fit, but never
- * while there lies within [first, last] either a naturally aligned free block of max(align, size
- * rounded up to a power of two), or a free range of size + align - unit bytes, with a boundary size
- * - unit bytes more. Returns 0 and *out_start, or GR_ENODATA (size 0), GR_EINVAL (size no multiple
- * of the unit, align or boundary no power of two, boundary below size), GR_ERANGE ([first, last]
- * and the aperture share no whole unit, or first > last), GR_ENOSPC, GR_ENOMEM. Nothing changes on
- * failure.
+ * Allocate a range. Any CPU, at any time.
+ *
+ * In a space without arenas the highest range that fits is taken. Where `align` is the unit and no
+ * `boundary` is given, this fails only if no free range within [first, last] is long enough.
+ * Otherwise, to stay O(log n), the result may be lower than the highest possible, and the request
+ * may be refused although an odd-shaped remainder would fit, but never while there lies within
+ * [first, last] either a naturally aligned free block of max(align, size rounded up to a power of
+ * two), or a free range of size + align - unit bytes, with a boundary size - unit bytes more.
+ *
+ * In a space with arenas the place is any within the limits, and the same is promised of room
+ * outside arenas. Room in arenas may be missed where it lies
+ *   - across the border of two arenas;
+ *   - in the current arena of another CPU, where the port has an exclusive section;
+ *   - beyond a few arenas at the ends of [first, last], for a request of more than a quarter of an
+ *     arena, or with other limits than most requests have.
+ * Before it fails it has looked into the arenas of all CPUs (stats.drains).
+ *
+ * Returns 0 and *out_start, or GR_ENODATA (size 0), GR_EINVAL (size no multiple of the unit, align
+ * or boundary no power of two, boundary below size), GR_ERANGE ([first, last] and the aperture
+ * share no whole unit, or first > last), GR_ENOSPC, GR_ENOMEM. Nothing changes on failure, but that
+ * pages of bookkeeping may be there for the next call.
  */
 GR_MUST_CHECK int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req,
                                 gr_iova_t *out_start);
 
 /*
- * Allocate exactly [start, start + size). Freed like any other allocation.
+ * Exclusive. Allocate exactly [start, start + size). Freed like any other allocation. Arenas that
+ * it meets are dissolved, which is slow.
  * Returns 0, GR_ENODATA, GR_EINVAL (not in units), GR_EOVERFLOW, GR_ERANGE (not all of it
  * in the aperture), GR_EEXIST (allocated, held or reserved in part), GR_ENOMEM. Nothing changes on
  * failure.
@@ -131,22 +140,23 @@ GR_MUST_CHECK int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req 
 GR_MUST_CHECK int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size);
 
 /*
- * Keep every unit that [first, last] touches out of all allocations for good: MSI pages, host
- * windows, firmware's regions. Parts outside the aperture and parts reserved before are fine.
+ * Exclusive. Keep every unit that [first, last] touches out of all allocations for good: MSI pages,
+ * host windows, firmware's regions. Parts outside the aperture and parts reserved before are fine.
  * Returns 0, GR_EINVAL (first > last), GR_EBUSY (something in it is allocated or held), GR_ENOMEM.
  * Nothing changes on failure.
  */
 GR_MUST_CHECK int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last);
 
 /*
- * Name the tables: `span_lg2` is log2 of the bytes that one page table of each level covers, up to
- * 64, in any order; of more than GR_IOVA_SPANS the rest is ignored. Once, before the first
- * allocation; a space without tables leaves it out.
+ * Exclusive. Name the tables: `span_lg2` is log2 of the bytes that one page table of each level
+ * covers, up to 64, in any order; of more than GR_IOVA_SPANS the rest is ignored. Once, before the
+ * first allocation; a space without tables leaves it out.
  */
 void gr_iova_set_spans(struct gr_iova *space, const uint8_t *span_lg2, unsigned spans);
 
 /*
- * Begin to free the allocation [start, start + size), which must be exactly one that was made.
+ * Any CPU, at any time. Begin to free the allocation [start, start + size), which must be exactly
+ * one that was made.
  *
  * Where freeing leaves the whole (aligned) span of a table without an allocation, hold, reservation
  * or arena, and the span touches what is freed, the free neighbourhood up to the span's ends is
@@ -164,11 +174,11 @@ GR_MUST_CHECK int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uin
                                      struct gr_range *out_held);
 
 /*
- * Make a held range available again. `held` must be one that gr_iova_free_begin() gave and that was
- * not ended yet; any other is ignored. Returns true where the arena has lost its last range in a
- * way that no gr_iova_free_begin() could foresee, since several were being freed at once: then
- * *out_empty is held as by gr_iova_free_begin(), and the caller retires the tables and ends it too.
- * Never without tables. out_empty may be `held`.
+ * Any CPU, at any time. Make a held range available again. `held` must be one that
+ * gr_iova_free_begin() gave and that was not ended yet; any other is ignored. Returns true where
+ * the arena has lost its last range in a way that no gr_iova_free_begin() could foresee, since
+ * several were being freed at once: then *out_empty is held as by gr_iova_free_begin(), and the
+ * caller retires the tables and ends it too. Never without tables. out_empty may be `held`.
  */
 GR_MUST_CHECK bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
                                     struct gr_range *out_empty);
@@ -187,6 +197,7 @@ GR_MUST_CHECK int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t
  */
 uint64_t gr_iova_drain(struct gr_iova *space);
 
+/* Any CPU, at any time; exact when nothing else runs. */
 void gr_iova_stats(struct gr_iova *space, struct gr_iova_stats *out);
 
 GR_END_DECLS

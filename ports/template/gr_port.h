@@ -43,4 +43,17 @@ typedef struct {
 
 typedef unsigned gr_lock_state_t;
 
+/* WRITE, on more than 64 CPUs: how many. The IOVA allocator has a slot for each that calls it. */
+#define GR_PORT_CPUS 64u
+
+/*
+ * Optional: keep this CPU to the caller, which makes IOVAs faster. Here one CPU without interrupts
+ * has nothing to do; a kernel turns interrupts off and on. Without the macro there is none.
+ *
+ *   #define GR_PORT_HAS_EXCLUSIVE 1
+ *   typedef unsigned gr_exclusive_t;
+ *   gr_exclusive_t gr_port_exclusive_enter(void);
+ *   void gr_port_exclusive_leave(gr_exclusive_t section);
+ */
+
 #endif
