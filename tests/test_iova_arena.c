@@ -398,10 +398,10 @@ static void test_no_memory(void **state)
     unsigned n = 1;
 
     (void)state;
-    make(&w, false);
     for (;; n++) { /* slots, their table, an arena's header, the map */
         int rc;
 
+        make(&w, false);
         host_fail_alloc(w.host, n);
         rc = gr_iova_alloc(&w.space, &req, &at);
         host_fail_alloc(w.host, 0);
@@ -409,6 +409,7 @@ static void test_no_memory(void **state)
             break;
         assert_int_equal(rc, GR_ENOMEM);
         assert_int_equal(w.space.arenas, 0);
+        end(&w);
     }
     assert_in_range(n, 4, 8);
     for (unsigned i = 0; i < 99; i++)

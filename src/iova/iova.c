@@ -1112,8 +1112,8 @@ int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
         return free_here(space, start, size, true, true) ? 0
                                                          : begin(space, start, size, true, NULL);
     int err = begin(space, start, size, false, &held);
-    while (!err && gr_iova_free_end(space, &held, &held))
-        continue;
+    for (bool more = !err; more;)
+        more = gr_iova_free_end(space, &held, &held);
     return err;
 }
 
