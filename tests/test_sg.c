@@ -206,6 +206,7 @@ static const struct geometry geometries[] = {
     {GR_PT_DART1, 14, 36, 36, {GIB, 4 * GIB + 300 * 16 * KIB - 1}, true},
     {GR_PT_DART2, 12, 32, 42, {64 * KIB, 4 * GIB - 1}, false},
     {GR_PT_DART2, 14, 36, 42, {0, 32 * GIB + 300 * 16 * KIB - 1}, true},
+    {GR_PT_LPAE_S1, 16, 42, 42, {0, 32 * GIB + 300 * 64 * KIB - 1}, false},
 };
 static const unsigned cpu_pages[] = {4096, 16384, 65536};
 
@@ -260,7 +261,7 @@ static void world_make(struct world *w, const struct geometry *geo, unsigned p, 
             .table = {.format = geo->format,
                       .granule_lg2 = geo->granule_lg2,
                       .levels = 2,
-                      .roots_lg2 = 2,
+                      .roots_lg2 = geo->format == GR_PT_LPAE_S1 ? 0 : 2,
                       .va_bits = geo->va_bits,
                       .pa_bits = geo->pa_bits,
                       .coherent = true},
@@ -444,6 +445,8 @@ static void check_translation(struct world *w, const uint64_t *at, unsigned prot
         }
     }
     assert_int_equal(gr_pt_walk(&w->domain.pt, at[some], &walk), 0);
+    if (w->geo->format == GR_PT_LPAE_S1)
+        prot |= GR_PROT_READ; /* stage 1 has no write-only */
     assert_int_equal(walk.prot, prot);
 }
 
@@ -562,7 +565,7 @@ static void one_list(struct world *w)
     w->segments += list->count;
     check_mapped(w, &before, /* DART1 has no bit for it */
                  prots[dir] |
-                     (attrs && w->geo->format == GR_PT_DART2 ? (unsigned)GR_PROT_UNCACHED : 0u),
+                     (attrs && w->geo->format != GR_PT_DART1 ? (unsigned)GR_PROT_UNCACHED : 0u),
                  at);
     check_cost(w, &before, fakes, w->geo->caches_absent);
     if (w->geo->caches_absent)
