@@ -456,17 +456,20 @@ GRI_PT_HOT bool cuts(unsigned g, unsigned level, uint64_t entry, uint64_t va)
     return gri_fmt_valid(entry) && (va & mask);
 }
 
-/* Is an edge between granules inside a block or a group? */
-static bool is_cut(const struct gr_pt *pt, uint64_t va)
+/*
+ * Is an edge between granules inside a block or a group? `va` is the caller's, on one side of it:
+ * the tables on the other side may be going.
+ */
+static bool is_cut(const struct gr_pt *pt, uint64_t va, uint64_t edge)
 {
     const unsigned g = pt->granule_lg2;
     unsigned level;
 
-    if (!gri_fmt_block_levels(g) || va > gri_mask(pt->va_bits))
+    if (!gri_fmt_block_levels(g))
         return false;
     const uint64_t *const slot = descend(pt, g, va, &level);
 
-    return cuts(g, level, gri_pt_load(slot), va);
+    return cuts(g, level, gri_pt_load(slot), edge);
 }
 
 GRI_PT_HOT void clear(const struct gr_pt *pt, uint64_t *slot, size_t count)
@@ -528,7 +531,7 @@ GRI_PT_COLD int unmap_any(struct gr_pt *pt, uint64_t va, uint64_t last, struct g
 {
     const unsigned g = pt->granule_lg2;
 
-    if (is_cut(pt, va) || is_cut(pt, last + 1))
+    if (is_cut(pt, va, va) || is_cut(pt, last, last + 1))
         return GR_EMSGSIZE;
     for (;;) {
         uint64_t *slot[GR_PT_MAX_LEVELS] = {NULL};
@@ -644,7 +647,7 @@ static int fmt_check_mapped(const struct gr_pt *pt, uint64_t va, uint64_t last)
 {
     const unsigned g = pt->granule_lg2;
 
-    if (is_cut(pt, va) || is_cut(pt, last + 1))
+    if (is_cut(pt, va, va) || is_cut(pt, last, last + 1))
         return GR_EMSGSIZE;
     for (;;) {
         unsigned level;
