@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the tests of the page tables share: machines, geometries, and a walker that decodes tables
- * from facts/DART.md 4 alone, as hardware sees them.
+ * from facts/DART.md 4 and the Arm ARM's VMSAv8-64 descriptors alone, as hardware sees them.
  */
 #ifndef TESTS_PT_TOOLS_H
 #define TESTS_PT_TOOLS_H
@@ -37,10 +37,22 @@ struct geometry {
         }                                                                                          \
     }
 
+#define LPAE(granule, depth, va, pa)                                                               \
+    {                                                                                              \
+        "LPAE granule 2^" #granule " levels " #depth " va " #va " pa " #pa,                        \
+        {                                                                                          \
+            .format = GR_PT_LPAE_S1, .granule_lg2 = (granule), .levels = (depth), .va_bits = (va), \
+            .pa_bits = (pa), .coherent = true                                                      \
+        }                                                                                          \
+    }
+
+/* Two levels each; what has more is in the tests that look at the levels between. */
 static const struct geometry geometries[] = {
     GEOMETRY(DART1, 14, 32, 36), GEOMETRY(DART1, 14, 37, 36), GEOMETRY(DART1, 14, 38, 36),
     GEOMETRY(DART1, 12, 32, 36), GEOMETRY(DART2, 14, 32, 42), GEOMETRY(DART2, 14, 36, 42),
     GEOMETRY(DART2, 14, 38, 36), GEOMETRY(DART2, 12, 30, 42), GEOMETRY(DART2, 12, 32, 42),
+    LPAE(12, 2, 30, 48),         LPAE(12, 2, 25, 36),         LPAE(14, 2, 36, 40),
+    LPAE(16, 2, 42, 48),
 };
 
 #define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
@@ -101,12 +113,49 @@ struct seen {
     bool whole; /* the window is the whole granule */
 };
 
-/* Addresses of leaves and table entries alike: facts/DART.md 4.1 to 4.3. */
+/* What of `prot` a format can say: DART1 has no bit for UNCACHED, LPAE no write-only. */
+static inline unsigned kept_prot(const struct gr_pt_config *c, unsigned prot)
+{
+    if (c->format == GR_PT_DART1)
+        return prot & ~(unsigned)GR_PROT_UNCACHED;
+    return c->format == GR_PT_LPAE_S1 ? prot | GR_PROT_READ : prot;
+}
+
+/* log2 of the leaves that LPAE's Contiguous bit makes one; 0: the format has none. */
+static inline unsigned group_lg2(const struct gr_pt_config *c)
+{
+    if (c->format != GR_PT_LPAE_S1)
+        return 0;
+    return c->granule_lg2 == 12 ? 4 : c->granule_lg2 == 14 ? 7 : 5;
+}
+
+/* Addresses of leaves and table entries alike: facts/DART.md 4.1 to 4.3, or bits 47:12. */
 static inline uint64_t entry_address(const struct gr_pt_config *c, uint64_t entry)
 {
     if (c->format == GR_PT_DART1)
         return entry & bits(36) & ~bits(c->granule_lg2);
+    if (c->format == GR_PT_LPAE_S1)
+        return entry & bits(48) & ~bits(c->granule_lg2);
     return entry << 4 & bits(42) & ~bits(c->granule_lg2);
+}
+
+/* Does an entry above the leaves point to a table? */
+static inline bool is_table(const struct gr_pt_config *c, uint64_t entry)
+{
+    return c->format == GR_PT_LPAE_S1 ? (entry & 3) == 3 : entry & 1;
+}
+
+/* A page has bit 1 set and a block has not; AP[1], AF, inner shareable, nG, PXN and UXN always. */
+static inline void decode_lpae(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
+{
+    const uint64_t always = UINT64_C(3) << 53 | 0xf40;
+
+    out->valid = leaf & 1;
+    out->pa = entry_address(c, leaf);
+    out->prot = GR_PROT_READ | (leaf >> 7 & 1 ? 0 : GR_PROT_WRITE);
+    if ((leaf >> 2 & 7) == 1)
+        out->prot |= GR_PROT_UNCACHED;
+    out->whole = (leaf & always) == always && (leaf >> 2 & 7) < 2;
 }
 
 static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
@@ -115,6 +164,10 @@ static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, stru
     const bool no_read = leaf >> (dart1 ? 8 : 3) & 1;
     const bool no_write = leaf >> (dart1 ? 7 : 2) & 1;
 
+    if (c->format == GR_PT_LPAE_S1) {
+        decode_lpae(c, leaf, out);
+        return;
+    }
     out->valid = leaf & 1;
     out->pa = entry_address(c, leaf);
     out->prot = (no_read ? 0 : GR_PROT_READ) | (no_write ? 0 : GR_PROT_WRITE);
@@ -148,15 +201,17 @@ static inline struct seen hardware_walk(struct host *h, const struct gr_pt_confi
     uint64_t entry = 0;
 
     for (unsigned level = c->levels - 1u; host_table_read64(h, at, &entry); level--) {
-        if (level && (entry & 1)) {
-            const unsigned shift = c->granule_lg2 + (level - 1) * index_bits;
+        const unsigned shift = c->granule_lg2 + level * index_bits;
 
-            at = entry_address(c, entry) + 8 * (iova >> shift & bits(index_bits));
+        if (level && is_table(c, entry)) {
+            at = entry_address(c, entry) + 8 * (iova >> (shift - index_bits) & bits(index_bits));
             continue;
         }
         if (entry & 1)
             decode_leaf(c, entry, &out);
-        out.broken = false;
+        if (level) /* a block: the granule of it */
+            out.pa += iova & bits(shift) & ~bits(c->granule_lg2);
+        out.broken = !level && c->format == GR_PT_LPAE_S1 && (entry & 3) == 1; /* reserved */
         return out;
     }
     return out;
@@ -173,7 +228,7 @@ static inline uint64_t fingerprint(const struct gr_pt *pt, const struct gr_pt_co
         const uint64_t entry = pt->root[i];
 
         hash = (hash ^ entry) * UINT64_C(0x100000001b3);
-        if (!(entry & 1))
+        if (!is_table(c, entry))
             continue;
         const uint64_t *const leaves =
             host_ptr(pt->env, entry_address(c, entry), 1u << c->granule_lg2);

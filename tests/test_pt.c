@@ -4,6 +4,8 @@
 
 #include <granule/err.h>
 
+#include "pt/pt_internal.h"
+
 #define EXAMPLE_IOVA UINT64_C(0x9f4a1234) /* facts/DART.md 13 */
 #define EXAMPLE_PAGE UINT64_C(0x8c5d54000)
 
@@ -269,7 +271,7 @@ static void init_errors(void **state)
 {
     static const struct gr_pt_config bad[] = {
         {(enum gr_pt_format)0, 14, 2, 2, 32, 36, true},
-        {(enum gr_pt_format)3, 14, 2, 2, 32, 36, true},
+        {(enum gr_pt_format)4, 14, 2, 2, 32, 36, true},
         {GR_PT_DART1, 13, 2, 2, 32, 36, true},
         {GR_PT_DART1, 15, 2, 2, 32, 36, true},
         {GR_PT_DART1, 14, 1, 2, 32, 36, true},
@@ -428,12 +430,12 @@ static void edges_of(const struct gr_pt_config *c)
     assert_leads(&pt, g - 1, g - 1, RW);
     assert_absent(&pt, g);
     map(&pt, va_end - g, pa_end - g, g, GR_PROT_WRITE);
-    assert_leads(&pt, va_end - 1, pa_end - 1, GR_PROT_WRITE);
+    assert_leads(&pt, va_end - 1, pa_end - 1, kept_prot(c, GR_PROT_WRITE));
     assert_true(pt.tables == roots + 2);
 
     /* Higher bits are ignored, and what they alias is mapped already. */
     assert_leads(&pt, tag + g - 1, g - 1, RW);
-    assert_leads(&pt, UINT64_MAX, pa_end - 1, GR_PROT_WRITE);
+    assert_leads(&pt, UINT64_MAX, pa_end - 1, kept_prot(c, GR_PROT_WRITE));
     assert_int_equal(gr_pt_check_mapped(&pt, tag, g), 0);
     assert_int_equal(gr_pt_check_mapped(&pt, UINT64_MAX - g + 1, g), 0);
     map(&pt, tag + g, 2 * g, g, RW);
@@ -468,6 +470,87 @@ static void edges(void **state)
     (void)state;
     for (size_t i = 0; i < GEOMETRIES; i++)
         edges_of(&geometries[i].config);
+}
+
+/* ---- depths ---- */
+
+enum way { ONE, TWO, LIST, ABSENT, WAYS };
+
+/*
+ * IOVA 0 is mapped, and the way to `iova` ends at a level where it leads past that; every call goes
+ * down there once.
+ */
+static void go_down(const struct gr_pt_config *c, unsigned level, enum way way)
+{
+    const uint64_t g = UINT64_C(1) << c->granule_lg2;
+    const gr_iova_t iova = g << level * (c->granule_lg2 - 3u);
+    const unsigned granules = way == ONE ? 1 : way == LIST ? 3 : 2;
+    const struct gr_seg segs[] = {{5 * g, g}, {6 * g, 2 * g}};
+    struct host *const h = machine_of(4, level, c->coherent);
+    gr_pa_t pa = 0;
+    uint64_t made;
+    struct gr_pt pt;
+
+    assert_int_equal(gr_pt_init(&pt, h, c), 0);
+    map(&pt, 0, 4 * g, g, RW);
+    made = pt.tables + level;
+    if (way == LIST) {
+        struct gri_pt_cursor cursor = {.pt = &pt, .prot = RW, .end = iova};
+
+        assert_int_equal(gri_pt_map_segs(&cursor, iova, segs, 2), 0);
+        gri_pt_map_end(&cursor);
+        assert_true(cursor.end == iova + 3 * g && cursor.walks == 1);
+    } else if (way != ABSENT) {
+        map(&pt, iova, 5 * g, granules * g, RW);
+    }
+    if (way != ABSENT) {
+        assert_true(pt.tables == made);
+        for (unsigned i = 0; i < granules; i++) {
+            const struct seen seen = hardware_walk(h, c, pt.root_pa, iova + i * g);
+
+            assert_leads(&pt, iova + i * g, (5 + i) * g, RW);
+            assert_true(!seen.broken && seen.valid && seen.pa == (5 + i) * g);
+            assert_int_equal(gri_pt_to_phys(&pt, iova + i * g + 1, &pa), 0);
+            assert_true(pa == (5 + i) * g + 1);
+        }
+        assert_int_equal(gr_pt_check_mapped(&pt, iova, granules * g), 0);
+    }
+    assert_int_equal(gr_pt_unmap(&pt, iova, granules * g, NULL, NULL), 0); /* or nothing is there */
+    gr_port_wmb();
+    assert_int_equal(gri_pt_to_phys(&pt, iova, &pa), GR_ENOENT);
+    assert_int_equal(gr_pt_check_mapped(&pt, iova, granules * g), GR_ENOENT);
+    assert_false(hardware_walk(h, c, pt.root_pa, iova).valid);
+    assert_leads(&pt, 0, 4 * g, RW);
+    empty(&pt);
+    gr_pt_fini(&pt);
+    assert_int_equal(host_leaks(h), 0);
+    finish(h);
+}
+
+static void depths(void **state)
+{
+    static const struct gr_pt_config v[] = {
+        {GR_PT_DART1, 12, 2, 0, 30, 36, true},   {GR_PT_DART1, 14, 2, 0, 36, 36, true},
+        {GR_PT_DART2, 12, 2, 0, 30, 42, true},   {GR_PT_DART2, 12, 3, 0, 39, 42, true},
+        {GR_PT_DART2, 14, 2, 0, 36, 42, true},   {GR_PT_DART2, 14, 3, 0, 47, 42, true},
+        {GR_PT_LPAE_S1, 12, 2, 0, 30, 48, true}, {GR_PT_LPAE_S1, 12, 3, 0, 39, 48, true},
+        {GR_PT_LPAE_S1, 12, 4, 0, 48, 48, true}, {GR_PT_LPAE_S1, 14, 2, 0, 36, 48, true},
+        {GR_PT_LPAE_S1, 14, 3, 0, 47, 48, true}, {GR_PT_LPAE_S1, 14, 4, 0, 48, 48, true},
+        {GR_PT_LPAE_S1, 16, 2, 0, 42, 48, true}, {GR_PT_LPAE_S1, 16, 3, 0, 48, 48, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+        for (unsigned level = 0; level < v[i].levels; level++) {
+            for (unsigned way = 0; way < WAYS; way++) {
+                struct gr_pt_config c = v[i];
+
+                go_down(&c, level, (enum way)way);
+                c.coherent = false;
+                go_down(&c, level, (enum way)way);
+            }
+        }
+    }
 }
 
 /* ---- the retire range ---- */
@@ -764,6 +847,7 @@ int main(void)
         cmocka_unit_test(init_errors),
         cmocka_unit_test(call_errors),
         cmocka_unit_test(edges),
+        cmocka_unit_test(depths),
         cmocka_unit_test(retire_ranges),
         cmocka_unit_test(retire_small_space),
         cmocka_unit_test(trims),

@@ -32,7 +32,7 @@ static void entries(void **state)
         {0, RW, 0x0060000000000f43},
         {0xfffffffff000, RW, 0x0060ffffffffff43},
     };
-    const uint64_t block = gri_fmt_leaf(MIB(2), (gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY));
+    const uint64_t block = gri_fmt_leaf(MIB(2), gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
 
     (void)state;
     for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {

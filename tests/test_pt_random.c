@@ -20,6 +20,7 @@ struct cell {
     bool mapped;
     uint64_t pa;
     unsigned prot;
+    uint64_t head; /* the first cell of the block or group that it is part of; else itself */
 };
 
 /* A stretch of the IOVA space that the test uses; elsewhere nothing is ever mapped. */
@@ -39,7 +40,7 @@ struct world {
     uint64_t per_table; /* granules that one leaf table maps */
     struct window window[WINDOWS_MAX];
     unsigned windows;
-    uint64_t maps, lists, collisions, retired, trimmed;
+    uint64_t maps, lists, collisions, retired, trimmed, blocks, groups, cuts;
 };
 
 static uint64_t seed;
@@ -101,7 +102,7 @@ static void pick(struct world *w, uint64_t big, struct window **out_win, uint64_
 {
     struct window *const win = &w->window[below(w, w->windows)];
     const uint64_t longest = below(w, big) ? 12 : win->cells;
-    const uint64_t n = longest == 12 || below(w, 2) ? 1 + below(w, longest) : longest;
+    uint64_t n = longest == 12 || below(w, 2) ? 1 + below(w, longest) : longest;
     uint64_t at = below(w, win->cells - n + 1);
 
     if (n <= 12 && !below(w, 2)) { /* near an edge between leaf tables, or an end */
@@ -109,6 +110,10 @@ static void pick(struct world *w, uint64_t big, struct window **out_win, uint64_
         const uint64_t from = edge > 6 ? edge - 6 : 0;
 
         at = from + n <= win->cells ? from : win->cells - n;
+    }
+    if (group_lg2(w->c) && !below(w, 8)) { /* what may be one block */
+        at -= at % w->per_table;
+        n = w->per_table;
     }
     *out_win = win;
     *out_at = at;
@@ -171,60 +176,102 @@ static unsigned random_prot(struct world *w)
     return prot | (below(w, 4) ? 0 : GR_PROT_UNCACHED);
 }
 
+/*
+ * Where in memory `n` granules go that are mapped at `at`: at both ends sometimes, and, for blocks
+ * and groups, often as far from the start of a table's span as the IOVA.
+ */
+static uint64_t random_page(struct world *w, const struct window *win, uint64_t at, uint64_t n)
+{
+    const uint64_t pages = UINT64_C(1) << (w->c->pa_bits - w->c->granule_lg2);
+    uint64_t page = below(w, 8) ? below(w, pages - n + 1) : below(w, 2) ? 0 : pages - n;
+
+    if (group_lg2(w->c) && below(w, 4)) {
+        page = page - page % w->per_table + (win->first + at) % w->per_table;
+        if (page + n > pages)
+            page -= w->per_table;
+    }
+    return page;
+}
+
+/* How many entries' worth one entry or group gets at `at`, of `n` that are free. */
+static uint64_t unit_of(struct world *w, const struct window *win, uint64_t at, uint64_t n,
+                        uint64_t page)
+{
+    const uint64_t first = win->first + at;
+    const uint64_t group = UINT64_C(1) << group_lg2(w->c);
+
+    if (group == 1)
+        return 1;
+    if ((first | page) % w->per_table == 0 && n >= w->per_table && !win->table[at / w->per_table]) {
+        w->blocks++;
+        return w->per_table;
+    }
+    if ((first | page) % group || n < group)
+        return 1;
+    w->groups++;
+    return group;
+}
+
+/* What a map should do to the shadow; how many granules of it were free. */
+static uint64_t shadow_map(struct world *w, struct window *win, uint64_t at, uint64_t n,
+                           uint64_t page, unsigned prot)
+{
+    uint64_t fits = 0;
+    uint64_t head = 0;
+    uint64_t unit = 0;
+
+    while (fits < n && !win->cell[at + fits].mapped)
+        fits++;
+    for (uint64_t i = 0; i < fits; i++) {
+        if (i >= head + unit) {
+            unit = unit_of(w, win, at + i, fits - i, page + i);
+            head = i;
+            if (unit != w->per_table)
+                win->table[(at + i) / w->per_table] = true;
+        }
+        win->cell[at + i] =
+            (struct cell){true, (page + i) << w->c->granule_lg2, kept_prot(w->c, prot), at + head};
+    }
+    return fits;
+}
+
+/* Would an edge before `at` cut a block or a group? */
+static bool cuts(const struct window *win, uint64_t at)
+{
+    return at < win->cells && win->cell[at].mapped && win->cell[at].head != at;
+}
+
 /* Nothing may be mapped anew where retired tables wait: they are freed first. */
 static void do_map(struct world *w)
 {
     const unsigned lg2 = w->c->granule_lg2;
     const unsigned prot = random_prot(w);
-    const uint64_t pages = UINT64_C(1) << (w->c->pa_bits - lg2);
     struct window *win;
     uint64_t at;
     uint64_t n;
-    uint64_t fits = 0;
+    uint64_t fits;
     uint64_t done = 0;
     uint64_t page;
     int ret;
 
     free_gathered(w);
     pick(w, 16, &win, &at, &n);
-    page = below(w, 8) ? below(w, pages - n + 1) : below(w, 2) ? 0 : pages - n;
-    while (fits < n && !win->cell[at + fits].mapped)
-        fits++;
+    page = random_page(w, win, at, n);
+    fits = shadow_map(w, win, at, n, page, prot);
     ret =
         gr_pt_map(&w->pt, ((win->first + at) << lg2) + tag(w), page << lg2, n << lg2, prot, &done);
     assert_int_equal(ret, fits < n ? GR_EEXIST : 0);
     assert_true(done == fits << lg2);
     w->maps++;
     w->collisions += fits < n;
-    for (uint64_t i = 0; i < fits; i++) {
-        win->cell[at + i] = (struct cell){
-            true, (page + i) << lg2, w->c->format == GR_PT_DART1 ? prot & ~GR_PROT_UNCACHED : prot};
-        win->table[(at + i) / w->per_table] = true;
-    }
     /* A chunk that begins with a taken granule has its table already. */
     assert_true(w->pt.tables == tables_expected(w));
-}
-
-/* What a run of a list should do to the shadow; how many granules of it were free. */
-static uint64_t shadow_run(struct world *w, struct window *win, uint64_t at, uint64_t n,
-                           uint64_t page, unsigned prot)
-{
-    uint64_t i = 0;
-
-    for (; i < n && !win->cell[at + i].mapped; i++) {
-        win->cell[at + i] =
-            (struct cell){true, (page + i) << w->c->granule_lg2,
-                          w->c->format == GR_PT_DART1 ? prot & ~GR_PROT_UNCACHED : prot};
-        win->table[(at + i) / w->per_table] = true;
-    }
-    return i;
 }
 
 /* A list of runs in ascending order, some with gaps between, given to the cursor piece by piece. */
 static void do_list(struct world *w)
 {
     const unsigned lg2 = w->c->granule_lg2;
-    const uint64_t pages = UINT64_C(1) << (w->c->pa_bits - lg2);
     struct gri_pt_cursor cursor = {.pt = &w->pt, .prot = random_prot(w)};
     uint64_t tables;
     struct window *win;
@@ -245,14 +292,14 @@ static void do_list(struct world *w)
         for (; n && count < 6; count++) {
             const uint64_t len = 1 + below(w, n);
             const uint64_t gap = below(w, 2) && len < n ? below(w, n - len + 1) : 0;
-            const uint64_t page = below(w, pages - len);
+            const uint64_t page = random_page(w, win, at, len);
 
             const struct gr_seg seg = {page << lg2, len << lg2};
 
             if (!ret)
                 ret = gri_pt_map_segs(&cursor, (win->first + at) << lg2, &seg, 1);
             if (!want) {
-                const uint64_t fits = shadow_run(w, win, at, len, page, cursor.prot);
+                const uint64_t fits = shadow_map(w, win, at, len, page, cursor.prot);
 
                 end = fits ? win->first + at + fits : end;
                 want = fits < len ? GR_EEXIST : 0;
@@ -265,7 +312,7 @@ static void do_list(struct world *w)
     gri_pt_map_end(&cursor);
     assert_true(cursor.end == end << lg2);
     assert_true(w->pt.tables == tables_expected(w));
-    assert_in_range(cursor.walks, 1, tables);
+    assert_in_range(cursor.walks, group_lg2(w->c) ? 0 : 1, tables); /* a block needs none */
     w->lists++;
 }
 
@@ -331,6 +378,22 @@ static void forget_tables(struct world *w, struct window *win, uint64_t at, uint
     }
 }
 
+/* A range that would cut: refused, and nothing has changed. */
+static void refused_unmap(struct world *w, const struct window *win, uint64_t at, uint64_t n,
+                          uint64_t tagged, const struct gr_range *retire)
+{
+    const unsigned lg2 = w->c->granule_lg2;
+    struct gr_pt_gather gather = {0};
+
+    assert_int_equal(
+        gr_pt_unmap(&w->pt, ((win->first + at) << lg2) + tagged, n << lg2, retire, &gather),
+        GR_EMSGSIZE);
+    assert_true(!gather.head && !gather.count);
+    assert_cell(w, win, at);
+    assert_cell(w, win, at + n - 1);
+    w->cuts++;
+}
+
 static void do_unmap(struct world *w)
 {
     const unsigned lg2 = w->c->granule_lg2;
@@ -343,6 +406,14 @@ static void do_unmap(struct world *w)
     uint64_t n;
 
     pick(w, 3, &win, &at, &n);
+    if (cuts(win, at) || cuts(win, at + n)) {
+        retire = random_retire(w, win, at, n, tagged);
+        refused_unmap(w, win, at, n, tagged, with_retire ? &retire : NULL);
+        for (; cuts(win, at); n++) /* as it should be */
+            at--;
+        while (cuts(win, at + n))
+            n++;
+    }
     retire = random_retire(w, win, at, n, tagged);
     assert_int_equal(gr_pt_unmap(&w->pt, ((win->first + at) << lg2) + tagged, n << lg2,
                                  with_retire ? &retire : NULL, &gather),
@@ -392,7 +463,9 @@ static void do_check(struct world *w)
     for (uint64_t i = 0; i < n; i++)
         all = all && win->cell[at + i].mapped;
     assert_int_equal(gr_pt_check_mapped(&w->pt, ((win->first + at) << lg2) + tag(w), n << lg2),
-                     all ? 0 : GR_ENOENT);
+                     cuts(win, at) || cuts(win, at + n) ? GR_EMSGSIZE
+                     : all                              ? 0
+                                                        : GR_ENOENT);
     for (unsigned i = 0; i < 4; i++)
         assert_cell(w, win, at + below(w, n));
     /* A range that is mapped for certain: shrink to the run around a mapped granule. */
@@ -400,7 +473,8 @@ static void do_check(struct world *w)
         return;
     for (n = 1; at + n < win->cells && win->cell[at + n].mapped; n++)
         ;
-    assert_int_equal(gr_pt_check_mapped(&w->pt, (win->first + at) << lg2, n << lg2), 0);
+    assert_int_equal(gr_pt_check_mapped(&w->pt, (win->first + at) << lg2, n << lg2),
+                     cuts(win, at) ? GR_EMSGSIZE : 0);
 }
 
 /* Unmap all in random order with all the freedom there is: only the root is left. */
@@ -454,10 +528,12 @@ static void random_geometry(const struct geometry *geometry, uint64_t s)
     }
     check_all(&w);
     print_message("maps %" PRIu64 ", collisions %" PRIu64 ", retired %" PRIu64 ", trimmed %" PRIu64
-                  "\n",
-                  w.maps, w.collisions, w.retired, w.trimmed);
+                  ", blocks %" PRIu64 ", groups %" PRIu64 ", cuts %" PRIu64 "\n",
+                  w.maps, w.collisions, w.retired, w.trimmed, w.blocks, w.groups, w.cuts);
     assert_true(w.lists > 50 && w.maps > 100 && w.collisions && w.collisions < w.maps);
     assert_true(w.retired && w.trimmed);
+    if (group_lg2(w.c))
+        assert_true(w.blocks && w.groups && w.cuts);
     close_world(&w);
 }
 
