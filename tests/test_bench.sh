@@ -12,8 +12,8 @@ measure() {
 }
 
 # rows COUNT MAP [none]: COUNT rows in JSON, each with every field; MAP invalidations for a map and
-# one for an unmap, at least one walk and no more than one for each leaf table. With the hardware's
-# time a row takes longer; none: that was not measured.
+# one for an unmap, at least one walk and no more than one for each leaf table. none: the hardware's
+# time was not measured. No figure of time is compared with another: that is noise.
 rows() {
     check "not $1 rows that are as they should be" awk -v want="$1" -v map="$2" \
         -v hardware="${3:-}" '
@@ -37,7 +37,7 @@ rows() {
                 ns = value(row[i], "ns")
                 if (ns <= 0 || value(row[i], "ns_min") > ns) bad = 1
                 hw = value(row[i], "ns_hardware")
-                if (hardware == "none" ? row[i] !~ /"ns_hardware":null,/ : hw <= ns) bad = 1
+                if (hardware == "none" ? row[i] !~ /"ns_hardware":null,/ : hw <= 0) bad = 1
                 per = value(row[i], "ns_per_segment") * value(row[i], "segments") / ns
                 if (per < 0.99 || per > 1.01) bad = 1
                 if (row[i] !~ /"instructions_per_segment":(null|[0-9.]+)/) bad = 1
