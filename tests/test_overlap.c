@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The overlap detector of debug builds (GR_CFG_DEBUG): an UNMANAGED domain on a fake instance whose
- * invalidation keeps one unmap under way while another thread makes a second call.
+ * Two unmaps at the same time: the invalidation of a fake instance keeps the first under way while
+ * the second is made. By another thread in an UNMANAGED domain: the overlap detector of debug
+ * builds (GR_CFG_DEBUG). By the same one in a TRANSLATED domain: the last two ranges of an arena.
  */
 #include <host.h>
 #include <pthread.h>
@@ -12,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <granule/domain.h>
+#include <granule/dma.h>
 #include <setjmp.h>
 
 #include <cmocka.h>
@@ -28,6 +29,7 @@ struct stand {
     gr_iova_t other; /* what the second thread unmaps while the first is under way */
     pthread_t thread;
     atomic_bool armed;
+    gr_iova_t inside; /* what the first thread unmaps then; 0: nothing */
 };
 
 static struct stand stand;
@@ -69,13 +71,17 @@ static bool second_is_noted(struct stand *s)
 }
 #endif
 
-/* Called inside the first unmap, with the domain's lock held: let the second one come. */
+/* Called inside the first unmap, in an UNMANAGED domain with its lock held: let the second come. */
 static int fake_invalidate(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
                            gr_iova_t last, bool tables)
 {
     struct stand *const s = &stand;
+    const gr_iova_t inside = s->inside;
 
     (void)inst, (void)binding, (void)first, (void)last, (void)tables;
+    s->inside = 0;
+    if (inside)
+        assert_int_equal(gr_dma_unmap(&s->dev, inside, G, GR_DMA_TO_DEVICE, 0), 0);
     if (atomic_exchange(&s->armed, false)) {
         assert_int_equal(pthread_create(&s->thread, NULL, second, s), 0);
         while (!second_is_noted(s))
@@ -87,7 +93,7 @@ static int fake_invalidate(struct gr_instance *inst, struct gr_binding *binding,
 static const struct gr_instance_ops fake_ops = {
     .attach = fake_attach, .block = fake_block, .invalidate = fake_invalidate};
 
-static int setup(void **state)
+static void make(enum gr_domain_type type)
 {
     const struct host_config config = {
         .cpu_page = 4096, .nbanks = 1, .banks = {{0, 16u << 20}}, .seed = 1};
@@ -113,13 +119,25 @@ static int setup(void **state)
     };
     gr_instance_init(&s->inst);
     s->stream = (struct gr_stream){.inst = &s->inst, .window = {0, UINT64_MAX}};
-    dev = (struct gr_device_config){.name = "dev", .streams = &s->stream, .stream_count = 1};
+    dev = (struct gr_device_config){
+        .name = "dev", .streams = &s->stream, .stream_count = 1, .coherent = true};
     assert_int_equal(gr_device_init(&s->dev, &dev), 0);
-    assert_int_equal(
-        gr_domain_init(&s->domain, s->host, &s->dev, GR_DOMAIN_UNMANAGED, GR_DOMAIN_LP_AWARE), 0);
+    assert_int_equal(gr_domain_init(&s->domain, s->host, &s->dev, type, GR_DOMAIN_LP_AWARE), 0);
     assert_int_equal(gr_domain_attach(&s->domain, &s->dev), 0);
-    assert_int_equal(gr_domain_map(&s->domain, 0, 0x100000, 4 * G, GR_PROT_READ), 0);
-    *state = s;
+}
+
+static int setup(void **state)
+{
+    make(GR_DOMAIN_UNMANAGED);
+    assert_int_equal(gr_domain_map(&stand.domain, 0, 0x100000, 4 * G, GR_PROT_READ), 0);
+    *state = &stand;
+    return 0;
+}
+
+static int setup_translated(void **state)
+{
+    make(GR_DOMAIN_TRANSLATED);
+    *state = &stand;
     return 0;
 }
 
@@ -178,11 +196,32 @@ static void overlapping_calls_are_told(void **state)
     assert_int_equal(overlaps(s), GR_CFG_DEBUG ? 1 : 0);
 }
 
+/* Neither is the last of the arena when it begins; the table goes all the same. */
+static void the_last_two(void **state)
+{
+    struct stand *const s = *state;
+    struct gr_domain_stats stats;
+    gr_iova_t iova[2];
+
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(gr_dma_map(&s->dev, i * (gr_pa_t)G, G, GR_DMA_TO_DEVICE, 0, &iova[i]), 0);
+    gr_domain_stats(&s->domain, &stats);
+    assert_int_equal(stats.tables, 2);
+    s->inside = iova[1];
+    assert_int_equal(gr_dma_unmap(&s->dev, iova[0], G, GR_DMA_TO_DEVICE, 0), 0);
+    gr_domain_stats(&s->domain, &stats);
+    assert_int_equal(stats.tables, 1);
+    assert_int_equal(stats.iova.allocations, 0);
+    assert_int_equal(stats.iova.held, 0);
+    assert_int_equal(stats.invalidations, 3); /* one each, one for the table */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(disjoint_calls_are_fine, setup, teardown),
         cmocka_unit_test_setup_teardown(overlapping_calls_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_two, setup_translated, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

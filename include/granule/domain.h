@@ -96,7 +96,7 @@ struct gr_domain {
     struct gr_range aperture; /* to be read: the IOVAs that can be mapped, whole granules */
     struct gr_pt_config table;
     uint64_t table_span; /* bytes that a leaf table spans, less 1 */
-    gr_lock_t lock;      /* tables and IOVA space */
+    gr_lock_t lock;      /* of what is rare; UNMANAGED: of the tables */
     struct gr_binding binding[GR_CFG_DOMAIN_INSTANCES];
     unsigned bindings;
     struct gr_link groups; /* attached */

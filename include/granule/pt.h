@@ -13,15 +13,15 @@
  * them, nor a `retire` range, all of whose IOVAs its call owns. gr_pt_init(), gr_pt_fini() and
  * gr_pt_trim() want the table exclusively, gr_pt_trim() as far as the spans of tables reach.
  *
- * Table lifetime: map makes tables, and only unmap with a `retire` range and trim take them out. A
+ * Table lifetime: map makes tables; unmap with a `retire` range, retire and trim take them out. A
  * retired table goes on the gather, because hardware may still hold pointers to it; free the gather
  * with gr_pt_gather_free() after the IOMMU was invalidated and before anything in the retired range
  * is mapped again.
  *
  * Order of stores: children before parents, a barrier between, the parent's entry last, and a cache
  * clean of each where the walker is not coherent. A barrier ends gr_pt_map() and gr_pt_init().
- * After gr_pt_unmap() and gr_pt_trim() the caller puts a gr_port_wmb() before the invalidation: one
- * for all the calls that it covers.
+ * After gr_pt_unmap(), gr_pt_retire() and gr_pt_trim() the caller puts a gr_port_wmb() before the
+ * invalidation: one for all the calls that it covers.
  */
 #ifndef GRANULE_PT_H
 #define GRANULE_PT_H
@@ -149,7 +149,8 @@ GR_MUST_CHECK int gr_pt_unmap(struct gr_pt *pt, gr_iova_t iova, uint64_t len,
 
 /*
  * Put every table whose span lies in `range` on `gather`: IOVAs that the caller owns and that map
- * nothing. The range lies in one block of the translated bits. No memory is needed. Context: any.
+ * nothing. The range lies in one block of the translated bits. No memory is needed, and there is no
+ * barrier: see "Order of stores" above. Context: any.
  */
 void gr_pt_retire(struct gr_pt *pt, const struct gr_range *range, struct gr_pt_gather *gather);
 

@@ -70,7 +70,7 @@ int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **ou
         cpu = gr_port_map_uncached(domain->env, va, (size_t)shape.span);
     }
     ret = cpu ? map_pages(dev, va, &shape, attrs, out_iova) : GR_EOPNOTSUPP;
-    if (ret == GR_ETIMEDOUT && domain->broken)
+    if (ret == GR_ETIMEDOUT && gri_domain_is_broken(domain))
         return ret; /* the device may have seen the mapping: the pages are not safe to free */
     if (ret) {
         if (cpu && cpu != va)

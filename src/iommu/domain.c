@@ -443,11 +443,6 @@ static void count(struct gr_domain *domain, uint64_t walks, uint64_t invalidatio
     add(&c->invalidations, invalidations);
 }
 
-static bool is_broken(const struct gr_domain *domain)
-{
-    return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
-}
-
 /*
  * Forget [first, last] on every instance, also when one fails; the first error. The cleared or new
  * entries have been stored.
@@ -615,7 +610,7 @@ int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req
                          struct gri_mapping *out)
 {
     gr_iova_t iova;
-    const int ret = is_broken(domain) ? GR_EIO : alloc(domain, req, &iova);
+    const int ret = gri_domain_is_broken(domain) ? GR_EIO : alloc(domain, req, &iova);
 
     if (ret)
         return ret;

@@ -7,6 +7,12 @@
 
 #include "pt/pt_internal.h"
 
+/* Without the lock: it may break at any time. */
+static inline bool gri_domain_is_broken(const struct gr_domain *domain)
+{
+    return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
+}
+
 /* A map under way in a TRANSLATED domain. */
 struct gri_mapping {
     struct gr_domain *domain;
