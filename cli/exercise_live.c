@@ -251,8 +251,11 @@ static bool joins(const struct client *client, const struct part *part)
     uint64_t mask = granule_of(client) - 1;
     gr_pa_t end = part[-1].pa + part[-1].len;
 
-    if (machine_is_direct(client->dev)) {
-        return part->iova == part[-1].iova + part[-1].len;
+    if (machine_is_direct(client->dev)) { /* in memory, both */
+        uint64_t offset = client->dev->active->direct_offset;
+
+        return end == part->pa && part->iova + offset == part->pa &&
+               part[-1].iova + offset == part[-1].pa;
     }
     return end == part->pa ||
            (((end | part->pa) & mask) == 0 && client->dev->device.config.overread == 0);
