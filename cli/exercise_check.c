@@ -286,6 +286,21 @@ gr_iova_t random_byte(struct exercise *x, const struct live *live)
 
 /* ---- Handing over ---- */
 
+/* Of `run` bytes at `iova`, those in one output segment of a list: outputs may touch by chance. */
+static uint64_t in_output(const struct live *live, gr_iova_t iova, uint64_t run)
+{
+    for (unsigned i = 0; live->kind == LIVE_SG && i < live->list.out_count; i++) {
+        const struct gr_dma_seg *out = &live->list.out[i];
+
+        if (iova - out->iova < out->len) {
+            uint64_t rest = out->len - (iova - out->iova);
+
+            return rest < run ? rest : run;
+        }
+    }
+    return run;
+}
+
 /* A call for each run of bytes [at, at + len) of the content that is contiguous for the device. */
 static void sync_span(struct exercise *x, const struct client *client, const struct live *live,
                       uint64_t at, uint64_t len, bool cpu)
@@ -297,6 +312,7 @@ static void sync_span(struct exercise *x, const struct client *client, const str
     for (; at < end; at += run) {
         gr_iova_t iova = device_at(live, at, &run);
 
+        run = in_output(live, iova, run);
         run = run < end - at ? run : end - at;
         if (cpu) {
             note_rc(x, client, "gr_dma_sync_for_cpu",

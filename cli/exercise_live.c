@@ -466,7 +466,10 @@ static bool may_refuse(const struct exercise *x, const struct client *client,
     return rc == GR_ENOSPC || rc == GR_ENOMEM || (rc == GR_EFAULT && beyond) ||
            (rc == GR_ENOBUFS && pool_is_short(x, client, live)) ||
            /* What the device reaches has holes, and slots and buffers come from where they may. */
-           (rc == GR_ERANGE && machine_is_direct(client->dev));
+           (rc == GR_ERANGE && machine_is_direct(client->dev)) ||
+           /* fit() took memory's boundaries for the device's. */
+           (rc == GR_EINVAL && live->boundary &&
+            (client->dev->active->direct_offset & (live->boundary - 1)) != 0);
 }
 
 /* Limits under which its longest segment is too long: the list is refused. */
