@@ -184,7 +184,11 @@ static struct snapshot_record *record(const struct client *client, const struct 
 
     for (unsigned i = 0; i < live->npieces; i++) {
         const struct piece *piece = &live->pieces[i];
-        uint64_t length = piece->len ? piece->len : piece->over;
+        uint64_t length = piece->len;
+
+        if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask)) {
+            length += piece->over; /* that goes on in a granule of its own */
+        }
 
         if (last && !piece->bounced && touch(last, piece)) {
             last->length += length;

@@ -41,7 +41,8 @@ static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
     const uint64_t unit = is->unit - 1;
     const uint64_t end = (seg->pa & mask) + seg->len;
     uint64_t first = seg->pa & mask;
-    uint64_t wide = end + is->dev->config.overread;
+    /* The device reads on in the buffer where that goes on in the next granule. */
+    uint64_t wide = end > mask ? end : end + is->dev->config.overread;
 
     if (!is->unit)
         return false;
@@ -146,7 +147,8 @@ void gri_isolation_find(struct gri_isolation *is, gr_iova_t iova, uint64_t len)
     for (unsigned i = 0; i < GRI_ARRAY_SIZE(at); i++) {
         struct gri_slot *const slot = slot_at(is, at[i] & ~mask);
 
-        if (slot && slot != is->slots) {
+        /* Outputs of one run may meet each of its two slots again. */
+        if (slot && slot != is->slots && !(is->slots && slot == is->slots->next)) {
             slot->next = is->slots;
             is->slots = slot;
         }
