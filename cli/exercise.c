@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "exercise.h"
+#include "attack.h"
 #include "snapshot_write.h"
 
 #include <stdio.h>
@@ -9,6 +9,8 @@
 
 #define TRIES 120u /* per device and run, on a machine with CROWD devices at most */
 #define TRIES_FEW 16u
+#define TRIES_ATTACK 20u /* each with all that attack.c tries */
+#define LIVE_ATTACK 6u
 #define CROWD 16u
 #define RETRIES 4u /* for each kind that the busiest moment lacks */
 
@@ -109,6 +111,9 @@ static bool take_turns(struct exercise *x, struct progress *progress,
     for (unsigned i = 0; i < left; i++) {
         busy[i] = &x->clients[i];
         probe_edges(x, busy[i]);
+        if (x->attack) {
+            attack_sweep(x, busy[i]);
+        }
     }
     while (left > 0) {
         unsigned index = (unsigned)rng_below(&x->rng, left);
@@ -439,7 +444,12 @@ static bool begin(struct exercise *x, struct machine *m, struct report *report)
     x->live_most = EXERCISE_LIVE;
     x->tries = x->nclients <= CROWD ? TRIES : TRIES * CROWD / x->nclients;
     x->tries = x->tries < TRIES_FEW ? TRIES_FEW : x->tries;
-    return true;
+    if (!report->attack) {
+        return true;
+    }
+    x->live_most = LIVE_ATTACK;
+    x->tries = TRIES_ATTACK;
+    return attack_begin(x);
 }
 
 bool exercise(struct machine *m, struct report *report, const char *snapshot,
@@ -460,6 +470,9 @@ bool exercise(struct machine *m, struct report *report, const char *snapshot,
         end_all(x);
         machine_observe(m, NULL, NULL);
         end_progress(&progress);
+        if (x->attack) {
+            attack_end(x);
+        }
         finish(x);
         free(x->clients);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "exercise.h"
+#include "attack.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -575,6 +575,27 @@ static void count_live(struct exercise *x, struct client *client, const struct l
     x->report->coherent += live->kind == LIVE_COHERENT;
 }
 
+/* While it is the CPU's, and then while it is the device's, that writes what and where it likes. */
+static void endure_writes(struct exercise *x, struct client *client, struct live *live)
+{
+    bool apart = live->kind != LIVE_COHERENT; /* what the device writes, from what the CPU sees */
+
+    if (!(live->dir & GR_DMA_FROM_DEVICE)) {
+        return;
+    }
+    sync_all(x, client, live, true);
+    attack_write(x, client, live);
+    for (unsigned i = 0; i < live->npieces; i++) {
+        apart = apart && live->pieces[i].bounced;
+    }
+    x->report->mismatched_bytes += apart ? cpu_compare(x, live) : 0;
+    check_guards(x, client, live);
+    device_write(x, client, 0, live);
+    sync_all(x, client, live, true);
+    x->report->mismatched_bytes += cpu_compare(x, live);
+    sync_all(x, client, live, false);
+}
+
 bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
 {
     struct live *live = &client->live[client->live_count];
@@ -600,6 +621,11 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
         return false;
     }
     count_live(x, client, live);
+    if (x->attack) {
+        attack_padding(x, client, live);
+        attack_edges(x, client, live);
+        attack_sweep(x, client);
+    }
     if (kind == LIVE_COHERENT) {
         check_zero(x, client, (unsigned)rng_below(&x->rng, streams), live);
         cpu_fill(x, live);
@@ -608,6 +634,9 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
     }
     for (unsigned s = 0; s < streams; s++) {
         work_through(x, client, s, live);
+    }
+    if (x->attack) {
+        endure_writes(x, client, live);
     }
     probe_gaps(x, client, live);
     check_guards(x, client, live);
@@ -636,6 +665,10 @@ void live_end(struct exercise *x, struct client *client, unsigned index)
     end_change(x);
     note_rc(x, client, name_of_call(&live, false), rc);
     client->live[index] = client->live[--client->live_count];
+    if (x->attack) {
+        attack_edges(x, client, &live);
+        attack_sweep(x, client);
+    }
     probe_after(x, client, &live);
     if (live.kind != LIVE_COHERENT) {
         x->report->mismatched_bytes += cpu_compare(x, &live);

@@ -310,24 +310,24 @@ static void table_devices(const struct report *report)
     }
 }
 
-/* Why devices got the mode that they have. */
+/* Why devices got the mode that they have: most, as a rule, for the reason of the first. */
 static void table_modes(const struct machine *m)
 {
     const struct machine_device *first = m->devices;
     unsigned same = 0;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        same += m->devices[i].mode == first->mode && !m->devices[i].failed &&
-                strcmp(m->devices[i].reason, first->reason) == 0;
-    }
-    if (same == m->ndevices && same > 1) {
-        printf("all devices: %s: %s\n", machine_mode(first->mode), first->reason);
-        return;
-    }
-    for (unsigned i = 0; i < m->ndevices; i++) {
         const struct machine_device *dev = &m->devices[i];
 
-        printf("%s: %s: %s\n", dev->tree.path, machine_mode(dev->mode), dev->reason);
+        if (!dev->failed && dev->mode == first->mode && strcmp(dev->reason, first->reason) == 0) {
+            same++;
+        } else {
+            printf("%s: %s: %s\n", dev->tree.path, machine_mode(dev->mode), dev->reason);
+        }
+    }
+    if (same > 0) {
+        printf("%s: %s: %s\n", same == m->ndevices ? "all devices" : "all others",
+               machine_mode(first->mode), first->reason);
     }
 }
 
