@@ -166,9 +166,11 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
     if (depth == 0) {
         depth = 1;
     } else {
+        const uint32_t here = (uint32_t)gri_dt_node(at);
+
         node = fdt_next_node(dt->fdt, gri_dt_node(at), &depth);
-        /* One for each tag passed, at most; the way to the end is not worth counting. */
-        gri_dt_spend(dt, node < 0 ? 0 : (uint32_t)(node - gri_dt_node(at)) / 4);
+        /* one for each tag passed, at most */
+        gri_dt_spend(dt, ((node < 0 ? fdt_totalsize(dt->fdt) : (uint32_t)node) - here) / 4);
         if (dt->work == 0)
             return GR_EBADMSG;
         if (node < 0 || depth < 2) {
