@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* granule walk: how one IOVA is translated, step by step, or why it is not. */
+#include "progress.h"
 #include "show.h"
 
 #include <getopt.h>
@@ -378,6 +379,7 @@ int cli_walk(int argc, char **argv)
     struct walk_options options = {.json = cli_wants_json(argc, argv)};
     struct cli_error error;
     struct snapshot snapshot;
+    bool loaded;
     int status;
 
     if (!parse(argc, argv, &options, &error)) {
@@ -390,7 +392,10 @@ int cli_walk(int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    if (!snapshot_load(&snapshot, options.dir, &error)) {
+    progress_begin("reading", options.dir);
+    loaded = snapshot_load(&snapshot, options.dir, &error);
+    progress_end();
+    if (!loaded) {
         return cli_refuse(&error, options.json);
     }
     status = check_selection(&snapshot, &options, &error) ? walk_all(&snapshot, &options)

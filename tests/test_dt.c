@@ -1152,15 +1152,191 @@ static void test_limits(void **state)
     expect(tree, sizeof(tree), GR_EBADMSG, "/: a node on this path has no name; name it");
     begin_tree();
     memset(name, 'x', sizeof(name) - 1);
-    name[sizeof(name) - 1] = '\0';
+    name[GR_DT_NAME - 1] = '\0';
     begin(name);
     P("#iommu-cells", 1);
     end();
     end_tree();
     name[0] = '/';
-    (void)snprintf(name + GR_DT_PATH, sizeof(name) - GR_DT_PATH,
-                   ": the path is longer than 159 characters; shorten the names");
+    (void)snprintf(name + GR_DT_PATH - 1, sizeof(name) - GR_DT_PATH,
+                   "x: the path is longer than 159 characters; shorten the names");
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+
+    /* The longest names, and one character more; what the tree would say next is about its RAM. */
+    for (int more = 0; more < 2; more++) {
+        memset(name, 'x', sizeof(name) - 1);
+        name[GR_DT_NAME - 1 + more] = '\0';
+        begin_tree();
+        begin(name);
+        end();
+        end_tree();
+        expect(tree, sizeof(tree), GR_EBADMSG,
+               more ? "a node's name is longer than 159 characters; shorten it"
+                    : "/: no enabled node has device_type = \"memory\" and a reg; add one with the "
+                      "machine's RAM");
+        begin_tree();
+        EMPTY(name);
+        end_tree();
+        expect(tree, sizeof(tree), GR_EBADMSG,
+               more ? "a property's name is longer than 159 characters; shorten it"
+                    : "/: no enabled node has device_type = \"memory\" and a reg; add one with the "
+                      "machine's RAM");
+    }
+}
+
+/* ------------------------------------------------------------------ trees that take long */
+
+static _Alignas(8) char big[GR_DT_SIZE_MAX];
+
+static void big_iommu(uint32_t phandle)
+{
+    const fdt32_t reg[] = {cpu_to_fdt32(0x10000000), cpu_to_fdt32(0x4000)};
+
+    OK(fdt_begin_node(big, "i"));
+    OK(fdt_property_string(big, "compatible", "apple,t8103-dart"));
+    OK(fdt_property(big, "reg", reg, sizeof(reg)));
+    OK(fdt_property_u32(big, "#iommu-cells", 1));
+    OK(fdt_property_u32(big, "phandle", phandle));
+    OK(fdt_end_node(big));
+}
+
+static void big_nodes(unsigned n, const char *prop)
+{
+    for (; n; n--) {
+        OK(fdt_begin_node(big, "n"));
+        OK(fdt_property_u32(big, prop, 1));
+        OK(fdt_end_node(big));
+    }
+}
+
+static void big_begin(unsigned properties)
+{
+    OK(fdt_create(big, sizeof(big)));
+    OK(fdt_finish_reservemap(big));
+    OK(fdt_begin_node(big, ""));
+    for (; properties; properties--)
+        OK(fdt_property(big, "wide", NULL, 0));
+    OK(fdt_property_u32(big, "#address-cells", 1));
+    OK(fdt_property_u32(big, "#size-cells", 1));
+}
+
+static void big_end(void)
+{
+    OK(fdt_end_node(big));
+    OK(fdt_finish(big));
+}
+
+/* 128 devices that name two IOMMUs at the end of the tree by turns, or one. */
+static void big_refs(bool by_turns)
+{
+    big_begin(0);
+    for (unsigned d = 0; d < 128; d++) {
+        fdt32_t refs[16];
+
+        for (unsigned i = 0; i < 8; i++) {
+            refs[2 * i] = cpu_to_fdt32(by_turns && i % 2 ? 2 : 1);
+            refs[2 * i + 1] = cpu_to_fdt32(i);
+        }
+        OK(fdt_begin_node(big, "device"));
+        OK(fdt_property(big, "iommus", refs, sizeof(refs)));
+        OK(fdt_end_node(big));
+    }
+    big_nodes(50000, "filler");
+    big_iommu(1);
+    big_iommu(2);
+    big_end();
+}
+
+/* An iteration ends with one sentence and the record as it was; how many records came before? */
+static unsigned gives_up(bool masters, const char *node)
+{
+    struct gr_dt_iter it = {0};
+    struct gr_dt_master master;
+    struct gr_dt_master as_before;
+    struct gr_dt_iommu iommu;
+    struct gr_dt dt;
+    char want[400];
+    unsigned n = 0;
+    int rc;
+
+    OK(gr_dt_open(&dt, big, sizeof(big)));
+    do {
+        memset(&master, 0x5a, sizeof(master));
+        rc = masters ? gr_dt_master_next(&dt, &it, &master) : gr_dt_iommu_next(&dt, &it, &iommu);
+        n += rc == 1;
+    } while (rc == 1);
+    assert_int_equal(rc, GR_EBADMSG);
+    assert_int_equal(it.work, GR_DT_WORK);
+    memset(&as_before, 0x5a, sizeof(as_before));
+    assert_memory_equal(&master, &as_before, sizeof(master));
+    (void)snprintf(want, sizeof(want),
+                   "%s: to read the tree up to here takes more looks at nodes, properties and "
+                   "windows than we make; give a smaller tree, or fewer references",
+                   node);
+    assert_string_equal(dt.error, want);
+    rc = masters ? gr_dt_master_next(&dt, &it, &master) : gr_dt_iommu_next(&dt, &it, &iommu);
+    assert_int_equal(rc, 0);
+    return n;
+}
+
+static void test_work(void **state)
+{
+    struct gr_dt_iter it = {0};
+    struct gr_dt_master master;
+    struct gr_range range;
+    fdt32_t *ranges;
+    struct gr_dt dt;
+    unsigned n = 0;
+
+    (void)state;
+    big_refs(true);
+    assert_in_range(gives_up(true, "/device"), 1, 127);
+    big_refs(false); /* one search for all */
+    OK(gr_dt_open(&dt, big, sizeof(big)));
+    while (gr_dt_master_next(&dt, &it, &master) == 1)
+        n++;
+    assert_int_equal(n, 128);
+    assert_true(it.work < GR_DT_WORK / 8);
+
+    /* Each node asks its parents, and the root has much to look through. */
+    big_begin(60000);
+    big_nodes(40000, "#iommu-cells");
+    big_end();
+    assert_in_range(gives_up(false, "/n"), 1, 39999);
+
+    /* Registers that the last of many windows lets through. */
+    ranges = calloc(4 * 60000, sizeof(*ranges));
+    assert_non_null(ranges);
+    for (uint32_t i = 0; i < 60000; i++) {
+        ranges[3 * i] = cpu_to_fdt32(i);
+        ranges[3 * i + 2] = cpu_to_fdt32(i < 59999 ? 1 : 0x20000000);
+    }
+    big_begin(0);
+    OK(fdt_begin_node(big, "bus"));
+    OK(fdt_property_u32(big, "#address-cells", 1));
+    OK(fdt_property_u32(big, "#size-cells", 1));
+    OK(fdt_property(big, "ranges", ranges, 12 * 60000));
+    free(ranges);
+    for (uint32_t i = 0; i < 8000; i++)
+        big_iommu(i + 1);
+    OK(fdt_end_node(big));
+    big_end();
+    assert_in_range(gives_up(false, "/bus/i"), 1, 7999);
+
+    /* As many reservations as fit are read one by one. */
+    OK(fdt_create(big, sizeof(big)));
+    for (uint64_t i = 0; i < 100000; i++)
+        OK(fdt_add_reservemap_entry(big, i << 12, 1));
+    OK(fdt_finish_reservemap(big));
+    OK(fdt_begin_node(big, ""));
+    big_end();
+    OK(gr_dt_open(&dt, big, sizeof(big)));
+    memset(&it, 0, sizeof(it));
+    for (uint64_t i = 0; i < 100000; i++) {
+        assert_int_equal(gr_dt_reserved_next(&dt, &it, &range), 1);
+        assert_true(range.first == i << 12 && range.last == range.first);
+    }
+    assert_int_equal(gr_dt_reserved_next(&dt, &it, &range), 0);
 }
 
 /*
@@ -1465,8 +1641,8 @@ int main(void)
         cmocka_unit_test(test_seldom),     cmocka_unit_test(test_old_version),
         cmocka_unit_test(test_two_roots),  cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_open),       cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_boards),
-        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_work),
+        cmocka_unit_test(test_boards),     cmocka_unit_test(test_damaged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

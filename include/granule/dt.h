@@ -18,7 +18,9 @@
  *         puts(dt.error);
  *
  * Context: any; no locks, no allocation. One gr_dt belongs to one thread at a time (its error text
- * is written). Time is linear in the size of the tree for each record and each reference in it.
+ * is written). Opening takes time linear in the size of the tree; an iteration looks at GR_DT_WORK
+ * entries of it at most, however often at the same ones: a second for a hostile tree, next to
+ * nothing for others.
  *
  * What counts
  *   An IOMMU is a node with `#iommu-cells`, whatever its name. Node and master are enabled when
@@ -60,10 +62,13 @@ GR_BEGIN_DECLS
 #define GR_DT_RESERVED 16        /* reserved IOVA ranges of one master */
 #define GR_DT_BANKS 64           /* banks of RAM */
 #define GR_DT_REFS 1024          /* references to IOMMUs in a tree */
+#define GR_DT_NAME 160           /* bytes of a node's or a property's name with its NUL */
+#define GR_DT_WORK 0x2000000u    /* nodes, properties and windows that an iteration may look at */
 
 /* A tree. It points into the caller's blob, which must stay unchanged. */
 struct gr_dt {
     const void *fdt;
+    uint32_t work;   /* of GR_DT_WORK, what is left to the iteration that runs; private */
     char error[384]; /* of the last error: one sentence, no newline, printable ASCII; "" before */
 };
 
@@ -81,6 +86,9 @@ struct gr_dt_iter {
     struct gr_dt_chain at;
     unsigned entry;
     unsigned count;
+    uint32_t work;
+    uint32_t phandle; /* of `target`, the last IOMMU that was looked up; 0: none */
+    struct gr_dt_chain target;
 };
 
 enum gr_dt_driver {
@@ -161,13 +169,14 @@ struct gr_dt_master {
 /*
  * Check a tree of `size` bytes at `blob`, 8-byte aligned, and prepare *dt. Needs no closing.
  * Returns 0, GR_EINVAL (blob NULL or not aligned), GR_EBADMSG (too short, too long, not a flattened
- * tree, its structure is broken), with the sentence in dt->error.
+ * tree, its structure is broken, a name is longer than GR_DT_NAME), with the sentence in dt->error.
  */
 GR_MUST_CHECK int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size);
 
 /*
  * The next record of each kind, in the order of the tree. Return 1 and *out, 0 at the end, or
- * GR_EBADMSG and the sentence; *out is written only with 1.
+ * GR_EBADMSG and the sentence, also where the iteration would pass GR_DT_WORK; *out is written only
+ * with 1.
  *
  * Memory: every `reg` entry of every enabled node with device_type = "memory". Banks that overlap
  * or are empty and a tree without any bank are errors.

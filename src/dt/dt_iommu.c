@@ -26,14 +26,17 @@ static const struct kind {
 static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out,
                      const struct kind **out_kind)
 {
-    *out_kind = NULL;
-    for (int i = 0; i < COMPATIBLES; i++) {
-        int len = 0;
-        const char *s = fdt_stringlist_get(dt->fdt, gri_dt_node(at), "compatible", i, &len);
+    int left = 0;
+    const char *s = gri_dt_get(dt, at, "compatible", &left);
 
-        if (s == NULL && len == -FDT_ERR_NOTFOUND)
-            return 0;
-        if (s == NULL)
+    *out_kind = NULL;
+    for (int i = 0; s != NULL && left != 0 && i < COMPATIBLES; i++) {
+        int len = 0;
+
+        while (len < left && s[len] != '\0')
+            len++;
+        gri_dt_spend(dt, (uint32_t)len);
+        if (len == left)
             return gri_dt_fail(dt, at, "compatible does not end with a NUL; write strings");
         if (i == 0) {
             if (len >= GR_DT_COMPATIBLE)
@@ -54,6 +57,8 @@ static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_d
                 return 0;
             }
         }
+        s += len + 1;
+        left -= len + 1;
     }
     return 0;
 }
@@ -105,15 +110,6 @@ static const char pa_bits_name[] = "granule,pa-bits";
 static const char streams_name[] = "granule,streams";
 static const char bypass_name[] = "granule,bypass";
 
-static bool same_text(const char *a, const char *b)
-{
-    while (*a != '\0' && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
 /* A typing error in an override would change the machine in silence. */
 static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
@@ -126,10 +122,11 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
         const char *name = NULL;
         bool good = fdt_getprop_by_offset(dt->fdt, prop, &name, NULL) == NULL;
 
+        gri_dt_spend(dt, 1);
         for (size_t i = 0; i < 8 && !good; i++)
             good = name[i] != "granule,"[i];
         for (size_t i = 0; i < sizeof(known) / sizeof(known[0]) && !good; i++)
-            good = same_text(name, known[i]);
+            good = gri_dt_same(name, known[i]);
         if (!good)
             return gri_dt_fail(dt, at,
                                "%s is not known; give one of granule,page-bits, -va-bits, "
@@ -241,7 +238,6 @@ int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_
 
 static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    struct gr_dt_iommu record;
     int rc;
 
     do {
@@ -249,14 +245,18 @@ static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iomm
         if (rc <= 0)
             return rc;
     } while (!gri_dt_has(dt, &it->at, "#iommu-cells"));
-    rc = gri_dt_read_iommu(dt, &it->at, &record);
-    if (rc != 0)
-        return rc;
-    *out = record;
-    return 1;
+    rc = gri_dt_read_iommu(dt, &it->at, out);
+    return rc != 0 ? rc : 1;
 }
 
 int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    return gri_dt_end(it, iommu_next(dt, it, out));
+    struct gr_dt_iommu record;
+    int rc;
+
+    gri_dt_begin(dt, it);
+    rc = gri_dt_end(dt, it, iommu_next(dt, it, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }

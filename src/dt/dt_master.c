@@ -19,25 +19,30 @@ static const struct {
 static int resolve(struct gr_dt *dt, struct gr_dt_iter *it, const char *prop, uint32_t phandle,
                    struct gr_dt_iommu *out)
 {
-    struct gr_dt_chain target;
-    int node = fdt_node_offset_by_phandle(dt->fdt, phandle);
+    struct gr_dt_chain *const target = &it->target;
+    int rc = 1;
 
     if (++it->count > GR_DT_REFS)
         return gri_dt_fail(dt, &it->at,
                            "%s is past the %u references to IOMMUs that we follow; "
                            "remove some",
                            prop, (unsigned)GR_DT_REFS);
-    if (node < 0)
+    if (phandle == 0 || phandle == UINT32_MAX) /* what no phandle may be */
+        rc = 0;
+    else if (phandle != it->phandle) /* one walk where several in a row name the same */
+        rc = gri_dt_locate(dt, phandle, target);
+    if (rc == 0)
         return gri_dt_fail(dt, &it->at, "%s names phandle %llx, which no node has; name an IOMMU",
                            prop, (unsigned long long)phandle);
-    if (gri_dt_locate(dt, node, &target) <= 0)
+    if (rc < 0)
         return gri_dt_fail(dt, &it->at, "%s names a node nested too deep; flatten the tree", prop);
-    if (!gri_dt_has(dt, &target, "#iommu-cells"))
+    it->phandle = phandle;
+    if (!gri_dt_has(dt, target, "#iommu-cells"))
         return gri_dt_fail(dt, &it->at,
                            "%s names %s, which is no IOMMU: it lacks #iommu-cells; "
                            "name an IOMMU",
-                           prop, fdt_get_name(dt->fdt, node, NULL));
-    return gri_dt_read_iommu(dt, &target, out);
+                           prop, fdt_get_name(dt->fdt, gri_dt_node(target), NULL));
+    return gri_dt_read_iommu(dt, target, out);
 }
 
 static int add_stream(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
@@ -514,7 +519,6 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
 /* it->entry is 0 where the next node is due, else 1 + the index of the next entry of iommu-map. */
 static int master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
-    struct gr_dt_master record;
     int rc;
 
     do {
@@ -523,17 +527,22 @@ static int master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
             if (rc <= 0)
                 return rc;
             it->entry = 1;
-            rc = from_iommus(dt, it, &record);
+            rc = from_iommus(dt, it, out);
         } else {
-            rc = from_map(dt, it, &record);
+            rc = from_map(dt, it, out);
         }
     } while (rc == 0);
-    if (rc > 0)
-        *out = record;
     return rc;
 }
 
 int gr_dt_master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
-    return gri_dt_end(it, master_next(dt, it, out));
+    struct gr_dt_master record;
+    int rc;
+
+    gri_dt_begin(dt, it);
+    rc = gri_dt_end(dt, it, master_next(dt, it, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }
