@@ -149,7 +149,7 @@ static void check_arenas(const struct gr_iova *space)
                     longest = hi - lo > longest ? hi - lo : longest;
                 }
                 assert_int_equal(a->hole, longest);
-                assert_int_equal(a->busy == 0, bin == GRI_BIN_EMPTY);
+                assert_int_equal(gri_counted(&a->busy) == 0, bin == GRI_BIN_EMPTY);
             }
         }
         if (slot && slot->cur) {

@@ -9,6 +9,9 @@
 
 #define PAGE_LG2 12u
 
+/* Not inlined into what most calls are, which then saves no registers. */
+#define COLD __attribute__((noinline))
+
 /* How many arenas that might do are looked at before the search goes on. */
 #define TRIES 8u
 
@@ -63,7 +66,7 @@ static int want_from(const struct gr_iova *space, const struct gr_iova_req *req,
 /* May it come from an arena? One has no multiple of a boundary of its own size inside. */
 static bool for_arenas(const struct gr_iova *space, const struct gri_iova_want *want)
 {
-    uint64_t most = space->arena_lg2 ? gri_arena_units(space) / 4 : 0;
+    uint64_t most = gri_arena_units(space) / 4;
     return want->units <= most && want->align <= most &&
            (!want->boundary || want->boundary >= gri_arena_units(space));
 }
@@ -112,17 +115,6 @@ static void leave(struct visit *v)
 {
     pause(v);
     gr_port_unlock(&v->slot->lock, v->state);
-}
-
-static struct gri_iova_tally *tally_of(const struct visit *v)
-{
-    return v->own ? &v->slot->own : &v->slot->others;
-}
-
-/* Read without the lock by gr_iova_stats(). */
-static void tally(size_t *sum, uint64_t units)
-{
-    __atomic_store_n(sum, __atomic_load_n(sum, __ATOMIC_RELAXED) + (size_t)units, __ATOMIC_RELAXED);
 }
 
 static struct gr_iova_slot *slot_of(const struct gr_iova *space, unsigned cpu)
@@ -185,7 +177,7 @@ static inline __attribute__((always_inline)) void put(struct gr_iova_arena *aren
 {
     gri_mark(arena, at, GRI_FIRST);
     gri_mark(arena, at + units - 1, GRI_LAST);
-    arena->busy++;
+    gri_count_up(&arena->busy, units);
 }
 
 /* Find the longest hole. */
@@ -248,8 +240,6 @@ static inline bool cut(struct gr_iova_slot *slot, const struct gri_iova_want *wa
         slot->most = GRI_ARENA_UNITS;
     slot->hi = start;
     put(slot->cur, (unsigned)(start - slot->cur->first), (unsigned)want->units);
-    tally(&slot->own.live, 1);
-    tally(&slot->own.used, want->units);
     *out_first = start;
     return true;
 }
@@ -293,8 +283,22 @@ static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
 {
     gri_unmark(arena, first, GRI_FIRST);
     gri_unmark(arena, last, GRI_LAST);
-    arena->busy--;
+    gri_count_down(&arena->busy, last - first + 1);
     grow(space, slot, arena, first, last - first + 1);
+}
+
+static void hold(struct gr_iova_arena *arena, unsigned first, unsigned last)
+{
+    gri_mark(arena, last, GRI_HELD);
+    gri_count_up(&arena->held, last - first + 1);
+}
+
+static void unhold(const struct gr_iova *space, struct gr_iova_slot *slot,
+                   struct gr_iova_arena *arena, unsigned first, unsigned last)
+{
+    gri_unmark(arena, last, GRI_HELD);
+    gri_count_down(&arena->held, last - first + 1);
+    drop(space, slot, arena, first, last);
 }
 
 /* Finish what other CPUs freed in the current arena, and make what they began to free ours; but not
@@ -306,15 +310,17 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
     if (!slot->remote)
         return;
     __atomic_store_n(&slot->remote, 0, __ATOMIC_RELAXED);
+    slot->noted = (struct gri_iova_tally){0};
     for (unsigned i = 0; i < units / GRI_WORD_BITS; i++) {
         size_t claimed = slot->claimed[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_LAST);
-        for (; claimed; claimed &= claimed - 1)
-            gri_mark(cur, i * GRI_WORD_BITS + gri_low_bit(claimed), GRI_HELD);
+        for (; claimed; claimed &= claimed - 1) {
+            unsigned last = i * GRI_WORD_BITS + gri_low_bit(claimed);
+            hold(cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
+        }
         size_t done = slot->done[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_HELD);
         for (; done; done &= done - 1) {
             unsigned last = i * GRI_WORD_BITS + gri_low_bit(done);
-            gri_unmark(cur, last, GRI_HELD);
-            drop(space, slot, cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
+            unhold(space, slot, cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
         }
         slot->claimed[i] = 0;
         slot->done[i] = 0;
@@ -326,6 +332,7 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
 {
     struct gr_iova_arena *old = slot->cur;
     collect(space, slot);
+    gri_tally_add(&slot->sum, old);
     slot->cur = NULL;
     slot->lo = slot->hi = 0;
     return old;
@@ -342,6 +349,7 @@ static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
         bin_update(space, slot, old);
     }
     bin_remove(slot, arena);
+    gri_tally_sub(&slot->sum, arena);
     slot->cur = arena;
     slot->most = GRI_ARENA_UNITS;
 }
@@ -370,17 +378,23 @@ static struct gr_iova_arena *search(const struct gr_iova *space, const struct gr
     return NULL;
 }
 
-/* Allocate in an arena that is not current. */
+/* The next two allocate in an arena that is not current. */
+static void put_in(const struct gr_iova *space, struct gr_iova_slot *slot,
+                   struct gr_iova_arena *arena, uint64_t units, uint64_t first)
+{
+    put(arena, (unsigned)(first - arena->first), (unsigned)units);
+    rescan(space, arena);
+    bin_update(space, slot, arena);
+    slot->sum.live++;
+    slot->sum.used += (size_t)units;
+}
+
 static void cut_in(const struct gr_iova *space, struct gr_iova_slot *slot,
                    struct gr_iova_arena *arena, const struct gri_iova_want *want, unsigned lo,
                    unsigned hi, uint64_t *out_first)
 {
     (void)gri_iova_place(want, arena->first + lo, arena->first + hi, out_first);
-    put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
-    rescan(space, arena);
-    bin_update(space, slot, arena);
-    tally(&slot->others.live, 1);
-    tally(&slot->others.used, want->units);
+    put_in(space, slot, arena, want->units, *out_first);
 }
 
 /* Allocate from the slot's arenas; see search() for *out_elsewhere. */
@@ -566,8 +580,8 @@ void gri_arena_forget(struct gr_iova *space, struct gr_iova_arena *arena)
     space->arenas--;
 }
 
-/* Take an arena out of the slot's hands, but not out of the map. Inside the slot, as its owner if
- * the arena is current. */
+/* Take an arena with all that is in it out of the slot's hands, but not out of the map. Inside the
+ * slot, as its owner if the arena is current. */
 static void take_out(const struct gr_iova *space, struct gr_iova_slot *slot,
                      struct gr_iova_arena *arena)
 {
@@ -575,6 +589,7 @@ static void take_out(const struct gr_iova *space, struct gr_iova_slot *slot,
         (void)retreat(space, slot);
     else
         bin_remove(slot, arena);
+    gri_tally_sub(&slot->sum, arena);
 }
 
 void gri_arena_detach(struct gr_iova *space, struct gr_iova_arena *arena)
@@ -688,26 +703,23 @@ static inline void here_leave(const struct here *h)
 
 /* What most requests are: some units from the hole of this CPU. Whatever is not so simple, also any
  * error, is for the others. */
-static bool alloc_here(const struct gr_iova *space, const struct gr_iova_req *req,
-                       gr_iova_t *out_start)
+static inline bool alloc_here(const struct gr_iova *space, const struct gr_iova_req *req,
+                              gr_iova_t *out_start)
 {
-    uint64_t unit = gri_iova_unit_mask(space);
-    uint64_t units = req->size >> space->unit_lg2;
+    uint64_t size = req->size;
     bool found = false;
-    if (req->size & unit || req->align > unit + 1 || !is_pow2(req->align) ||
-        !is_pow2(req->boundary) || req->boundary - 1 < space->arena_size - 1 ||
-        req->size - 1 >= space->arena_size / 4)
+    if (size & gri_iova_unit_mask(space) || size - 1 >= space->arena_size / 4 || req->align ||
+        !is_pow2(req->boundary) || req->boundary - 1 < space->arena_size - 1)
         return false;
     struct here h = here_enter(space);
-    if (h.slot && h.slot->hi - h.slot->lo >= units) {
-        struct gr_iova_slot *slot = h.slot;
+    struct gr_iova_slot *slot = h.slot;
+    unsigned units = (unsigned)(size >> space->unit_lg2);
+    if (slot && slot->hi - slot->lo >= units) {
         uint64_t at = slot->hi - units;
         gr_iova_t start = at << space->unit_lg2;
-        if (start >= req->first && start + (req->size - 1) <= req->last - !req->last) {
+        if (start >= req->first && start + (size - 1) <= req->last - !req->last) {
             slot->hi = at;
-            put(slot->cur, (unsigned)(at - slot->cur->first), (unsigned)units);
-            tally(&slot->own.live, 1);
-            tally(&slot->own.used, units);
+            put(slot->cur, (unsigned)(at - slot->cur->first), units);
             *out_start = start;
             found = true;
         }
@@ -745,7 +757,7 @@ static void park_empty(const struct gr_iova *space, struct gr_iova_slot *slot)
     if (!slot->cur)
         return;
     collect(space, slot);
-    if (slot->cur->busy)
+    if (gri_counted(&slot->cur->busy))
         return;
     struct gr_iova_arena *arena = retreat(space, slot);
     rescan(space, arena);
@@ -794,17 +806,12 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
             break;
         }
     }
-    if (found) {
+    if (found && current) {
         put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
-        tally(&tally_of(&v)->live, 1);
-        tally(&tally_of(&v)->used, want->units);
-        if (current) {
-            v.slot->lo = v.slot->hi = 0;
-            v.slot->most = GRI_ARENA_UNITS;
-        } else {
-            rescan(space, arena);
-            bin_update(space, v.slot, arena);
-        }
+        v.slot->lo = v.slot->hi = 0;
+        v.slot->most = GRI_ARENA_UNITS;
+    } else if (found) {
+        put_in(space, v.slot, arena, want->units, *out_first);
     }
     leave(&v);
     return found;
@@ -852,12 +859,11 @@ static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *wan
     return err == GR_ENOSPC && alloc_within(space, want, out_first) ? 0 : err;
 }
 
-int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
+static COLD int alloc_any(struct gr_iova *space, const struct gr_iova_req *req,
+                          gr_iova_t *out_start)
 {
     struct gri_iova_want want;
     uint64_t first;
-    if (alloc_here(space, req, out_start))
-        return 0;
     int err = want_from(space, req, &want);
     if (err)
         return err;
@@ -870,6 +876,11 @@ int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_
     if (!err)
         *out_start = first << space->unit_lg2;
     return err;
+}
+
+int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
+{
+    return alloc_here(space, req, out_start) ? 0 : alloc_any(space, req, out_start);
 }
 
 /* --- Freeing ---------------------------------------------------------------------------------- */
@@ -888,11 +899,25 @@ static bool noted(const size_t *bits, unsigned at)
     return bits[at / GRI_WORD_BITS] & gri_mark_bit(at);
 }
 
-/* Another CPU's current arena: leave it a note. */
-static void note(struct gr_iova_slot *slot, size_t *bits, unsigned at)
+/* Another CPU's current arena: leave it a note that a range is being freed, or free. */
+static void note(struct gr_iova_slot *slot, size_t *bits, unsigned last)
 {
-    bits[at / GRI_WORD_BITS] |= gri_mark_bit(at);
+    bits[last / GRI_WORD_BITS] |= gri_mark_bit(last);
     __atomic_store_n(&slot->remote, slot->remote + 1, __ATOMIC_RELAXED);
+}
+
+static void note_claimed(struct gr_iova_slot *slot, unsigned first, unsigned last)
+{
+    note(slot, slot->claimed, last);
+    slot->noted.live--;
+    slot->noted.used -= last - first + 1;
+    slot->noted.held += last - first + 1;
+}
+
+static void note_done(struct gr_iova_slot *slot, unsigned first, unsigned last)
+{
+    note(slot, slot->done, last);
+    slot->noted.held -= last - first + 1;
 }
 
 /* What the range at `at` is, also where the slot has notes about it. */
@@ -924,31 +949,29 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     int err = exactly(space, start, size, state, arena->first + first, units);
     if (err)
         return err;
-    struct gri_iova_tally *sums = tally_of(v);
     bool current = arena == slot->cur;
     bool gone = false;
-    tally(&sums->live, (uint64_t)-1);
-    tally(&sums->used, -units);
+    if (!current)
+        gri_tally_sub(&slot->sum, arena);
     if (current && !v->own) {
-        note(slot, slot->claimed, last);
+        note_claimed(slot, first, last);
         if (at_once)
-            note(slot, slot->done, last);
+            note_done(slot, first, last);
     } else if (at_once) {
         drop(space, slot, arena, first, last);
-        gone = !arena->busy && !current;
-    } else if (arena->busy == 1 && space->spans) {
+        gone = !gri_counted(&arena->busy) && !current;
+    } else if (gri_count_ranges(&arena->busy) == 1 && space->spans) {
         gone = true;
     } else {
-        gri_mark(arena, last, GRI_HELD);
+        hold(arena, first, last);
     }
+    if (!current)
+        gri_tally_add(&slot->sum, arena);
     if (gone) {
         take_out(space, slot, arena);
         pause(v);
         give_back(space, arena, at_once ? NULL : out_held);
-        return 0;
-    }
-    if (!at_once) {
-        tally(&sums->held, units);
+    } else if (!at_once) {
         *out_held = (struct gr_range){start, start + (size - 1)};
     }
     return 0;
@@ -964,31 +987,26 @@ free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begi
     struct gr_iova_slot *slot = h.slot;
     struct gr_iova_arena *cur = slot ? slot->cur : NULL;
     if (cur && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
-        uint64_t first = (start >> space->unit_lg2) - cur->first;
-        uint64_t units = size >> space->unit_lg2;
-        uint64_t last = first + units - 1;
-        unsigned all = gri_arena_units(space);
-        if (first < all && last < all && !((start | size) & gri_iova_unit_mask(space)) &&
-            (cur->busy > 1 || !space->spans) && first <= last &&
-            gri_arena_exactly(cur, all, (unsigned)first, (unsigned)last) &&
-            gri_marked(cur, (unsigned)last, GRI_HELD) != begins) {
-            if (begins) {
-                tally(&slot->own.live, (uint64_t)-1);
-                tally(&slot->own.used, -units);
-            }
-            if (begins && !ends) {
-                gri_mark(cur, (unsigned)last, GRI_HELD);
-                tally(&slot->own.held, units);
-            }
+        uint64_t at = (start >> space->unit_lg2) - cur->first;
+        uint64_t len = size >> space->unit_lg2;
+        unsigned first = (unsigned)at;
+        unsigned units = (unsigned)len;
+        if (at < space->arena_units && len - 1 < space->arena_units - at &&
+            !((start | size) & space->unit_mask) &&
+            ((begins && ends) || !space->spans || gri_count_ranges(&cur->busy) > 1) &&
+            gri_arena_exactly(cur, first, units) &&
+            gri_marked(cur, first + units - 1, GRI_HELD) != begins) {
+            if (begins && !ends)
+                hold(cur, first, first + units - 1);
             if (!begins) {
-                gri_unmark(cur, (unsigned)last, GRI_HELD);
-                tally(&slot->own.held, -units);
+                gri_unmark(cur, first + units - 1, GRI_HELD);
+                gri_count_down(&cur->held, units);
             }
             if (ends) {
-                gri_unmark(cur, (unsigned)first, GRI_FIRST);
-                gri_unmark(cur, (unsigned)last, GRI_LAST);
-                cur->busy--;
+                gri_unmark(cur, first, GRI_FIRST);
+                gri_unmark(cur, first + units - 1, GRI_LAST);
                 grow_current(slot, cur->first + first, units);
+                gri_count_down(&cur->busy, units);
             }
             done = true;
         }
@@ -1015,8 +1033,8 @@ static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
     return err;
 }
 
-static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
-                 struct gr_range *out_held)
+static COLD int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
+                      struct gr_range *out_held)
 {
     uint64_t unit = start >> space->unit_lg2;
     struct visit v;
@@ -1050,22 +1068,21 @@ static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_are
     unsigned last = 0;
     unsigned at = (unsigned)((held->first >> space->unit_lg2) - arena->first);
     enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
-    uint64_t units = (uint64_t)last - first + 1;
     bool current = arena == slot->cur;
     if (state != GRI_IOVA_HELD || held->first != (arena->first + first) << space->unit_lg2 ||
         held->last != (((arena->first + last) << space->unit_lg2) | gri_iova_unit_mask(space)))
         return false;
     if (current && !v->own) {
-        if (noted(slot->done, last))
-            return false;
-        note(slot, slot->done, last);
-        tally(&slot->others.held, -units);
+        if (!noted(slot->done, last))
+            note_done(slot, first, last);
         return false;
     }
-    tally(&tally_of(v)->held, -units);
-    gri_unmark(arena, last, GRI_HELD);
-    drop(space, slot, arena, first, last);
-    if (arena->busy || (current && !space->spans))
+    if (!current)
+        gri_tally_sub(&slot->sum, arena);
+    unhold(space, slot, arena, first, last);
+    if (!current)
+        gri_tally_add(&slot->sum, arena);
+    if (gri_counted(&arena->busy) || (current && !space->spans))
         return false;
     take_out(space, slot, arena);
     pause(v);
@@ -1086,14 +1103,12 @@ static void core_end(struct gr_iova *space, const struct gr_range *held)
     gr_port_unlock(&space->lock, state);
 }
 
-bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
-                      struct gr_range *out_empty)
+static COLD bool end(struct gr_iova *space, const struct gr_range *held, struct gr_range *out_empty)
 {
     uint64_t unit = held->first >> space->unit_lg2;
     bool empty = false;
     struct visit v;
-    if (free_here(space, held->first, held->last - held->first + 1, false, true) ||
-        unit < space->first || unit >= space->end)
+    if (unit < space->first || unit >= space->end)
         return false;
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (arena) {
@@ -1105,16 +1120,28 @@ bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
     return empty;
 }
 
-int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
+bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
+                      struct gr_range *out_empty)
+{
+    if (free_here(space, held->first, held->last - held->first + 1, false, true))
+        return false;
+    return end(space, held, out_empty);
+}
+
+static COLD int free_any(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     struct gr_range held;
-    if (!space->spans)
-        return free_here(space, start, size, true, true) ? 0
-                                                         : begin(space, start, size, true, NULL);
-    int err = begin(space, start, size, false, &held);
-    for (bool more = !err; more;)
+    int err = begin(space, start, size, !space->spans, &held);
+    for (bool more = !err && space->spans; more;)
         more = gr_iova_free_end(space, &held, &held);
     return err;
+}
+
+int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
+{
+    return !space->spans && free_here(space, start, size, true, true)
+               ? 0
+               : free_any(space, start, size);
 }
 
 /* --- Questions -------------------------------------------------------------------------------- */
@@ -1145,16 +1172,25 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
     return err;
 }
 
+static void tally_add(struct gri_iova_tally *sum, const struct gri_iova_tally *part)
+{
+    sum->live += part->live;
+    sum->used += part->used;
+    sum->held += part->held;
+}
+
 void gr_iova_stats(struct gr_iova *space, struct gr_iova_stats *out)
 {
     struct gri_iova_tally sum = {0};
     for (unsigned cpu = 0; cpu < GR_PORT_CPUS; cpu++) {
         struct gr_iova_slot *slot = slot_of(space, cpu);
-        for (unsigned i = 0; slot && i < 2; i++) {
-            const struct gri_iova_tally *part = i ? &slot->own : &slot->others;
-            sum.live += __atomic_load_n(&part->live, __ATOMIC_RELAXED);
-            sum.used += __atomic_load_n(&part->used, __ATOMIC_RELAXED);
-            sum.held += __atomic_load_n(&part->held, __ATOMIC_RELAXED);
+        if (slot) {
+            gr_lock_state_t state = gr_port_lock(&slot->lock);
+            tally_add(&sum, &slot->sum);
+            tally_add(&sum, &slot->noted);
+            if (slot->cur)
+                gri_tally_add(&sum, slot->cur);
+            gr_port_unlock(&slot->lock, state);
         }
     }
     gr_lock_state_t state = gr_port_lock(&space->lock);
@@ -1201,7 +1237,8 @@ static unsigned arena_lg2_for(uint64_t units)
 
 static void size_arenas(struct gr_iova *space)
 {
-    space->arena_size = space->arena_lg2 ? (uint64_t)1 << space->arena_lg2 << space->unit_lg2 : 0;
+    space->arena_units = space->arena_lg2 ? (uint64_t)1 << space->arena_lg2 : 0;
+    space->arena_size = space->arena_units << space->unit_lg2;
 }
 
 int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova_t first,
@@ -1212,6 +1249,7 @@ int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova
     space->unit_lg2 = unit_lg2;
     if (unit_lg2 < 12 || unit_lg2 > 32 || first > last)
         return GR_EINVAL;
+    space->unit_mask = gri_mask(unit_lg2);
     space->first = unit_from(space, first);
     space->end = unit_end(space, last);
     if (space->first >= space->end)

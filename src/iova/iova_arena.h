@@ -7,11 +7,11 @@
  * are what lies between a last unit and the next first one.
  *
  * Who may touch what. A slot's lock guards its arenas, but for the current one, `cur`, where the
- * port has an exclusive section: that arena, the hole and `own` belong to the CPU inside a section,
- * with plain loads and stores (relaxed atomics, since others may look at marks of a range that is
- * theirs). `cur` itself changes with both, so that whoever has the lock knows what is current. A
- * CPU that frees what lies in another's current arena leaves `claimed` and `done` in the slot,
- * under its lock; the owner collects them. Without a section the lock is all there is.
+ * port has an exclusive section: that arena and the hole belong to the CPU inside a section, with
+ * plain loads and stores (relaxed atomics, since others may look at marks of a range that is
+ * theirs, and count). `cur` itself changes with both, so that whoever has the lock knows what is
+ * current. A CPU that frees what lies in another's current arena leaves `claimed` and `done` in the
+ * slot, under its lock; the owner collects them. Without a section the lock is all there is.
  *
  * Headers and slots stay what they are until gr_iova_fini(): a stale pointer to one is harmless.
  * Order of locks: a slot's, then the space's. An exclusive section is inside all and takes none.
@@ -43,8 +43,9 @@ struct gr_iova_arena {
     struct gr_iova_slot *slot; /* whose it is; also of a spare one, for who comes too late */
     struct gr_iova_arena *next;
     struct gr_iova_arena *prev; /* in its bin */
-    uint16_t busy;              /* ranges in it, live or being freed */
-    uint16_t hole;              /* units of the longest hole, but of a current arena */
+    uint32_t busy; /* ranges in it, live or being freed; and their units: gri_count() */
+    uint32_t held; /* those being freed */
+    uint16_t hole; /* units of the longest hole, but of a current arena */
     uint16_t hole_at;
     uint16_t bin;
     size_t any[GRI_HELD];     /* for first and last units: which words have a mark */
@@ -58,7 +59,8 @@ struct gr_iova_arena {
 #define GRI_BINS 57u
 #define GRI_BIN_NONE 0xffffu
 
-/* Sums of all slots' are what counts: a range may come in one and go in another. */
+/* What is in arenas. Sums of all slots' are what counts: a range may come in one and go in another.
+ */
 struct gri_iova_tally {
     size_t live;
     size_t used; /* units */
@@ -71,14 +73,14 @@ struct gr_iova_slot {
     uint64_t hi;
     unsigned most; /* no other hole of `cur` is longer */
     unsigned cpu;
-    struct gri_iova_tally own;
     uint8_t apart[GR_PORT_CACHE_LINE];
     gr_lock_t lock;
-    struct gri_iova_tally others; /* what other CPUs did */
-    uint64_t bins;                /* which of them have an arena */
+    struct gri_iova_tally sum; /* of all arenas but `cur` */
+    uint64_t bins;             /* which of them have an arena */
     struct gr_iova_arena *bin[GRI_BINS];
     size_t claimed[GRI_ARENA_WORDS]; /* at the last unit of ranges in `cur` */
     size_t done[GRI_ARENA_WORDS];
+    struct gri_iova_tally noted; /* what the notes change */
     uint8_t apart_too[GR_PORT_CACHE_LINE];
     size_t remote; /* bits in both; read without the lock */
 };
@@ -94,7 +96,7 @@ _Static_assert(GRI_SLOTS_SIZE <= 1u << GRI_SLOTS_LG2, "GR_PORT_CPUS is 4096 at m
 
 static inline unsigned gri_arena_units(const struct gr_iova *space)
 {
-    return 1u << space->arena_lg2;
+    return (unsigned)space->arena_units;
 }
 
 /* ---- Words; w is not 0 ---- */
@@ -131,6 +133,59 @@ static inline unsigned gri_high_bit(uint64_t w)
     }
     return n;
 #endif
+}
+
+/* ---- Counts: of ranges in the lower half of a word, of their units in the upper ---- */
+
+#define GRI_COUNT_UNITS 16u
+
+static inline uint32_t gri_count(uint64_t units)
+{
+    return (uint32_t)units << GRI_COUNT_UNITS | 1;
+}
+
+static inline uint32_t gri_counted(const uint32_t *count)
+{
+    return __atomic_load_n(count, __ATOMIC_RELAXED);
+}
+
+/* gr_iova_stats() reads them under the lock only. */
+static inline void gri_count_up(uint32_t *count, uint64_t units)
+{
+    __atomic_store_n(count, gri_counted(count) + gri_count(units), __ATOMIC_RELAXED);
+}
+
+static inline void gri_count_down(uint32_t *count, uint64_t units)
+{
+    __atomic_store_n(count, gri_counted(count) - gri_count(units), __ATOMIC_RELAXED);
+}
+
+static inline unsigned gri_count_ranges(const uint32_t *count)
+{
+    return gri_counted(count) & ((1u << GRI_COUNT_UNITS) - 1);
+}
+
+static inline unsigned gri_count_units(const uint32_t *count)
+{
+    return gri_counted(count) >> GRI_COUNT_UNITS;
+}
+
+/* Add what is in an arena to a sum. */
+static inline void gri_tally_add(struct gri_iova_tally *sum, const struct gr_iova_arena *arena)
+{
+    sum->live += (size_t)gri_count_ranges(&arena->busy) - gri_count_ranges(&arena->held);
+    sum->used += (size_t)gri_count_units(&arena->busy) - gri_count_units(&arena->held);
+    sum->held += gri_count_units(&arena->held);
+}
+
+/* Take it out. */
+static inline void gri_tally_sub(struct gri_iova_tally *sum, const struct gr_iova_arena *arena)
+{
+    struct gri_iova_tally part = {0};
+    gri_tally_add(&part, arena);
+    sum->live -= part.live;
+    sum->used -= part.used;
+    sum->held -= part.held;
 }
 
 /* ---- Marks ---- */
@@ -241,12 +296,23 @@ static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *ar
     return gri_marked(arena, *last, GRI_HELD) ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
 }
 
-/* Is [first, last] a range, live or being freed? Reads only what belongs to it, if it is. */
-static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned units,
-                                     unsigned first, unsigned last)
+/* Is [first, first + units) a range, live or being freed? Reads only what belongs to it, if it is.
+ * All of it lies in the arena. */
+static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned first,
+                                     unsigned units)
 {
-    return gri_marked(arena, first, GRI_FIRST) &&
-           gri_mark_next(arena, units, first, GRI_LAST) == last;
+    size_t last = gri_mark_word(arena, first, GRI_LAST) >> first % GRI_WORD_BITS;
+    unsigned at = first; /* of bit 0 of `last` */
+    if (!gri_marked(arena, first, GRI_FIRST))
+        return false;
+    for (size_t above = gri_any(arena, GRI_LAST) & ~(((size_t)2 << first / GRI_WORD_BITS) - 1);
+         !last; above &= above - 1) {
+        if (!above)
+            return false;
+        at = gri_low_bit(above) * GRI_WORD_BITS;
+        last = gri_mark_word(arena, at, GRI_LAST);
+    }
+    return at + gri_low_bit(last) + 1 == first + units;
 }
 
 /* ---- Slots, for iova_fixed.c; the space is the caller's alone ---- */

@@ -8,10 +8,9 @@
 /* Turn an arena back into ranges of the core. GR_ENOMEM: it is as it was. */
 static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
 {
-    struct gr_iova_slot *slot = arena->slot;
     unsigned units = gri_arena_units(space);
     unsigned last;
-    int err = gri_core_ready(space, 2 * (uint64_t)arena->busy);
+    int err = gri_core_ready(space, 2 * (uint64_t)gri_count_ranges(&arena->busy));
     if (err)
         return err;
     gri_arena_detach(space, arena);
@@ -24,13 +23,10 @@ static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
         if (gri_marked(arena, last, GRI_HELD)) {
             (void)gri_core_carve(space, &node, arena->first + at, arena->first + last + 1,
                                  GRI_IOVA_HELD);
-            slot->others.held -= last - at + 1;
             space->held_units += last - at + 1;
         } else {
             (void)gri_core_carve(space, &node, arena->first + at, arena->first + last + 1,
                                  GRI_IOVA_ALLOCATED);
-            slot->others.live--;
-            slot->others.used -= last - at + 1;
             space->allocations++;
             space->used_units += last - at + 1;
         }

@@ -53,7 +53,7 @@ static inline uint64_t gri_iova_end_of(const struct gr_iova_node *node)
 
 static inline uint64_t gri_iova_unit_mask(const struct gr_iova *space)
 {
-    return ((uint64_t)1 << space->unit_lg2) - 1; /* it is 32 at most */
+    return space->unit_mask;
 }
 
 /* The highest legal place for `want` in [first, end), first <= end. */
