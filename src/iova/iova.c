@@ -9,6 +9,9 @@
 
 #define PAGE_LG2 12u
 
+/* Of no current arena: no unit lies a multiple of units from it. */
+#define NO_BASE 1u
+
 /* Not inlined into what most calls are, which then saves no registers. */
 #define COLD __attribute__((noinline))
 
@@ -172,23 +175,43 @@ static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
 
 /* --- Within one arena ------------------------------------------------------------------------- */
 
+/* A range that is at the top of a hole which has none inside. */
 static inline __attribute__((always_inline)) void put(struct gr_iova_arena *arena, unsigned at,
                                                       unsigned units)
 {
-    gri_mark(arena, at, GRI_FIRST);
-    gri_mark(arena, at + units - 1, GRI_LAST);
+    gri_mark_new(arena, at, GRI_LIVE);
     gri_count_up(&arena->busy, units);
 }
 
-/* Find the longest hole. */
+/* A range anywhere in such a hole. */
+static void put_any(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned at,
+                    unsigned units)
+{
+    unsigned end = at + units;
+    if (end < gri_arena_units(space) && gri_mark(arena, end) == GRI_NONE)
+        gri_mark_new(arena, end, GRI_HOLE);
+    put(arena, at, units);
+}
+
+/* The first hole from `at` on, which is where a range ends, or 0: its first unit; `units` if there
+ * is none. */
+static unsigned hole_next(const struct gr_iova_arena *arena, unsigned units, unsigned at)
+{
+    return !at && !gri_is_range(gri_mark(arena, 0)) ? 0
+                                                    : gri_mark_next(arena, units, at, GRI_A_HOLE);
+}
+
+/* Join the holes and find the longest. */
 static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
 {
     unsigned units = gri_arena_units(space);
     unsigned hi;
-    gri_any_refresh(arena);
     arena->hole = 0;
-    for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
-        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+    for (unsigned lo = hole_next(arena, units, 0); lo < units; lo = hole_next(arena, units, hi)) {
+        unsigned at = gri_mark_next(arena, units, lo + 1, GRI_ANY_MARK);
+        hi = gri_mark_next(arena, units, at, GRI_A_RANGE);
+        for (; at < hi; at = gri_mark_next(arena, units, at + 1, GRI_ANY_MARK))
+            gri_remark(arena, at, GRI_HOLE, GRI_NONE);
         if (hi - lo >= arena->hole) {
             arena->hole = (uint16_t)(hi - lo);
             arena->hole_at = (uint16_t)lo;
@@ -208,8 +231,8 @@ static bool hole_for(const struct gr_iova *space, const struct gr_iova_arena *ar
     *out_hi = arena->hole_at + (unsigned)arena->hole;
     if (want->align == 1 || arena->hole < want->units)
         return arena->hole >= want->units;
-    for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
-        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+    for (unsigned lo = hole_next(arena, units, 0); lo < units; lo = hole_next(arena, units, hi)) {
+        hi = gri_mark_next(arena, units, lo, GRI_A_RANGE);
         if (gri_iova_place(want, arena->first + lo, arena->first + hi, &start)) {
             *out_lo = lo;
             *out_hi = hi;
@@ -228,49 +251,87 @@ static bool within(const struct gr_iova *space, const struct gr_iova_arena *aren
 /* --- The current arena; inside the slot as its owner ------------------------------------------ */
 
 /* Cut `want` off the hole. */
-static inline bool cut(struct gr_iova_slot *slot, const struct gri_iova_want *want,
-                       uint64_t *out_first)
+static bool cut(const struct gr_iova *space, struct gr_iova_slot *slot,
+                const struct gri_iova_want *want, uint64_t *out_first)
 {
+    uint64_t first = slot->cur->first;
     if (slot->hi - slot->lo < want->units)
         return false;
-    uint64_t start = (slot->hi - want->units) & ~(want->align - 1);
-    if (start < slot->lo || start < want->first || start + want->units > want->end)
+    uint64_t start = (first + slot->hi - want->units) & ~(want->align - 1);
+    uint64_t end = start + want->units;
+    if (start < first + slot->lo || start < want->first || end > want->end)
         return false;
-    if (start + want->units < slot->hi) /* an alignment leaves a hole */
+    if (end < first + slot->hi) /* an alignment leaves a hole */
         slot->most = GRI_ARENA_UNITS;
-    slot->hi = start;
-    put(slot->cur, (unsigned)(start - slot->cur->first), (unsigned)want->units);
+    slot->hi = (unsigned)(start - first);
+    put_any(space, slot->cur, slot->hi, (unsigned)want->units);
     *out_first = start;
     return true;
 }
 
 static void set_hole(struct gr_iova_slot *slot, unsigned lo, unsigned hi)
 {
-    slot->lo = slot->cur->first + lo;
-    slot->hi = slot->cur->first + hi;
+    slot->lo = lo;
+    slot->hi = hi;
 }
 
-/* [at, at + units) of the current arena is free now. */
-static inline void grow_current(struct gr_iova_slot *slot, uint64_t at, uint64_t units)
+/* Join the holes of the current arena and take the longest. */
+static void rescan_current(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
-    if (at == slot->hi)
+    struct gr_iova_arena *cur = slot->cur;
+    rescan(space, cur);
+    slot->most = cur->hole;
+    set_hole(slot, cur->hole_at, cur->hole_at + (unsigned)cur->hole);
+}
+
+/* The range [at, at + units) of the current arena, whose mark is `mark`, is free now. */
+static inline __attribute__((always_inline)) void
+drop_current(struct gr_iova_slot *slot, unsigned at, unsigned units, enum gri_mark mark)
+{
+    struct gr_iova_arena *cur = slot->cur;
+    if (at == slot->hi && slot->lo != at) {
+        gri_remark(cur, at, mark, GRI_NONE);
         slot->hi += units;
-    else if (at + units == slot->lo)
-        slot->lo -= units;
-    else
-        slot->most = GRI_ARENA_UNITS;
+    } else {
+        gri_remark(cur, at, mark, GRI_HOLE);
+        if (slot->lo == slot->hi) {
+            slot->lo = at;
+            slot->hi = at + units;
+        } else if (at + units == slot->lo) {
+            gri_remark(cur, at + units, GRI_HOLE, GRI_NONE);
+            slot->lo = at;
+        } else {
+            slot->most = GRI_ARENA_UNITS;
+        }
+    }
+    gri_count_down(&cur->busy, units);
 }
 
-/* [at, at + units) of the arena is free now. */
-static void grow(const struct gr_iova *space, struct gr_iova_slot *slot,
-                 struct gr_iova_arena *arena, unsigned at, unsigned units)
+/* The range [first, end) of the arena is free now. */
+static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
+                 struct gr_iova_arena *arena, unsigned first, unsigned end)
 {
+    enum gri_mark mark = gri_mark(arena, first);
+    unsigned units = gri_arena_units(space);
+    if (mark == GRI_HELD)
+        gri_count_down(&arena->held, end - first);
     if (arena == slot->cur) {
-        grow_current(slot, arena->first + at, units);
+        drop_current(slot, first, end - first, mark);
         return;
     }
-    unsigned lo = gri_mark_before(arena, at, GRI_LAST);
-    unsigned hi = gri_mark_next(arena, gri_arena_units(space), at + units, GRI_FIRST);
+    unsigned behind = gri_mark_before(arena, first);
+    unsigned lo = first;
+    unsigned hi = end;
+    if (!behind)
+        lo = 0;
+    else if (gri_mark(arena, behind - 1) == GRI_HOLE)
+        lo = behind - 1;
+    gri_remark(arena, first, mark, lo == first ? GRI_HOLE : GRI_NONE);
+    if (end < units && gri_mark(arena, end) == GRI_HOLE) {
+        gri_remark(arena, end, GRI_HOLE, GRI_NONE);
+        hi = gri_mark_next(arena, units, end, GRI_ANY_MARK);
+    }
+    gri_count_down(&arena->busy, end - first);
     if (hi - lo >= arena->hole) {
         arena->hole = (uint16_t)(hi - lo);
         arena->hole_at = (uint16_t)lo;
@@ -278,27 +339,10 @@ static void grow(const struct gr_iova *space, struct gr_iova_slot *slot,
     }
 }
 
-static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
-                 struct gr_iova_arena *arena, unsigned first, unsigned last)
+static void hold(struct gr_iova_arena *arena, unsigned first, unsigned units)
 {
-    gri_unmark(arena, first, GRI_FIRST);
-    gri_unmark(arena, last, GRI_LAST);
-    gri_count_down(&arena->busy, last - first + 1);
-    grow(space, slot, arena, first, last - first + 1);
-}
-
-static void hold(struct gr_iova_arena *arena, unsigned first, unsigned last)
-{
-    gri_mark(arena, last, GRI_HELD);
-    gri_count_up(&arena->held, last - first + 1);
-}
-
-static void unhold(const struct gr_iova *space, struct gr_iova_slot *slot,
-                   struct gr_iova_arena *arena, unsigned first, unsigned last)
-{
-    gri_unmark(arena, last, GRI_HELD);
-    gri_count_down(&arena->held, last - first + 1);
-    drop(space, slot, arena, first, last);
+    gri_remark(arena, first, GRI_LIVE, GRI_HELD);
+    gri_count_up(&arena->held, units);
 }
 
 /* Finish what other CPUs freed in the current arena, and make what they began to free ours; but not
@@ -312,15 +356,13 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
     __atomic_store_n(&slot->remote, 0, __ATOMIC_RELAXED);
     slot->noted = (struct gri_iova_tally){0};
     for (unsigned i = 0; i < units / GRI_WORD_BITS; i++) {
-        size_t claimed = slot->claimed[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_LAST);
-        for (; claimed; claimed &= claimed - 1) {
-            unsigned last = i * GRI_WORD_BITS + gri_low_bit(claimed);
-            hold(cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
-        }
-        size_t done = slot->done[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_HELD);
-        for (; done; done &= done - 1) {
-            unsigned last = i * GRI_WORD_BITS + gri_low_bit(done);
-            unhold(space, slot, cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
+        for (size_t left = slot->claimed[i] | slot->done[i]; left; left &= left - 1) {
+            unsigned first = i * GRI_WORD_BITS + gri_low_bit(left);
+            unsigned end = gri_mark_next(cur, units, first + 1, GRI_ANY_MARK);
+            if (gri_noted(slot->claimed, first) && gri_mark(cur, first) == GRI_LIVE)
+                hold(cur, first, end - first);
+            if (gri_noted(slot->done, first) && gri_mark(cur, first) == GRI_HELD)
+                drop(space, slot, cur, first, end);
         }
         slot->claimed[i] = 0;
         slot->done[i] = 0;
@@ -334,6 +376,7 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
     collect(space, slot);
     gri_tally_add(&slot->sum, old);
     slot->cur = NULL;
+    slot->base = NO_BASE;
     slot->lo = slot->hi = 0;
     return old;
 }
@@ -351,6 +394,7 @@ static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
     bin_remove(slot, arena);
     gri_tally_sub(&slot->sum, arena);
     slot->cur = arena;
+    slot->base = arena->first << space->unit_lg2;
     slot->most = GRI_ARENA_UNITS;
 }
 
@@ -382,7 +426,7 @@ static struct gr_iova_arena *search(const struct gr_iova *space, const struct gr
 static void put_in(const struct gr_iova *space, struct gr_iova_slot *slot,
                    struct gr_iova_arena *arena, uint64_t units, uint64_t first)
 {
-    put(arena, (unsigned)(first - arena->first), (unsigned)units);
+    put_any(space, arena, (unsigned)(first - arena->first), (unsigned)units);
     rescan(space, arena);
     bin_update(space, slot, arena);
     slot->sum.live++;
@@ -407,15 +451,14 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
     unsigned hi;
     if (v->own && slot->cur) {
         collect(space, slot);
-        if (cut(slot, want, out_first))
+        if (cut(space, slot, want, out_first))
             return true;
         if (within(space, slot->cur, want) && want->units <= slot->most) {
-            rescan(space, slot->cur);
+            rescan_current(space, slot);
             scanned = true;
-            slot->most = slot->cur->hole;
             if (hole_for(space, slot->cur, want, &lo, &hi)) {
                 set_hole(slot, lo, hi);
-                return cut(slot, want, out_first);
+                return cut(space, slot, want, out_first);
             }
         }
     }
@@ -439,7 +482,7 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
     }
     advance(space, slot, arena, scanned);
     set_hole(slot, lo, hi);
-    return cut(slot, want, out_first);
+    return cut(space, slot, want, out_first);
 }
 
 /* --- The map from units to arenas ------------------------------------------------------------- */
@@ -515,7 +558,7 @@ static void **map_ready(struct gr_iova *space, uint64_t unit)
 static size_t arena_size(const struct gr_iova *space)
 {
     return offsetof(struct gr_iova_arena, mark) +
-           gri_arena_units(space) / GRI_WORD_BITS * sizeof(size_t[GRI_MARKS]);
+           gri_arena_units(space) / GRI_WORD_MARKS * sizeof(size_t);
 }
 
 /* Have a spare header. A slab's first bytes link the slabs. The space's lock is held. */
@@ -630,6 +673,7 @@ static struct gr_iova_slot *slot_here(struct gr_iova *space)
         if (slot) {
             gr_port_lock_init(&slot->lock);
             slot->cpu = cpu;
+            slot->base = NO_BASE;
             __atomic_store_n(&slots[cpu], slot, __ATOMIC_RELEASE);
         }
     }
@@ -715,11 +759,11 @@ static inline bool alloc_here(const struct gr_iova *space, const struct gr_iova_
     struct gr_iova_slot *slot = h.slot;
     unsigned units = (unsigned)(size >> space->unit_lg2);
     if (slot && slot->hi - slot->lo >= units) {
-        uint64_t at = slot->hi - units;
-        gr_iova_t start = at << space->unit_lg2;
+        unsigned at = slot->hi - units;
+        gr_iova_t start = slot->base + ((gr_iova_t)at << space->unit_lg2);
         if (start >= req->first && start + (size - 1) <= req->last - !req->last) {
             slot->hi = at;
-            put(slot->cur, (unsigned)(at - slot->cur->first), units);
+            put(slot->cur, at, units);
             *out_start = start;
             found = true;
         }
@@ -793,12 +837,15 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
     if (!arena)
         return false;
     bool current = arena == v.slot->cur;
-    uint64_t longest = !current ? arena->hole
-                       : v.own  ? gri_max(v.slot->most, v.slot->hi - v.slot->lo)
-                                : 0;
-    for (unsigned lo = 0; lo < units && longest >= want->units;
-         lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
-        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+    uint64_t longest = arena->hole;
+    if (current) {
+        longest = v.own ? gri_max(v.slot->most, v.slot->hi - v.slot->lo) : 0;
+        if (longest >= want->units)
+            rescan_current(space, v.slot);
+    }
+    for (unsigned lo = longest < want->units ? units : hole_next(arena, units, 0); lo < units;
+         lo = hole_next(arena, units, hi)) {
+        hi = gri_mark_next(arena, units, lo, GRI_A_RANGE);
         uint64_t first = gri_max(arena->first + lo, want->first);
         uint64_t end = gri_min(arena->first + hi, want->end);
         if (first < end && gri_iova_place(want, first, end, out_first)) {
@@ -807,7 +854,7 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
         }
     }
     if (found && current) {
-        put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
+        put_any(space, arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
         v.slot->lo = v.slot->hi = 0;
         v.slot->most = GRI_ARENA_UNITS;
     } else if (found) {
@@ -894,41 +941,36 @@ static int exactly(const struct gr_iova *space, gr_iova_t start, uint64_t size,
     return start == first << space->unit_lg2 && size == units << space->unit_lg2 ? 0 : GR_EMSGSIZE;
 }
 
-static bool noted(const size_t *bits, unsigned at)
-{
-    return bits[at / GRI_WORD_BITS] & gri_mark_bit(at);
-}
-
 /* Another CPU's current arena: leave it a note that a range is being freed, or free. */
-static void note(struct gr_iova_slot *slot, size_t *bits, unsigned last)
+static void note(struct gr_iova_slot *slot, size_t *notes, unsigned first)
 {
-    bits[last / GRI_WORD_BITS] |= gri_mark_bit(last);
+    notes[first / GRI_WORD_BITS] |= gri_note_bit(first);
     __atomic_store_n(&slot->remote, slot->remote + 1, __ATOMIC_RELAXED);
 }
 
-static void note_claimed(struct gr_iova_slot *slot, unsigned first, unsigned last)
+static void note_claimed(struct gr_iova_slot *slot, unsigned first, unsigned units)
 {
-    note(slot, slot->claimed, last);
+    note(slot, slot->claimed, first);
     slot->noted.live--;
-    slot->noted.used -= last - first + 1;
-    slot->noted.held += last - first + 1;
+    slot->noted.used -= units;
+    slot->noted.held += units;
 }
 
-static void note_done(struct gr_iova_slot *slot, unsigned first, unsigned last)
+static void note_done(struct gr_iova_slot *slot, unsigned first, unsigned units)
 {
-    note(slot, slot->done, last);
-    slot->noted.held -= last - first + 1;
+    note(slot, slot->done, first);
+    slot->noted.held -= units;
 }
 
 /* What the range at `at` is, also where the slot has notes about it. */
 static enum gri_iova_state range_at(const struct gr_iova *space, const struct visit *v,
                                     const struct gr_iova_arena *arena, unsigned at, unsigned *first,
-                                    unsigned *last)
+                                    unsigned *end)
 {
     if (v->own)
         collect(space, v->slot);
-    enum gri_iova_state state = gri_arena_range(arena, gri_arena_units(space), at, first, last);
-    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur && noted(v->slot->claimed, *last))
+    enum gri_iova_state state = gri_arena_range(arena, gri_arena_units(space), at, first, end);
+    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur && gri_noted(v->slot->claimed, *first))
         state = GRI_IOVA_HELD;
     return state;
 }
@@ -942,11 +984,10 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
 {
     struct gr_iova_slot *slot = v->slot;
     unsigned first = 0;
-    unsigned last = 0;
+    unsigned end = 0;
     unsigned at = (unsigned)((start >> space->unit_lg2) - arena->first);
-    enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
-    uint64_t units = (uint64_t)last - first + 1;
-    int err = exactly(space, start, size, state, arena->first + first, units);
+    enum gri_iova_state state = range_at(space, v, arena, at, &first, &end);
+    int err = exactly(space, start, size, state, arena->first + first, end - first);
     if (err)
         return err;
     bool current = arena == slot->cur;
@@ -954,16 +995,16 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     if (!current)
         gri_tally_sub(&slot->sum, arena);
     if (current && !v->own) {
-        note_claimed(slot, first, last);
+        note_claimed(slot, first, end - first);
         if (at_once)
-            note_done(slot, first, last);
+            note_done(slot, first, end - first);
     } else if (at_once) {
-        drop(space, slot, arena, first, last);
+        drop(space, slot, arena, first, end);
         gone = !gri_counted(&arena->busy) && !current;
     } else if (gri_count_ranges(&arena->busy) == 1 && space->spans) {
         gone = true;
     } else {
-        hold(arena, first, last);
+        hold(arena, first, end - first);
     }
     if (!current)
         gri_tally_add(&slot->sum, arena);
@@ -985,29 +1026,22 @@ free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begi
     bool done = false;
     struct here h = here_enter(space);
     struct gr_iova_slot *slot = h.slot;
-    struct gr_iova_arena *cur = slot ? slot->cur : NULL;
-    if (cur && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
-        uint64_t at = (start >> space->unit_lg2) - cur->first;
-        uint64_t len = size >> space->unit_lg2;
-        unsigned first = (unsigned)at;
-        unsigned units = (unsigned)len;
-        if (at < space->arena_units && len - 1 < space->arena_units - at &&
-            !((start | size) & space->unit_mask) &&
+    if (slot && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
+        struct gr_iova_arena *cur = slot->cur;
+        enum gri_mark mark = begins ? GRI_LIVE : GRI_HELD;
+        uint64_t offset = start - slot->base;
+        unsigned first = (unsigned)(offset >> space->unit_lg2);
+        unsigned units = (unsigned)(size >> space->unit_lg2);
+        if (offset < space->arena_size && !((offset | size) & space->unit_mask) &&
             ((begins && ends) || !space->spans || gri_count_ranges(&cur->busy) > 1) &&
-            gri_arena_exactly(cur, first, units) &&
-            gri_marked(cur, first + units - 1, GRI_HELD) != begins) {
-            if (begins && !ends)
-                hold(cur, first, first + units - 1);
-            if (!begins) {
-                gri_unmark(cur, first + units - 1, GRI_HELD);
+            gri_arena_exactly(cur, (unsigned)space->arena_units, first, size >> space->unit_lg2) ==
+                mark) {
+            if (ends)
+                drop_current(slot, first, units, mark);
+            else
+                hold(cur, first, units);
+            if (mark == GRI_HELD)
                 gri_count_down(&cur->held, units);
-            }
-            if (ends) {
-                gri_unmark(cur, first, GRI_FIRST);
-                gri_unmark(cur, first + units - 1, GRI_LAST);
-                grow_current(slot, cur->first + first, units);
-                gri_count_down(&cur->busy, units);
-            }
             done = true;
         }
     }
@@ -1065,21 +1099,21 @@ static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_are
 {
     struct gr_iova_slot *slot = v->slot;
     unsigned first = 0;
-    unsigned last = 0;
+    unsigned end = 0;
     unsigned at = (unsigned)((held->first >> space->unit_lg2) - arena->first);
-    enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
+    enum gri_iova_state state = range_at(space, v, arena, at, &first, &end);
     bool current = arena == slot->cur;
     if (state != GRI_IOVA_HELD || held->first != (arena->first + first) << space->unit_lg2 ||
-        held->last != (((arena->first + last) << space->unit_lg2) | gri_iova_unit_mask(space)))
+        held->last != ((arena->first + end) << space->unit_lg2) - 1)
         return false;
     if (current && !v->own) {
-        if (!noted(slot->done, last))
-            note_done(slot, first, last);
+        if (!gri_noted(slot->done, first))
+            note_done(slot, first, end - first);
         return false;
     }
     if (!current)
         gri_tally_sub(&slot->sum, arena);
-    unhold(space, slot, arena, first, last);
+    drop(space, slot, arena, first, end);
     if (!current)
         gri_tally_add(&slot->sum, arena);
     if (gri_counted(&arena->busy) || (current && !space->spans))
@@ -1150,7 +1184,7 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     uint64_t unit = start >> space->unit_lg2;
     unsigned first = 0;
-    unsigned last = 0;
+    unsigned end = 0;
     struct visit v;
     int err;
     if (!size)
@@ -1160,8 +1194,8 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (arena) {
         enum gri_iova_state state =
-            range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &last);
-        err = exactly(space, start, size, state, arena->first + first, (uint64_t)last - first + 1);
+            range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &end);
+        err = exactly(space, start, size, state, arena->first + first, end - first);
         leave(&v);
         return err;
     }
