@@ -1018,35 +1018,24 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     return 0;
 }
 
-/* Begin or end to free, or both, in the current arena of this CPU, if nobody left notes there and
- * the arena stays what it is. Whatever is not so simple, also any error, is for the others. */
+/* The range [start, start + size), if it is one with this mark in the current arena of this CPU,
+ * nobody left notes there, and the arena stays what it is without it. Else, also for any error, the
+ * answer is false, and the long way is for it. */
 static inline __attribute__((always_inline)) bool
-free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins, bool ends)
+find_here(const struct gr_iova *space, struct gr_iova_slot *slot, gr_iova_t start, uint64_t size,
+          enum gri_mark mark, struct gri_iova_hold *out)
 {
-    bool done = false;
-    struct here h = here_enter(space);
-    struct gr_iova_slot *slot = h.slot;
-    if (slot && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
-        struct gr_iova_arena *cur = slot->cur;
-        enum gri_mark mark = begins ? GRI_LIVE : GRI_HELD;
-        uint64_t offset = start - slot->base;
-        unsigned first = (unsigned)(offset >> space->unit_lg2);
-        unsigned units = (unsigned)(size >> space->unit_lg2);
-        if (offset < space->arena_size && !((offset | size) & space->unit_mask) &&
-            ((begins && ends) || !space->spans || gri_count_ranges(&cur->busy) > 1) &&
-            gri_arena_exactly(cur, (unsigned)space->arena_units, first, size >> space->unit_lg2) ==
-                mark) {
-            if (ends)
-                drop_current(slot, first, units, mark);
-            else
-                hold(cur, first, units);
-            if (mark == GRI_HELD)
-                gri_count_down(&cur->held, units);
-            done = true;
-        }
-    }
-    here_leave(&h);
-    return done;
+    if (!slot || __atomic_load_n(&slot->remote, __ATOMIC_RELAXED))
+        return false;
+    uint64_t offset = start - slot->base;
+    if (offset >= space->arena_size || (offset | size) & space->unit_mask ||
+        (space->spans && gri_count_ranges(&slot->cur->busy) == 1))
+        return false;
+    out->arena = slot->cur;
+    out->first = (unsigned)(offset >> space->unit_lg2);
+    out->units = (unsigned)(size >> space->unit_lg2);
+    return gri_arena_exactly(out->arena, (unsigned)space->arena_units, out->first,
+                             size >> space->unit_lg2) == mark;
 }
 
 static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
@@ -1084,14 +1073,29 @@ static COLD int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
     return err;
 }
 
+int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, struct gri_iova_hold *out)
+{
+    struct here h = here_enter(space);
+    bool found = find_here(space, h.slot, start, size, GRI_LIVE, out);
+    if (found)
+        hold(out->arena, out->first, out->units);
+    here_leave(&h);
+    if (!found) {
+        out->arena = NULL;
+        return begin(space, start, size, false, &out->range);
+    }
+    out->range = (struct gr_range){start, start + (size - 1)};
+    return 0;
+}
+
 int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
                        struct gr_range *out_held)
 {
-    if (free_here(space, start, size, true, false)) {
-        *out_held = (struct gr_range){start, start + (size - 1)};
-        return 0;
-    }
-    return begin(space, start, size, false, out_held);
+    struct gri_iova_hold hold;
+    int err = gri_iova_begin(space, start, size, &hold);
+    if (!err)
+        *out_held = hold.range;
+    return err;
 }
 
 static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_arena *arena,
@@ -1154,11 +1158,25 @@ static COLD bool end(struct gr_iova *space, const struct gr_range *held, struct 
     return empty;
 }
 
+bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,
+                  struct gr_range *out_empty)
+{
+    struct here h = here_enter(space);
+    struct gr_iova_slot *slot = h.slot;
+    bool found = slot && hold->arena && slot->cur == hold->arena &&
+                 !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED) &&
+                 (!space->spans || gri_count_ranges(&hold->arena->busy) > 1);
+    if (found) {
+        drop_current(slot, hold->first, hold->units, GRI_HELD);
+        gri_count_down(&hold->arena->held, hold->units);
+    }
+    here_leave(&h);
+    return !found && end(space, &hold->range, out_empty);
+}
+
 bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
                       struct gr_range *out_empty)
 {
-    if (free_here(space, held->first, held->last - held->first + 1, false, true))
-        return false;
     return end(space, held, out_empty);
 }
 
@@ -1173,9 +1191,13 @@ static COLD int free_any(struct gr_iova *space, gr_iova_t start, uint64_t size)
 
 int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
-    return !space->spans && free_here(space, start, size, true, true)
-               ? 0
-               : free_any(space, start, size);
+    struct gri_iova_hold hold;
+    struct here h = here_enter(space);
+    bool found = !space->spans && find_here(space, h.slot, start, size, GRI_LIVE, &hold);
+    if (found)
+        drop_current(h.slot, hold.first, hold.units, GRI_LIVE);
+    here_leave(&h);
+    return found ? 0 : free_any(space, start, size);
 }
 
 /* --- Questions -------------------------------------------------------------------------------- */
