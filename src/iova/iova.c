@@ -339,7 +339,7 @@ static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
     }
 }
 
-static void hold(struct gr_iova_arena *arena, unsigned first, unsigned units)
+static inline void hold(struct gr_iova_arena *arena, unsigned first, unsigned units)
 {
     gri_remark(arena, first, GRI_LIVE, GRI_HELD);
     gri_count_up(&arena->held, units);
@@ -1075,17 +1075,18 @@ static COLD int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
 
 int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, struct gri_iova_hold *out)
 {
+    struct gri_iova_hold in = {.range = {start, start + (size - 1)}};
     struct here h = here_enter(space);
-    bool found = find_here(space, h.slot, start, size, GRI_LIVE, out);
+    bool found = find_here(space, h.slot, start, size, GRI_LIVE, &in);
     if (found)
-        hold(out->arena, out->first, out->units);
+        hold(in.arena, in.first, in.units);
     here_leave(&h);
-    if (!found) {
-        out->arena = NULL;
-        return begin(space, start, size, false, &out->range);
+    if (found) {
+        *out = in;
+        return 0;
     }
-    out->range = (struct gr_range){start, start + (size - 1)};
-    return 0;
+    out->arena = NULL;
+    return begin(space, start, size, false, &out->range);
 }
 
 int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
