@@ -137,7 +137,8 @@ static void check_arenas(const struct gr_iova *space)
             const struct gr_iova_arena *prev = NULL;
             assert_int_equal(slot->bin[bin] != NULL, slot->bins >> bin & 1);
             for (const struct gr_iova_arena *a = slot->bin[bin]; a; prev = a, a = a->next) {
-                unsigned longest = 0;
+                unsigned known = 0;
+                unsigned rest = 0;
                 unsigned hi;
                 assert_ptr_equal(a->prev, prev);
                 assert_ptr_equal(a->slot, slot);
@@ -148,10 +149,14 @@ static void check_arenas(const struct gr_iova *space)
                     hi = gri_mark_next(a, units, lo + 1, GRI_ANY_MARK);
                     if (gri_is_range(gri_mark(a, lo)))
                         continue;
-                    longest = hi - lo > longest ? hi - lo : longest;
+                    if (lo == a->hole_at)
+                        known = hi - lo;
+                    else
+                        rest = hi - lo > rest ? hi - lo : rest;
                     assert_true(hi == units || gri_is_range(gri_mark(a, hi)));
                 }
-                assert_int_equal(a->hole, longest);
+                assert_int_equal(a->hole, known);
+                assert_true(a->rest >= rest);
                 assert_int_equal(gri_counted(&a->busy) == 0, bin == GRI_BIN_EMPTY);
             }
         }

@@ -152,12 +152,18 @@ static void bin_remove(struct gr_iova_slot *slot, struct gr_iova_arena *arena)
     arena->bin = GRI_BIN_NONE;
 }
 
-/* Put an arena where its hole and its ranges say. */
+/* No hole of an arena that is not current is longer. */
+static unsigned longest(const struct gr_iova_arena *arena)
+{
+    return arena->hole > arena->rest ? arena->hole : arena->rest;
+}
+
+/* Put an arena where its holes say. */
 static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
                        struct gr_iova_arena *arena)
 {
     unsigned bin = arena->hole == gri_arena_units(space) ? GRI_BIN_EMPTY
-                   : arena->hole                         ? bin_of(arena->hole)
+                   : longest(arena)                      ? bin_of(longest(arena))
                                                          : GRI_BIN_NONE;
     if (bin == arena->bin)
         return;
@@ -201,32 +207,63 @@ static unsigned hole_next(const struct gr_iova_arena *arena, unsigned units, uns
                                                     : gri_mark_next(arena, units, at, GRI_A_HOLE);
 }
 
-/* Join the holes and find the longest. */
+/* [lo, hi) is a hole as well. */
+static void hole_found(struct gr_iova_arena *arena, unsigned lo, unsigned hi)
+{
+    unsigned other = hi - lo;
+    if (other >= arena->hole) {
+        other = arena->hole;
+        arena->hole = (uint16_t)(hi - lo);
+        arena->hole_at = (uint16_t)lo;
+    }
+    if (other > arena->rest)
+        arena->rest = (uint16_t)other;
+}
+
+/* Join the hole [*lo, *hi) with those beside it. */
+static void join(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned *lo,
+                 unsigned *hi)
+{
+    unsigned units = gri_arena_units(space);
+    unsigned behind = gri_mark_before(arena, *lo);
+    if (*hi < units && gri_mark(arena, *hi) == GRI_HOLE) {
+        gri_remark(arena, *hi, GRI_HOLE, GRI_NONE);
+        *hi = gri_mark_next(arena, units, *hi, GRI_ANY_MARK);
+    }
+    if (!behind || gri_mark(arena, behind - 1) == GRI_HOLE) {
+        if (*lo)
+            gri_remark(arena, *lo, GRI_HOLE, GRI_NONE);
+        *lo = behind ? behind - 1 : 0;
+    }
+}
+
+/* Join the holes and find the longest two. */
 static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
 {
     unsigned units = gri_arena_units(space);
     unsigned hi;
     arena->hole = 0;
+    arena->rest = 0;
     for (unsigned lo = hole_next(arena, units, 0); lo < units; lo = hole_next(arena, units, hi)) {
         unsigned at = gri_mark_next(arena, units, lo + 1, GRI_ANY_MARK);
         hi = gri_mark_next(arena, units, at, GRI_A_RANGE);
         for (; at < hi; at = gri_mark_next(arena, units, at + 1, GRI_ANY_MARK))
             gri_remark(arena, at, GRI_HOLE, GRI_NONE);
-        if (hi - lo >= arena->hole) {
-            arena->hole = (uint16_t)(hi - lo);
-            arena->hole_at = (uint16_t)lo;
-        }
+        hole_found(arena, lo, hi);
     }
 }
 
-/* A hole in which `want` has a place: the longest if any place will do, else the highest. */
-static bool hole_for(const struct gr_iova *space, const struct gr_iova_arena *arena,
+/* A hole in which `want` has a place: the one that is known if any place will do, which is then the
+ * longest if need be; else the highest. */
+static bool hole_for(const struct gr_iova *space, struct gr_iova_arena *arena,
                      const struct gri_iova_want *want, unsigned *out_lo, unsigned *out_hi)
 {
     unsigned units = gri_arena_units(space);
     uint64_t start;
     bool found = false;
     unsigned hi;
+    if (arena->hole < want->units && arena->rest >= want->units)
+        rescan(space, arena);
     *out_lo = arena->hole_at;
     *out_hi = arena->hole_at + (unsigned)arena->hole;
     if (want->align == 1 || arena->hole < want->units)
@@ -280,7 +317,7 @@ static void rescan_current(const struct gr_iova *space, struct gr_iova_slot *slo
 {
     struct gr_iova_arena *cur = slot->cur;
     rescan(space, cur);
-    slot->most = cur->hole;
+    slot->most = cur->rest;
     set_hole(slot, cur->hole_at, cur->hole_at + (unsigned)cur->hole);
 }
 
@@ -312,31 +349,21 @@ static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
                  struct gr_iova_arena *arena, unsigned first, unsigned end)
 {
     enum gri_mark mark = gri_mark(arena, first);
-    unsigned units = gri_arena_units(space);
     if (mark == GRI_HELD)
         gri_count_down(&arena->held, end - first);
     if (arena == slot->cur) {
         drop_current(slot, first, end - first, mark);
         return;
     }
-    unsigned behind = gri_mark_before(arena, first);
     unsigned lo = first;
     unsigned hi = end;
-    if (!behind)
-        lo = 0;
-    else if (gri_mark(arena, behind - 1) == GRI_HOLE)
-        lo = behind - 1;
-    gri_remark(arena, first, mark, lo == first ? GRI_HOLE : GRI_NONE);
-    if (end < units && gri_mark(arena, end) == GRI_HOLE) {
-        gri_remark(arena, end, GRI_HOLE, GRI_NONE);
-        hi = gri_mark_next(arena, units, end, GRI_ANY_MARK);
-    }
+    gri_remark(arena, first, mark, GRI_HOLE);
+    join(space, arena, &lo, &hi);
     gri_count_down(&arena->busy, end - first);
-    if (hi - lo >= arena->hole) {
-        arena->hole = (uint16_t)(hi - lo);
-        arena->hole_at = (uint16_t)lo;
-        bin_update(space, slot, arena);
-    }
+    if (arena->hole_at >= lo && arena->hole_at < hi)
+        arena->hole = 0; /* it is in this one now */
+    hole_found(arena, lo, hi);
+    bin_update(space, slot, arena);
 }
 
 static inline void hold(struct gr_iova_arena *arena, unsigned first, unsigned units)
@@ -374,6 +401,15 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
 {
     struct gr_iova_arena *old = slot->cur;
     collect(space, slot);
+    if (slot->most == GRI_ARENA_UNITS) {
+        rescan(space, old);
+    } else { /* only beside the hole may there be others */
+        if (slot->lo < slot->hi)
+            join(space, old, &slot->lo, &slot->hi);
+        old->hole = (uint16_t)(slot->hi - slot->lo);
+        old->hole_at = (uint16_t)slot->lo;
+        old->rest = (uint16_t)slot->most;
+    }
     gri_tally_add(&slot->sum, old);
     slot->cur = NULL;
     slot->base = NO_BASE;
@@ -381,39 +417,38 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
     return old;
 }
 
-/* `scanned`: the longest hole of the current arena is known. */
+/* [lo, hi) is the hole to take. */
 static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
-                    struct gr_iova_arena *arena, bool scanned)
+                    struct gr_iova_arena *arena, unsigned lo, unsigned hi)
 {
-    struct gr_iova_arena *old = slot->cur ? retreat(space, slot) : NULL;
-    if (old) {
-        if (!scanned)
-            rescan(space, old);
-        bin_update(space, slot, old);
-    }
+    if (slot->cur)
+        bin_update(space, slot, retreat(space, slot));
     bin_remove(slot, arena);
     gri_tally_sub(&slot->sum, arena);
     slot->cur = arena;
     slot->base = arena->first << space->unit_lg2;
-    slot->most = GRI_ARENA_UNITS;
+    slot->most = lo == arena->hole_at ? arena->rest : longest(arena);
+    set_hole(slot, lo, hi);
 }
 
 /* --- From arena to arena; inside the slot ----------------------------------------------------- */
 
 /* An arena of the bins [from, to) in which `want` has a place, the fullest first. Gives up after
  * a few that have none, of which *out_elsewhere says whether one has room outside the limits. */
-static struct gr_iova_arena *search(const struct gr_iova *space, const struct gr_iova_slot *slot,
+static struct gr_iova_arena *search(const struct gr_iova *space, struct gr_iova_slot *slot,
                                     const struct gri_iova_want *want, unsigned from, unsigned to,
                                     unsigned *out_lo, unsigned *out_hi, bool *out_elsewhere)
 {
     unsigned tries = TRIES;
     uint64_t bins = slot->bins & gri_mask(to) & ~gri_mask(from);
     for (; bins; bins &= bins - 1) {
-        struct gr_iova_arena *arena = slot->bin[gri_low_bit(bins)];
-        for (; arena; arena = arena->next) {
+        struct gr_iova_arena *next;
+        for (struct gr_iova_arena *arena = slot->bin[gri_low_bit(bins)]; arena; arena = next) {
             bool inside = within(space, arena, want);
+            next = arena->next;
             if (inside && hole_for(space, arena, want, out_lo, out_hi))
                 return arena;
+            bin_update(space, slot, arena); /* more is known of its holes, perhaps */
             *out_elsewhere = *out_elsewhere || !inside;
             if (!--tries)
                 return NULL;
@@ -446,7 +481,6 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
                  const struct gri_iova_want *want, uint64_t *out_first, bool *out_elsewhere)
 {
     struct gr_iova_slot *slot = v->slot;
-    bool scanned = false;
     unsigned lo;
     unsigned hi;
     if (v->own && slot->cur) {
@@ -455,8 +489,9 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
             return true;
         if (within(space, slot->cur, want) && want->units <= slot->most) {
             rescan_current(space, slot);
-            scanned = true;
             if (hole_for(space, slot->cur, want, &lo, &hi)) {
+                if (lo != slot->lo)
+                    slot->most = longest(slot->cur);
                 set_hole(slot, lo, hi);
                 return cut(space, slot, want, out_first);
             }
@@ -480,8 +515,7 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
         cut_in(space, slot, arena, want, lo, hi, out_first);
         return true;
     }
-    advance(space, slot, arena, scanned);
-    set_hole(slot, lo, hi);
+    advance(space, slot, arena, lo, hi);
     return cut(space, slot, want, out_first);
 }
 
@@ -803,9 +837,7 @@ static void park_empty(const struct gr_iova *space, struct gr_iova_slot *slot)
     collect(space, slot);
     if (gri_counted(&slot->cur->busy))
         return;
-    struct gr_iova_arena *arena = retreat(space, slot);
-    rescan(space, arena);
-    bin_update(space, slot, arena);
+    bin_update(space, slot, retreat(space, slot));
 }
 
 /* Give back the slot's arenas that have no range; returns how many. */
@@ -837,13 +869,13 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
     if (!arena)
         return false;
     bool current = arena == v.slot->cur;
-    uint64_t longest = arena->hole;
+    uint64_t most = longest(arena);
     if (current) {
-        longest = v.own ? gri_max(v.slot->most, v.slot->hi - v.slot->lo) : 0;
-        if (longest >= want->units)
+        most = v.own ? gri_max(v.slot->most, v.slot->hi - v.slot->lo) : 0;
+        if (most >= want->units)
             rescan_current(space, v.slot);
     }
-    for (unsigned lo = longest < want->units ? units : hole_next(arena, units, 0); lo < units;
+    for (unsigned lo = most < want->units ? units : hole_next(arena, units, 0); lo < units;
          lo = hole_next(arena, units, hi)) {
         hi = gri_mark_next(arena, units, lo, GRI_A_RANGE);
         uint64_t first = gri_max(arena->first + lo, want->first);

@@ -48,15 +48,17 @@ struct gr_iova_arena {
     struct gr_iova_arena *prev; /* in its bin */
     uint32_t busy; /* ranges in it, live or being freed; and their units: gri_count() */
     uint32_t held; /* those being freed */
-    uint16_t hole; /* units of the longest hole, but of a current arena */
+    uint16_t
+        hole; /* units of a hole that begins at hole_at; but of a current arena: see the slot */
     uint16_t hole_at;
+    uint16_t rest; /* no other hole is longer */
     uint16_t bin;
     size_t any;    /* which words have a mark */
     size_t mark[]; /* of GRI_WORD_MARKS units each */
 };
 
-/* Bins of arenas by the longest hole: exact up to 16 units, then eight for each power of two up to
- * the longest request, those above, and those without a range. */
+/* Bins of arenas by what no hole is longer than: exact up to 16 units, then eight for each power of
+ * two up to the longest request, those above, and those without a range. */
 #define GRI_BIN_LONG 55u
 #define GRI_BIN_EMPTY 56u
 #define GRI_BINS 57u
