@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ports/bench with locks that tell how long they were held; every step of the allocator is under one,
- * since there is no exclusive section. */
+/* ports/bench with locks that tell how long they were held; every step of the allocator is under
+ * one, since there is no exclusive section. */
 #ifndef HOLDS_GR_PORT_H
 #define HOLDS_GR_PORT_H
 

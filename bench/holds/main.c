@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long the IOVA allocator holds its locks. The same work is done a few times over; the lock that
- * is taken as the n-th is held for the same reason each time, so its shortest time is what it takes,
- * and what the machine did besides falls out.
+ * How long the IOVA allocator holds its locks. The same work is done a few times over; the lock
+ * that is taken as the n-th is held for the same reason each time, so its shortest time is what it
+ * takes, and what the machine did besides falls out.
  */
 #include <granule/iova.h>
 
@@ -74,12 +74,12 @@ void holds_end(const gr_lock_t *lock)
 struct work {
     const char *name;
     unsigned least, spread; /* units of a range */
-    unsigned live;          /* ranges; 0: as many as there is room for in 32 bits, and every second goes */
+    unsigned live; /* ranges; 0: as many as there is room for in 32 bits, and every second goes */
 };
 
 static const struct work works[] = {
-    {"churn 1..32 live=10k", 1, 32, 10000},      {"churn 1..32 live=100k", 1, 32, 100000},
-    {"churn 64..512 live=1k", 64, 449, 1000},    {"churn 64..512 live=10k", 64, 449, 10000},
+    {"churn 1..32 live=10k", 1, 32, 10000},       {"churn 1..32 live=100k", 1, 32, 100000},
+    {"churn 64..512 live=1k", 64, 449, 1000},     {"churn 64..512 live=10k", 64, 449, 10000},
     {"churn 64..512 live=100k", 64, 449, 100000}, {"no room, fragmented", 1, 1, 0},
 };
 
@@ -134,7 +134,8 @@ static void run(const struct work *w, struct bench_env *env, void *memory)
 
     seed = 1;
     bench_env_init(env, memory, UINT64_C(1) << 40, MEMORY);
-    if (!live || gr_iova_init(&space, env, UNIT_LG2, 0, w->live ? (UINT64_C(1) << 48) - 1 : UINT32_MAX))
+    if (!live ||
+        gr_iova_init(&space, env, UNIT_LG2, 0, w->live ? (UINT64_C(1) << 48) - 1 : UINT32_MAX))
         abort();
     while (n < most && take(&space, &live[n], w->least + below(w->spread)))
         n++;

@@ -592,7 +592,7 @@ static void **map_ready(struct gr_iova *space, uint64_t unit)
 static size_t arena_size(const struct gr_iova *space)
 {
     return offsetof(struct gr_iova_arena, mark) +
-           gri_arena_units(space) / GRI_WORD_MARKS * sizeof(size_t);
+           (gri_arena_units(space) / GRI_WORD_MARKS + 1) * sizeof(size_t);
 }
 
 /* Have a spare header. A slab's first bytes link the slabs. The space's lock is held. */
@@ -635,6 +635,7 @@ static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
             memset(&arena->next, 0, arena_size(space) - offsetof(struct gr_iova_arena, next));
             arena->first = first;
             arena->hole = (uint16_t)all.units;
+            arena->mark[all.units / GRI_WORD_MARKS] = GRI_HOLE;
             arena->bin = GRI_BIN_NONE;
             __atomic_store_n(&arena->slot, slot, __ATOMIC_RELAXED);
             __atomic_store_n(entry, arena, __ATOMIC_RELEASE);
@@ -1050,24 +1051,25 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     return 0;
 }
 
-/* The range [start, start + size), if it is one with this mark in the current arena of this CPU,
+/* The live range [start, start + size), if it is one in the current arena of this CPU,
  * nobody left notes there, and the arena stays what it is without it. Else, also for any error, the
  * answer is false, and the long way is for it. */
-static inline __attribute__((always_inline)) bool
-find_here(const struct gr_iova *space, struct gr_iova_slot *slot, gr_iova_t start, uint64_t size,
-          enum gri_mark mark, struct gri_iova_hold *out)
+static inline __attribute__((always_inline)) bool find_here(const struct gr_iova *space,
+                                                            struct gr_iova_slot *slot,
+                                                            gr_iova_t start, uint64_t size,
+                                                            bool spans, struct gri_iova_hold *out)
 {
     if (!slot || __atomic_load_n(&slot->remote, __ATOMIC_RELAXED))
         return false;
     uint64_t offset = start - slot->base;
     if (offset >= space->arena_size || (offset | size) & space->unit_mask ||
-        (space->spans && gri_count_ranges(&slot->cur->busy) == 1))
+        (spans && gri_count_ranges(&slot->cur->busy) == 1))
         return false;
     out->arena = slot->cur;
     out->first = (unsigned)(offset >> space->unit_lg2);
     out->units = (unsigned)(size >> space->unit_lg2);
     return gri_arena_exactly(out->arena, (unsigned)space->arena_units, out->first,
-                             size >> space->unit_lg2) == mark;
+                             size >> space->unit_lg2);
 }
 
 static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
@@ -1109,7 +1111,7 @@ int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, struct
 {
     struct gri_iova_hold in = {.range = {start, start + (size - 1)}};
     struct here h = here_enter(space);
-    bool found = find_here(space, h.slot, start, size, GRI_LIVE, &in);
+    bool found = find_here(space, h.slot, start, size, space->spans, &in);
     if (found)
         hold(in.arena, in.first, in.units);
     here_leave(&h);
@@ -1226,7 +1228,7 @@ int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     struct gri_iova_hold hold;
     struct here h = here_enter(space);
-    bool found = !space->spans && find_here(space, h.slot, start, size, GRI_LIVE, &hold);
+    bool found = !space->spans && find_here(space, h.slot, start, size, false, &hold);
     if (found)
         drop_current(h.slot, hold.first, hold.units, GRI_LIVE);
     here_leave(&h);

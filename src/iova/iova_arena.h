@@ -54,7 +54,7 @@ struct gr_iova_arena {
     uint16_t rest; /* no other hole is longer */
     uint16_t bin;
     size_t any;    /* which words have a mark */
-    size_t mark[]; /* of GRI_WORD_MARKS units each */
+    size_t mark[]; /* of GRI_WORD_MARKS units each; and one for the end, where a hole might begin */
 };
 
 /* Bins of arenas by what no hole is longer than: exact up to 16 units, then eight for each power of
@@ -229,8 +229,8 @@ gri_remark(struct gr_iova_arena *arena, unsigned at, enum gri_mark from, enum gr
     unsigned i = at / GRI_WORD_MARKS;
     size_t word = gri_mark_word(arena, i) ^ (size_t)(from ^ to) << gri_mark_shift(at);
     __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
-    if (to == GRI_NONE && !word)
-        __atomic_store_n(&arena->any, gri_any(arena) & ~((size_t)1 << i), __ATOMIC_RELAXED);
+    if (to == GRI_NONE) /* no branch for what nobody can foresee */
+        __atomic_store_n(&arena->any, gri_any(arena) & ~((size_t)!word << i), __ATOMIC_RELAXED);
 }
 
 /* Where nothing may be marked. */
@@ -239,8 +239,7 @@ static inline void gri_mark_new(struct gr_iova_arena *arena, unsigned at, enum g
     unsigned i = at / GRI_WORD_MARKS;
     size_t word = gri_mark_word(arena, i) | (size_t)mark << gri_mark_shift(at);
     __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
-    if (!(gri_any(arena) >> i & 1))
-        __atomic_store_n(&arena->any, gri_any(arena) | (size_t)1 << i, __ATOMIC_RELAXED);
+    __atomic_store_n(&arena->any, gri_any(arena) | (size_t)1 << i, __ATOMIC_RELAXED);
 }
 
 #define GRI_MARKS_LOW ((size_t)-1 / 3)
@@ -302,14 +301,18 @@ static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *ar
     return mark == GRI_HELD ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
 }
 
-/* The mark of a range if that is [first, first + units), `first` in the arena; else anything but
- * that of a range. Reads only what belongs to it, if it is one. */
-static inline enum gri_mark gri_arena_exactly(const struct gr_iova_arena *arena, unsigned all,
-                                              unsigned first, uint64_t units)
+/* Is [first, first + units), `first` in the arena, a live range? Reads only what belongs to it, if
+ * it is one. */
+static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned all,
+                                     unsigned first, uint64_t units)
 {
     unsigned i = first / GRI_WORD_MARKS;
-    size_t word = gri_mark_word(arena, i) >> gri_mark_shift(first);
-    size_t next = word >> 2;
+    unsigned shift = gri_mark_shift(first);
+    size_t word = gri_mark_word(arena, i) >> shift;
+    if (~word & GRI_LIVE)
+        return false;
+    /* As many marks as a word has, behind `first`: what branches does so for long ranges only. */
+    size_t next = word >> 2 | gri_mark_word(arena, i + 1) << (GRI_WORD_BITS - 2 - shift);
     unsigned end = first + 1; /* of all that is not in `next` */
     if (!next) {
         size_t above = gri_any(arena) & (size_t)-2 << i;
@@ -318,7 +321,7 @@ static inline enum gri_mark gri_arena_exactly(const struct gr_iova_arena *arena,
         end = above ? i * GRI_WORD_MARKS : all;
     }
     end += next ? gri_low_bit(next) / 2 : 0;
-    return first + units == end ? (enum gri_mark)(word & 3) : GRI_NONE;
+    return first + units == end;
 }
 
 /* ---- Notes ---- */
