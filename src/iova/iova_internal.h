@@ -105,7 +105,8 @@ struct gri_iova_hold {
     unsigned units;
 };
 
-/* gr_iova_free_begin(), and gr_iova_free_end() of what it gave, without looking for it again. */
+/* gr_iova_free_begin(), and gr_iova_free_end() of what it gave, without looking for it again: no
+ * exclusive call has come between. */
 GR_MUST_CHECK int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
                                  struct gri_iova_hold *out);
 GR_MUST_CHECK bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,
