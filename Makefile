@@ -72,7 +72,7 @@ ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots deps-build deps-check deps-ci deps-dev deps-peer deps-plots format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds deps-build deps-check deps-ci deps-dev deps-peer deps-plots format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -140,6 +140,12 @@ PEER_ARGS = $(if $(QUICK),--quick) $(if $(ROWS),--rows='$(ROWS)') $(if $(REPS),-
 bench-peer: deps-peer ## the library beside Linux's own code (QUICK=1, ROWS=, REPS=, JSON=FILE)
 	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
 	@$(B)/peer/peer $(PEER_ARGS)
+
+lock-holds: deps-build ## how long the IOVA allocator holds its locks
+	@mkdir -p $(B)
+	@$(CC) -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(CFLAGS) $(HOSTED) -Iinclude -Isrc -Ibench/holds -o $(B)/lock-holds \
+		bench/holds/main.c $(GR_SRCS_iova)
+	@$(B)/lock-holds
 
 bench-plots: deps-plots ## growth with live mappings, length, fill, threads, as SVG in PLOTS=docs/plots
 	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'

@@ -94,31 +94,38 @@ static int reason(const struct limits *l, const struct gr_dma_list *list)
     return GR_EOVERFLOW;
 }
 
-/* Check the list, write the output, find the layout. */
-static int measure(const struct limits *l, struct gr_dma_list *list, struct layout *out_layout)
+/*
+ * Check the list, write the output, find the layout. Not inlined, and with the limits copied: all
+ * that the loop needs stays in registers.
+ */
+static __attribute__((noinline)) int measure(const struct limits *limits, struct gr_dma_list *list,
+                                             struct layout *out_layout)
 {
+    const struct limits k = *limits;
+    const struct limits *const l = &k;
     const uint64_t longest = gri_min(gri_min(l->max_len - 1, l->boundary), l->pa_max);
+    const struct gr_seg *const end = list->segs + list->count;
     struct gr_dma_seg *out = list->out;
+    bool apart = false;
     uint64_t pos = 0;
     gr_pa_t next = UINT64_MAX; /* no segment ends there */
     uint64_t pas = 0;          /* all addresses, or'ed */
     uint64_t offsets = 0; /* likewise: a PA has far fewer bits than 64, so that the top bit tells
                              of a list that is too long before it wraps */
 
-    *out_layout = (struct layout){0};
-    for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
+    for (const struct gr_seg *seg = list->segs; seg < end; seg++) {
         const gr_pa_t pa = seg->pa;
         const uint64_t len = seg->len;
         uint64_t at = pa == next ? pos : up(l, pos) + (pa & l->mask);
 
         if (len - 1 > longest)
-            return reason(l, list);
+            return reason(limits, list);
         if (at + (len - 1) > l->boundary) { /* before that there is none to cross */
-            const uint64_t to = place(l, pos, next, seg);
+            const uint64_t to = place(limits, pos, next, seg);
 
             if (crosses(l, to, len))
-                return reason(l, list);
-            out_layout->apart |= to != at;
+                return reason(limits, list);
+            apart |= to != at;
             at = to;
         }
         /* The first is at 0, a boundary, or not at pos. */
@@ -131,10 +138,9 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
         pas |= pa | (next - 1);
         offsets |= pos;
     }
-    out_layout->out_count = (unsigned)(out - list->out);
-    out_layout->size = up(l, pos);
+    *out_layout = (struct layout){up(l, pos), (unsigned)(out - list->out), apart};
     if (pas > l->pa_max || (offsets | out_layout->size) > INT64_MAX)
-        return reason(l, list);
+        return reason(limits, list);
     return 0;
 }
 
