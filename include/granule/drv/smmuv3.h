@@ -90,9 +90,9 @@ GR_MUST_CHECK int gr_smmuv3_fini(struct gr_smmuv3 *smmu);
 /*
  * The interrupt handler of both interrupts: records the events of the queue as faults, at most one
  * queue full a call, recovers the queue from an overflow, and acknowledges global errors, which it
- * logs. Returns false if there was nothing (the line may be shared). Then call
- * gr_fault_dispatch(&smmu->inst), here or later. Interrupts of the event queue are edges: one that
- * comes while this runs must lead to another call. Context: interrupt.
+ * logs. Returns whether there was anything. The interrupts are edges, and none comes for an event
+ * that joins others: call it until it returns false, now or later, and gr_fault_dispatch() on
+ * &smmu->inst after each call. Context: interrupt.
  */
 bool gr_smmuv3_isr(struct gr_smmuv3 *smmu);
 
