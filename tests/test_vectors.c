@@ -194,7 +194,7 @@ static void sub_granule(unsigned kind, bool coherent, uint64_t seed)
     } live[96];
     const unsigned most = sizeof(live) / sizeof(live[0]);
     unsigned count = 0;
-    uint8_t seen[16384];
+    uint8_t seen[65536];
     struct bench b;
 
     rig_make(&b.rig, 4096, seed, 1, &(const struct rig_setup){.kind = kind});
@@ -294,6 +294,8 @@ static void vector_08_last_granule(void **state)
         const uint64_t block = UINT64_C(1) << rig_kinds[kind].va_bits;
 
         last_granule(kind, block - 1);
+        if (rig_is_smmu(kind))
+            continue; /* it translates no upper bits */
         last_granule(kind, 7 * block - 1);
         last_granule(kind, UINT64_MAX);
     }
@@ -352,10 +354,10 @@ static void vector_10_rollback(void **state)
         check_nothing(&b, old, !bench_stats(&b).broken);
 
         /* The second never answers: it is blocked, and so is the first. */
-        dart_model_set_busy(b.rig.dart[1].hw.model, 0, true);
+        rig_set_busy(&b.rig, 1, 0, true);
         ret = gr_dma_map_sg(&b.dev, &list, BOTH, 0);
         assert_true(ret == GR_ETIMEDOUT || ret == GR_EIO);
-        dart_model_set_busy(b.rig.dart[1].hw.model, 0, false);
+        rig_set_busy(&b.rig, 1, 0, false);
         assert_true(bench_stats(&b).broken);
         assert_true(bench_stats(&b).quarantined_bytes > 0);
         assert_int_equal(gr_dma_map_sg(&b.dev, &list, BOTH, 0), GR_EIO);

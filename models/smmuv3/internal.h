@@ -61,6 +61,7 @@ struct smmuv3_model {
     uint64_t refuse_in;
     unsigned refuse_error;
     unsigned fail_events;
+    bool lose;
 
     /* Consumed, and in force with the next CMD_SYNC. */
     struct smmuv3_model_command *pending;

@@ -186,7 +186,7 @@ static enum model_error consume_one(struct smmuv3_model *m, uint64_t pa)
         return (enum model_error)m->refuse_error;
     if (!smmuv3_model_fetch(m, pa, &c.word[0]) || !smmuv3_model_fetch(m, pa + 8, &c.word[1]))
         return MODEL_ABORT;
-    return execute(m, &c);
+    return m->lose ? MODEL_NONE : execute(m, &c);
 }
 
 static void consume(struct smmuv3_model *m)
@@ -215,6 +215,11 @@ void smmuv3_model_refuse(struct smmuv3_model *m, uint64_t n, unsigned error)
 {
     m->refuse_in = n;
     m->refuse_error = error;
+}
+
+void smmuv3_model_lose(struct smmuv3_model *m, bool lose)
+{
+    m->lose = lose;
 }
 
 void smmuv3_model_fail_events(struct smmuv3_model *m, unsigned n)

@@ -146,12 +146,19 @@ static int wait_idle(struct gr_smmuv3 *smmu)
 }
 
 /*
- * Before the first command: the queue is empty, but after a time-out. Returns 0, GR_ETIMEDOUT if it
- * still does not move. What was refused meanwhile has failed before.
+ * Before the first of so many commands, CMD_SYNC not counted: is there room? The queue is empty,
+ * but after a time-out; what was given up is done once the hardware moves again, and what is asked
+ * now as well. Returns 0, GR_ETIMEDOUT.
  */
-static int begin(struct gr_smmuv3 *smmu)
+static int begin(struct gr_smmuv3 *smmu, uint32_t count)
 {
-    return smmu->behind && wait_idle(smmu) && smmu->behind ? GR_ETIMEDOUT : 0;
+    const uint32_t wrap = (uint32_t)gri_mask(smmu->cmdq_lg2 + 1u);
+    uint32_t used;
+
+    if (!smmu->behind)
+        return 0;
+    used = (smmu->prod - gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS)) & wrap;
+    return used + count + 1 > 1u << smmu->cmdq_lg2 ? wait_idle(smmu) : 0;
 }
 
 /* Give the commands to the hardware, wait until they are done, and what they forgot is unused. */
@@ -358,7 +365,7 @@ static void set_entry(const struct gr_smmuv3 *smmu, uint64_t *entry, uint64_t wo
 static int stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr_binding *binding)
 {
     uint64_t *const hw = binding->hw;
-    int ret = begin(smmu);
+    int ret = begin(smmu, 3);
 
     if (*entry == entry_for(smmu, binding))
         hw[HW_STREAMS]--;
@@ -432,7 +439,7 @@ static int smmu_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     int ret = 0;
 
     if (hw[HW_ASID] || hw[HW_DOUBT])
-        ret = begin(smmu);
+        ret = begin(smmu, smmu->single + 1);
     if (!ret && hw[HW_DOUBT])
         forget_all_config(smmu);
     if (!ret && hw[HW_ASID])
