@@ -343,6 +343,11 @@ static void vector_10_rollback(void **state)
         }
         assert_true(n >= 4);
         unmap_list(&b, &list);
+        if (rig_is_smmu(kind)) { /* whose maps wait for nothing */
+            must_unmap(&b, old, 1);
+            bench_end(&b);
+            continue;
+        }
 
         /* The first DART does its part; the second is late once, and takes the rollback's. */
         before = rig_state(&b.rig, &b.domain);
@@ -438,7 +443,7 @@ static void test_max_mapping_size(void **state)
 
         for (unsigned i = 0; i < 12; i++) {
             max_with(&dice, kind, block);
-            max_with(&dice, kind, 0);
+            max_with(&dice, kind, rig_is_smmu(kind) ? block : 0);
         }
     }
 }
@@ -633,11 +638,12 @@ static uint64_t leaf_at(struct bench *b, gr_iova_t iova)
     return walk.step[walk.steps - 1].entry;
 }
 
-/* facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. */
+/*
+ * facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
+ * MAIR's index 1 instead of 0.
+ */
 static void test_uncached(void **state)
 {
-    const uint64_t address = UINT64_C(0x3fffffff00) | ~UINT64_C(0xff) << 32 >> 28;
-
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
         const struct gr_seg seg = {3 * 65536, 100};
@@ -646,10 +652,13 @@ static void test_uncached(void **state)
         struct bench b;
         gr_iova_t iova[2] = {0};
         void *cpu[2];
+        uint64_t address = UINT64_C(0x3fffffff00) | ~UINT64_C(0xff) << 32 >> 28;
         uint64_t bit;
 
+        if (rig_is_smmu(kind))
+            address = UINT64_C(0xfffffffff000);
         bench_make(&b, kind, 1, true);
-        bit = b.domain.pt.format == GR_PT_DART2 ? 2 : 0;
+        bit = rig_is_smmu(kind) ? 4 : b.domain.pt.format == GR_PT_DART2 ? 2 : 0;
         for (unsigned i = 0; i < 2; i++)
             assert_int_equal(
                 gr_dma_map(&b.dev, seg.pa, seg.len, BOTH, i ? GR_DMA_UNCACHED : 0, &iova[i]), 0);
