@@ -476,7 +476,8 @@ static void test_random_edges(void **state)
         random_run(kind, odd, 1, 4096, seed + 2 * kind);
         if (rig_is_smmu(kind))
             odd = (struct gr_range){block - 9 * span - 5 * g, block - 1};
-        else if (kind % 2) /* the last blocks of 2^64, where bits above the translated ones are set */
+        else if (kind %
+                 2) /* the last blocks of 2^64, where bits above the translated ones are set */
             odd = (struct gr_range){0 - 9 * span - 5 * g, UINT64_MAX};
         else
             odd = (struct gr_range){5 * block + 7 * g, 5 * block + 9 * span + 5};
