@@ -60,6 +60,7 @@ struct smmuv3_model {
 
     uint64_t refuse_in;
     unsigned refuse_error;
+    uint64_t refused[2]; /* what was refused last: it is again, until something else is there */
     unsigned fail_events;
     bool lose;
 

@@ -182,10 +182,17 @@ static enum model_error consume_one(struct smmuv3_model *m, uint64_t pa)
 {
     struct smmuv3_model_command c;
 
-    if (m->refuse_in && !--m->refuse_in)
-        return (enum model_error)m->refuse_error;
     if (!smmuv3_model_fetch(m, pa, &c.word[0]) || !smmuv3_model_fetch(m, pa + 8, &c.word[1]))
         return MODEL_ABORT;
+    if (m->refuse_in && !--m->refuse_in) {
+        m->refused[0] = c.word[0];
+        m->refused[1] = c.word[1];
+        return (enum model_error)m->refuse_error;
+    }
+    if (m->refused[0] && m->refused[0] == c.word[0] && m->refused[1] == c.word[1] &&
+        (c.word[0] & 0xff) != 0x46)
+        return (enum model_error)m->refuse_error;
+    m->refused[0] = 0;
     return m->lose ? MODEL_NONE : execute(m, &c);
 }
 

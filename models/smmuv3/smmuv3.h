@@ -88,7 +88,10 @@ void smmuv3_model_set_busy(struct smmuv3_model *m, uint64_t delay_ns, unsigned s
 /* While `lose`: commands are consumed and do nothing. */
 void smmuv3_model_lose(struct smmuv3_model *m, bool lose);
 
-/* The n-th command from now is refused with this error (1: illegal, 2: abort), once; n 0: none. */
+/*
+ * The n-th command from now is refused with this error (1: illegal, 2: abort), each time it is
+ * fetched until something else is in its place (a CMD_SYNC once); n 0: none.
+ */
 void smmuv3_model_refuse(struct smmuv3_model *m, uint64_t n, unsigned error);
 
 /* The next n events cannot be written to memory. */

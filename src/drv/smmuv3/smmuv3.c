@@ -333,10 +333,7 @@ static int make_context(struct gr_smmuv3 *smmu, const struct gr_pt *pt, struct g
 static void free_context(struct gr_smmuv3 *smmu, struct gr_binding *binding)
 {
     const uint64_t asid = binding->hw[HW_ASID] - 1;
-    uint64_t *const cd = context_of(smmu, asid);
 
-    store(smmu, cd, 0);
-    clean(smmu, cd, 1);
     smmu->contexts[asid / CONTEXTS].used &= ~((uint64_t)1 << asid % CONTEXTS);
     binding->hw[HW_ASID] = 0;
 }
@@ -598,9 +595,8 @@ static int make_memory(struct gr_smmuv3 *smmu)
         clean(smmu, smmu->strtab, (size_t)1 << (smmu->stream_bits - SPLIT));
     else
         fill_entries(smmu, smmu->strtab, smmu->inst.streams);
-    if (!smmu->inst.table.coherent) /* the zeroes are ours to clean, or they would be written */
-        gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << PAGE_LG2,
-                      GR_CACHE_CLEAN | GR_CACHE_INVAL);
+    if (!smmu->inst.table.coherent) /* or the zeroes may be written over events */
+        gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << PAGE_LG2, GR_CACHE_CLEAN);
     return 0;
 }
 
