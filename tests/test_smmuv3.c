@@ -631,7 +631,7 @@ static void test_left_in_caches(void **state)
     memory[0x60000 / 8] = (LEFT + 0x70000) | 3;
     memory[0x70000 / 8] = LEFT | 0x40000000000743 | UINT64_C(1) << 11;
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE, (uint32_t)ste);
-    smmuv3_model_poke32(p->hw.model, STRTAB_BASE + 4, ste >> 32);
+    smmuv3_model_poke32(p->hw.model, STRTAB_BASE + 4, (uint32_t)(ste >> 32));
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE_CFG, 8);
     smmuv3_model_poke32(p->hw.model, CR1, 0xd75);
     smmuv3_model_poke32(p->hw.model, CR0, 0x1);
@@ -665,6 +665,8 @@ static void test_stuck_start(void **state)
             smmuv3_model_poke32(p->hw.model, CR0, 0x8);
             smmuv3_model_poke32(p->hw.model, IRQ_CTRL, 1);
             smmuv3_model_set_busy(p->hw.model, slow ? LIMIT / 2 : 0, slow ? 0 : stuck[i]);
+            if (i == 1) /* firmware's own store is still under way */
+                smmuv3_model_poke32(p->hw.model, GBPA, 1u << 31);
             start = host_now(p->h);
             assert_int_equal(gr_smmuv3_init(&p->smmu, &config), slow ? 0 : GR_ETIMEDOUT);
             leaks = host_leaks(p->h);
@@ -732,6 +734,27 @@ static void test_stuck_after_start(void **state)
     assert_int_equal(host_misuse(p->h), 0);
     assert_int_equal(host_destroy(p->h), 4);
     test_free(p);
+}
+
+/* It stays disabled. */
+static bool never_starts(struct probe *p, uint32_t offset, uint32_t *out)
+{
+    (void)p;
+    *out = 0;
+    return offset == CR0ACK;
+}
+
+static void test_never_starts(void **state)
+{
+    struct probe *const p = probe_new(0, 1);
+    const struct gr_smmuv3_config config = probe_config(p);
+
+    (void)state;
+    probe_model(p);
+    p->on_read = never_starts;
+    assert_int_equal(gr_smmuv3_init(&p->smmu, &config), GR_ETIMEDOUT);
+    assert_true(host_logged(p->h, "does not start"));
+    probe_free(p, false);
 }
 
 static void test_stuck_fini(void **state)
@@ -1324,8 +1347,9 @@ static void test_stuck(void **state)
             rounds += prod != peek(p, CMDQ_PROD);
         }
         assert_in_range(rounds, 60, 120);
-        assert_int_equal(p->smmu.inst.ops->block(&p->smmu.inst, SID, &c.domain.binding[0]),
-                         GR_ETIMEDOUT);
+        for (unsigned i = 0; i < 12; i++)
+            assert_int_equal(p->smmu.inst.ops->block(&p->smmu.inst, SID, &c.domain.binding[0]),
+                             GR_ETIMEDOUT);
         smmuv3_model_set_busy(p->hw.model, 0, 0);
         assert_false(reads(p, SID, 0) || reads(p, SID, c.g) || reads(p, SID + 1, 0));
         /* It confirms now, and the streams are known to be blocked. */
@@ -1421,6 +1445,28 @@ static void test_doubt(void **state)
         client_end(&c);
         probe_free(p, true);
     }
+}
+
+/* The first step of an attach hangs: there is no context yet, and whatever was before is in doubt.
+ */
+static void test_doubt_without_context(void **state)
+{
+    struct probe *const p = probe_up(0, 12, 39);
+    struct gr_binding binding = {.inst = &p->smmu.inst};
+    const struct gr_instance_ops *const ops = p->smmu.inst.ops;
+    struct client c;
+
+    (void)state;
+    client_make(p, &c, SID, 1);
+    smmuv3_model_set_busy(p->hw.model, 0, SMMUV3_MODEL_STUCK_COMMANDS);
+    assert_int_equal(ops->attach(&p->smmu.inst, SID, &c.domain.pt, &binding), GR_ETIMEDOUT);
+    assert_int_equal(ops->invalidate(&p->smmu.inst, &binding, 0, c.g - 1, false), GR_ETIMEDOUT);
+    smmuv3_model_set_busy(p->hw.model, 0, 0);
+    assert_int_equal(ops->invalidate(&p->smmu.inst, &binding, 0, c.g - 1, false), 0);
+    assert_command(p, 2, 0x04, 31);
+    assert_int_equal(ops->block(&p->smmu.inst, SID, &binding), 0);
+    client_end(&c);
+    probe_free(p, true);
 }
 
 /* The second step of an attach hangs: the stream is blocked, and the context comes back. */
@@ -1702,6 +1748,7 @@ int main(void)
         cmocka_unit_test(test_stuck_start),
         cmocka_unit_test(test_late_start),
         cmocka_unit_test(test_stuck_after_start),
+        cmocka_unit_test(test_never_starts),
         cmocka_unit_test(test_stuck_fini),
         cmocka_unit_test(test_attach),
         cmocka_unit_test(test_physical_sizes),
@@ -1722,6 +1769,7 @@ int main(void)
         cmocka_unit_test(test_refused_while_stuck),
         cmocka_unit_test(test_late_queue),
         cmocka_unit_test(test_doubt),
+        cmocka_unit_test(test_doubt_without_context),
         cmocka_unit_test(test_attach_hangs),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_overflow),
