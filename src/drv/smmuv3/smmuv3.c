@@ -790,13 +790,20 @@ static void take_event(struct gr_smmuv3 *smmu, const uint64_t *record)
     smmu->lost = 0;
 }
 
-/* Empty the event queue as far as it was filled; at most all of it, whatever PROD says. */
+/*
+ * Take events, as many as there is room for, so that none is lost while the queue holds them; but
+ * where there is none at all, nobody dispatches, and they are counted. Whatever PROD says, no more
+ * than a queue full. Returns whether there were any.
+ */
 static bool take_events(struct gr_smmuv3 *smmu)
 {
     const uint32_t wrap = (uint32_t)gri_mask(smmu->evtq_lg2 + 1u);
     const uint32_t prod = gr_port_read32(smmu->mmio, GRI_SMMU_EVENTQ_PROD);
     const uint32_t count =
         (uint32_t)gri_min((prod - smmu->evtq_cons) & wrap, (uint64_t)1 << smmu->evtq_lg2);
+    const uint32_t room = GR_CFG_FAULT_RING - smmu->inst.fault_count;
+    const uint32_t taken = room ? (uint32_t)gri_min(count, room) : count;
+    const uint32_t first = prod - count;
 
     if (!((prod ^ smmu->evtq_cons) & (wrap | GRI_SMMU_EVENTQ_OVERFLOW)))
         return false;
@@ -805,13 +812,10 @@ static bool take_events(struct gr_smmuv3 *smmu)
     gr_port_rmb(); /* PROD before the records */
     if (!smmu->inst.table.coherent)
         gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << PAGE_LG2, GR_CACHE_INVAL);
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t at = (smmu->evtq_cons + i) & (wrap >> 1);
-
-        take_event(smmu, &smmu->evtq[(size_t)at * GRI_SMMU_EVENT_WORDS]);
-    }
+    for (uint32_t i = 0; i < taken; i++)
+        take_event(smmu, &smmu->evtq[(size_t)((first + i) & (wrap >> 1)) * GRI_SMMU_EVENT_WORDS]);
     gr_port_rmb(); /* the records before they may be overwritten */
-    smmu->evtq_cons = prod & (wrap | GRI_SMMU_EVENTQ_OVERFLOW);
+    smmu->evtq_cons = ((first + taken) & wrap) | (prod & GRI_SMMU_EVENTQ_OVERFLOW);
     gr_port_write32(smmu->mmio, GRI_SMMU_EVENTQ_CONS, smmu->evtq_cons);
     return true;
 }
