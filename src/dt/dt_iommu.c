@@ -141,22 +141,18 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
     return 0;
 }
 
-/* The granule, and the fewest IOVA bits with it. */
+/* The granule. */
 static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
-                     struct gr_dt_iommu *out, unsigned *va_min)
+                     struct gr_dt_iommu *out)
 {
     if (kind->driver != GR_DT_SMMUV3) {
         out->page_bits = DEFAULT_PAGE_BITS;
-        if (override_either(dt, at, page_bits_name, 12, 14, &out->page_bits) != 0)
-            return GR_EBADMSG;
-        *va_min = out->page_bits + 1;
-        return 0;
+        return override_either(dt, at, page_bits_name, 12, 14, &out->page_bits);
     }
     if (override(dt, at, page_bits_name, 12, 16, &out->page_bits) != 0)
         return GR_EBADMSG;
     if ((out->page_bits & 1) != 0)
         return gri_dt_fail(dt, at, "%s is %u; give 12, 14 or 16", page_bits_name, out->page_bits);
-    *va_min = SMMUV3_VA_MIN;
     return 0;
 }
 
@@ -169,8 +165,9 @@ static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const st
 
     out->pa_bits = kind->pa_bits;
     out->streams = kind->streams;
-    if (check_overrides(dt, at) != 0 || read_page(dt, at, kind, out, &va_min) != 0)
+    if (check_overrides(dt, at) != 0 || read_page(dt, at, kind, out) != 0)
         return GR_EBADMSG;
+    va_min = kind->driver == GR_DT_SMMUV3 ? SMMUV3_VA_MIN : out->page_bits + 1;
     large = out->page_bits == 14;
     out->va_bits = kind->va_bits[large];
     if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
