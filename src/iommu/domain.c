@@ -317,9 +317,9 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
     ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
-    if (!ret)
+    if (!ret || ret == GR_EIO)
         gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
-    return ret;
+    return ret == GR_EIO ? GR_ETIMEDOUT : ret;
 }
 
 /* Block a stream and drop it from its binding. */
