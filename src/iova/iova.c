@@ -227,12 +227,12 @@ static void join(const struct gr_iova *space, struct gr_iova_arena *arena, unsig
     unsigned units = gri_arena_units(space);
     unsigned behind = gri_mark_before(arena, *lo);
     if (*hi < units && gri_mark(arena, *hi) == GRI_HOLE) {
-        gri_remark(arena, *hi, GRI_HOLE, GRI_NONE);
+        gri_unmark(arena, *hi, GRI_HOLE);
         *hi = gri_mark_next(arena, units, *hi, GRI_ANY_MARK);
     }
     if (!behind || gri_mark(arena, behind - 1) == GRI_HOLE) {
         if (*lo)
-            gri_remark(arena, *lo, GRI_HOLE, GRI_NONE);
+            gri_unmark(arena, *lo, GRI_HOLE);
         *lo = behind ? behind - 1 : 0;
     }
 }
@@ -248,7 +248,7 @@ static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
         unsigned at = gri_mark_next(arena, units, lo + 1, GRI_ANY_MARK);
         hi = gri_mark_next(arena, units, at, GRI_A_RANGE);
         for (; at < hi; at = gri_mark_next(arena, units, at + 1, GRI_ANY_MARK))
-            gri_remark(arena, at, GRI_HOLE, GRI_NONE);
+            gri_unmark(arena, at, GRI_HOLE);
         hole_found(arena, lo, hi);
     }
 }
@@ -327,7 +327,7 @@ drop_current(struct gr_iova_slot *slot, unsigned at, unsigned units, enum gri_ma
 {
     struct gr_iova_arena *cur = slot->cur;
     if (at == slot->hi && slot->lo != at) {
-        gri_remark(cur, at, mark, GRI_NONE);
+        gri_unmark(cur, at, mark);
         slot->hi += units;
     } else {
         gri_remark(cur, at, mark, GRI_HOLE);
@@ -335,7 +335,7 @@ drop_current(struct gr_iova_slot *slot, unsigned at, unsigned units, enum gri_ma
             slot->lo = at;
             slot->hi = at + units;
         } else if (at + units == slot->lo) {
-            gri_remark(cur, at + units, GRI_HOLE, GRI_NONE);
+            gri_unmark(cur, at + units, GRI_HOLE);
             slot->lo = at;
         } else {
             slot->most = GRI_ARENA_UNITS;

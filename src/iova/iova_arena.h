@@ -187,14 +187,22 @@ static inline size_t gri_any(const struct gr_iova_arena *arena)
 }
 
 /* One store, so that who has the range on one side of the mark sees it at any time. */
-static inline __attribute__((always_inline)) void
-gri_remark(struct gr_iova_arena *arena, unsigned at, enum gri_mark from, enum gri_mark to)
+static inline void gri_remark(struct gr_iova_arena *arena, unsigned at, enum gri_mark from,
+                              enum gri_mark to)
 {
     unsigned i = at / GRI_WORD_MARKS;
     size_t word = gri_mark_word(arena, i) ^ (size_t)(from ^ to) << gri_mark_shift(at);
     __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
-    if (to == GRI_NONE) /* no branch for what nobody can foresee */
-        __atomic_store_n(&arena->any, gri_any(arena) & ~((size_t)!word << i), __ATOMIC_RELAXED);
+}
+
+/* No mark any more; and no branch for what nobody can foresee. */
+static inline __attribute__((always_inline)) void gri_unmark(struct gr_iova_arena *arena,
+                                                             unsigned at, enum gri_mark from)
+{
+    unsigned i = at / GRI_WORD_MARKS;
+    size_t word = gri_mark_word(arena, i) ^ (size_t)from << gri_mark_shift(at);
+    __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
+    __atomic_store_n(&arena->any, gri_any(arena) & ~((size_t)!word << i), __ATOMIC_RELAXED);
 }
 
 /* Where nothing may be marked. */
@@ -280,11 +288,11 @@ static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned
     unsigned end = first + 1; /* of all that is not in `next` */
     if (!next) {
         size_t above = gri_any(arena) & (size_t)-2 << i;
-        i = above ? gri_low_bit(above) : 0;
-        next = above ? gri_mark_word(arena, i) : 0;
-        end = above ? i * GRI_WORD_MARKS : all;
+        i = above ? gri_low_bit(above) : all / GRI_WORD_MARKS;
+        next = gri_mark_word(arena, i);
+        end = i * GRI_WORD_MARKS;
     }
-    end += next ? gri_low_bit(next) / 2 : 0;
+    end += gri_low_bit(next) / 2;
     return first + units == end;
 }
 
