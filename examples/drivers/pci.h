@@ -15,7 +15,7 @@ struct pci_function;
 uint32_t pci_read(const struct pci_function *fn, unsigned offset);
 void pci_write(const struct pci_function *fn, unsigned offset, uint32_t value);
 
-/* Let the function decode memory and be a bus master, or not. */
+/* Let the function be a bus master, or not. Its registers are there either way. */
 void pci_enable(const struct pci_function *fn, bool on);
 
 /* The registers of a memory BAR as the CPU sees them; NULL when there is none. */
@@ -23,7 +23,8 @@ volatile void *pci_bar(const struct pci_function *fn, unsigned bar);
 
 /*
  * Let the function's first message-signalled interrupt (MSI-X or MSI) write `data` to `doorbell`, an
- * address as the device sees it. False: it has neither.
+ * address as the device sees it. Before the driver starts the device: some look only then whether
+ * their vectors are on. False: it has neither.
  */
 bool pci_msi(const struct pci_function *fn, gr_iova_t doorbell, uint32_t data);
 

@@ -1,39 +1,153 @@
 /* SPDX-License-Identifier: MIT */
-#include "board.h"
-#include "pci.h"
+/*
+ * The image: brings the machine up from its device tree and runs what the command line asks for
+ * (QEMU's -append): nothing for every scenario at every granule, `bench`, `demo`, `trap`; and
+ * `seed=N`, `only=NAME`.
+ */
 #include <granule/dt.h>
+#include <libfdt.h>
+
+#include "rig.h"
+
+struct machine machine;
+
+extern char image_end[];
 int board_main(void);
-static struct pci_function fns[16];
+
+static const void *const tree = (const void *)(uintptr_t)RAM_BASE;
+
+/* ---- The device tree ---- */
+
+static void read_tree(void)
+{
+    static struct gr_dt dt;
+    static struct gr_dt_iommu iommu;
+    static struct gr_dt_master master;
+    struct gr_dt_iter it = {0};
+    int rc = gr_dt_open(&dt, tree, GR_DT_SIZE_MAX);
+
+    if (rc == 0)
+        rc = gr_dt_memory_next(&dt, &it, &machine.ram);
+    it = (struct gr_dt_iter){0};
+    if (rc > 0)
+        rc = gr_dt_iommu_next(&dt, &it, &iommu);
+    it = (struct gr_dt_iter){0};
+    if (rc > 0)
+        rc = gr_dt_master_next(&dt, &it, &master);
+    if (rc <= 0)
+        panic("the device tree: %s", rc ? dt.error : "no RAM, no IOMMU or nobody behind it");
+    machine.smmu = iommu.reg_base ? iommu.reg_base : 0x9050000;
+    machine.smmu_size = iommu.reg_size ? iommu.reg_size : 0x20000;
+    machine.sid_base = master.streams[0].sid;
+    for (unsigned i = 0; i < master.nreserved && i < 4; i++)
+        machine.reserved[machine.reserved_count++] = master.reserved[i];
+    print("# %s: RAM %lx-%lx, %s at %lx\n", master.path, machine.ram.first, machine.ram.last,
+          iommu.compatible, machine.smmu);
+}
+
+static void add_ram(void)
+{
+    const uint64_t after = ((uint64_t)(uintptr_t)image_end + 0x1fffff) & ~0x1fffffull;
+
+    mmu_map_ram(after, machine.ram.last);
+    pages_add(after, machine.ram.last);
+}
+
+/* ---- The command line ---- */
+
+/* The word of /chosen/bootargs that begins with `name`: what follows that, or NULL. */
+static const char *argument(const char *name)
+{
+    int len = 0, chosen = fdt_path_offset(tree, "/chosen");
+    const char *args = chosen < 0 ? NULL : fdt_getprop(tree, chosen, "bootargs", &len);
+    size_t n = strlen(name);
+
+    for (const char *p = args; p && *p; p++) {
+        if ((p == args || p[-1] == ' ') && strlen(p) >= n && memcmp(p, name, n) == 0)
+            return p + n;
+    }
+    return NULL;
+}
+
+static uint32_t number(const char *s)
+{
+    uint32_t n = 0;
+
+    for (; s && *s >= '0' && *s <= '9'; s++)
+        n = n * 10 + (uint32_t)(*s - '0');
+    return n;
+}
+
+static bool chosen_one(const char *only, const char *name)
+{
+    size_t n = strlen(name);
+
+    return !only || (strlen(only) >= n && memcmp(only, name, n) == 0 && (!only[n] || only[n] == ' '));
+}
+
+/* ---- Running ---- */
+
+static unsigned passed, failed;
+
+static void report(const char *name, unsigned lg2, const char *why)
+{
+    if (why)
+        print("FAIL %s G=%uK: %s\n", name, 1u << lg2 >> 10, why);
+    else
+        print("ok %s G=%uK\n", name, 1u << lg2 >> 10);
+    passed += !why;
+    failed += !!why;
+}
+
+static const char *run_one(struct rig *rig, const char *(*run)(struct rig *rig))
+{
+    const char *why;
+
+    rig->faults.others = 0;
+    why = run(rig);
+    if (!why && rig->faults.others)
+        why = "a fault that nobody expected";
+    rig->faults.any = false;
+    return why;
+}
+
+static void run_granule(unsigned lg2, const char *only)
+{
+    static struct rig rig;
+    const char *why = rig_up(&rig, lg2);
+
+    report("up", lg2, why);
+    if (why)
+        return;
+    if (argument("bench")) {
+        report("bench", lg2, run_one(&rig, bench));
+    } else if (argument("demo")) {
+        report("demo", lg2, run_one(&rig, demo));
+    } else {
+        for (unsigned i = 0; i < scenario_count; i++) {
+            if (chosen_one(only, scenarios[i].name))
+                report(scenarios[i].name, lg2, run_one(&rig, scenarios[i].run));
+        }
+    }
+    report("down", lg2, rig_down(&rig));
+}
+
 int board_main(void)
 {
-    struct gr_dt dt;
-    struct gr_dt_iter it = {0};
-    struct gr_range bank;
-    struct gr_dt_iommu iommu;
-    struct gr_dt_master m;
+    const char *seed, *only;
+
     irq_init();
-    print("hello %s %5u|%-5u|%05x|%d|%lx\n", "x", 42u, 42u, 0xabcu, -7, time_ns());
-    int rc = gr_dt_open(&dt, (void *)(uintptr_t)RAM_BASE, GR_DT_SIZE_MAX);
-    if (rc) panic("dt %d %s", rc, dt.error);
-    while ((rc = gr_dt_memory_next(&dt, &it, &bank)) > 0)
-        print("ram %lx-%lx\n", bank.first, bank.last);
-    it = (struct gr_dt_iter){0};
-    while ((rc = gr_dt_iommu_next(&dt, &it, &iommu)) > 0)
-        print("iommu %s %s %lx %lx\n", iommu.path, iommu.compatible, iommu.reg_base, iommu.reg_size);
-    if (rc) panic("%s", dt.error);
-    it = (struct gr_dt_iter){0};
-    while ((rc = gr_dt_master_next(&dt, &it, &m)) > 0) {
-        print("master %s streams %u sid %x res %u\n", m.path, m.nstreams, m.streams[0].sid, m.nreserved);
-        for (unsigned i = 0; i < m.nreserved; i++) print("  %lx-%lx\n", m.reserved[i].first, m.reserved[i].last);
-    }
-    if (rc) panic("%s", dt.error);
-    unsigned n = pci_scan(fns, 16);
-    for (unsigned i = 0; i < n; i++) print("pci %04x %04x:%04x bar %x %x %x %x\n", fns[i].rid, fns[i].vendor, fns[i].device, fns[i].bar[0], fns[i].bar[1], fns[i].bar[2], fns[i].bar[4]);
-    mmu_map_ram(0x40000000, 0x4fffffff);
-    pages_add(0x40800000, 0x4fffffff);
-    void *p = pages_alloc(14, ~0ull);
-    print("%lx used %lx\n", (uint64_t)p, pages_used());
-    pages_free(p, 14);
-    *(volatile int *)0x1234 = 3;
-    return 0;
+    read_tree();
+    add_ram();
+    machine.function_count = pci_scan(machine.functions, 16);
+    if (argument("trap"))
+        *(volatile uint32_t *)(uintptr_t)0x1234 = 1;
+    seed = argument("seed=");
+    only = argument("only=");
+    scenarios_seed(seed ? number(seed) : 1);
+    print("# seed %u\n", seed ? number(seed) : 1);
+    for (unsigned lg2 = 12; lg2 <= 16; lg2 += 2)
+        run_granule(lg2, only);
+    print("%u passed, %u failed\n", passed, failed);
+    return failed || !passed;
 }

@@ -23,7 +23,7 @@ void pci_write(const struct pci_function *fn, unsigned offset, uint32_t value)
 void pci_enable(const struct pci_function *fn, bool on)
 {
     /* memory, bus master, no INTx; the status in the upper half is cleared by ones */
-    pci_write(fn, COMMAND, on ? 0x406 : 0x400);
+    pci_write(fn, COMMAND, on ? 0x406 : 0x402);
 }
 
 volatile void *pci_bar(const struct pci_function *fn, unsigned bar)
@@ -126,6 +126,7 @@ unsigned pci_scan(struct pci_function *functions, unsigned room)
         fn->device = (uint16_t)(id >> 16);
         if ((pci_read(fn, HEADER) >> 16 & 0x7f) == 0) /* no bridge */
             place_bars(fn, &window);
+        pci_enable(fn, false);
         if (!(rid & 7) && !(pci_read(fn, HEADER) >> 16 & 0x80))
             rid |= 7; /* one function only */
         count++;
