@@ -27,7 +27,7 @@ struct gr_instance_ops {
      * Translate `stream` through the tables of `pt`, replacing whatever it did before; note in
      * `binding->hw` what invalidate() needs. No access is ever translated by a mix of old and new.
      * On failure the stream is blocked and has not used `pt`. Returns 0, GR_ETIMEDOUT,
-     * GR_EOPNOTSUPP.
+     * GR_EOPNOTSUPP, GR_ENOMEM, GR_ENOSPC (no context left).
      */
     int (*attach)(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
                   struct gr_binding *binding);
