@@ -56,9 +56,11 @@ static void on_smmu_interrupt(void *cookie)
 {
     struct rig *rig = cookie;
 
-    gr_smmuv3_isr(&rig->smmu);
-    while (gr_fault_dispatch(&rig->smmu.inst))
-        ;
+    /* Edges: one stands for all that came until the queue was empty. */
+    while (gr_smmuv3_isr(&rig->smmu)) {
+        while (gr_fault_dispatch(&rig->smmu.inst))
+            ;
+    }
 }
 
 void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t len,
