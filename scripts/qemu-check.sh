@@ -17,8 +17,8 @@ what=${1:-check}
 
 # boot OUTPUT EXTRA-ARGUMENTS...: returns the guest's exit status.
 boot() {
-    _out=$1
-    shift
+    _image=$1 _out=$2
+    shift 2
     timeout "${GR_TIMEOUT:-100}" qemu-system-aarch64 -M virt,iommu=smmuv3 -cpu cortex-a57 -m 256M \
         -nodefaults -display none -serial stdio -no-reboot \
         -semihosting-config enable=on,target=native \
@@ -27,7 +27,7 @@ boot() {
         -drive "file=$B/disk.img,if=none,id=disk,format=raw,snapshot=on" \
         -device virtio-blk-pci,drive=disk,disable-legacy=on,iommu_platform=on,addr=2 \
         -device edu,dma_mask=0xffffffffffffffff,addr=3 -device edu,addr=4 \
-        -kernel "$image" "$@" < /dev/null > "$_out.raw" 2>&1
+        -kernel "$_image" "$@" < /dev/null > "$_out.raw" 2>&1
     _status=$?
     tr -d '\r' < "$_out.raw" > "$_out"
     rm -f "$_out.raw"
@@ -47,13 +47,13 @@ status=0
 case $what in
 check)
     # shellcheck disable=SC2086 # a list of arguments
-    boot "$log" $icount -append "${APPEND:-all}" || status=$?
+    boot "$image" "$log" $icount -append "${APPEND:-}" || status=$?
     ;;
 run) # shellcheck disable=SC2086
-    boot "$log" $icount -append "demo ${APPEND:-}" || status=$?
+    boot "$image" "$log" $icount -append "demo ${APPEND:-}" || status=$?
     ;;
 bench) # the clock is the host's here
-    boot "$log" -append "bench ${APPEND:-}" || status=$?
+    boot "$image" "$log" -append "bench ${APPEND:-}" || status=$?
     ;;
 *)
     echo "qemu-check.sh: $what?" >&2
@@ -87,7 +87,7 @@ if [ "$what" = check ]; then
     # A wild store has to end the run with a report, not hang it or pass.
     status=0
     # shellcheck disable=SC2086
-    boot "$log.trap" $icount -append trap || status=$?
+    boot "$image" "$log.trap" $icount -append trap || status=$?
     if [ "$status" -eq 71 ] &&
         grep -q '^\*\*\* exception: data abort, not mapped, write$' "$log.trap"; then
         echo "ok trap"
@@ -97,9 +97,20 @@ if [ "$what" = check ]; then
         cat "$log.trap"
         failed=$((failed + 1))
     fi
+    status=0
+    # shellcheck disable=SC2086
+    boot "$B/template.elf" "$log.template" $icount || status=$?
+    if printf 'Hello from 4 KiB pages\nevery call succeeded\n' | cmp -s - "$log.template" &&
+        [ "$status" -eq 0 ]; then
+        echo "ok template"
+        passed=$((passed + 1))
+    else
+        echo "FAIL template: exit status $status"
+        cat "$log.template"
+        failed=$((failed + 1))
+    fi
 fi
-size=$(wc -c < "$image")
-echo "$begin $end" | awk -v size="$size" '{ printf "boot to exit %.2f s; ", $2 - $1 }'
+echo "$begin $end" | awk '{ printf "boot to exit %.2f s; ", $2 - $1 }'
 ${SIZE:-size} "$image" | awk 'NR == 2 { printf "image %d KiB of code and data, %d KiB zeroed\n", ($1 + $2 + 1023) / 1024, $3 / 1024 }'
 tally qemu "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -114,8 +114,11 @@ static const char *run_one(struct rig *rig, const char *(*run)(struct rig *rig))
 static void run_granule(unsigned lg2, const char *only)
 {
     static struct rig rig;
-    const char *why = rig_up(&rig, lg2);
+    const char *why;
 
+    if (!argument("bench") && !argument("demo") && chosen_one(only, "left-on"))
+        report("left-on", lg2, left_on(lg2));
+    why = rig_up(&rig, lg2);
     report("up", lg2, why);
     if (why)
         return;

@@ -203,6 +203,15 @@ const char *rig_up(struct rig *rig, unsigned granule_lg2)
     return err ? rig_error("virtio_blk_init", err) : NULL;
 }
 
+void rig_abandon(struct rig *rig)
+{
+    irq_disable(SMMU_EVENTS);
+    irq_disable(SMMU_SYNC);
+    irq_disable(SMMU_ERRORS);
+    for (unsigned i = 0; i < MASTERS; i++)
+        irq_disable(rig->masters[i].intid);
+}
+
 const char *rig_down(struct rig *rig)
 {
     int err = virtio_blk_fini(&rig->disk);

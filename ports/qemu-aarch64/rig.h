@@ -63,6 +63,9 @@ struct rig {
 const char *rig_up(struct rig *rig, unsigned granule_lg2);
 const char *rig_down(struct rig *rig);
 
+/* Stop listening to it, and leave everything else as it is. */
+void rig_abandon(struct rig *rig);
+
 /* What went wrong, in words, with `err`'s; valid until the next. */
 const char *rig_error(const char *what, int err);
 
@@ -102,6 +105,7 @@ struct scenario {
 
 extern const struct scenario scenarios[];
 extern const unsigned scenario_count;
+const char *left_on(unsigned granule_lg2);
 const char *bench(struct rig *rig);
 const char *demo(struct rig *rig);
 void scenarios_seed(uint32_t seed);

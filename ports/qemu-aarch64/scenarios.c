@@ -730,6 +730,51 @@ static const char *blocks(struct rig *rig)
     return NULL;
 }
 
+/* ---- Firmware ---- */
+
+/*
+ * An SMMU that somebody left running, with translations cached, is taken over: nothing of it works
+ * from then on, and nothing passes untranslated. Before the rig of `granule_lg2` is up; what the
+ * one before had allocated is lost.
+ */
+const char *left_on(unsigned granule_lg2)
+{
+    static struct rig old;
+    static struct gr_smmuv3 smmu;
+    const struct gr_smmuv3_config config = {.mmio = machine.smmu,
+                                            .mmio_size = machine.smmu_size,
+                                            .name = "smmu",
+                                            .granule_lg2 = (uint8_t)granule_lg2};
+    const char *why = rig_up(&old, granule_lg2 == 12 ? 16 : 12);
+    uint8_t *page = pages_alloc(12, UINT64_MAX);
+    gr_iova_t iova;
+
+    if (why)
+        return why;
+    EXPECT(page);
+    fill(page, PAGE, 700);
+    OK(gr_dma_map(&old.masters[EDU].dev, pa_of(page), PAGE, GR_DMA_BIDIRECTIONAL, 0, &iova));
+    OK(edu_read(&old.edu, iova, 1000));
+    OK(edu_write(&old.edu, iova + 2000, 1000));
+    EXPECT(filled(page + 2000, 1000, 700));
+    rig_abandon(&old);
+    __builtin_memset(page, GUARD, PAGE);
+    OK(gr_smmuv3_init(&smmu, &config));
+    OK(edu_write(&old.edu, iova, 1000));
+    OK(edu_write(&old.edu, pa_of(page), 1000));
+    EXPECT(all_bytes(page, PAGE, GUARD));
+    OK(gr_smmuv3_fini(&smmu)); /* off, and still nothing passes */
+    if (mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0x44) >> 20 & 1) { /* GBPA.ABORT */
+        OK(edu_write(&old.edu, iova, 1000));
+        OK(edu_write(&old.edu, pa_of(page), 1000));
+        EXPECT(all_bytes(page, PAGE, GUARD));
+    } else {
+        print("# SKIPPED: this QEMU has no GBPA register, all passes an SMMU that is off\n");
+    }
+    pages_free(page, 12);
+    return NULL;
+}
+
 /* ---- The list ---- */
 
 const struct scenario scenarios[] = {
@@ -824,8 +869,10 @@ const char *demo(struct rig *rig)
           rig->nvme.blocks, 1u << rig->nvme.block_lg2);
     __builtin_memcpy(cpu(seg[0].pa), text, sizeof(text));
     OK(gr_dma_map_sg(&nvme->dev, &list, GR_DMA_TO_DEVICE, 0));
+    for (unsigned i = 0; i < 2; i++)
+        print("  memory %lx, %lu bytes\n", seg[i].pa, seg[i].len);
     for (unsigned i = 0; i < list.out_count; i++)
-        print("  PA %lx + %lx is IOVA %lx\n", seg[i].pa, out[i].len, out[i].iova);
+        print("  IOVA %lx, %lu bytes\n", out[i].iova, out[i].len);
     prp[0] = out[0].iova;
     prp[1] = list.out_count > 1 ? out[1].iova : (out[0].iova | (PAGE - 1)) + 1;
     OK(nvme_io(&rig->nvme, NVME_WRITE, 8, 8, prp[0], prp[1]));
