@@ -13,7 +13,7 @@
 #define DMA_TO_HOST 2u
 
 #define MEMORY 0x40000u
-#define TIMEOUT_NS 2000000000u
+#define TIMEOUT_NS 10000000000u
 
 int edu_init(struct edu *edu, gr_env_t env, const struct pci_function *fn)
 {

@@ -22,7 +22,7 @@
 #define PAGE 4096u
 #define SQ_BYTES (NVME_ENTRIES * 64u)
 #define CQ_BYTES (NVME_ENTRIES * 16u)
-#define TIMEOUT_NS 2000000000u
+#define TIMEOUT_NS 60000000000u
 
 static int wait_ready(struct nvme *nvme, uint32_t ready)
 {

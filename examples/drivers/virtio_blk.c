@@ -33,7 +33,7 @@
 #define DESC_NEXT 1u
 #define DESC_WRITE 2u
 
-#define TIMEOUT_NS 2000000000u
+#define TIMEOUT_NS 60000000000u
 
 struct virtio_blk_memory {
     struct {

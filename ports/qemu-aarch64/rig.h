@@ -78,7 +78,7 @@ void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t le
                    uint32_t reasons);
 bool faults_met(struct rig *rig);
 
-/* Wait up to 20 ms until the master has had more interrupts than `before`. */
+/* Wait until the master has had more interrupts than `before`; false: none came. */
 bool interrupt_came(struct rig *rig, unsigned master, unsigned before);
 
 /* ---- walk.c: the tables as they lie in memory, found from the SMMU's registers ---- */
@@ -86,6 +86,7 @@ bool interrupt_came(struct rig *rig, unsigned master, unsigned before);
 struct walk {
     uint64_t pa;
     uint64_t size;  /* bytes of the leaf */
+    uint64_t entry; /* its address */
     bool write;
     const char *bad; /* what is wrong with the tables on the way, or NULL */
 };

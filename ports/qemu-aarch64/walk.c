@@ -121,6 +121,7 @@ bool walk(const struct machine *m, uint32_t sid, unsigned granule_lg2, uint64_t 
             return false;
         if (level == 0 || !(entry & 2)) {
             out->bad = check_leaf(&t, level, at, entry);
+            out->entry = at;
             out->size = 1ull << span(&t, level);
             out->pa = (entry & ADDRESS) + (iova & (out->size - 1));
             out->write = !(entry >> 7 & 1);
