@@ -18,11 +18,11 @@ static const void *const tree = (const void *)(uintptr_t)RAM_BASE;
 
 /* ---- The device tree ---- */
 
+static struct gr_dt dt;
+
 static void read_tree(void)
 {
-    static struct gr_dt dt;
     static struct gr_dt_iommu iommu;
-    static struct gr_dt_master master;
     struct gr_dt_iter it = {0};
     int rc = gr_dt_open(&dt, tree, GR_DT_SIZE_MAX);
 
@@ -31,18 +31,31 @@ static void read_tree(void)
     it = (struct gr_dt_iter){0};
     if (rc > 0)
         rc = gr_dt_iommu_next(&dt, &it, &iommu);
-    it = (struct gr_dt_iter){0};
-    if (rc > 0)
-        rc = gr_dt_master_next(&dt, &it, &master);
     if (rc <= 0)
-        panic("the device tree: %s", rc ? dt.error : "no RAM, no IOMMU or nobody behind it");
-    machine.smmu = iommu.reg_base ? iommu.reg_base : 0x9050000;
-    machine.smmu_size = iommu.reg_size ? iommu.reg_size : 0x20000;
-    machine.sid_base = master.streams[0].sid;
-    for (unsigned i = 0; i < master.nreserved && i < 4; i++)
-        machine.reserved[machine.reserved_count++] = master.reserved[i];
-    print("# %s: RAM %lx-%lx, %s at %lx\n", master.path, machine.ram.first, machine.ram.last,
-          iommu.compatible, machine.smmu);
+        panic("the device tree: %s", rc ? dt.error : "no RAM, or no IOMMU");
+    machine.smmu = iommu.driver != GR_DT_NONE ? iommu.reg_base : 0x09050000;
+    machine.smmu_size = iommu.driver != GR_DT_NONE ? iommu.reg_size : 0x20000;
+    machine.smmu_node = iommu.node;
+    print("# RAM %lx-%lx, %s at %lx\n", machine.ram.first, machine.ram.last, iommu.path,
+          machine.smmu);
+}
+
+/* Who of the functions is behind the SMMU, and as which stream. */
+static void read_functions(void)
+{
+    const int bridge = fdt_node_offset_by_compatible(tree, -1, "pci-host-ecam-generic");
+
+    machine.function_count = pci_scan(machine.functions, FUNCTIONS);
+    for (unsigned i = 0; i < machine.function_count; i++) {
+        struct gr_dt_master *master = &machine.masters[i];
+        const int rc = gr_dt_pci_function(&dt, bridge, machine.functions[i].rid, master);
+
+        if (rc < 0)
+            panic("the device tree: %s", dt.error);
+        if (rc == 0 || master->streams[0].iommu != machine.smmu_node)
+            panic("the device tree has function %x behind no IOMMU, or another one",
+                  machine.functions[i].rid);
+    }
 }
 
 static void add_ram(void)
@@ -142,7 +155,7 @@ int board_main(void)
     irq_init();
     read_tree();
     add_ram();
-    machine.function_count = pci_scan(machine.functions, 16);
+    read_functions();
     if (argument("trap"))
         *(volatile uint32_t *)(uintptr_t)0x1234 = 1;
     seed = argument("seed=");

@@ -116,6 +116,7 @@ static int master_up(struct rig *rig, unsigned which)
     struct master *master = &rig->masters[which];
     static unsigned intids[MASTERS]; /* the frame gives each once */
     unsigned nth = kinds[which].nth;
+    const struct gr_dt_master *tree = NULL;
     struct gr_device_config config;
     int err;
 
@@ -123,21 +124,24 @@ static int master_up(struct rig *rig, unsigned which)
     for (unsigned i = 0; i < machine.function_count && !master->fn; i++) {
         const struct pci_function *fn = &machine.functions[i];
 
-        if (fn->vendor == kinds[which].vendor && fn->device == kinds[which].device && nth-- == 0)
+        if (fn->vendor == kinds[which].vendor && fn->device == kinds[which].device && nth-- == 0) {
             master->fn = fn;
+            tree = &machine.masters[i];
+        }
     }
-    if (!master->fn)
+    if (!tree)
         return GR_ENODEV;
     master->stream = (struct gr_stream){.inst = &rig->smmu.inst,
-                                        .sid = machine.sid_base + master->fn->rid,
-                                        .window = {0, UINT64_MAX}};
+                                        .sid = tree->streams[0].sid,
+                                        .window = tree->streams[0].window};
     config = (struct gr_device_config){.name = master->name,
                                        .streams = &master->stream,
                                        .stream_count = 1,
-                                       .reserved = machine.reserved,
-                                       .reserved_count = machine.reserved_count,
+                                       .reserved = tree->reserved,
+                                       .reserved_count = tree->nreserved,
                                        .dma_mask = kinds[which].mask,
-                                       .coherent = true};
+                                       .coherent = tree->coherent,
+                                       .untrusted = tree->untrusted};
     err = gr_device_init(&master->dev, &config);
     err = err ? err : gr_domain_init(&master->domain, NULL, &master->dev, GR_DOMAIN_TRANSLATED, 0);
     if (err)

@@ -8,6 +8,7 @@
 
 #include <granule/dma.h>
 #include <granule/drv/smmuv3.h>
+#include <granule/dt.h>
 
 #include "board.h"
 #include "examples/drivers/edu.h"
@@ -15,15 +16,16 @@
 #include "examples/drivers/virtio_blk.h"
 #include "pci.h"
 
+#define FUNCTIONS 16u
+
 /* What the device tree says, and what the PCI bus does. */
 struct machine {
     struct gr_range ram;
-    uint64_t smmu;          /* its registers */
+    uint64_t smmu; /* its registers */
     uint64_t smmu_size;
-    uint32_t sid_base;      /* iommu-map: the SID of RID 0 */
-    struct gr_range reserved[4]; /* IOVAs that mean the host bridge's windows */
-    unsigned reserved_count;
-    struct pci_function functions[16];
+    int smmu_node;
+    struct pci_function functions[FUNCTIONS];
+    struct gr_dt_master masters[FUNCTIONS]; /* of each: streams, and IOVAs that it must not have */
     unsigned function_count;
 };
 
