@@ -1011,8 +1011,8 @@ static void test_pci_function(void **state)
     assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
     set_cells("/soc/pcie", "iommu-map", CELLS(0x100, 77, 1, 1, 0x200, T8103, 1, 1));
     assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
-    assert_string_equal(dt.error,
-                        "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU");
+    assert_string_equal(
+        dt.error, "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU");
     set_cells("/soc/pcie", "iommu-map", CELLS(1, 2, 3));
     assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
     assert_int_equal(m.nstreams, 77);

@@ -26,8 +26,8 @@
 
 static int wait_ready(struct nvme *nvme, uint32_t ready)
 {
-    uint64_t end = gr_port_now_ns(nvme->env) +
-                   ((mmio_read64(nvme->regs, CAP) >> 24 & 0xff) + 1) * 500000000u;
+    uint64_t end =
+        gr_port_now_ns(nvme->env) + ((mmio_read64(nvme->regs, CAP) >> 24 & 0xff) + 1) * 500000000u;
 
     for (;;) {
         uint32_t csts = mmio_read32(nvme->regs, CSTS);
@@ -181,8 +181,7 @@ static int start_io(struct nvme *nvme)
                                            .dword11 = 1 << 16 | 1});
 }
 
-int nvme_init(struct nvme *nvme, gr_env_t env, const struct pci_function *fn,
-              struct gr_device *dma)
+int nvme_init(struct nvme *nvme, gr_env_t env, const struct pci_function *fn, struct gr_device *dma)
 {
     void *page = NULL;
     uint64_t cap;
@@ -246,7 +245,8 @@ int nvme_io(struct nvme *nvme, unsigned opcode, uint64_t lba, unsigned blocks, g
     return execute(nvme, &nvme->io, &command);
 }
 
-/* The pages of the output segments: the first entry, the second, or where a list of them is (4.3). */
+/* The pages of the output segments: the first entry, the second, or where a list of them is (4.3).
+ */
 static void fill_prps(struct nvme *nvme, const struct gr_dma_list *list, gr_iova_t *prp1,
                       gr_iova_t *prp2)
 {

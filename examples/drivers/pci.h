@@ -22,9 +22,9 @@ void pci_enable(const struct pci_function *fn, bool on);
 volatile void *pci_bar(const struct pci_function *fn, unsigned bar);
 
 /*
- * Let the function's first message-signalled interrupt (MSI-X or MSI) write `data` to `doorbell`, an
- * address as the device sees it. Before the driver starts the device: some look only then whether
- * their vectors are on. False: it has neither.
+ * Let the function's first message-signalled interrupt (MSI-X or MSI) write `data` to `doorbell`,
+ * an address as the device sees it. Before the driver starts the device: some look only then
+ * whether their vectors are on. False: it has neither.
  */
 bool pci_msi(const struct pci_function *fn, gr_iova_t doorbell, uint32_t data);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtio block device, modern (virtio 1.0, PCI): one queue, one request at a time, segments of any
- * length at any address. The device must be behind the IOMMU, which it says by ACCESS_PLATFORM.
+ * A virtio block device, modern (virtio 1.0, PCI): one queue, one request at a time, segments of
+ * any length at any address. The device must be behind the IOMMU, which it says by ACCESS_PLATFORM.
  * Sections are those of virtio 1.1.
  */
 #ifndef DRIVERS_VIRTIO_BLK_H
@@ -30,7 +30,8 @@ struct virtio_blk {
     struct gr_dma_seg out[VIRTIO_BLK_SEGMENTS];
 };
 
-/* Returns 0, GR_ENODEV, GR_EIO (it refuses our features), GR_ETIMEDOUT, what gr_dma_alloc() does. */
+/* Returns 0, GR_ENODEV, GR_EIO (it refuses our features), GR_ETIMEDOUT, what gr_dma_alloc() does.
+ */
 GR_MUST_CHECK int virtio_blk_init(struct virtio_blk *blk, gr_env_t env,
                                   const struct pci_function *fn, struct gr_device *dma);
 

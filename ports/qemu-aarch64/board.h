@@ -38,12 +38,12 @@ __attribute__((noreturn, format(printf, 1, 2))) void panic(const char *format, .
 
 /* ---- mmu.c ---- */
 
-void mmu_on(void);                             /* the image, the device tree, the devices */
+void mmu_on(void);                               /* the image, the device tree, the devices */
 void mmu_map_ram(uint64_t first, uint64_t last); /* more RAM, whole 2 MiB of it */
 
 /* ---- pages.c ---- */
 
-void pages_add(uint64_t first, uint64_t last);        /* RAM to give out, whole pages of it */
+void pages_add(uint64_t first, uint64_t last);     /* RAM to give out, whole pages of it */
 void *pages_alloc(unsigned lg2, uint64_t pa_last); /* 2^lg2 bytes, zeroed; NULL */
 void pages_free(void *at, unsigned lg2);
 uint64_t pages_used(void); /* bytes given out now */

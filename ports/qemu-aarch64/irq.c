@@ -22,9 +22,9 @@ void irq_init(void)
 
     msi_next = frame >> 16 & 0x3ff;
     msi_end = msi_next + (frame & 0x3ff);
-    *reg(GIC_DIST, 0) = 1;    /* GICD_CTLR */
-    *reg(GIC_CPU, 4) = 0xff;  /* GICC_PMR: every priority */
-    *reg(GIC_CPU, 0) = 1;     /* GICC_CTLR */
+    *reg(GIC_DIST, 0) = 1;   /* GICD_CTLR */
+    *reg(GIC_CPU, 4) = 0xff; /* GICC_PMR: every priority */
+    *reg(GIC_CPU, 0) = 1;    /* GICC_CTLR */
     __asm__ volatile("msr daifclr, #2" ::: "memory");
 }
 
@@ -39,9 +39,9 @@ void irq_enable(unsigned intid, bool edge, irq_handler handler, void *cookie)
         panic("irq: INTID %u", intid);
     handlers[intid].handler = handler;
     handlers[intid].cookie = cookie;
-    *config = edge ? *config | bit : *config & ~bit; /* GICD_ICFGR */
-    bytes[0x400 + intid] = 0x80;                     /* GICD_IPRIORITYR */
-    bytes[0x800 + intid] = 1;                        /* GICD_ITARGETSR: CPU 0 */
+    *config = edge ? *config | bit : *config & ~bit;           /* GICD_ICFGR */
+    bytes[0x400 + intid] = 0x80;                               /* GICD_IPRIORITYR */
+    bytes[0x800 + intid] = 1;                                  /* GICD_ITARGETSR: CPU 0 */
     *reg(GIC_DIST, 0x280 + intid / 32 * 4) = 1u << intid % 32; /* GICD_ICPENDR */
     *reg(GIC_DIST, 0x100 + intid / 32 * 4) = 1u << intid % 32; /* GICD_ISENABLER */
     irq_restore(state);

@@ -95,7 +95,8 @@ static bool chosen_one(const char *only, const char *name)
 {
     size_t n = strlen(name);
 
-    return !only || (strlen(only) >= n && memcmp(only, name, n) == 0 && (!only[n] || only[n] == ' '));
+    return !only ||
+           (strlen(only) >= n && memcmp(only, name, n) == 0 && (!only[n] || only[n] == ' '));
 }
 
 /* ---- Running ---- */

@@ -115,8 +115,8 @@ unsigned pci_scan(struct pci_function *functions, unsigned room)
         uint32_t id;
 
         *fn = (struct pci_function){.rid = (uint16_t)rid,
-                                    .config = (volatile uint8_t *)(PCI_ECAM +
-                                                                   ((uintptr_t)rid << 12))};
+                                    .config =
+                                        (volatile uint8_t *)(PCI_ECAM + ((uintptr_t)rid << 12))};
         id = pci_read(fn, 0);
         if ((id & 0xffff) == 0xffff) {
             rid |= rid & 7 ? 0 : 7; /* without function 0 there is no other */

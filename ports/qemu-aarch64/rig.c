@@ -63,8 +63,7 @@ static void on_smmu_interrupt(void *cookie)
     }
 }
 
-void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t len,
-                   uint32_t reasons)
+void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t len, uint32_t reasons)
 {
     uint64_t state = irq_save();
 
@@ -131,9 +130,8 @@ static int master_up(struct rig *rig, unsigned which)
     }
     if (!tree)
         return GR_ENODEV;
-    master->stream = (struct gr_stream){.inst = &rig->smmu.inst,
-                                        .sid = tree->streams[0].sid,
-                                        .window = tree->streams[0].window};
+    master->stream = (struct gr_stream){
+        .inst = &rig->smmu.inst, .sid = tree->streams[0].sid, .window = tree->streams[0].window};
     config = (struct gr_device_config){.name = master->name,
                                        .streams = &master->stream,
                                        .stream_count = 1,

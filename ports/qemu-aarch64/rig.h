@@ -72,9 +72,9 @@ void rig_abandon(struct rig *rig);
 const char *rig_error(const char *what, int err);
 
 /*
- * From now on faults of this device in [iova, iova + len) for one of these reasons are expected, all
- * others are not. faults_met() waits until one has come; true if it has, and no other. After it no
- * fault is expected again. One access may be many faults: QEMU reports every four bytes.
+ * From now on faults of this device in [iova, iova + len) for one of these reasons are expected,
+ * all others are not. faults_met() waits until one has come; true if it has, and no other. After it
+ * no fault is expected again. One access may be many faults: QEMU reports every four bytes.
  */
 void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t len,
                    uint32_t reasons);
@@ -94,10 +94,12 @@ struct walk {
 };
 
 /* Where an IOVA of a stream leads; false: nowhere. */
-bool walk(const struct machine *machine, uint32_t sid, unsigned granule_lg2, uint64_t iova, struct walk *out);
+bool walk(const struct machine *machine, uint32_t sid, unsigned granule_lg2, uint64_t iova,
+          struct walk *out);
 
 /* Add up the bytes of all leaves of a stream and check each one; NULL or what is wrong. */
-const char *walk_all(const struct machine *machine, uint32_t sid, unsigned granule_lg2, uint64_t *out_bytes);
+const char *walk_all(const struct machine *machine, uint32_t sid, unsigned granule_lg2,
+                     uint64_t *out_bytes);
 
 /* ---- scenarios.c ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What has to hold on an IOMMU that nobody here wrote, at each granule. A scenario is a function and
- * a line of the list at the end; it returns NULL, or why it failed.
+ * What has to hold on an IOMMU that nobody here wrote, at each granule. A scenario is a function
+ * and a line of the list at the end; it returns NULL, or why it failed.
  *
  * Whether the device may do an access is seen from memory and from the SMMU's events: devices of
  * QEMU report success for data that was blocked.
@@ -156,7 +156,8 @@ static void guard_pool(void)
 
 /* ---- Data ---- */
 
-/* For PRPs: whole pages, but that the first begins and the last ends anywhere. Returns the count. */
+/* For PRPs: whole pages, but that the first begins and the last ends anywhere. Returns the count.
+ */
 static unsigned prp_list(struct gr_seg *segs, unsigned pages, uint64_t *out_len)
 {
     const unsigned start = random_below(PAGE / 4) * 4, rest = start & 511;
@@ -643,7 +644,8 @@ static const char *check_held(struct rig *rig, const struct held *held, uint64_t
     return NULL;
 }
 
-/* Many mappings of many sizes: another walker finds each, every leaf is aligned, and no other is. */
+/* Many mappings of many sizes: another walker finds each, every leaf is aligned, and no other is.
+ */
 static const char *tables(struct rig *rig)
 {
     static struct held held[120];
@@ -663,7 +665,8 @@ static const char *tables(struct rig *rig)
         struct held *h = &held[n];
 
         h->len = n < 4 ? 4u << 20 : 1 + random_below(n % 8 ? 20000 : 3u << 20);
-        h->pa = pa_of(room) + (n < 4 ? n << 20 << 1 : random_below((uint32_t)((1u << big) - h->len)));
+        h->pa =
+            pa_of(room) + (n < 4 ? n << 20 << 1 : random_below((uint32_t)((1u << big) - h->len)));
         OK(gr_dma_map(&edu->dev, h->pa, h->len, GR_DMA_BIDIRECTIONAL, 0, &h->iova));
     }
     for (unsigned i = 0; i < n; i++) {
@@ -740,7 +743,8 @@ static const char *blocks(struct rig *rig)
 
 /* ---- Firmware ---- */
 
-/* The first domain of an SMMU that was taken over, at an address that its predecessor had mapped. */
+/* The first domain of an SMMU that was taken over, at an address that its predecessor had mapped.
+ */
 static const char *use_again(struct gr_smmuv3 *smmu, struct rig *old, gr_iova_t iova)
 {
     static struct gr_domain domain;
@@ -888,7 +892,8 @@ const char *bench(struct rig *rig)
         }
         maps[round] = time_ns() - begin;
     }
-    print("bench G=%luK strict: map, read 4 KiB, unmap %lu/s; the read alone %lu/s; map, unmap %lu/s\n",
+    print("bench G=%luK strict: map, read 4 KiB, unmap %lu/s; the read alone %lu/s; map, unmap "
+          "%lu/s\n",
           rig->granule >> 10, per_second(all), per_second(reads), per_second(maps));
     pages_free(page, 12);
     return NULL;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The second opinion on the tables: from the SMMU's registers over stream table and context
- * descriptor to the leaves, by the architecture's bits (Arm IHI 0070, Arm DDI 0487 D8.3) and none of
- * the library's. QEMU masks an output address that is not aligned to its granule; here it is wrong.
+ * descriptor to the leaves, by the architecture's bits (Arm IHI 0070, Arm DDI 0487 D8.3) and none
+ * of the library's. QEMU masks an output address that is not aligned to its granule; here it is
+ * wrong.
  */
 #include "rig.h"
 

@@ -17,7 +17,8 @@
 
 int image_main(void);
 
-/* A stack, the MMU with four blocks of 1 GiB, image_main(), and its result as QEMU's exit status. */
+/* A stack, the MMU with four blocks of 1 GiB, image_main(), and its result as QEMU's exit status.
+ */
 uint64_t image_table[512] __attribute__((aligned(4096))) = {
     [0] = REGISTERS, [1] = 0x40000000 | MEMORY, [256] = 0x4000000000 | REGISTERS};
 __asm__(".section .text.start, \"ax\"\n"
@@ -25,8 +26,8 @@ __asm__(".section .text.start, \"ax\"\n"
         "_start: ldr x1, =image_stack_end\n mov sp, x1\n"
         " ldr x1, =image_bss\n ldr x2, =image_bss_end\n"
         "1: str xzr, [x1], #8\n cmp x1, x2\n b.lo 1b\n"
-        " mov x1, #0xff04\n msr mair_el1, x1\n"        /* 0: device, 1: write-back */
-        " ldr x1, =0x200803519\n msr tcr_el1, x1\n"    /* 39 bits, 4 KiB, PAs of 40 bits */
+        " mov x1, #0xff04\n msr mair_el1, x1\n"     /* 0: device, 1: write-back */
+        " ldr x1, =0x200803519\n msr tcr_el1, x1\n" /* 39 bits, 4 KiB, PAs of 40 bits */
         " ldr x1, =image_table\n msr ttbr0_el1, x1\n"
         " tlbi vmalle1\n dsb sy\n isb\n"
         " mrs x1, sctlr_el1\n mov x2, #0x1005\n orr x1, x1, x2\n bic x1, x1, #2\n"
@@ -102,11 +103,10 @@ int image_main(void)
     env.va = memory;
     env.size = sizeof(memory);
     edu_up();
-    err = gr_smmuv3_init(&smmu, &(struct gr_smmuv3_config){.env = &env,
-                                                           .mmio = SMMU,
-                                                           .mmio_size = 0x20000,
-                                                           .name = "smmu",
-                                                           .granule_lg2 = 16});
+    err = gr_smmuv3_init(
+        &smmu,
+        &(struct gr_smmuv3_config){
+            .env = &env, .mmio = SMMU, .mmio_size = 0x20000, .name = "smmu", .granule_lg2 = 16});
     err = err ? err
               : gr_device_init(&dev, &(struct gr_device_config){.name = "edu",
                                                                 .streams = &stream,

@@ -479,8 +479,8 @@ static int check_entry(struct gr_dt *dt, const struct gr_dt_chain *bridge, unsig
 }
 
 /*
- * Entry `index` of the iommu-map at it->at, into *e (but its mask) and *iommu: 1, 0 where the IOMMU is
- * disabled, or an error.
+ * Entry `index` of the iommu-map at it->at, into *e (but its mask) and *iommu: 1, 0 where the IOMMU
+ * is disabled, or an error.
  */
 static int read_entry(struct gr_dt *dt, struct gr_dt_iter *it, const struct gri_dt_cells *cells,
                       unsigned index, struct map_entry *e, struct gr_dt_iommu *iommu)
