@@ -76,12 +76,12 @@ void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t le
 }
 
 /*
- * A minute of the guest's time: with -icount that is a second of polling, in which a busy host's
- * other threads get their turn.
+ * Long in the guest's time: with -icount it is a second of polling, in which a busy host's other
+ * threads get their turn.
  */
 static bool waited(const volatile unsigned *count, unsigned before)
 {
-    uint64_t end = time_ns() + 60000000000u;
+    uint64_t end = time_ns() + 20000000000u;
 
     while (*count == before && time_ns() < end)
         __asm__ volatile("yield");

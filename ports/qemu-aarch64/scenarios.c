@@ -620,6 +620,111 @@ static const char *stale_access(struct rig *rig)
     return NULL;
 }
 
+/* ---- Interrupt handlers that call the library ---- */
+
+#define TIMER 27u /* the INTID of the virtual timer */
+#define TICKS 8u
+
+static struct {
+    struct rig *rig;
+    gr_pa_t pa;
+    uint32_t random;
+    unsigned runs;
+    struct {
+        gr_iova_t iova;
+        uint64_t len;
+    } held[TICKS];
+    const char *why;
+} tick;
+
+static void timer_arm(uint64_t ticks)
+{
+    __asm__ volatile("msr cntv_tval_el0, %0\n\tmsr cntv_ctl_el0, %1\n\tisb" ::"r"(ticks), "r"(1ul));
+}
+
+static void timer_off(void)
+{
+    __asm__ volatile("msr cntv_ctl_el0, xzr\n\tisb");
+}
+
+/* Let go of what the handler mapped TICKS calls ago, having looked at it; map anew. */
+static const char *tick_map(struct rig *rig, unsigned which, uint64_t len)
+{
+    struct master *edu = &rig->masters[EDU];
+    struct walk w;
+
+    if (tick.held[which].len) {
+        EXPECT(walk(&machine, edu->stream.sid, rig->lg2, tick.held[which].iova, &w));
+        EXPECT(w.pa == tick.pa);
+        OK(gr_dma_unmap(&edu->dev, tick.held[which].iova, tick.held[which].len,
+                        GR_DMA_BIDIRECTIONAL, 0));
+    }
+    tick.held[which].len = len;
+    if (len)
+        OK(gr_dma_map(&edu->dev, tick.pa, len, GR_DMA_BIDIRECTIONAL, 0, &tick.held[which].iova));
+    return NULL;
+}
+
+static void on_tick(void *cookie)
+{
+    (void)cookie;
+    timer_off();
+    if (!tick.why)
+        tick.why = tick_map(tick.rig, tick.runs % TICKS, 1 + tick.runs * 7 % 9000);
+    tick.runs++;
+    tick.random = tick.random * 1664525 + 1013904223;
+    timer_arm(16 + tick.random / 65536 % 30000);
+}
+
+static const char *run_interrupted(struct rig *rig)
+{
+    static struct gr_seg segs[16];
+    static struct gr_dma_seg out[16];
+    struct master *edu = &rig->masters[EDU];
+
+    for (unsigned round = 0; round < 1500 && !tick.why; round++) {
+        struct gr_dma_list list = {.segs = segs, .count = 1 + random_below(16), .out = out};
+        struct walk w;
+        gr_iova_t iova;
+
+        for (unsigned i = 0; i < list.count; i++)
+            segs[i] = (struct gr_seg){pa_of(pool[i]) + random_below(100), 1 + random_below(3900)};
+        OK(gr_dma_map_sg(&edu->dev, &list, GR_DMA_TO_DEVICE, 0));
+        OK(gr_dma_map(&edu->dev, segs[0].pa, segs[0].len, GR_DMA_TO_DEVICE, 0, &iova));
+        EXPECT(walk(&machine, edu->stream.sid, rig->lg2, out[0].iova, &w) && w.pa == segs[0].pa);
+        EXPECT(walk(&machine, edu->stream.sid, rig->lg2, iova, &w) && w.pa == segs[0].pa);
+        OK(gr_dma_unmap_sg(&edu->dev, &list, GR_DMA_TO_DEVICE, 0));
+        OK(gr_dma_unmap(&edu->dev, iova, segs[0].len, GR_DMA_TO_DEVICE, 0));
+    }
+    return tick.why;
+}
+
+/* A timer's handler maps and unmaps in the same domain, at any instruction of one who does so, too.
+ */
+static const char *map_in_interrupt(struct rig *rig)
+{
+    void *pages = pages_alloc(14, UINT64_MAX);
+    const char *why;
+
+    EXPECT(pages && pool_open());
+    __builtin_memset(&tick, 0, sizeof(tick));
+    tick.rig = rig;
+    tick.pa = pa_of(pages);
+    tick.random = random_below(1u << 30);
+    irq_enable(TIMER, false, on_tick, NULL);
+    timer_arm(1000);
+    why = run_interrupted(rig);
+    irq_disable(TIMER);
+    timer_off();
+    for (unsigned i = 0; i < TICKS && !why; i++)
+        why = tick_map(rig, i, 0);
+    pool_close();
+    pages_free(pages, 14);
+    if (!why)
+        EXPECT(tick.runs > 1000);
+    return why;
+}
+
 /* ---- The tables themselves ---- */
 
 struct held {
@@ -839,6 +944,7 @@ const struct scenario scenarios[] = {
     {"fault-nvme", fault_nvme},
     {"fault-detached", fault_detached},
     {"stale-access", stale_access},
+    {"map-in-interrupt", map_in_interrupt},
     {"tables", tables},
     {"blocks", blocks},
 };
