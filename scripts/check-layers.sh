@@ -15,7 +15,7 @@ iova     | include/granule/iova.h src/iova/ | base core fs
 pt       | include/granule/pt.h src/pt/ | base core fs
 instance | include/granule/instance.h include/granule/fault.h | base core pt+ fs
 drv      | include/granule/drv/ src/drv/ | base core pt+ instance fs
-iommu    | include/granule/domain.h src/iommu/ | base core iova pt instance fs
+iommu    | include/granule/domain.h include/granule/bounce.h src/iommu/ | base core iova pt instance fs
 dma      | include/granule/dma.h src/dma/ | base core iova pt instance iommu fs
 dt       | include/granule/dt.h src/dt/ | base core fdt fs
 all      | include/granule/granule.h | base core+ iova+ pt+ instance+ drv+ iommu+ dma+

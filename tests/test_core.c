@@ -14,9 +14,10 @@
 #include "core/log.h"
 
 static const int errors[] = {
-    0,          GR_ENOENT,  GR_EIO,       GR_ENOMEM,   GR_EACCES,     GR_EFAULT,
-    GR_EBUSY,   GR_EEXIST,  GR_ENODEV,    GR_EINVAL,   GR_ENOSPC,     GR_ERANGE,
-    GR_ENODATA, GR_EBADMSG, GR_EOVERFLOW, GR_EMSGSIZE, GR_EOPNOTSUPP, GR_ETIMEDOUT,
+    0,           GR_ENOENT,     GR_EIO,       GR_ENOMEM,  GR_EACCES,
+    GR_EFAULT,   GR_EBUSY,      GR_EEXIST,    GR_ENODEV,  GR_EINVAL,
+    GR_ENOSPC,   GR_ERANGE,     GR_ENODATA,   GR_EBADMSG, GR_EOVERFLOW,
+    GR_EMSGSIZE, GR_EOPNOTSUPP, GR_ETIMEDOUT, GR_ENOBUFS,
 };
 #define ERRORS (sizeof(errors) / sizeof(errors[0]))
 

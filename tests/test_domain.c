@@ -610,7 +610,11 @@ static int stub_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     return first <= last ? 0 : GR_EINVAL;
 }
 
-static const struct gr_instance_ops stub_ops = {stub_attach, stub_block, stub_invalidate};
+static const struct gr_instance_ops stub_ops = {
+    .attach = stub_attach,
+    .block = stub_block,
+    .invalidate = stub_invalidate,
+};
 
 static void stub_make(struct stub *s, struct rig *rig)
 {

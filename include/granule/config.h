@@ -20,6 +20,19 @@
 #define GR_CFG_COUNTS 16u
 #endif
 
+/* Areas of a bounce pool: CPUs beyond so many share them. */
+#ifndef GR_CFG_BOUNCE_AREAS
+#define GR_CFG_BOUNCE_AREAS 16u
+#endif
+
+/* Unmaps that a CPU may queue in a DEFERRED domain, and for how long, in nanoseconds. */
+#ifndef GR_CFG_DEFER
+#define GR_CFG_DEFER 64u
+#endif
+#ifndef GR_CFG_DEFER_NS
+#define GR_CFG_DEFER_NS 10000000u
+#endif
+
 /* How long a DART may take to finish a TLB command, in nanoseconds (facts/DART.md 2, 3). */
 #ifndef GR_CFG_DART_TIMEOUT_NS
 #define GR_CFG_DART_TIMEOUT_NS 2000000u

@@ -2,13 +2,22 @@
 /*
  * The DMA API: what the driver of a device calls.
  *
- * A device's group must be attached to a TRANSLATED domain (domain.h). Buffers are physical ranges;
- * any offset and length: where the IOMMU's granule G is larger than the buffer, or than the CPU's
- * page, the granules around the buffer are mapped and the offset is added back, so the address
- * returned is the buffer's first byte.
+ * A device's group must be attached to a TRANSLATED, LINEAR or IDENTITY domain (domain.h). Buffers
+ * are physical ranges; any offset and length: where the IOMMU's granule G is larger than the
+ * buffer, or than the CPU's page, the granules around the buffer are mapped and the offset is added
+ * back, so the address returned is the buffer's first byte.
  *
- * Isolation: EXPOSE. The device can reach what else lies in the granules of a mapping. That is
- * refused for untrusted devices: their buffers must begin and end on a granule.
+ * Isolation (enum gr_isolation in domain.h): of the granules at a buffer's two ends the device sees
+ * only the buffer's part, by the leaf's window or because that part is copied to a slot of the
+ * domain's bounce pool (bounce.h); with EXPOSE, the default of trusted devices, it sees all of
+ * them. Copied ends keep their offset in the granule. What the CPU writes to a mapped buffer and
+ * what the device writes meets only in gr_dma_sync_*() and unmap: call them also for coherent
+ * devices. The part is copied in whatever the direction, so that a device that writes less than it
+ * was given destroys nothing.
+ *
+ * In LINEAR and IDENTITY domains nothing is mapped: the address is checked and the offset added.
+ * What the domain, or the device's mask, does not reach is copied to a slot as a whole,
+ * GR_BOUNCE_CHUNK bytes at most. Unmapping twice goes unnoticed there, but for what was copied.
  *
  * Coherence: for a device that is not coherent, the CPU's caches are cleaned before the map and
  * invalidated after the unmap, whole cache lines at the buffer's ends included: nothing else that
@@ -21,12 +30,14 @@
  * Context: any, for every call here but gr_dma_alloc() and gr_dma_free(). Locks: the domain's own.
  *
  * The same errors everywhere; each with nothing changed, but for GR_ETIMEDOUT:
- *   GR_ENODEV      the device has no TRANSLATED domain
+ *   GR_ENODEV      the device has no such domain
  *   GR_ENODATA     a length of 0, a list without segments
  *   GR_EACCES      dir is none of the three
- *   GR_EOPNOTSUPP  unknown bit in attrs; an untrusted device and a buffer that shares a granule
- *   GR_EOVERFLOW   a range passes 2^64, or a list needs more than 2^63 bytes of IOVA
- *   GR_EFAULT      memory beyond the IOMMU's physical address width
+ *   GR_EOPNOTSUPP  unknown bit in attrs; an end of the buffer must bounce, and the domain has no
+ * pool or it is GR_DMA_MMIO GR_ENOBUFS     the bounce pool is at its limit, or the buffer longer
+ * than its slots GR_EOVERFLOW   a range passes 2^64, or a list needs more than 2^63 bytes of IOVA
+ *   GR_EFAULT      memory beyond the IOMMU's physical address width, or what a LINEAR or IDENTITY
+ *                  domain reaches, and nothing to bounce from
  *   GR_ERANGE      no granule of the aperture lies below the device's mask
  *   GR_ENOSPC      no IOVA range of that size left below the mask, also after a short wait for what
  *                  is being unmapped
@@ -63,14 +74,15 @@ enum gr_dma_dir {
  * The physical range must live until the unmap. With GR_DMA_MMIO it need not be memory, and what
  * else lies in its granules is exposed to the device as ever: mind neighbouring registers.
  * Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOPNOTSUPP, GR_EOVERFLOW, GR_EFAULT, GR_ERANGE,
- * GR_ENOSPC, GR_ENOMEM, GR_EIO, GR_ETIMEDOUT.
+ * GR_ENOSPC, GR_ENOMEM, GR_ENOBUFS, GR_EIO, GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
                              unsigned attrs, gr_iova_t *out_iova);
 
 /*
  * Undo a map: the iova and len of that very map, the same dir and attrs. On return of 0 the device
- * reaches no byte of the buffer through this mapping, and what it wrote is visible to the CPU.
+ * reaches no byte of the buffer through this mapping, but in a DEFERRED, LINEAR or IDENTITY domain,
+ * and what it wrote is visible to the CPU.
  * Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOPNOTSUPP, GR_EOVERFLOW, GR_ENOENT, GR_EMSGSIZE,
  * GR_ETIMEDOUT.
  */
@@ -78,10 +90,10 @@ GR_MUST_CHECK int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t l
                                enum gr_dma_dir dir, unsigned attrs);
 
 /*
- * Hand [iova, iova + len), any part of one mapping, to the CPU (to read what the device wrote) or
- * back to the device. Free of cost for a coherent device, where it checks nothing but its
- * arguments. Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOVERFLOW, GR_ENOENT (not mapped in
- * whole).
+ * Hand [iova, iova + len), any part of one mapping, of a list: of one output segment, to the CPU
+ * (to read what the device wrote) or back to the device (with what the CPU wrote). Free of cost for
+ * a coherent device that is not isolated, where it checks nothing but its arguments. Errors:
+ * GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOVERFLOW, GR_ENOENT (not mapped in whole).
  */
 GR_MUST_CHECK int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                       enum gr_dma_dir dir);
@@ -134,7 +146,7 @@ GR_MUST_CHECK int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list,
 GR_MUST_CHECK int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list,
                                   enum gr_dma_dir dir, unsigned attrs);
 
-/* gr_dma_sync_for_*() for a whole list. Errors: GR_ENODEV, GR_ENODATA, GR_EACCES. */
+/* gr_dma_sync_for_*() for a whole list. Errors: GR_ENODEV, GR_ENODATA, GR_EACCES, GR_ENOENT. */
 GR_MUST_CHECK int gr_dma_sync_sg_for_cpu(struct gr_device *dev, const struct gr_dma_list *list,
                                          enum gr_dma_dir dir);
 GR_MUST_CHECK int gr_dma_sync_sg_for_device(struct gr_device *dev, const struct gr_dma_list *list,
@@ -165,7 +177,7 @@ GR_MUST_CHECK int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned at
 GR_MUST_CHECK int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
                               gr_iova_t iova);
 
-/* ---- Limits and answers; all in bytes; 0 where the device has no TRANSLATED domain ---- */
+/* ---- Limits and answers; all in bytes; 0 where the device has no domain that maps ---- */
 
 /*
  * The highest address the device can put out, e.g. 0xffffffff. Only later maps look at it.
@@ -177,13 +189,17 @@ GR_MUST_CHECK int gr_dma_set_mask(struct gr_device *dev, uint64_t mask);
 /* The smallest 2^n - 1 that, as a mask, lets the device use its whole aperture. */
 uint64_t gr_dma_required_mask(const struct gr_device *dev);
 
-/* The longest range that one map can take at any offset while nothing else is mapped. */
+/*
+ * The longest range that one map can take at any offset while nothing else is mapped. Where some
+ * memory is out of a LINEAR or IDENTITY domain's or the device's reach, what its slots hold; where
+ * nothing can bounce either, what lies within reach.
+ */
 uint64_t gr_dma_max_mapping_size(const struct gr_device *dev);
 
 /* The longest range that maps at full speed: there is no cliff, so the same. */
 uint64_t gr_dma_opt_mapping_size(const struct gr_device *dev);
 
-/* See gr_dma_map_sg(): G - 1. */
+/* See gr_dma_map_sg(): G - 1; 0 in LINEAR and IDENTITY domains, where only neighbours join. */
 uint64_t gr_dma_merge_boundary(const struct gr_device *dev);
 
 GR_END_DECLS

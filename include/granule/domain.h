@@ -18,6 +18,7 @@
 #ifndef GRANULE_DOMAIN_H
 #define GRANULE_DOMAIN_H
 
+#include <granule/bounce.h>
 #include <granule/config.h>
 #include <granule/err.h>
 #include <granule/fault.h>
@@ -49,7 +50,49 @@ struct gr_group {
     struct gr_link domain_link;
     struct gr_domain *domain;
     unsigned untrusted; /* members that are */
+    unsigned isolated;  /* members whose mappings need a closer look: see gri_isolated() */
 };
+
+/*
+ * What a device may see of a granule that a buffer only partly fills. That decides about the first
+ * and the last granule of a buffer; those between are mapped as they are.
+ */
+enum gr_isolation {
+    GR_ISOLATION_DEFAULT = 0, /* WINDOW if the device is untrusted, else EXPOSE */
+    /*
+     * The leaf lets through only the buffer's part. Where the format has no windows, or an
+     * untrusted device meets an instance whose windows are not verified or a buffer that does not
+     * begin or end on the access unit, that end bounces. A trusted device's window is widened to
+     * the access unit instead.
+     */
+    GR_ISOLATION_WINDOW = 1,
+    GR_ISOLATION_BOUNCE = 2, /* the buffer's part is copied to a granule of its own */
+    GR_ISOLATION_EXPOSE = 3, /* the device sees all of the granule; trusted devices only */
+};
+
+enum gr_domain_type {
+    GR_DOMAIN_TRANSLATED = 1, /* the DMA API hands out the IOVAs */
+    GR_DOMAIN_UNMANAGED = 2,  /* the caller owns the IOVAs: gr_domain_map(), gr_domain_unmap() */
+    /*
+     * The hardware lets every stream pass as it is: IOVA is PA. Only where all instances can. The
+     * DMA API checks the device's mask and keeps caches in step. No isolation.
+     */
+    GR_DOMAIN_IDENTITY = 3,
+    /*
+     * Tables that map the machine's memory once, at a constant offset: see gr_domain_init_linear().
+     * The DMA API adds the offset, and bounces what lies beyond. No isolation.
+     */
+    GR_DOMAIN_LINEAR = 4,
+    GR_DOMAIN_BLOCKED = 5, /* nothing passes, nothing can be mapped */
+};
+
+/* The caller of an UNMANAGED domain reads the granule and aligns to it, also where it exceeds P. */
+#define GR_DOMAIN_LP_AWARE 0x1u
+/*
+ * An unmap in a TRANSLATED domain queues its invalidation: see gr_domain_flush(). Until then the
+ * device may still reach what was unmapped, so never for an untrusted device.
+ */
+#define GR_DOMAIN_DEFERRED 0x2u
 
 /* What the host knows of a device. Pointers must stay valid until gr_device_fini(). */
 struct gr_device_config {
@@ -60,7 +103,17 @@ struct gr_device_config {
     unsigned reserved_count;
     uint64_t dma_mask; /* highest address the device can put out; 0: 2^64 - 1 */
     bool untrusted;    /* it may be hostile */
-    bool coherent;     /* its accesses snoop the CPU's caches */
+    /* How its buffers are closed off; the rest of the granules is nobody's where it says EXPOSE. */
+    enum gr_isolation isolation;
+    uint32_t access_unit; /* it reads and writes in naturally aligned units of this: a power of two
+                             up to 4096; 0: 8 bytes (facts/DART.md 4.4) */
+    uint32_t overread;    /* it may read so many bytes beyond a buffer, and must not fault there: up
+                             to 4096; they are zero, or belong to the granule of an EXPOSEd buffer */
+    uint32_t min_align_mask;  /* 2^n - 1 below 64 KiB: these bits of an address are the buffer's,
+                                 also  where it bounces */
+    enum gr_domain_type mode; /* the domain that the host or the tree wants for it; 0: any, see
+                                 gr_device_policy() */
+    bool coherent;            /* its accesses snoop the CPU's caches */
 };
 
 struct gr_device {
@@ -72,14 +125,6 @@ struct gr_device {
     struct gr_link group_link;
     struct gr_group own_group;
 };
-
-enum gr_domain_type {
-    GR_DOMAIN_TRANSLATED = 1, /* the DMA API hands out the IOVAs */
-    GR_DOMAIN_UNMANAGED = 2,  /* the caller owns the IOVAs: gr_domain_map(), gr_domain_unmap() */
-};
-
-/* The caller of an UNMANAGED domain reads the granule and aligns to it, also where it exceeds P. */
-#define GR_DOMAIN_LP_AWARE 0x1u
 
 /* Counters of one CPU, a cache line apart from another's. */
 struct gr_domain_counts {
@@ -116,6 +161,16 @@ struct gr_domain {
 #endif
     gr_fault_handler fault_handler;
     void *fault_cookie;
+    struct gr_bounce *bounce; /* see gr_domain_set_bounce() */
+    bool windows_verified;    /* by all instances */
+    struct gr_range direct;   /* LINEAR, IDENTITY: physical addresses that pass, */
+    bool beyond;              /* there is memory that the window leaves out */
+    uint64_t direct_offset;   /* which is PA - IOVA, */
+    struct gr_range *holes;   /* but for these: ascending, apart; a page of the port's */
+    unsigned hole_count;
+    unsigned holes_lg2;
+    struct gr_defer_queue *defer; /* one for each CPU; NULL: STRICT */
+    struct gr_pt_gather defer_tables;
 };
 
 struct gr_domain_stats {
@@ -123,6 +178,7 @@ struct gr_domain_stats {
     uint64_t tables;            /* page-table pages held */
     uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
     bool broken;                /* streams are blocked, maps are refused with GR_EIO */
+    uint64_t deferred;          /* unmaps that wait for an invalidation */
     uint64_t walks;             /* page-table walks from the root, to map; not of UNMANAGED maps */
     uint64_t invalidations;     /* of the domain, each on all its instances */
     uint64_t overlaps; /* calls that met another on the same IOVAs; 0 but with GR_CFG_DEBUG */
@@ -130,7 +186,9 @@ struct gr_domain_stats {
 
 /*
  * Register a device with its instances and find its group.
- * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window or reserved range),
+ * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window or reserved range; an
+ * isolation, access unit, overread, min_align_mask or mode out of its range; EXPOSE of an untrusted
+ * device),
  * GR_ERANGE (a stream number that the instance does not have), GR_EBUSY (it joins a group that has
  * a domain attached, or would join two groups of which one has).
  */
@@ -146,16 +204,71 @@ struct gr_domain *gr_device_domain(const struct gr_device *dev);
 bool gr_device_untrusted(const struct gr_device *dev);
 
 /*
+ * Which domain shall it be? `wish` is what the host wants for devices that do not say
+ * (gr_device_config.mode); 0: TRANSLATED. A group gets the strictest wish of its members: BLOCKED,
+ * TRANSLATED, LINEAR, IDENTITY. An untrusted device, and one behind a locked instance, is never
+ * given LINEAR or IDENTITY but TRANSLATED, and *out says so. Nothing is attached.
+ * Returns 0, GR_EINVAL (wish), GR_EOPNOTSUPP (IDENTITY and an instance that cannot bypass); *out is
+ * written always, its reason a sentence without a full stop.
+ */
+struct gr_policy {
+    enum gr_domain_type type;
+    const char *reason;
+};
+GR_MUST_CHECK int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish,
+                                   struct gr_policy *out);
+
+/*
  * Make a domain that the device's whole group can be attached to: granule, format and widths of all
  * its streams' instances, their apertures' intersection, the group's reserved ranges kept free.
+ * IDENTITY and BLOCKED have no tables, and LINEAR is not made here.
  * Returns 0, GR_EINVAL (type), GR_EOPNOTSUPP (unknown flags; the instances have different granules,
- * formats; an instance is locked; UNMANAGED without LP_AWARE although G > P),
+ * formats; an instance is locked; UNMANAGED without LP_AWARE although G > P; IDENTITY or DEFERRED
+ * for an untrusted device, IDENTITY where an instance cannot bypass, DEFERRED for another type; a
+ * min_align_mask beyond the granule),
  * GR_ERANGE (the apertures and windows have nothing in common, or do not lie in one block of the
  * translated bits), GR_EBUSY (reserved ranges leave nothing), GR_ENOMEM. A refusal that concerns
  * the device is logged in one sentence.
  */
 GR_MUST_CHECK int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
                                  enum gr_domain_type type, unsigned flags);
+
+/*
+ * Make a LINEAR domain: memory is mapped once, for read and write, at IOVA = PA - offset, and stays
+ * so. Offset 0 where the aperture reaches all memory as it is, else one that puts the lowest memory
+ * at the aperture's start; what the aperture, the tables' PA width or the device's mask do not
+ * reach bounces. Left out are the holes, the reserved IOVAs of the group, the domain's own tables,
+ * and what is not memory, all in whole granules. Other devices may be attached to the same domain:
+ * it keeps none of them from anything. Returns as gr_domain_init(), and GR_EINVAL (no memory, an
+ * empty or overlapping bank), GR_EOPNOTSUPP (an untrusted device), GR_ERANGE (no granule of memory
+ * is within reach). May sleep.
+ */
+struct gr_linear_config {
+    const struct gr_range *ram; /* banks, in any order */
+    unsigned ram_count;
+    const struct gr_range *holes; /* physical, in any order: no-map and other masters' memory */
+    unsigned hole_count;
+};
+GR_MUST_CHECK int gr_domain_init_linear(struct gr_domain *domain, gr_env_t env,
+                                        struct gr_device *dev,
+                                        const struct gr_linear_config *config);
+
+/*
+ * Give a TRANSLATED, LINEAR or IDENTITY domain a pool to bounce from; the domain only refers to it.
+ * While nothing is mapped. Returns 0, GR_EOPNOTSUPP (another type), GR_EFAULT (chunks may lie where
+ * the domain does not reach: lower the pool's pa_last), GR_EBUSY (it has a pool).
+ */
+GR_MUST_CHECK int gr_domain_set_bounce(struct gr_domain *domain, struct gr_bounce *pool);
+
+/*
+ * DEFERRED domains: invalidate, and make everything that was unmapped before the call available
+ * again: IOVAs, tables, slots. A domain flushes by itself when one CPU has queued GR_CFG_DEFER
+ * unmaps, at an unmap that finds one queued for longer than GR_CFG_DEFER_NS, when room runs out,
+ * when a map has to invalidate, and before a device leaves. The host bounds the time also where no
+ * more unmaps come by calling this every so often, from a timer. Free of cost where nothing waits.
+ * Any context. Returns 0, GR_ETIMEDOUT (what was queued is quarantined, the domain broken).
+ */
+GR_MUST_CHECK int gr_domain_flush(struct gr_domain *domain);
 
 /*
  * Free a domain with all its tables. Tables that an instance may still walk because it never
@@ -212,11 +325,15 @@ GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint
  * Free the tables on the way to [iova, iova + len) that map nothing any more, and what a TRANSLATED
  * domain keeps for its CPUs: where ranges are unmapped by another CPU than mapped them, an arena of
  * IOVAs and its tables may stay with each CPU (iova.h); otherwise a table goes with its last range.
- * Nobody may map or unmap in the domain meanwhile. Errors as gr_domain_unmap(), but GR_ENODEV.
+ * Nobody may map or unmap in the domain meanwhile. Errors as gr_domain_unmap(), but GR_ENODEV only
+ * where the domain has no tables.
  */
 GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 
-/* Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT. */
+/*
+ * Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT, GR_ENODEV
+ * (IDENTITY and BLOCKED domains have no tables).
+ */
 GR_MUST_CHECK int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa);
 
 /*

@@ -28,6 +28,7 @@ GR_BEGIN_DECLS
 #define GR_ERANGE (-34)  /* an IOVA outside the aperture, or a limit that nothing fits under */
 #define GR_ENODATA (-61) /* a length of zero */
 #define GR_EOVERFLOW (-75)  /* start + length passes the end of the address space */
+#define GR_ENOBUFS (-105)   /* the bounce pool is at its limit */
 #define GR_EMSGSIZE (-90)   /* not exactly the range that was mapped or allocated */
 #define GR_EOPNOTSUPP (-95) /* this hardware, device or domain cannot do it; an unknown flag */
 #define GR_ETIMEDOUT                                                                               \

@@ -3,6 +3,7 @@
 #ifndef GRANULE_GRANULE_H
 #define GRANULE_GRANULE_H
 
+#include <granule/bounce.h>
 #include <granule/config.h>
 #include <granule/dma.h>
 #include <granule/domain.h>

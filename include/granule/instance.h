@@ -32,6 +32,11 @@ struct gr_instance_ops {
     int (*attach)(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
                   struct gr_binding *binding);
     /*
+     * Let `stream` pass untranslated, replacing whatever it did before. Only where `bypass` below
+     * is set; may be NULL elsewhere. Returns as attach().
+     */
+    int (*bypass)(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding);
+    /*
      * Let nothing of `stream` pass, and forget what was cached for it; undoes attach()'s note.
      * Returns 0, or GR_ETIMEDOUT: the stream is blocked, but the hardware did not confirm; the note
      * stays, so that invalidate() asks again.
@@ -64,6 +69,7 @@ struct gr_instance {
     uint32_t streams;          /* stream numbers are 0 .. streams - 1 */
     bool bypass;               /* it can let a stream pass untranslated */
     bool locked;               /* its registers cannot be changed */
+    bool window_verified;      /* leaves' windows were seen to hold on this hardware */
     bool caches_absent;        /* not-present entries are cached: a map needs an invalidation too */
 
     /* Private: lists and counters of the layers above; `lock` is the driver's register lock. */

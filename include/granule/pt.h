@@ -70,6 +70,7 @@ struct gr_pt {
     uint64_t va_mask; /* of va_bits */
     uint64_t pa_mask;
     uint64_t granule_mask;
+    uint32_t window_unit; /* a leaf's window begins and ends on this; 0: leaves have no windows */
     uint8_t granule_lg2;
     uint8_t levels;
     uint8_t index_bits; /* of every level below the root */

@@ -38,6 +38,41 @@ static inline bool gri_range_contains(const struct gr_range *range, uint64_t fir
     return first >= range->first && last <= range->last;
 }
 
+/* The lowest and the highest bit of a word that is not 0. */
+static inline unsigned gri_low_bit(uint64_t w)
+{
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv_zbb) ||    \
+    defined(__ARM_FEATURE_CLZ)
+    return (unsigned)__builtin_ctzll(w);
+#else
+    unsigned n = 0;
+    for (unsigned step = 32; step; step /= 2) {
+        if (!(w & gri_mask(step))) {
+            w >>= step;
+            n += step;
+        }
+    }
+    return n;
+#endif
+}
+
+static inline unsigned gri_high_bit(uint64_t w)
+{
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv_zbb) ||    \
+    defined(__ARM_FEATURE_CLZ)
+    return 63 - (unsigned)__builtin_clzll(w);
+#else
+    unsigned n = 0;
+    for (unsigned step = 32; step; step /= 2) {
+        if (w >> step) {
+            w >>= step;
+            n += step;
+        }
+    }
+    return n;
+#endif
+}
+
 /* Extract and place a field given by its mask. */
 static inline uint32_t gri_field_get(uint32_t value, uint32_t mask)
 {

@@ -36,6 +36,8 @@ const char *gr_strerror(int err)
         return "range passes the end of the address space";
     case GR_EMSGSIZE:
         return "not exactly the range that was mapped";
+    case GR_ENOBUFS:
+        return "the bounce pool is exhausted";
     case GR_EOPNOTSUPP:
         return "not supported";
     case GR_ETIMEDOUT:

@@ -11,14 +11,14 @@ struct shape {
 
 static int shape_of(const struct gr_domain *domain, uint64_t size, struct shape *out)
 {
-    const uint64_t mask = gri_mask(domain->pt.granule_lg2);
+    const uint64_t mask = gri_mask(domain->table.granule_lg2);
 
     if (!size)
         return GR_ENODATA;
     if (size > INT64_MAX)
         return GR_EOVERFLOW;
     out->span = (size + mask) & ~mask;
-    out->lg2 = domain->pt.granule_lg2;
+    out->lg2 = domain->table.granule_lg2;
     while (size > (uint64_t)1 << out->lg2)
         out->lg2++;
     return 0;
@@ -26,7 +26,7 @@ static int shape_of(const struct gr_domain *domain, uint64_t size, struct shape 
 
 static int check(const struct gr_device *dev, uint64_t size, unsigned attrs, struct shape *out)
 {
-    const struct gr_domain *const domain = gri_dma_domain(dev);
+    const struct gr_domain *const domain = gri_dma_any(dev);
 
     if (!domain)
         return GR_ENODEV;
@@ -38,21 +38,38 @@ static int check(const struct gr_device *dev, uint64_t size, unsigned attrs, str
 static int map_pages(struct gr_device *dev, void *va, const struct shape *shape, unsigned attrs,
                      gr_iova_t *out_iova)
 {
-    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct gr_domain *const domain = gri_dma_any(dev);
     const struct gr_iova_req req = {
         .size = shape->span,
         .align = (uint64_t)1 << shape->lg2,
         .last = gri_min(dev->dma_mask, domain->aperture.last),
     };
+    const gr_pa_t pa = gr_port_virt_to_phys(domain->env, va);
 
-    return gri_domain_map_range(domain, &req, gri_dma_prot(GR_DMA_BIDIRECTIONAL, attrs),
-                                gr_port_virt_to_phys(domain->env, va), out_iova);
+    if (domain->type != GR_DOMAIN_TRANSLATED) {
+        *out_iova = pa - domain->direct_offset;
+        return gri_linear_passes(domain, pa, shape->span, dev->dma_mask) &&
+                       !(*out_iova & (req.align - 1))
+                   ? 0
+                   : GR_ERANGE;
+    }
+    return gri_domain_map_range(domain, &req, gri_dma_prot(GR_DMA_BIDIRECTIONAL, attrs), pa,
+                                out_iova);
+}
+
+/* The highest physical address that the device can be given. */
+static gr_pa_t reach(const struct gr_device *dev, const struct gr_domain *domain)
+{
+    if (domain->type == GR_DOMAIN_TRANSLATED)
+        return domain->pt.pa_mask;
+    return gri_min(domain->direct.last - domain->direct_offset, dev->dma_mask) +
+           domain->direct_offset;
 }
 
 int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,
                  gr_iova_t *out_iova)
 {
-    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct gr_domain *const domain = gri_dma_any(dev);
     struct shape shape;
     void *va;
     void *cpu;
@@ -60,8 +77,7 @@ int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **ou
 
     if (ret)
         return ret;
-    va = gr_port_pages_alloc(domain->env, shape.lg2, gri_mask(domain->pt.pa_bits),
-                             GR_PAGES_MAY_SLEEP);
+    va = gr_port_pages_alloc(domain->env, shape.lg2, reach(dev, domain), GR_PAGES_MAY_SLEEP);
     if (!va)
         return GR_ENOMEM;
     cpu = va;
@@ -84,7 +100,7 @@ int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **ou
 
 int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu, gr_iova_t iova)
 {
-    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct gr_domain *const domain = gri_dma_any(dev);
     struct shape shape;
     gr_pa_t pa;
     void *va;
@@ -92,14 +108,22 @@ int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
 
     if (ret)
         return ret;
-    if ((iova & gri_mask(domain->pt.granule_lg2)) || gr_domain_iova_to_phys(domain, iova, &pa))
+    pa = iova + domain->direct_offset;
+    if ((iova & gri_mask(domain->table.granule_lg2)) ||
+        (domain->type == GR_DOMAIN_TRANSLATED
+             ? gr_domain_iova_to_phys(domain, iova, &pa) != 0
+             : !gri_linear_passes(domain, pa, shape.span, dev->dma_mask)))
         return GR_ENOENT;
     va = gr_port_phys_to_virt(domain->env, pa);
     if (dev->config.coherent && cpu != va)
         return GR_EINVAL;
-    ret = gri_domain_unmap_free(domain, iova, shape.span, NULL);
-    if (ret)
-        return ret;
+    if (domain->type == GR_DOMAIN_TRANSLATED) {
+        ret = gri_domain_unmap_free(domain, iova, shape.span, NULL, NULL);
+        if (!ret && domain->defer)
+            ret = gr_domain_flush(domain); /* others are given the memory at once */
+        if (ret)
+            return ret;
+    }
     if (cpu != va)
         gr_port_unmap_uncached(domain->env, cpu, (size_t)shape.span);
     gr_port_pages_free(domain->env, va, shape.lg2);

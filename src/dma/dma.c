@@ -18,32 +18,24 @@ static struct encap encapsulate(uint64_t start, uint64_t len, uint64_t mask)
     return (struct encap){start & ~mask, offset, (offset + len + mask) & ~mask};
 }
 
-static int check_args(uint64_t start, uint64_t len, enum gr_dma_dir dir, unsigned attrs)
-{
-    if (!len)
-        return GR_ENODATA;
-    if (!gri_dma_dir_ok(dir))
-        return GR_EACCES;
-    if (attrs & ~GRI_DMA_ATTRS)
-        return GR_EOPNOTSUPP;
-    return gri_overflows(start, len) ? GR_EOVERFLOW : 0;
-}
-
 int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir, unsigned attrs,
                gr_iova_t *out_iova)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
     struct gr_iova_req req = {0};
     struct encap e;
-    int ret = domain ? check_args(pa, len, dir, attrs) : GR_ENODEV;
+    int ret;
 
+    if (!domain)
+        return gri_direct_map(dev, pa, len, dir, attrs, out_iova);
+    ret = gri_dma_check(pa, len, dir, attrs);
     if (ret)
         return ret;
+    if (gri_isolated(dev))
+        return gri_dma_map_one(dev, pa, len, dir, attrs, out_iova);
     e = encapsulate(pa, len, domain->pt.granule_mask);
     if (!e.span || e.base + e.span - 1 > domain->pt.pa_mask)
         return GR_EFAULT;
-    if (e.span != len && dev->group->untrusted)
-        return GR_EOPNOTSUPP;
     if (gri_dma_must_sync(dev, attrs))
         gri_dma_to_device(domain, pa, len);
     req.size = e.span;
@@ -61,14 +53,19 @@ int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dm
     const bool sync = gri_dma_must_sync(dev, attrs);
     struct encap e;
     gr_pa_t pa = 0;
-    int ret = domain ? check_args(iova, len, dir, attrs) : GR_ENODEV;
+    int ret;
 
+    if (!domain)
+        return gri_direct_unmap(dev, iova, len, dir, attrs);
+    ret = gri_dma_check(iova, len, dir, attrs);
     if (ret)
         return ret;
+    if (gri_isolated(dev))
+        return gri_dma_unmap_one(dev, iova, len, dir, attrs);
     e = encapsulate(iova, len, domain->pt.granule_mask);
     if (!e.span)
         return GR_ENOENT;
-    ret = gri_domain_unmap_free(domain, e.base, e.span, sync ? &pa : NULL);
+    ret = gri_domain_unmap_free(domain, e.base, e.span, sync ? &pa : NULL, NULL);
     if (!ret && sync)
         gri_dma_to_cpu(domain, pa + e.offset, len, dir);
     return ret;
@@ -99,53 +96,76 @@ static int find(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_pa_t
     return 0;
 }
 
-static int sync_range(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
-                      bool for_cpu)
+/* All parts of [iova, iova + len), with caches if `touch`; 0 or GR_ENOENT. */
+static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                       bool for_cpu, bool touch)
 {
-    struct gr_domain *const domain = gri_dma_domain(dev);
-    int ret = domain ? check_args(iova, len, dir, 0) : GR_ENODEV;
+    uint64_t part;
 
-    if (ret || dev->config.coherent)
-        return ret;
-    /* First look at all of it, then touch caches: nothing half done. */
-    for (unsigned pass = 0; pass < 2; pass++) {
-        uint64_t part;
+    for (uint64_t done = 0; done < len; done += part) {
+        gr_pa_t pa;
+        int ret;
 
-        for (uint64_t done = 0; done < len; done += part) {
-            gr_pa_t pa;
-
-            part = len - done;
-            ret = find(domain, iova + done, &part, &pa);
-            if (ret)
-                return ret;
-            if (pass && for_cpu)
-                gri_dma_to_cpu(domain, pa, part, dir);
-            else if (pass)
-                gri_dma_to_device(domain, pa, part);
-        }
+        part = len - done;
+        ret = find(domain, iova + done, &part, &pa);
+        if (ret)
+            return ret;
+        if (touch && for_cpu)
+            gri_dma_to_cpu(domain, pa, part, dir);
+        else if (touch)
+            gri_dma_to_device(domain, pa, part);
     }
     return 0;
 }
 
+int gri_dma_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                 bool for_cpu)
+{
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    const bool caches = !dev->config.coherent;
+    const bool slots = gri_isolated(dev);
+    int ret;
+
+    if (!domain)
+        return gri_direct_sync(dev, iova, len, dir, for_cpu);
+    ret = gri_dma_check(iova, len, dir, 0);
+    /* First look at all of it, then touch it: nothing half done. */
+    if (!ret && slots)
+        ret = gri_isolation_sync(dev, iova, len, false, true);
+    if (!ret && caches)
+        ret = sync_caches(domain, iova, len, dir, for_cpu, false);
+    /* A copy goes in before the caches are cleaned, and out once they have forgotten. */
+    if (!ret && slots && !for_cpu)
+        ret = gri_isolation_sync(dev, iova, len, false, false);
+    if (!ret && caches)
+        ret = sync_caches(domain, iova, len, dir, for_cpu, true);
+    if (!ret && slots && for_cpu && (dir & GR_DMA_FROM_DEVICE))
+        ret = gri_isolation_sync(dev, iova, len, true, false);
+    return ret;
+}
+
 int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
 {
-    return sync_range(dev, iova, len, dir, true);
+    return gri_dma_sync(dev, iova, len, dir, true);
 }
 
 int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
 {
-    return sync_range(dev, iova, len, dir, false);
+    return gri_dma_sync(dev, iova, len, dir, false);
 }
 
 /* ---- limits ---- */
 
 int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
 {
-    const struct gr_domain *const domain = gri_dma_domain(dev);
+    const struct gr_domain *const domain = gri_dma_any(dev);
+    uint64_t first;
 
     if (!domain)
         return GR_ENODEV;
-    if (mask < domain->aperture.first + gri_mask(domain->pt.granule_lg2))
+    first = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.first
+                                                 : domain->direct.first - domain->direct_offset;
+    if (mask < first + gri_mask(domain->table.granule_lg2))
         return GR_ERANGE;
     dev->dma_mask = mask;
     return 0;
@@ -162,12 +182,15 @@ int gr_dma_set_seg_limits(struct gr_device *dev, uint64_t max_len, uint64_t boun
 
 uint64_t gr_dma_required_mask(const struct gr_device *dev)
 {
-    const struct gr_domain *const domain = gri_dma_domain(dev);
+    const struct gr_domain *const domain = gri_dma_any(dev);
     unsigned bits = 0;
+    uint64_t last;
 
     if (!domain)
         return 0;
-    while (domain->aperture.last & ~gri_mask(bits))
+    last = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.last
+                                                : domain->direct.last - domain->direct_offset;
+    while (last & ~gri_mask(bits))
         bits++;
     return gri_mask(bits);
 }
@@ -198,7 +221,7 @@ uint64_t gr_dma_max_mapping_size(const struct gr_device *dev)
     uint64_t best = 0;
 
     if (!domain)
-        return 0;
+        return gri_dma_direct(dev) ? gri_direct_max(dev, gri_dma_direct(dev)) : 0;
     mask = gri_mask(domain->pt.granule_lg2);
     last = gri_min(domain->aperture.last, dev->dma_mask);
     for (uint64_t at = domain->aperture.first; at <= last;) {
@@ -212,6 +235,7 @@ uint64_t gr_dma_max_mapping_size(const struct gr_device *dev)
         at = (r->last | mask) + 1; /* a granule that is reserved in part is not used */
     }
     best = gri_min(best, (uint64_t)1 << domain->pt.pa_bits);
+    mask += dev->config.overread;
     return best > mask ? best - mask : 0; /* the worst offset takes G - 1 bytes */
 }
 

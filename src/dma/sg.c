@@ -11,7 +11,7 @@ struct limits {
     uint64_t max_len;  /* of one segment */
     uint64_t boundary; /* a mask as well; UINT64_MAX: none */
     uint64_t pa_max;   /* a mask as well */
-    bool whole;        /* nothing may share a granule */
+    uint64_t over;     /* bytes that the device may read beyond a run */
 };
 
 /* What measure() finds. */
@@ -28,13 +28,13 @@ static struct limits limits_of(const struct gr_device *dev, const struct gr_doma
         .max_len = dev->seg_max,
         .boundary = dev->seg_boundary - 1, /* 0, none: wraps */
         .pa_max = domain->pt.pa_mask,
-        .whole = dev->group->untrusted,
+        .over = dev->config.overread,
     };
 }
 
 static inline uint64_t up(const struct limits *l, uint64_t at)
 {
-    return (at + l->mask) & ~l->mask;
+    return (at + l->over + l->mask) & ~l->mask;
 }
 
 /* Would `len` bytes at `at` cross a multiple of the boundary? */
@@ -86,14 +86,12 @@ static int reason(const struct limits *l, const struct gr_dma_list *list)
         at = place(l, pos, next, seg);
         if (crosses(l, at, seg->len))
             return GR_EINVAL;
-        if (l->whole && at != pos && (at | pos) & l->mask)
-            return GR_EOPNOTSUPP;
         pos = at + seg->len;
         next = seg->pa + seg->len;
         if (up(l, pos) > INT64_MAX)
             return GR_EOVERFLOW;
     }
-    return GR_EOPNOTSUPP; /* the end of the last */
+    return GR_EOVERFLOW;
 }
 
 /* Check the list, write the output, find the layout. */
@@ -123,8 +121,6 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
             out_layout->apart |= to != at;
             at = to;
         }
-        if (l->whole && at != pos && (at | pos) & l->mask)
-            return reason(l, list);
         /* The first is at 0, a boundary, or not at pos. */
         if (at == pos && at & l->boundary && out[-1].len <= l->max_len - len)
             out[-1].len += len;
@@ -137,13 +133,24 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
     }
     out_layout->out_count = (unsigned)(out - list->out);
     out_layout->size = up(l, pos);
-    if (pas > l->pa_max || (offsets | out_layout->size) > INT64_MAX || (l->whole && pos & l->mask))
+    if (pas > l->pa_max || (offsets | out_layout->size) > INT64_MAX)
         return reason(l, list);
     return 0;
 }
 
-/* Map a list that a boundary forces apart: run by run. */
-static int map_apart(const struct limits *l, struct gri_mapping *m, const struct gr_dma_list *list)
+/* Map `count` segments, which end at `end` in the range, as one run. */
+static int map_run(const struct limits *l, struct gri_mapping *m, struct gri_isolation *is,
+                   uint64_t at, uint64_t end, const struct gr_seg *segs, unsigned count)
+{
+    if (!count)
+        return 0; /* before the first */
+    return is ? gri_isolate(is, m, at, segs->pa, end - at)
+              : gri_domain_map_segs(m, at & ~l->mask, segs, count);
+}
+
+/* Map a list run by run: one that a boundary forces apart, or, with `is`, an isolated device's. */
+static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_isolation *is,
+                     const struct gr_dma_list *list)
 {
     const struct gr_seg *first = list->segs; /* of the run */
     uint64_t first_at = 0;
@@ -155,7 +162,7 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, const struct
         const uint64_t at = place(l, pos, next, seg);
 
         if (at != pos || seg->pa != next) {
-            ret = gri_domain_map_segs(m, first_at & ~l->mask, first, (unsigned)(seg - first));
+            ret = map_run(l, m, is, first_at, pos, first, (unsigned)(seg - first));
             first = seg;
             first_at = at;
         }
@@ -163,14 +170,14 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, const struct
         next = seg->pa + seg->len;
     }
     return ret ? ret
-               : gri_domain_map_segs(m, first_at & ~l->mask, first,
-                                     (unsigned)(list->segs + list->count - first));
+               : map_run(l, m, is, first_at, pos, first,
+                         (unsigned)(list->segs + list->count - first));
 }
 
 static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
                       enum gr_dma_dir dir, unsigned attrs)
 {
-    if (!gri_dma_domain(dev))
+    if (!gri_dma_any(dev))
         return GR_ENODEV;
     if (!list->count)
         return GR_ENODATA;
@@ -192,43 +199,130 @@ static void sync_list(const struct gr_device *dev, const struct gr_dma_list *lis
     }
 }
 
-int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
-                  unsigned attrs)
+static int map_list(struct gr_device *dev, const struct limits *l, struct gr_dma_list *list,
+                    enum gr_dma_dir dir, unsigned attrs)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
+    const bool isolated = gri_isolated(dev);
+    const uint64_t boundary = l->boundary + 1;
     struct gr_iova_req req = {0};
+    struct gri_isolation is;
     struct gri_mapping m;
     struct layout layout;
-    struct limits l;
-    int ret = check_list(dev, list, dir, attrs);
+    int ret = measure(l, list, &layout);
 
-    list->out_count = 0;
-    if (ret)
-        return ret;
-    l = limits_of(dev, domain);
-    ret = measure(&l, list, &layout);
     if (ret)
         return ret;
     req.size = layout.size;
     req.last = gri_min(dev->dma_mask, domain->aperture.last);
     /* So that offsets and addresses agree on where a boundary is. */
-    if (dev->seg_boundary > req.size)
-        req.boundary = dev->seg_boundary;
+    if (boundary > req.size)
+        req.boundary = boundary;
     else
-        req.align = dev->seg_boundary;
+        req.align = boundary;
     if (gri_dma_must_sync(dev, attrs))
         sync_list(dev, list, dir, false);
     ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
-    if (!ret)
+    if (ret)
+        return ret;
+    if (isolated) {
+        gri_isolation_init(&is, dev, attrs);
+        ret = gri_domain_map_finish(&m, map_apart(l, &m, &is, list));
+        if (ret)
+            gri_isolation_undo(&is, ret);
+    } else {
         ret = gri_domain_map_finish(&m, layout.apart
-                                            ? map_apart(&l, &m, list)
+                                            ? map_apart(l, &m, NULL, list)
                                             : gri_domain_map_segs(&m, 0, list->segs, list->count));
+    }
     if (ret)
         return ret;
     for (unsigned i = 0; i < layout.out_count; i++)
         list->out[i].iova += m.iova;
     list->out_count = layout.out_count;
     return 0;
+}
+
+int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
+                  unsigned attrs)
+{
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct limits l;
+    int ret = check_list(dev, list, dir, attrs);
+
+    list->out_count = 0;
+    if (ret)
+        return ret;
+    if (!domain)
+        return gri_direct_map_sg(dev, list, dir, attrs);
+    l = limits_of(dev, domain);
+    return map_list(dev, &l, list, dir, attrs);
+}
+
+int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
+                    unsigned attrs, gr_iova_t *out_iova)
+{
+    const struct gr_seg seg = {pa, len};
+    struct gr_dma_seg out;
+    struct gr_dma_list list = {.segs = &seg, .count = 1, .out = &out};
+    struct limits l = limits_of(dev, gri_dma_domain(dev));
+    int ret;
+
+    l.max_len = UINT64_MAX;
+    l.boundary = UINT64_MAX;
+    ret = map_list(dev, &l, &list, dir, attrs);
+    if (!ret)
+        *out_iova = out.iova;
+    return ret;
+}
+
+/*
+ * Unmap the range of an isolated device's list. `one` is its only segment, where the address of
+ * that has to be found, else NULL.
+ */
+static int unmap_isolated(struct gr_device *dev, const struct gr_dma_list *list, struct gr_seg *one,
+                          gr_iova_t first, uint64_t size, enum gr_dma_dir dir, unsigned attrs)
+{
+    struct gr_domain *const domain = gri_dma_domain(dev);
+    struct gri_isolation is;
+    int ret = gr_iova_check(&domain->iova, first, size); /* from here on it is ours to look at */
+
+    if (ret)
+        return ret;
+    gri_isolation_init(&is, dev, attrs);
+    for (unsigned i = 0; i < list->out_count; i++)
+        gri_isolation_find(&is, list->out[i].iova, list->out[i].len);
+    if (one)
+        one->pa = gri_isolation_origin(&is, list->out->iova);
+    /* Slots that wait for an invalidation are another's to free: copy out first. */
+    if (is.slots && domain->defer && !(attrs & GR_DMA_SKIP_SYNC)) {
+        for (unsigned i = 0; !ret && i < list->out_count; i++)
+            ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, true);
+        attrs |= GR_DMA_SKIP_SYNC;
+    }
+    if (!ret)
+        ret = gri_isolation_unmap(&is, first, size);
+    if (ret)
+        return ret;
+    if (gri_dma_must_sync(dev, attrs))
+        sync_list(dev, list, dir, true);
+    gri_isolation_end(&is, dir, attrs);
+    return 0;
+}
+
+int gri_dma_unmap_one(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                      unsigned attrs)
+{
+    const uint64_t mask = gri_dma_domain(dev)->pt.granule_mask;
+    const uint64_t over = dev->config.overread;
+    struct gr_dma_seg out = {iova, len};
+    struct gr_seg seg = {0, len};
+    const struct gr_dma_list list = {.segs = &seg, .count = 1, .out_count = 1, .out = &out};
+
+    if (len > UINT64_MAX - over - mask || iova > UINT64_MAX - over - (len - 1))
+        return GR_ENOENT;
+    return unmap_isolated(dev, &list, &seg, iova & ~mask,
+                          ((iova & mask) + len + over + mask) & ~mask, dir, attrs);
 }
 
 int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
@@ -245,38 +339,65 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
         return ret;
     if (!list->out_count)
         return GR_ENODATA;
-    mask = domain->pt.granule_mask;
     last = &list->out[list->out_count - 1];
     if (!last->len)
         return GR_ENODATA;
     if (gri_overflows(last->iova, last->len))
         return GR_EOVERFLOW;
+    if (!domain)
+        return gri_direct_unmap_sg(dev, list, dir, attrs);
+    mask = domain->pt.granule_mask;
     first = list->out[0].iova & ~mask;
     end = last->iova + (last->len - 1); /* inclusive */
     if (end < first)
         return GR_EMSGSIZE;
-    ret = gri_domain_unmap_free(domain, first, (end | mask) - first + 1, NULL);
+    if (gri_isolated(dev)) {
+        if (end > UINT64_MAX - dev->config.overread)
+            return GR_ENOENT;
+        end = (end + dev->config.overread) | mask;
+        return unmap_isolated(dev, list, NULL, first, end - first + 1, dir, attrs);
+    }
+    ret = gri_domain_unmap_free(domain, first, (end | mask) - first + 1, NULL, NULL);
     if (!ret && gri_dma_must_sync(dev, attrs))
         sync_list(dev, list, dir, true);
     return ret;
 }
 
-int gr_dma_sync_sg_for_cpu(struct gr_device *dev, const struct gr_dma_list *list,
-                           enum gr_dma_dir dir)
+/* Lists whose memory is not all where the caller put it, output by output. */
+static int sync_outputs(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
+                        bool for_cpu)
+{
+    int ret = 0;
+
+    for (unsigned i = 0; !ret && i < list->out_count; i++)
+        ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, for_cpu);
+    return ret;
+}
+
+static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
+                   bool for_cpu)
 {
     const int ret = check_list(dev, list, dir, 0);
 
-    if (!ret && !dev->config.coherent)
-        sync_list(dev, list, dir, true);
-    return ret;
+    if (ret)
+        return ret;
+    if (gri_isolated(dev))
+        return sync_outputs(dev, list, dir, for_cpu);
+    if (!gri_dma_domain(dev))
+        return gri_direct_sync_sg(dev, list, dir, for_cpu);
+    if (!dev->config.coherent)
+        sync_list(dev, list, dir, for_cpu);
+    return 0;
+}
+
+int gr_dma_sync_sg_for_cpu(struct gr_device *dev, const struct gr_dma_list *list,
+                           enum gr_dma_dir dir)
+{
+    return sync_sg(dev, list, dir, true);
 }
 
 int gr_dma_sync_sg_for_device(struct gr_device *dev, const struct gr_dma_list *list,
                               enum gr_dma_dir dir)
 {
-    const int ret = check_list(dev, list, dir, 0);
-
-    if (!ret && !dev->config.coherent)
-        sync_list(dev, list, dir, false);
-    return ret;
+    return sync_sg(dev, list, dir, false);
 }

@@ -16,10 +16,17 @@ static struct gr_group *group_of_stream(const struct gr_stream *stream)
     return NULL;
 }
 
+static bool is_isolated(const struct gr_device_config *config)
+{
+    return config->untrusted || config->overread || config->isolation == GR_ISOLATION_WINDOW ||
+           config->isolation == GR_ISOLATION_BOUNCE;
+}
+
 static void join(struct gr_device *dev, struct gr_group *group)
 {
     gri_list_append(&group->members, &dev->group_link);
     group->untrusted += dev->config.untrusted;
+    group->isolated += is_isolated(&dev->config);
     dev->group = group;
 }
 
@@ -27,6 +34,7 @@ static void leave(struct gr_device *dev)
 {
     gri_list_remove(&dev->group_link);
     dev->group->untrusted -= dev->config.untrusted;
+    dev->group->isolated -= is_isolated(&dev->config);
     dev->group = NULL;
 }
 
@@ -63,12 +71,33 @@ static int check_streams(const struct gr_device_config *config)
     return 0;
 }
 
+static int check_access(const struct gr_device_config *config)
+{
+    const uint32_t unit = config->access_unit;
+    const uint32_t align = config->min_align_mask;
+
+    if ((unit & (unit - 1)) || unit > 4096 || config->overread > 4096 || (align & (align + 1)) ||
+        align > 0xffff || config->mode > GR_DOMAIN_BLOCKED || config->mode == GR_DOMAIN_UNMANAGED ||
+        config->isolation > GR_ISOLATION_EXPOSE)
+        return GR_EINVAL;
+    if (config->untrusted && config->isolation == GR_ISOLATION_EXPOSE) {
+        gri_log(config->streams->inst->env, GR_LOG_ERR,
+                "%s: an untrusted device cannot have its buffers' granules exposed: choose another "
+                "isolation",
+                config->name);
+        return GR_EINVAL;
+    }
+    return 0;
+}
+
 int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
 {
     struct gr_group *group = NULL;
     gr_lock_state_t state;
-    const int ret = check_streams(config);
+    int ret = check_streams(config);
 
+    if (!ret)
+        ret = check_access(config);
     if (ret)
         return ret;
     for (unsigned i = 0; i < config->reserved_count; i++) {
@@ -148,4 +177,89 @@ struct gr_domain *gr_device_domain(const struct gr_device *dev)
 bool gr_device_untrusted(const struct gr_device *dev)
 {
     return dev->group->untrusted;
+}
+
+/* ---- policy ---- */
+
+/* The strictest first. */
+static const enum gr_domain_type strictness[] = {
+    GR_DOMAIN_BLOCKED,
+    GR_DOMAIN_TRANSLATED,
+    GR_DOMAIN_LINEAR,
+    GR_DOMAIN_IDENTITY,
+};
+
+static unsigned rank(enum gr_domain_type type)
+{
+    unsigned i = 0;
+
+    while (i < GRI_ARRAY_SIZE(strictness) && strictness[i] != type)
+        i++;
+    return i;
+}
+
+/* What the group of a device wants. */
+static void ask(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
+{
+    const enum gr_domain_type usual = wish ? wish : GR_DOMAIN_TRANSLATED;
+
+    out->type = dev->config.mode ? dev->config.mode : usual;
+    out->reason = dev->config.mode ? "the device's configuration asks for it"
+                  : wish           ? "the host asks for it"
+                                   : "it is the default";
+    GRI_LIST_FOREACH(link, &dev->group->members) {
+        const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
+        const enum gr_domain_type its = member->config.mode ? member->config.mode : usual;
+
+        if (rank(its) < rank(out->type)) {
+            out->type = its;
+            out->reason = "another device of its group asks for it";
+        }
+    }
+}
+
+/* Do all instances of the group have this? */
+static bool all_instances(const struct gr_group *group, bool (*has)(const struct gr_instance *))
+{
+    GRI_LIST_FOREACH(link, &group->members) {
+        const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; i < member->config.stream_count; i++) {
+            if (!has(member->config.streams[i].inst))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool is_open(const struct gr_instance *inst)
+{
+    return !inst->locked;
+}
+
+static bool can_bypass(const struct gr_instance *inst)
+{
+    return inst->bypass;
+}
+
+int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
+{
+    if (wish && rank(wish) == GRI_ARRAY_SIZE(strictness)) {
+        *out = (struct gr_policy){GR_DOMAIN_BLOCKED, "no device can be given such a domain"};
+        return GR_EINVAL;
+    }
+    ask(dev, wish, out);
+    if (out->type != GR_DOMAIN_LINEAR && out->type != GR_DOMAIN_IDENTITY)
+        return 0;
+    if (dev->group->untrusted) {
+        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
+                                  "it is not trusted, or shares its streams with one that is not"};
+    } else if (!all_instances(dev->group, is_open)) {
+        *out =
+            (struct gr_policy){GR_DOMAIN_TRANSLATED, "an instance is locked and only translates"};
+    } else if (out->type == GR_DOMAIN_IDENTITY && !all_instances(dev->group, can_bypass)) {
+        out->reason = "an instance has no bypass hardware, and nothing else is an identity";
+        return GR_EOPNOTSUPP;
+    }
+    return 0;
 }

@@ -14,6 +14,7 @@
 #include "core/bits.h"
 #include "core/list.h"
 #include "core/log.h"
+#include "iommu/bounce.h"
 #include "iommu/iommu_internal.h"
 #include "iova/iova_internal.h"
 
@@ -48,6 +49,14 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
                 stream->dev->config.name, inst->name);
         return GR_EOPNOTSUPP;
     }
+    if (domain->type == GR_DOMAIN_BLOCKED)
+        return 0;
+    if (domain->type == GR_DOMAIN_IDENTITY && !inst->bypass) {
+        gri_log(domain->env, GR_LOG_ERR, "%s: no IDENTITY: %s has no bypass hardware",
+                stream->dev->config.name, inst->name);
+        return GR_EOPNOTSUPP;
+    }
+    domain->windows_verified = domain->windows_verified && inst->window_verified;
     if (!t->granule_lg2) {
         *t = inst->table;
     } else if (t->granule_lg2 != inst->table.granule_lg2 || t->format != inst->table.format) {
@@ -187,23 +196,62 @@ static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
     return ret;
 }
 
-int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
-                   enum gr_domain_type type, unsigned flags)
+/* What no device of the group may be given. */
+static int check_type(const struct gr_domain *domain, const struct gr_device *dev, unsigned flags)
+{
+    const bool open = domain->type == GR_DOMAIN_IDENTITY || domain->type == GR_DOMAIN_LINEAR;
+
+    if (flags & ~(GR_DOMAIN_LP_AWARE | GR_DOMAIN_DEFERRED))
+        return GR_EOPNOTSUPP;
+    if ((flags & GR_DOMAIN_DEFERRED) && domain->type != GR_DOMAIN_TRANSLATED)
+        return GR_EOPNOTSUPP;
+    if (dev->group->untrusted && (open || flags & GR_DOMAIN_DEFERRED)) {
+        gri_log(domain->env, GR_LOG_ERR,
+                "%s: an untrusted device is not given a domain that is %s: TRANSLATED and strict",
+                dev->config.name, open ? "open" : "DEFERRED");
+        return GR_EOPNOTSUPP;
+    }
+    return 0;
+}
+
+/* Bits of an address that are the buffer's: the offset in a granule is. */
+static int check_alignment(const struct gr_domain *domain, const struct gr_device *dev)
+{
+    GRI_LIST_FOREACH(link, &dev->group->members) {
+        const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        if (member->config.min_align_mask > gri_mask(domain->table.granule_lg2)) {
+            gri_log(domain->env, GR_LOG_ERR,
+                    "%s: no domain: its min_align_mask of %x exceeds the granule",
+                    member->config.name, (uint64_t)member->config.min_align_mask);
+            return GR_EOPNOTSUPP;
+        }
+    }
+    return 0;
+}
+
+/* Fold the group's instances into an empty domain; with tables if it has any. */
+static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
+                      enum gr_domain_type type, unsigned flags)
 {
     int ret;
 
-    if (type != GR_DOMAIN_TRANSLATED && type != GR_DOMAIN_UNMANAGED)
-        return GR_EINVAL;
-    if (flags & ~GR_DOMAIN_LP_AWARE)
-        return GR_EOPNOTSUPP;
     *domain = (struct gr_domain){
         .type = type,
         .env = env,
         .aperture = {0, UINT64_MAX},
+        .windows_verified = true,
     };
-    ret = for_each_stream(domain, dev->group, fold_stream);
+    ret = check_type(domain, dev, flags);
     if (!ret)
-        ret = settle_aperture(domain, dev);
+        ret = for_each_stream(domain, dev->group, fold_stream);
+    if (ret || type == GR_DOMAIN_BLOCKED)
+        return ret;
+    if (type == GR_DOMAIN_IDENTITY) {
+        domain->direct.last = gri_mask(domain->table.pa_bits);
+        return 0;
+    }
+    ret = settle_aperture(domain, dev);
     if (ret)
         return ret;
     if (type == GR_DOMAIN_UNMANAGED && !(flags & GR_DOMAIN_LP_AWARE) &&
@@ -215,20 +263,75 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
         return GR_EOPNOTSUPP;
     }
     ret = for_each_stream(domain, dev->group, check_bits);
+    if (!ret && type == GR_DOMAIN_TRANSLATED)
+        ret = check_alignment(domain, dev);
     if (!ret)
         ret = gr_pt_init(&domain->pt, env, &domain->table);
     domain->table_span = gri_mask(2u * domain->table.granule_lg2 - 3u);
-    if (!ret && type == GR_DOMAIN_TRANSLATED) {
-        ret = init_iova(domain, dev);
-        if (ret)
-            gr_pt_fini(&domain->pt);
-    }
-    if (ret)
-        return ret;
+    return ret;
+}
+
+static void ready(struct gr_domain *domain)
+{
     gri_list_init(&domain->groups);
     gri_list_init(&domain->doubtful);
     gr_port_lock_init(&domain->lock);
     gri_overlap_init(domain);
+}
+
+int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
+                   enum gr_domain_type type, unsigned flags)
+{
+    int ret;
+
+    if (type < GR_DOMAIN_TRANSLATED || type > GR_DOMAIN_BLOCKED || type == GR_DOMAIN_LINEAR)
+        return GR_EINVAL;
+    ret = fold_group(domain, env, dev, type, flags);
+    if (ret)
+        return ret;
+    if (type == GR_DOMAIN_TRANSLATED) {
+        ret = init_iova(domain, dev);
+        if (!ret && (flags & GR_DOMAIN_DEFERRED)) {
+            ret = gri_defer_init(domain);
+            if (ret)
+                gr_iova_fini(&domain->iova);
+        }
+        if (ret)
+            gr_pt_fini(&domain->pt);
+    }
+    if (!ret)
+        ready(domain);
+    return ret;
+}
+
+int gr_domain_init_linear(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
+                          const struct gr_linear_config *config)
+{
+    int ret = fold_group(domain, env, dev, GR_DOMAIN_LINEAR, 0);
+
+    if (ret)
+        return ret;
+    ret = gri_linear_build(domain, dev, config);
+    if (ret)
+        gr_pt_fini(&domain->pt);
+    else
+        ready(domain);
+    return ret;
+}
+
+int gr_domain_set_bounce(struct gr_domain *domain, struct gr_bounce *pool)
+{
+    gr_pa_t last = domain->direct.last;
+
+    if (domain->type == GR_DOMAIN_TRANSLATED)
+        last = domain->pt.pa_mask;
+    else if (domain->type != GR_DOMAIN_LINEAR && domain->type != GR_DOMAIN_IDENTITY)
+        return GR_EOPNOTSUPP;
+    if (domain->bounce)
+        return GR_EBUSY;
+    if (pool->config.pa_last > last)
+        return GR_EFAULT;
+    domain->bounce = pool;
     return 0;
 }
 
@@ -240,7 +343,9 @@ static bool in_doubt(const struct gr_domain *domain)
 int gr_domain_fini(struct gr_domain *domain)
 {
     struct gr_iova_stats stats = {0};
+    bool doubt;
 
+    gri_defer_flush(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &stats);
     if (!gri_list_empty(&domain->groups) ||
@@ -248,11 +353,17 @@ int gr_domain_fini(struct gr_domain *domain)
         return GR_EBUSY;
     gri_overlap_fini(domain);
     gr_port_lock_fini(&domain->lock);
+    gri_defer_fini(domain);
+    if (domain->holes)
+        gr_port_pages_free(domain->env, domain->holes, domain->holes_lg2);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_fini(&domain->iova);
-    if (in_doubt(domain)) {
-        while (!gri_list_empty(&domain->doubtful))
-            gri_list_remove(domain->doubtful.next);
+    doubt = in_doubt(domain);
+    while (!gri_list_empty(&domain->doubtful))
+        gri_list_remove(domain->doubtful.next);
+    if (!domain->pt.ops)
+        return 0;
+    if (doubt) {
         gri_log(domain->env, GR_LOG_ERR,
                 "domain: %u page tables stay allocated: an instance never confirmed that it "
                 "forgot them",
@@ -282,6 +393,12 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     const struct gr_pt_config *const t = &inst->table;
     const struct gr_pt *const pt = &domain->pt;
 
+    if (domain->type == GR_DOMAIN_BLOCKED)
+        return inst->locked ? GR_EOPNOTSUPP : 0;
+    if (domain->type == GR_DOMAIN_IDENTITY)
+        return inst->locked || !inst->bypass || gri_mask(t->pa_bits) < domain->direct.last
+                   ? GR_EOPNOTSUPP
+                   : 0;
     if (inst->locked || t->granule_lg2 != pt->granule_lg2 || t->format != domain->table.format ||
         t->levels < pt->levels || t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
         (pt->coherent && !t->coherent) || !compares_alike(domain, inst))
@@ -316,7 +433,12 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     binding->streams++;
     set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
-    ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
+    if (domain->type == GR_DOMAIN_BLOCKED)
+        ret = stream->inst->ops->block(stream->inst, stream->sid, binding);
+    else if (domain->type == GR_DOMAIN_IDENTITY)
+        ret = stream->inst->ops->bypass(stream->inst, stream->sid, binding);
+    else
+        ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
     if (!ret)
         gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
     return ret;
@@ -343,8 +465,10 @@ static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 
 static void detach_group(struct gr_domain *domain, struct gr_group *group)
 {
-    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    gr_lock_state_t state;
 
+    gri_defer_flush(domain); /* while there is somebody to ask */
+    state = gr_port_lock(&domain->lock);
     (void)for_each_stream(domain, group, detach_stream);
     gri_list_remove(&group->domain_link);
     group->domain = NULL;
@@ -398,9 +522,14 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         return 0;
     if (domain->type == GR_DOMAIN_TRANSLATED && !gri_list_empty(&domain->groups))
         return GR_EBUSY;
+    ret = check_type(domain, dev, domain->defer ? GR_DOMAIN_DEFERRED : 0);
+    if (ret)
+        return ret;
     ret = domain->broken ? GR_EIO : for_each_stream(domain, group, check_fits);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
         ret = ready_to_reserve(domain, group);
+    if (!ret && domain->type == GR_DOMAIN_LINEAR)
+        ret = gri_linear_check(domain, dev);
     if (ret)
         return ret;
     if (before)
@@ -460,19 +589,14 @@ static int invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,
     return ret;
 }
 
-/* Invalidate [first, last], cleared before. */
-static int flush(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
+int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
 {
     gr_port_wmb(); /* the cleared entries before the command to forget them */
     count(domain, 0, 1);
     return invalidate(domain, first, last, tables);
 }
 
-/*
- * What an invalidation covered may go, if `ret` is 0: free the tables. Else, or while streams that
- * left may still know the tables, keep them for good. domain->lock is held.
- */
-static int settle(struct gr_domain *domain, int ret, uint64_t len, struct gr_pt_gather *gather)
+int gri_domain_settle(struct gr_domain *domain, int ret, uint64_t len, struct gr_pt_gather *gather)
 {
     if (!ret && !in_doubt(domain)) {
         gr_pt_gather_free(&domain->pt, gather);
@@ -489,7 +613,8 @@ static int settle(struct gr_domain *domain, int ret, uint64_t len, struct gr_pt_
 static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
                   struct gr_pt_gather *gather)
 {
-    return settle(domain, flush(domain, iova, iova + len - 1, gather->count), len, gather);
+    return gri_domain_settle(
+        domain, gri_domain_invalidate(domain, iova, iova + len - 1, gather->count), len, gather);
 }
 
 /* ---- TRANSLATED domains: no lock is held ---- */
@@ -515,13 +640,8 @@ static bool holds_table(const struct gr_domain *domain, struct gr_range *held)
     return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;
 }
 
-/*
- * Take the tables out whose spans lie in `held`, and end it; [iova, iova + len) of it was unmapped.
- * All under the lock, so that who finds no room can wait for it (see alloc()).
- */
-static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
+int gri_domain_retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
 {
-    const gr_lock_state_t state = gr_port_lock(&domain->lock);
     int ret;
 
     do {
@@ -532,13 +652,21 @@ static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, s
         if (holds_table(domain, &span))
             gr_pt_retire(&domain->pt, &span, &gather);
         if (gather.count)
-            ret = flush(domain, held.first, held.last, true);
+            ret = gri_domain_invalidate(domain, held.first, held.last, true);
         else if (len)
-            ret = flush(domain, iova, iova + len - 1, false);
+            ret = gri_domain_invalidate(domain, iova, iova + len - 1, false);
         if (len || gather.count)
-            ret = settle(domain, ret, len, &gather);
+            ret = gri_domain_settle(domain, ret, len, &gather);
         len = 0;
     } while (!ret && gr_iova_free_end(&domain->iova, &held, &held));
+    return ret;
+}
+
+static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    const int ret = gri_domain_retire(domain, iova, len, held);
+
     gr_port_unlock(&domain->lock, state);
     return ret;
 }
@@ -546,12 +674,12 @@ static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, s
 /* The same where no table goes, as mostly: no lock. */
 static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
 {
-    int ret = len ? flush(domain, iova, iova + len - 1, false) : 0;
+    int ret = len ? gri_domain_invalidate(domain, iova, iova + len - 1, false) : 0;
 
     if (ret || in_doubt(domain)) {
         const gr_lock_state_t state = gr_port_lock(&domain->lock);
 
-        ret = settle(domain, ret, len, &(struct gr_pt_gather){0});
+        ret = gri_domain_settle(domain, ret, len, &(struct gr_pt_gather){0});
         gr_port_unlock(&domain->lock, state);
     }
     if (!ret && gr_iova_free_end(&domain->iova, &held, &held))
@@ -564,7 +692,7 @@ static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, stru
  * led goes to *out_pa if that is not NULL.
  */
 static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
-                      gr_pa_t *out_pa)
+                      gr_pa_t *out_pa, bool defer, struct gri_slot *slots)
 {
     struct gr_range held;
     struct gr_range span;
@@ -580,6 +708,11 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
     if (ret)
         return ret;
     span = held;
+    if (defer) {
+        const struct gri_deferred entry = {held, iova, done, slots};
+
+        return gri_defer_push(domain, &entry, holds_table(domain, &span) ? &span : NULL);
+    }
     return holds_table(domain, &span) ? retire_held(domain, iova, done, held)
                                       : end_held(domain, iova, done, held);
 }
@@ -592,6 +725,10 @@ static int alloc(struct gr_domain *domain, const struct gr_iova_req *req, gr_iov
 {
     int ret = gr_iova_alloc(&domain->iova, req, out_iova);
 
+    if (ret == GR_ENOSPC && domain->defer) {
+        gri_defer_flush(domain);
+        ret = gr_iova_alloc(&domain->iova, req, out_iova);
+    }
     for (unsigned i = 0; ret == GR_ENOSPC && i < ENOUGH; i++) {
         const gr_lock_state_t state = gr_port_lock(&domain->lock);
         struct gr_iova_stats stats;
@@ -630,11 +767,13 @@ int gri_domain_map_finish(struct gri_mapping *m, int ret)
 
     gri_pt_map_end(&m->cursor);
     count(domain, m->cursor.walks, flush);
-    if (flush)
+    if (flush && domain->defer)
+        ret = gri_defer_flush_with(domain, m->iova, m->iova + m->size - 1);
+    else if (flush)
         ret = invalidate(domain, m->iova, m->iova + m->size - 1, true);
     if (ret) {
         const uint64_t done = m->cursor.end - (m->iova & domain->pt.va_mask);
-        const int undo = unmap_free(domain, m->iova, done, m->size, NULL);
+        const int undo = unmap_free(domain, m->iova, done, m->size, NULL, false, NULL);
 
         ret = undo ? undo : ret;
     }
@@ -657,9 +796,10 @@ int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req
     return ret;
 }
 
-int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size, gr_pa_t *out_pa)
+int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size, gr_pa_t *out_pa,
+                          struct gri_slot *slots)
 {
-    return unmap_free(domain, iova, size, size, out_pa);
+    return unmap_free(domain, iova, size, size, out_pa, domain->defer, slots);
 }
 
 /* ---- UNMANAGED domains ---- */
@@ -742,10 +882,13 @@ int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 {
     struct gr_pt_gather gather = {0};
     gr_lock_state_t state;
-    int ret = check_range(domain, iova, len);
+    int ret = domain->pt.ops ? check_range(domain, iova, len) : GR_ENODEV;
 
     if (ret)
         return ret;
+    if (domain->type == GR_DOMAIN_LINEAR)
+        return 0; /* nothing of it ever goes */
+    gri_defer_flush(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         (void)gr_iova_drain(&domain->iova);
     gri_overlap_enter(domain, iova, iova + len - 1);
@@ -766,6 +909,8 @@ int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *ou
     gr_lock_state_t state;
     int ret;
 
+    if (!domain->pt.ops)
+        return GR_ENODEV;
     if (!gri_range_contains(&domain->aperture, iova, iova))
         return GR_ERANGE;
     state = gr_port_lock(&domain->lock);
@@ -778,7 +923,7 @@ int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *ou
 
 unsigned gr_domain_granule_lg2(const struct gr_domain *domain)
 {
-    return domain->pt.granule_lg2;
+    return domain->table.granule_lg2;
 }
 
 void gr_domain_set_fault_handler(struct gr_domain *domain, gr_fault_handler handler, void *cookie)
@@ -792,9 +937,10 @@ void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out)
     const gr_lock_state_t state = gr_port_lock(&domain->lock);
 
     *out = (struct gr_domain_stats){
-        .tables = gr_pt_tables(&domain->pt),
+        .tables = domain->pt.ops ? gr_pt_tables(&domain->pt) : 0,
         .quarantined_bytes = domain->quarantined_bytes,
         .broken = domain->broken,
+        .deferred = gri_defer_count(domain),
     };
     for (unsigned i = 0; i < GR_CFG_COUNTS; i++) {
         out->walks += __atomic_load_n(&domain->counts[i].walks, __ATOMIC_RELAXED);

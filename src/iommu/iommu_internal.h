@@ -7,6 +7,8 @@
 
 #include "pt/pt_internal.h"
 
+struct gri_slot;
+
 /* Without the lock: it may break at any time. */
 static inline bool gri_domain_is_broken(const struct gr_domain *domain)
 {
@@ -38,6 +40,13 @@ GR_MUST_CHECK static inline int gri_domain_map_segs(struct gri_mapping *m, uint6
     return gri_pt_map_segs(&m->cursor, (m->iova + offset) & m->domain->pt.va_mask, segs, count);
 }
 
+/* gri_pt_map_window() at `offset` in the range. Returns as above. */
+GR_MUST_CHECK static inline int gri_domain_map_window(struct gri_mapping *m, uint64_t offset,
+                                                      const struct gr_seg *seg)
+{
+    return gri_pt_map_window(&m->cursor, (m->iova + offset) & m->domain->pt.va_mask, seg);
+}
+
 /*
  * Finish: with `ret` 0, make the mapping usable; else, or if that fails, undo it all.
  * Returns ret, or GR_ETIMEDOUT.
@@ -50,10 +59,73 @@ GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr
 
 /*
  * Unmap and free the allocation [iova, iova + size), and say where it led if out_pa is not NULL.
+ * In a DEFERRED domain `slots` are freed once that was invalidated; else they stay the caller's.
  * Returns 0, GR_ENOENT, GR_EMSGSIZE, GR_ETIMEDOUT (quarantined).
  */
 GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size,
-                                        gr_pa_t *out_pa);
+                                        gr_pa_t *out_pa, struct gri_slot *slots);
+
+/* ---- domain.c for defer.c; domain->lock is held ---- */
+
+/* Invalidate [first, last], cleared before. Returns 0, GR_ETIMEDOUT. */
+GR_MUST_CHECK int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,
+                                        bool tables);
+
+/*
+ * What an invalidation covered may go, if `ret` is 0: free the tables. Else, or while streams that
+ * left may still know the tables, keep them for good. Returns 0, GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gri_domain_settle(struct gr_domain *domain, int ret, uint64_t len,
+                                    struct gr_pt_gather *gather);
+
+/*
+ * Take the tables out whose spans lie in `held`, and end it; [iova, iova + len) of it was unmapped.
+ * All under the lock, so that who finds no room can wait for it. Returns 0, GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gri_domain_retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                                    struct gr_range held);
+
+/* ---- defer.c: unmaps of a DEFERRED domain that wait for an invalidation ---- */
+
+struct gri_deferred {
+    struct gr_range held; /* of gr_iova_free_begin() */
+    gr_iova_t iova;       /* what was unmapped */
+    uint64_t len;
+    struct gri_slot *slots;
+};
+
+/* Returns 0, GR_ENOMEM. */
+GR_MUST_CHECK int gri_defer_init(struct gr_domain *domain);
+void gri_defer_fini(struct gr_domain *domain);
+
+/*
+ * Queue one, and retire the tables of `span` if that is not NULL. Returns 0, GR_ETIMEDOUT (it had
+ * to flush, and that failed).
+ */
+GR_MUST_CHECK int gri_defer_push(struct gr_domain *domain, const struct gri_deferred *entry,
+                                 const struct gr_range *span);
+
+/*
+ * Invalidate [first, last] for a map, and retire all that was queued before. Returns 0,
+ * GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gri_defer_flush_with(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
+
+/* gr_domain_flush() where the caller goes on whatever comes of it. */
+void gri_defer_flush(struct gr_domain *domain);
+
+uint64_t gri_defer_count(struct gr_domain *domain);
+
+/* ---- linear.c ---- */
+
+GR_MUST_CHECK int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
+                                   const struct gr_linear_config *config);
+
+/* Does it map none of what the device's group must not have? Returns 0, GR_EBUSY. */
+GR_MUST_CHECK int gri_linear_check(const struct gr_domain *domain, const struct gr_device *dev);
+
+/* Do [pa, pa + len) and its IOVAs up to `mask` pass in a LINEAR or IDENTITY domain? */
+bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len, uint64_t mask);
 
 /*
  * With GR_CFG_DEBUG: a call on IOVAs that the caller names enters before it does anything and

@@ -97,42 +97,6 @@ static inline unsigned gri_arena_units(const struct gr_iova *space)
     return 1u << space->arena_lg2;
 }
 
-/* ---- Words; w is not 0 ---- */
-
-static inline unsigned gri_low_bit(uint64_t w)
-{
-#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv_zbb) ||    \
-    defined(__ARM_FEATURE_CLZ)
-    return (unsigned)__builtin_ctzll(w);
-#else
-    unsigned n = 0;
-    for (unsigned step = 32; step; step /= 2) {
-        if (!(w & gri_mask(step))) {
-            w >>= step;
-            n += step;
-        }
-    }
-    return n;
-#endif
-}
-
-static inline unsigned gri_high_bit(uint64_t w)
-{
-#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv_zbb) ||    \
-    defined(__ARM_FEATURE_CLZ)
-    return 63 - (unsigned)__builtin_clzll(w);
-#else
-    unsigned n = 0;
-    for (unsigned step = 32; step; step /= 2) {
-        if (w >> step) {
-            w >>= step;
-            n += step;
-        }
-    }
-    return n;
-#endif
-}
-
 /* ---- Marks ---- */
 
 static inline size_t gri_mark_word(const struct gr_iova_arena *arena, unsigned at,

@@ -70,6 +70,7 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
         .va_mask = gri_mask(config->va_bits),
         .pa_mask = gri_mask(config->pa_bits),
         .granule_mask = gri_mask(config->granule_lg2),
+        .window_unit = format->windows ? 1u << (config->granule_lg2 - 12) : 0,
         .granule_lg2 = config->granule_lg2,
         .levels = config->levels,
         .index_bits = (uint8_t)index_bits,

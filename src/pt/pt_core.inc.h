@@ -445,6 +445,27 @@ GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
     return ret;
 }
 
+#if GRI_FMT_WINDOWS
+/* One leaf that lets through only the bytes of `seg`, which lies in one granule. */
+static int fmt_map_window(struct gri_pt_cursor *c, uint64_t va, const struct gr_seg *seg)
+{
+    struct gr_pt *const pt = c->pt;
+    const unsigned g = pt->granule_lg2;
+    const uint64_t first = seg->pa & pt->granule_mask;
+    const uint64_t attrs = gri_fmt_window(gri_fmt_attrs(c->prot), g, first, first + seg->len - 1);
+    struct place at = {c->table, c->table_end, c->walks};
+    struct rest r = {va, va + pt->granule_mask, seg->pa - first};
+    const int ret = map_range(pt, g, &at, &r, attrs);
+
+    c->table = at.table;
+    c->table_end = at.end;
+    c->walks = at.walks;
+    if (!ret)
+        c->end = r.va;
+    return ret;
+}
+#endif
+
 /* ---- Unmapping ---- */
 
 /* Would the edge between the byte before `va` and `va` cut what `entry`, of `level`, maps? */
@@ -733,8 +754,14 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
     {                                                                                              \
         .map = map_##g, .map_segs = map_segs_##g, .unmap = unmap_##g, .to_phys = to_phys_##g,      \
         .retire = fmt_retire, .trim = fmt_trim, .check_mapped = fmt_check_mapped,                  \
-        .walk = fmt_walk, .gather_all = fmt_gather_all,                                            \
+        .walk = fmt_walk, .gather_all = fmt_gather_all, .map_window = GRI_PT_MAP_WINDOW,           \
     }
+
+#if GRI_FMT_WINDOWS
+#define GRI_PT_MAP_WINDOW fmt_map_window
+#else
+#define GRI_PT_MAP_WINDOW NULL
+#endif
 
 #define GRI_PT_NAME_(fmt) gri_pt_##fmt
 #define GRI_PT_NAME(fmt) GRI_PT_NAME_(fmt)
@@ -753,6 +780,7 @@ const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
     .va_bits_max = GRI_FMT_VA_BITS_MAX,
     .levels_follow_va = GRI_FMT_LEVELS_FOLLOW_VA,
     .pa_bits = GRI_FMT_PA_BITS,
+    .windows = GRI_FMT_WINDOWS,
     .granules = GRI_FMT_GRANULES,
     .ops =
         {

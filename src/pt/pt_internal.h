@@ -37,6 +37,7 @@ struct gr_pt_ops {
     int (*check_mapped)(const struct gr_pt *pt, uint64_t va, uint64_t last);
     int (*walk)(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out);
     void (*gather_all)(struct gr_pt *pt, struct gr_pt_gather *gather);
+    int (*map_window)(struct gri_pt_cursor *cursor, uint64_t va, const struct gr_seg *seg);
 };
 
 struct gri_pt_format {
@@ -47,6 +48,7 @@ struct gri_pt_format {
     unsigned va_bits_max;
     bool levels_follow_va; /* hardware derives the number of levels from va_bits */
     uint64_t pa_bits;      /* a bit for each width that there is */
+    bool windows;          /* a leaf can let through a part of its granule: pt->window_unit */
     unsigned granules;     /* 4 KiB, 16 KiB and 64 KiB, as many as this */
     struct gr_pt_ops ops[3];
 };
@@ -64,6 +66,16 @@ static inline int gri_pt_map_segs(struct gri_pt_cursor *cursor, uint64_t va,
                                   const struct gr_seg *segs, unsigned count)
 {
     return cursor->pt->ops->map_segs(cursor, va, segs, count);
+}
+
+/*
+ * Map the granule around `seg` at `va`, letting through the bytes of `seg` only, which begins and
+ * ends on pt->window_unit, not 0, and lies within the granule. Errors as above.
+ */
+static inline int gri_pt_map_window(struct gri_pt_cursor *cursor, uint64_t va,
+                                    const struct gr_seg *seg)
+{
+    return cursor->pt->ops->map_window(cursor, va, seg);
 }
 
 /* gr_pt_walk() for those who want to know only where it leads. Returns 0, GR_ENOENT. */

@@ -285,7 +285,11 @@ static int fast_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     return 0;
 }
 
-static const struct gr_instance_ops fast_ops = {fast_attach, fast_block, fast_invalidate};
+static const struct gr_instance_ops fast_ops = {
+    .attach = fast_attach,
+    .block = fast_block,
+    .invalidate = fast_invalidate,
+};
 
 /* ---- Making and ending ---- */
 

@@ -36,6 +36,11 @@ struct gr_dart_config {
     uint8_t va_bits;
     uint8_t pa_bits;
     uint16_t streams;
+    /*
+     * The windows of leaves (facts/DART.md 4.4) have been seen to hold on this hardware, so that
+     * untrusted devices may rely on them. What they do is inferred: docs/ASSUMPTIONS.md.
+     */
+    bool window_verified;
     /* IOVAs the bus lets through (apple,dma-range); {0, 0} for all that va_bits give. */
     struct gr_range aperture;
 };

@@ -28,6 +28,7 @@ struct gr_dart_layout {
     uint32_t ttbr;
     uint32_t tcr;
     uint32_t tcr_translate;
+    uint32_t tcr_bypass;      /* section 2: of DART and of DAPF, as known drivers set it */
     uint32_t tcr_four_levels; /* three levels below the TTBR */
     uint32_t enable;
     uint32_t remap; /* byte n says which stream n goes as */
@@ -114,9 +115,9 @@ static int flush_t8110(struct gr_dart *dart, uint32_t word, uint32_t streams)
     .ttbrs_lg2 = 2, .ttbr_pa_shift = 12, .ttbr_field_shift = 0, .va_bits = 32, .streams = 16,      \
     .streams_max = 32, .ttbr_valid = GRI_T8020_TTBR_VALID, .ttbr = GRI_T8020_TTBR,                 \
     .tcr = GRI_T8020_TCR, .tcr_translate = GRI_T8020_TCR_TRANSLATE,                                \
-    .enable = GRI_T8020_ENABLED_STREAMS, .remap = GRI_T8020_STREAM_REMAP,                          \
-    .remap_words = GRI_T8020_STREAM_REMAP_WORDS, .lock = GRI_T8020_CONFIG,                         \
-    .lock_bit = GRI_T8020_CONFIG_LOCK, .error = GRI_T8020_ERROR,                                   \
+    .tcr_bypass = GRI_T8020_TCR_BYPASS, .enable = GRI_T8020_ENABLED_STREAMS,                       \
+    .remap = GRI_T8020_STREAM_REMAP, .remap_words = GRI_T8020_STREAM_REMAP_WORDS,                  \
+    .lock = GRI_T8020_CONFIG, .lock_bit = GRI_T8020_CONFIG_LOCK, .error = GRI_T8020_ERROR,         \
     .error_addr_lo = GRI_T8020_ERROR_ADDR_LO, .error_stream = GRI_T8020_ERROR_STREAM,              \
     .code =                                                                                        \
         {                                                                                          \
@@ -144,6 +145,7 @@ static const struct gr_dart_layout layouts[] = {
             .ttbr = GRI_T8110_TTBR,
             .tcr = GRI_T8110_TCR,
             .tcr_translate = GRI_T8110_TCR_TRANSLATE,
+            .tcr_bypass = GRI_T8110_TCR_BYPASS,
             .tcr_four_levels = GRI_T8110_TCR_FOUR_LEVELS,
             .enable = GRI_T8110_ENABLE_STREAMS,
             .lock = GRI_T8110_PROTECT,
@@ -190,10 +192,11 @@ static void write_ttbrs(const struct gr_dart *dart, uint32_t sid, const struct g
 }
 
 /*
- * Point a stream at tables, or at none. It is blocked first and let go last, after the TLB forgot
- * what it had, so no access meets a mix: the drivers of section 7 enable first and flush after.
+ * Point a stream at tables, or at none, and let it do what `tcr` says. It is blocked first and let
+ * go last, after the TLB forgot what it had, so no access meets a mix: the drivers of section 7
+ * enable first and flush after.
  */
-static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt)
+static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt, uint32_t tcr)
 {
     const struct gr_dart_layout *const l = dart->layout;
     int ret;
@@ -201,9 +204,8 @@ static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt
     write_at(dart, l->tcr + 4 * sid, 0);
     write_ttbrs(dart, sid, pt);
     ret = l->flush(dart, sid / 32, 1u << sid % 32);
-    if (!ret && pt)
-        write_at(dart, l->tcr + 4 * sid,
-                 l->tcr_translate | (pt->levels > 2 ? l->tcr_four_levels : 0));
+    if (!ret && tcr)
+        write_at(dart, l->tcr + 4 * sid, tcr);
     return ret;
 }
 
@@ -212,21 +214,35 @@ static struct gr_dart *dart_of(struct gr_instance *inst)
     return GRI_CONTAINER(inst, struct gr_dart, inst);
 }
 
-static int dart_attach(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
-                       struct gr_binding *binding)
+static int open_stream(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                       uint32_t tcr, struct gr_binding *binding)
 {
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
-    const int ret = set_stream(dart_of(inst), stream, pt);
+    const int ret = set_stream(dart_of(inst), stream, pt, tcr);
 
     binding->hw[stream / 64] |= (uint64_t)1 << stream % 64;
     gr_port_unlock(&inst->lock, state);
     return ret;
 }
 
+static int dart_attach(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                       struct gr_binding *binding)
+{
+    const struct gr_dart_layout *const l = dart_of(inst)->layout;
+
+    return open_stream(inst, stream, pt,
+                       l->tcr_translate | (pt->levels > 2 ? l->tcr_four_levels : 0), binding);
+}
+
+static int dart_bypass(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
+{
+    return open_stream(inst, stream, NULL, dart_of(inst)->layout->tcr_bypass, binding);
+}
+
 static int dart_block(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
 {
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
-    const int ret = set_stream(dart_of(inst), stream, NULL);
+    const int ret = set_stream(dart_of(inst), stream, NULL, 0);
 
     if (!ret) /* else invalidate() goes on asking for a confirmation */
         binding->hw[stream / 64] &= ~((uint64_t)1 << stream % 64);
@@ -257,6 +273,7 @@ static int dart_invalidate(struct gr_instance *inst, struct gr_binding *binding,
 
 static const struct gr_instance_ops dart_ops = {
     .attach = dart_attach,
+    .bypass = dart_bypass,
     .block = dart_block,
     .invalidate = dart_invalidate,
 };
@@ -306,6 +323,7 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
     dart->params[1] = gr_port_read32(dart->mmio, GRI_DART_PARAMS2);
     inst->bypass = dart->params[1] & GRI_DART_PARAMS2_BYPASS;
     inst->locked = read_at(dart, l->lock) & l->lock_bit;
+    inst->window_verified = config->window_verified;
     inst->caches_absent = true; /* section 4.5: Linux flushes after map as well */
     inst->table = (struct gr_pt_config){
         .format = l->format,

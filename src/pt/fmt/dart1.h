@@ -17,6 +17,7 @@
 #define GRI_FMT_VA_BITS_MAX 64u
 #define GRI_FMT_LEVELS_FOLLOW_VA false
 #define GRI_FMT_PA_BITS ((uint64_t)1 << 36)
+#define GRI_FMT_WINDOWS 1
 #define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
 #define GRI_FMT_GROUP ((uint64_t)0)
 #define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: facts/DART.md 1 */

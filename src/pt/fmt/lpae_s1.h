@@ -25,7 +25,8 @@
 #define GRI_FMT_PA_BITS                                                                            \
     ((uint64_t)1 << 32 | (uint64_t)1 << 36 | (uint64_t)1 << 40 | (uint64_t)1 << 42 |               \
      (uint64_t)1 << 44 | (uint64_t)1 << 48) /* the sizes that IPS has */
-#define GRI_FMT_GRANULES 3                  /* 4, 16 and 64 KiB */
+#define GRI_FMT_WINDOWS 0
+#define GRI_FMT_GRANULES 3 /* 4, 16 and 64 KiB */
 
 #define GRI_LPAE_VALID ((uint64_t)1 << 0)
 #define GRI_LPAE_TABLE                                                                             \

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The DMA API where a device's addresses are the memory's, but for a constant offset: no IOVA to
+ * allocate, no table to write, nothing to invalidate. What does not pass bounces whole.
+ */
+#include "dma/dma_internal.h"
+
+/* What serves it, or why nothing does. */
+static int domain_of(const struct gr_device *dev, struct gr_domain **out)
+{
+    *out = gri_dma_direct(dev);
+    return *out ? 0 : GR_ENODEV;
+}
+
+static void clean(const struct gr_domain *domain, const struct gri_slot *slot)
+{
+    gr_port_cache(domain->env, gri_bounce_va(slot), slot->size, GR_CACHE_CLEAN);
+}
+
+static struct gri_slot *slot_of(const struct gr_domain *domain, gr_iova_t iova)
+{
+    return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->direct_offset) : NULL;
+}
+
+/* Bits of an address that a bounced buffer keeps. */
+static uint64_t kept(const struct gr_device *dev)
+{
+    return gri_max(dev->config.min_align_mask, 4095);
+}
+
+static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, uint64_t len,
+                  unsigned attrs, gr_iova_t *out_iova)
+{
+    const uint64_t offset = pa & kept(dev);
+    struct gri_slot *slot;
+    gr_pa_t at;
+    int ret;
+
+    if ((attrs & GR_DMA_MMIO) || !domain->bounce)
+        return GR_EFAULT;
+    if (len > GR_BOUNCE_CHUNK - offset)
+        return GR_ENOBUFS;
+    ret = gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1), (uint32_t)offset,
+                          pa, (uint32_t)len, &slot);
+    if (ret)
+        return ret;
+    at = gri_bounce_pa(slot);
+    if (!gri_linear_passes(domain, at, slot->size, dev->dma_mask)) {
+        gri_bounce_free(slot, false);
+        return GR_ERANGE;
+    }
+    if (!dev->config.coherent)
+        clean(domain, slot);
+    *out_iova = at + offset - domain->direct_offset;
+    return 0;
+}
+
+int gri_direct_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
+                   unsigned attrs, gr_iova_t *out_iova)
+{
+    struct gr_domain *domain;
+    int ret = domain_of(dev, &domain);
+
+    if (!ret)
+        ret = gri_dma_check(pa, len, dir, attrs);
+    if (ret)
+        return ret;
+    if (!gri_linear_passes(domain, pa, len, dev->dma_mask))
+        return bounce(dev, domain, pa, len, attrs, out_iova);
+    if (gri_dma_must_sync(dev, attrs))
+        gri_dma_to_device(domain, pa, len);
+    *out_iova = pa - domain->direct_offset;
+    return 0;
+}
+
+/* Find what [iova, iova + len) is: a slot's data, in part, or memory. */
+static int find(const struct gr_device *dev, const struct gr_domain *domain, gr_iova_t iova,
+                uint64_t len, struct gri_slot **out)
+{
+    struct gri_slot *const slot = slot_of(domain, iova);
+    const gr_pa_t pa = iova + domain->direct_offset;
+
+    *out = slot;
+    if (!gri_linear_passes(domain, pa, len, dev->dma_mask))
+        return GR_ENOENT;
+    if (!slot)
+        return 0;
+    if (!slot->size || pa - gri_bounce_pa(slot) < slot->offset ||
+        pa - gri_bounce_pa(slot) + len > (uint64_t)slot->offset + slot->len)
+        return GR_ENOENT;
+    return 0;
+}
+
+int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                     unsigned attrs)
+{
+    struct gr_domain *domain;
+    struct gri_slot *slot;
+    int ret = domain_of(dev, &domain);
+
+    if (!ret)
+        ret = gri_dma_check(iova, len, dir, attrs);
+    if (!ret)
+        ret = find(dev, domain, iova, len, &slot);
+    if (ret)
+        return ret;
+    if (slot && len != slot->len)
+        return GR_EMSGSIZE;
+    if (!(attrs & GR_DMA_SKIP_SYNC)) {
+        ret = gri_direct_sync(dev, iova, len, dir, true);
+        if (ret)
+            return ret;
+    }
+    gri_bounce_free(slot, false);
+    return 0;
+}
+
+int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                    bool for_cpu)
+{
+    struct gr_domain *domain;
+    struct gri_slot *slot;
+    int ret = domain_of(dev, &domain);
+
+    if (!ret)
+        ret = gri_dma_check(iova, len, dir, 0);
+    if (!ret)
+        ret = find(dev, domain, iova, len, &slot);
+    if (ret)
+        return ret;
+
+    const gr_pa_t pa = iova + domain->direct_offset;
+
+    if (slot && !for_cpu)
+        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, false);
+    if (!dev->config.coherent && for_cpu)
+        gri_dma_to_cpu(domain, pa, len, dir);
+    else if (!dev->config.coherent)
+        gri_dma_to_device(domain, pa, len);
+    if (slot && for_cpu && (dir & GR_DMA_FROM_DEVICE))
+        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, true);
+    return 0;
+}
+
+/* ---- lists ---- */
+
+/* May a segment at `iova` of `len` follow in one output segment? */
+static bool joins(const struct gr_device *dev, const struct gr_dma_seg *last, gr_iova_t iova,
+                  uint64_t len)
+{
+    return last->iova + last->len == iova && (iova & (dev->seg_boundary - 1)) &&
+           last->len <= dev->seg_max - len;
+}
+
+static bool over_limits(const struct gr_device *dev, gr_iova_t iova, uint64_t len)
+{
+    const uint64_t boundary = dev->seg_boundary - 1; /* 0, none: wraps */
+
+    return len > dev->seg_max || (iova & boundary) > boundary - (len - 1);
+}
+
+/* Do something with the first `count` segments, which `list->out` describes; the first error. */
+static int for_each_segment(struct gr_device *dev, const struct gr_dma_list *list, unsigned count,
+                            int (*fn)(struct gr_device *dev, gr_iova_t iova, uint64_t len,
+                                      enum gr_dma_dir dir, unsigned attrs),
+                            enum gr_dma_dir dir, unsigned attrs)
+{
+    const struct gr_dma_seg *out = list->out;
+    uint64_t pos = 0;
+    int ret = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const uint64_t len = list->segs[i].len;
+        const int one = fn(dev, out->iova + pos, len, dir, attrs);
+
+        ret = ret ? ret : one;
+        pos += len;
+        if (pos >= out->len) {
+            out++;
+            pos = 0;
+        }
+    }
+    return ret;
+}
+
+int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
+                      unsigned attrs)
+{
+    struct gr_dma_seg *out = list->out;
+    unsigned i;
+    int ret = 0;
+
+    for (i = 0; i < list->count; i++) {
+        const struct gr_seg *const seg = &list->segs[i];
+        gr_iova_t iova;
+
+        ret = gri_direct_map(dev, seg->pa, seg->len, dir, attrs, &iova);
+        if (ret)
+            break;
+        if (over_limits(dev, iova, seg->len)) {
+            *out = (struct gr_dma_seg){iova, seg->len};
+            ret = GR_EINVAL;
+            i++;
+            break;
+        }
+        if (out > list->out && joins(dev, &out[-1], iova, seg->len))
+            out[-1].len += seg->len;
+        else
+            *out++ = (struct gr_dma_seg){iova, seg->len};
+    }
+    if (ret) {
+        const int undo =
+            for_each_segment(dev, list, i, gri_direct_unmap, dir, attrs | GR_DMA_SKIP_SYNC);
+
+        return undo ? undo : ret;
+    }
+    list->out_count = (unsigned)(out - list->out);
+    return 0;
+}
+
+int gri_direct_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
+                        unsigned attrs)
+{
+    return for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
+}
+
+static int sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                        unsigned attrs)
+{
+    (void)attrs;
+    return gri_direct_sync(dev, iova, len, dir, true);
+}
+
+static int sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                           unsigned attrs)
+{
+    (void)attrs;
+    return gri_direct_sync(dev, iova, len, dir, false);
+}
+
+int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
+                       bool for_cpu)
+{
+    return for_each_segment(dev, list, list->count, for_cpu ? sync_for_cpu : sync_for_device, dir,
+                            0);
+}
+
+/* ---- limits ---- */
+
+uint64_t gri_direct_max(const struct gr_device *dev, const struct gr_domain *domain)
+{
+    const uint64_t mask = domain->direct.last - domain->direct_offset;
+
+    if (domain->bounce && (domain->beyond || dev->dma_mask < mask))
+        return GR_BOUNCE_CHUNK - kept(dev); /* the worst offset takes so much */
+    return gri_min(dev->dma_mask, mask) - (domain->direct.first - domain->direct_offset) + 1;
+}
