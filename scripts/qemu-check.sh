@@ -27,6 +27,7 @@ boot() {
         -drive "file=$B/disk.img,if=none,id=disk,format=raw,snapshot=on" \
         -device virtio-blk-pci,drive=disk,disable-legacy=on,iommu_platform=on,addr=2 \
         -device edu,dma_mask=0xffffffffffffffff,addr=3 -device edu,addr=4 \
+        -device edu,dma_mask=0xffffffffffffffff,addr=5 \
         -kernel "$_image" "$@" < /dev/null > "$_out.raw" 2>&1
     _status=$?
     tr -d '\r' < "$_out.raw" > "$_out"

@@ -10,11 +10,13 @@ static const struct {
     uint16_t vendor, device;
     unsigned nth;
     uint64_t mask;
+    bool untrusted;
 } kinds[MASTERS] = {
-    [EDU] = {"edu", EDU_VENDOR, EDU_DEVICE, 0, 0},
-    [EDU2] = {"edu2", EDU_VENDOR, EDU_DEVICE, 1, 0xfffffff}, /* 28 bits: cannot reach RAM itself */
-    [NVME] = {"nvme", 0x1b36, 0x0010, 0, 0},
-    [DISK] = {"disk", VIRTIO_VENDOR, VIRTIO_BLK_DEVICE, 0, 0},
+    [EDU] = {"edu", EDU_VENDOR, EDU_DEVICE, 0, 0, false},
+    [EDU2] = {"edu2", EDU_VENDOR, EDU_DEVICE, 1, 0xfffffff, false}, /* cannot reach RAM itself */
+    [EDU3] = {"edu3", EDU_VENDOR, EDU_DEVICE, 2, 0, true},
+    [NVME] = {"nvme", 0x1b36, 0x0010, 0, 0, false},
+    [DISK] = {"disk", VIRTIO_VENDOR, VIRTIO_BLK_DEVICE, 0, 0, false},
 };
 
 static uint64_t used_before;
@@ -110,7 +112,33 @@ static void on_interrupt(void *cookie)
     master->interrupts++;
 }
 
-static int master_up(struct rig *rig, unsigned which)
+/*
+ * The doorbell is a register that the device writes, so it is mapped like a buffer. Of registers
+ * there is no copy to bounce to: an untrusted device gets all that lies in the granule.
+ */
+static int map_doorbell(struct rig *rig, struct master *master)
+{
+    struct gr_seg *page = &master->doorbell_page;
+    int err;
+
+    *page = (struct gr_seg){MSI_DOORBELL, 4};
+    if (master->dev.config.untrusted)
+        *page = (struct gr_seg){MSI_DOORBELL & ~(rig->granule - 1), rig->granule};
+    err = gr_dma_map(&master->dev, page->pa, page->len, GR_DMA_FROM_DEVICE, GR_DMA_MMIO,
+                     &master->doorbell);
+    master->doorbell += MSI_DOORBELL - page->pa;
+    return err;
+}
+
+static int unmap_doorbell(struct master *master)
+{
+    const struct gr_seg *page = &master->doorbell_page;
+
+    return gr_dma_unmap(&master->dev, master->doorbell - (MSI_DOORBELL - page->pa), page->len,
+                        GR_DMA_FROM_DEVICE, GR_DMA_MMIO);
+}
+
+static int master_up(struct rig *rig, unsigned which, bool untrusted)
 {
     struct master *master = &rig->masters[which];
     static unsigned intids[MASTERS]; /* the frame gives each once */
@@ -119,6 +147,7 @@ static int master_up(struct rig *rig, unsigned which)
     struct gr_device_config config;
     int err;
 
+    __builtin_memset(master, 0, sizeof(*master));
     master->name = kinds[which].name;
     for (unsigned i = 0; i < machine.function_count && !master->fn; i++) {
         const struct pci_function *fn = &machine.functions[i];
@@ -139,17 +168,16 @@ static int master_up(struct rig *rig, unsigned which)
                                        .reserved_count = tree->nreserved,
                                        .dma_mask = kinds[which].mask,
                                        .coherent = tree->coherent,
-                                       .untrusted = tree->untrusted};
+                                       .untrusted = tree->untrusted || untrusted};
     err = gr_device_init(&master->dev, &config);
     err = err ? err : gr_domain_init(&master->domain, NULL, &master->dev, GR_DOMAIN_TRANSLATED, 0);
     if (err)
         return err;
     gr_domain_set_fault_handler(&master->domain, on_fault, rig);
     err = gr_domain_attach(&master->domain, &master->dev);
-    /* The doorbell is a register that the device writes, so it is mapped like a buffer. */
-    err = err ? err
-              : gr_dma_map(&master->dev, MSI_DOORBELL, 4, GR_DMA_FROM_DEVICE, GR_DMA_MMIO,
-                           &master->doorbell);
+    if (!err && untrusted)
+        err = gr_domain_set_bounce(&master->domain, &rig->bounce);
+    err = err ? err : map_doorbell(rig, master);
     if (err)
         return err;
     if (!intids[which])
@@ -165,7 +193,7 @@ static int master_down(struct master *master)
 
     pci_enable(master->fn, false);
     irq_disable(master->intid);
-    err = gr_dma_unmap(&master->dev, master->doorbell, 4, GR_DMA_FROM_DEVICE, GR_DMA_MMIO);
+    err = unmap_doorbell(master);
     err2 = gr_domain_detach(&master->domain, &master->dev);
     err = err ? err : err2;
     err2 = gr_domain_fini(&master->domain);
@@ -174,8 +202,29 @@ static int master_down(struct master *master)
     return err ? err : err2;
 }
 
+int rig_move(struct rig *rig, unsigned which, struct gr_domain *domain)
+{
+    struct master *master = &rig->masters[which];
+    int err = unmap_doorbell(master);
+
+    err = err ? err : gr_domain_attach(domain ? domain : &master->domain, &master->dev);
+    err = err ? err : map_doorbell(rig, master);
+    return err || pci_msi(master->fn, master->doorbell, master->intid) ? err : GR_ENODEV;
+}
+
+int rig_trust(struct rig *rig, unsigned which, bool trusted)
+{
+    int err = master_down(&rig->masters[which]);
+
+    err = err ? err : master_up(rig, which, !trusted);
+    pci_enable(rig->masters[which].fn, true);
+    return err;
+}
+
 const char *rig_up(struct rig *rig, unsigned granule_lg2)
 {
+    const struct gr_bounce_config pool = {.pa_last = machine.ram.last,
+                                          .limit = 64 * GR_BOUNCE_CHUNK};
     const struct gr_smmuv3_config config = {.mmio = machine.smmu,
                                             .mmio_size = machine.smmu_size,
                                             .name = "smmu",
@@ -193,13 +242,17 @@ const char *rig_up(struct rig *rig, unsigned granule_lg2)
     irq_enable(SMMU_EVENTS, true, on_smmu_interrupt, rig);
     irq_enable(SMMU_SYNC, true, on_smmu_interrupt, rig);
     irq_enable(SMMU_ERRORS, true, on_smmu_interrupt, rig);
+    err = gr_bounce_init(&rig->bounce, NULL, &pool);
+    if (err)
+        return rig_error("gr_bounce_init", err);
     for (unsigned i = 0; i < MASTERS; i++) {
-        err = master_up(rig, i);
+        err = master_up(rig, i, kinds[i].untrusted);
         if (err)
             return rig_error(kinds[i].name, err);
     }
     err = edu_init(&rig->edu, NULL, rig->masters[EDU].fn);
     err = err ? err : edu_init(&rig->edu2, NULL, rig->masters[EDU2].fn);
+    err = err ? err : edu_init(&rig->edu3, NULL, rig->masters[EDU3].fn);
     if (err)
         return rig_error("edu_init", err);
     err = nvme_init(&rig->nvme, NULL, rig->masters[NVME].fn, &rig->masters[NVME].dev);
@@ -232,6 +285,9 @@ const char *rig_down(struct rig *rig)
         if (err)
             return rig_error(kinds[i].name, err);
     }
+    err = gr_bounce_fini(&rig->bounce);
+    if (err)
+        return rig_error("gr_bounce_fini", err);
     irq_disable(SMMU_EVENTS);
     irq_disable(SMMU_SYNC);
     irq_disable(SMMU_ERRORS);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The machine as the scenarios use it: one SMMU at one granule, and behind it an NVMe controller, a
- * virtio disk and two edu devices, each with a domain of its own.
+ * virtio disk and three edu devices, each with a domain of its own. The second has 28 address bits,
+ * the third is not trusted.
  */
 #ifndef QEMU_AARCH64_RIG_H
 #define QEMU_AARCH64_RIG_H
@@ -31,7 +32,7 @@ struct machine {
 
 extern struct machine machine;
 
-enum { EDU, EDU2, NVME, DISK, MASTERS };
+enum { EDU, EDU2, EDU3, NVME, DISK, MASTERS };
 
 struct master {
     const char *name;
@@ -41,7 +42,8 @@ struct master {
     struct gr_domain domain;
     unsigned intid;
     volatile unsigned interrupts;
-    gr_iova_t doorbell; /* MSI_DOORBELL as the device sees it */
+    struct gr_seg doorbell_page; /* what is mapped for it */
+    gr_iova_t doorbell;          /* MSI_DOORBELL as the device sees it */
 };
 
 struct rig {
@@ -49,7 +51,8 @@ struct rig {
     uint64_t granule;
     struct gr_smmuv3 smmu;
     struct master masters[MASTERS];
-    struct edu edu, edu2;
+    struct edu edu, edu2, edu3;
+    struct gr_bounce bounce; /* for edu3 */
     struct nvme nvme;
     struct virtio_blk disk;
     /* See faults_expect(). */
@@ -64,6 +67,15 @@ struct rig {
 /* Bring all of it up, or down; NULL, or what went wrong. A rig that is down has leaked nothing. */
 const char *rig_up(struct rig *rig, unsigned granule_lg2);
 const char *rig_down(struct rig *rig);
+
+/*
+ * Move a device that has nothing mapped but its doorbell into another domain, which it gets its
+ * doorbell mapped in; or back to its own, with NULL.
+ */
+GR_MUST_CHECK int rig_move(struct rig *rig, unsigned master, struct gr_domain *domain);
+
+/* Make a device that has nothing mapped but its doorbell trusted or not: device and domain anew. */
+GR_MUST_CHECK int rig_trust(struct rig *rig, unsigned master, bool trusted);
 
 /* Stop listening to it, and leave everything else as it is. */
 void rig_abandon(struct rig *rig);
