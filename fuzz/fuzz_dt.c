@@ -38,6 +38,7 @@ static const char *const strings[] = {
     "apple,t6000-dart",
     "apple,t8110-dart",
     "apple,t8103-usb4-dart",
+    "arm,smmu-v3",
     "okay",
     "disabled",
     "memory",
@@ -149,10 +150,15 @@ static void check_iommu(const void *record)
         FUZZ_CHECK(!iommu->reg_base && !iommu->page_bits && !iommu->streams, "%s", iommu->path);
         return;
     }
-    FUZZ_CHECK(iommu->page_bits == 12 || iommu->page_bits == 14, "%u", iommu->page_bits);
+    const bool smmu = iommu->driver == GR_DT_SMMUV3;
+
+    FUZZ_CHECK(iommu->page_bits == 12 || iommu->page_bits == 14 ||
+                   (smmu && (iommu->page_bits == 0 || iommu->page_bits == 16)),
+               "%u", iommu->page_bits);
     FUZZ_CHECK(iommu->va_bits > iommu->page_bits && iommu->va_bits <= 48, "%u", iommu->va_bits);
-    FUZZ_CHECK(iommu->pa_bits == 36 || iommu->pa_bits == 42, "%u", iommu->pa_bits);
-    FUZZ_CHECK(iommu->streams >= 1 && iommu->streams <= 256, "%u", iommu->streams);
+    FUZZ_CHECK(iommu->pa_bits == 36 || iommu->pa_bits == (smmu ? 44u : 42u), "%u", iommu->pa_bits);
+    FUZZ_CHECK(iommu->streams >= 1 && iommu->streams <= (smmu ? 65536u : 256u), "%u",
+               iommu->streams);
     FUZZ_CHECK(iommu->reg_size && iommu->reg_base <= UINT64_MAX - (iommu->reg_size - 1), "%s",
                iommu->path);
     check_range(&iommu->aperture);

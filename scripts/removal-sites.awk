@@ -9,8 +9,9 @@
 # Operations, and calls of what does them: switched off, such a call does all but these operations.
 BEGIN {
     RS = "\001"
-    operation = "gr_port_wmb|gr_port_rmb|gr_port_mb|gr_port_cache|wait_idle|gr_port_write32"
+    operation = "gr_port_wmb|gr_port_rmb|gr_port_mb|gr_port_cache|wait_idle|command|gr_port_write32"
     call = "clean|gri_dma_to_device|gri_dma_to_cpu|sync_list|invalidate|retire|flush|attach|block"
+    call = call "|sync|forget_[a-z_]*"
     any = "([A-Za-z_][A-Za-z_0-9]*->)*(" operation "|" call ")\\("
 }
 

@@ -374,11 +374,11 @@ static void test_iommu_defaults(void **state)
     set_cells("/soc/b@2000", "granule,page-bits", CELLS(12));
     set_cells("/soc/five", "iommus", CELLS(FIVE, 0, 0, 0x3fff0000, 0, 0x10000));
     set_cells("/soc/a@1000", "granule,va-bits", CELLS(38));
-    set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+    set("/soc/d@4000", "compatible", "arm,mmu-500", 12);
     read_ok(tree, sizeof(tree));
     assert_int_equal(find_iommu("/soc/b@2000")->va_bits, 30);
     check_range(&find_iommu("/soc/a@1000")->aperture, 0, 0x3fffffffff);
-    assert_string_equal(find_iommu("/soc/d@4000")->reason, "no driver for arm,smmu-v3");
+    assert_string_equal(find_iommu("/soc/d@4000")->reason, "no driver for arm,mmu-500");
 
     /* The layout of the USB4 variant must not be taken for its second string's. */
     build();
@@ -401,6 +401,55 @@ static void test_iommu_defaults(void **state)
     read_ok(tree, sizeof(tree));
     assert_false(find_iommu("/soc/a@1000")->enabled);
     assert_int_equal(seen.masters, 0);
+}
+
+/* What an SMMUv3 has that DARTs have not: three granules, or none that anybody chose. */
+static void test_smmuv3(void **state)
+{
+    static const struct {
+        const char *prop;
+        uint32_t value;
+        const char *error;
+    } rows[] = {
+        {"granule,page-bits", 11,
+         "/soc/d@4000: granule,page-bits is 11; give a value from 12 to 16"},
+        {"granule,page-bits", 13, "/soc/d@4000: granule,page-bits is 13; give 12, 14 or 16"},
+        {"granule,va-bits", 31, "/soc/d@4000: granule,va-bits is 31; give a value from 32 to 48"},
+        {"granule,va-bits", 49, "/soc/d@4000: granule,va-bits is 49; give a value from 32 to 48"},
+        {"granule,pa-bits", 40, "/soc/d@4000: granule,pa-bits is 40; give 36 or 44"},
+        {"granule,streams", 65537,
+         "/soc/d@4000: granule,streams is 65537; give a value from 1 to 65536"},
+    };
+    const struct gr_dt_iommu *i;
+    struct gr_dt dt;
+
+    (void)state;
+    build();
+    set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+    read_ok(tree, sizeof(tree));
+    i = find_iommu("/soc/d@4000");
+    assert_true(i->enabled && i->driver == GR_DT_SMMUV3);
+    assert_int_equal(i->page_bits, 0);
+    assert_int_equal(i->va_bits, 48);
+    assert_int_equal(i->pa_bits, 44);
+    assert_int_equal(i->streams, 65536);
+    check_range(&i->aperture, 0, 0xffffffffffff);
+    assert_int_equal(find_master("/soc/pcie/rid@500")->nstreams, 1); /* of a whole bus */
+    for (unsigned bits = 12; bits <= 16; bits += 2) {
+        set_cells("/soc/d@4000", "granule,page-bits", CELLS(bits));
+        read_ok(tree, sizeof(tree));
+        assert_int_equal(find_iommu("/soc/d@4000")->page_bits, bits);
+    }
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x500, USB4, 9, 8));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_master("/soc/pcie/rid@500")->nstreams, 8);
+    for (unsigned k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+        build();
+        set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+        set_cells("/soc/d@4000", rows[k].prop, CELLS(rows[k].value));
+        assert_int_equal(read_all(&dt, tree, sizeof(tree)), GR_EBADMSG);
+        assert_string_equal(dt.error, rows[k].error);
+    }
 }
 
 static void test_masters(void **state)
@@ -1514,14 +1563,15 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_iommus),     cmocka_unit_test(test_iommu_defaults),
-        cmocka_unit_test(test_masters),    cmocka_unit_test(test_pcie),
-        cmocka_unit_test(test_dma_ranges), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_seldom),     cmocka_unit_test(test_old_version),
-        cmocka_unit_test(test_two_roots),  cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_open),       cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_boards),
-        cmocka_unit_test(test_damaged),    cmocka_unit_test(test_pci_function),
+        cmocka_unit_test(test_iommus),       cmocka_unit_test(test_iommu_defaults),
+        cmocka_unit_test(test_smmuv3),       cmocka_unit_test(test_masters),
+        cmocka_unit_test(test_pcie),         cmocka_unit_test(test_dma_ranges),
+        cmocka_unit_test(test_memory),       cmocka_unit_test(test_seldom),
+        cmocka_unit_test(test_old_version),  cmocka_unit_test(test_two_roots),
+        cmocka_unit_test(test_mistakes),     cmocka_unit_test(test_open),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_boards),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_pci_function),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

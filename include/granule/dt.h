@@ -27,18 +27,21 @@
  *
  * What the tree cannot say about an instance comes from this table and from overrides on its node:
  *
- *                          granule,  -va-bits         -pa-bits  -streams  -bypass
+ *                          granule,  -va-bits         -pa-bits  -streams       -bypass
  *   compatible   driver    page-bits  16K      4K
  *   apple,
- *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)   1 (0)
- *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)   1 (0)
- *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)  1 (0)
+ *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)        1 (0)
+ *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)        1 (0)
+ *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)       1 (0)
  *   t8103-usb4-dart        none: its registers lie elsewhere
+ *   arm,smmu-v3  SMMUV3    0 (16)     48 (48)  48 (48)  44 (36)   65536 (65536)  1 (0)
  *
- *   Brackets: the other value that an override may give, or the highest. Sources:
- *   facts/DART.md 1, 4, 8. The t8110 values are read from its registers on hardware: VA 36 fits
- *   the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover every
- *   SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
+ *   Brackets: the other value that an override may give, or the highest. An SMMUv3 has several
+ *   granules: `granule,page-bits` says which of 12, 14 and 16 to use, and 0 that nobody has said;
+ *   its IOVAs have 32 bits at least, and what its registers say goes before the table. Sources:
+ *   facts/DART.md 1, 4, 8, facts/QEMU.md. The t8110 values are read from its registers on hardware:
+ * VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover
+ * every SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
  *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
  *   are at least page bits + 1. Any other property of the node whose name begins with `granule,` is
  *   a mistake. Of the first eight strings in `compatible`, the first in the
@@ -88,6 +91,7 @@ enum gr_dt_driver {
     GR_DT_DART_T8020,
     GR_DT_DART_T6000,
     GR_DT_DART_T8110,
+    GR_DT_SMMUV3,
 };
 
 /* One IOMMU. Members after `iommu_cells` are 0 unless it is enabled and has a driver. */
@@ -102,7 +106,7 @@ struct gr_dt_iommu {
     unsigned iommu_cells;
     uint64_t reg_base; /* registers: the first `reg` entry as a CPU address, and its bytes */
     uint64_t reg_size;
-    unsigned page_bits; /* log2 of the granule: 12 or 14 */
+    unsigned page_bits; /* log2 of the granule: 12 or 14; of an SMMUv3 also 16, or 0: any */
     unsigned va_bits;
     unsigned pa_bits;
     unsigned streams;
@@ -128,8 +132,9 @@ struct gr_dt_stream {
  *
  * Or one entry of an `iommu-map` = <RID-base &iommu SID-base length>..., one IOMMU cell, on a PCI
  * host bridge: the streams are the SIDs of the RIDs in it that `iommu-map-mask` can produce (on an
- * IOMMU without a driver only the first). Its path is the port: the outermost bridge below the host
- * bridge whose `bus-range` holds RID-base >> 8, enabled or not; without one "<bridge>/rid@HEX".
+ * IOMMU without a driver, and of more than eight RIDs on an SMMUv3, only the first). Its path is
+ * the port: the outermost bridge below the host bridge whose `bus-range` holds RID-base >> 8,
+ * enabled or not; without one "<bridge>/rid@HEX".
  *
  * Entries whose IOMMU is disabled are left out, and so is a master that has no other, or that is
  * disabled itself.

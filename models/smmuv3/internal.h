@@ -60,7 +60,9 @@ struct smmuv3_model {
 
     uint64_t refuse_in;
     unsigned refuse_error;
+    uint64_t refused[2]; /* what was refused last: it is again, until something else is there */
     unsigned fail_events;
+    bool lose;
 
     /* Consumed, and in force with the next CMD_SYNC. */
     struct smmuv3_model_command *pending;

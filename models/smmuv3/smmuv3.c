@@ -182,11 +182,18 @@ static enum model_error consume_one(struct smmuv3_model *m, uint64_t pa)
 {
     struct smmuv3_model_command c;
 
-    if (m->refuse_in && !--m->refuse_in)
-        return (enum model_error)m->refuse_error;
     if (!smmuv3_model_fetch(m, pa, &c.word[0]) || !smmuv3_model_fetch(m, pa + 8, &c.word[1]))
         return MODEL_ABORT;
-    return execute(m, &c);
+    if (m->refuse_in && !--m->refuse_in) {
+        m->refused[0] = c.word[0];
+        m->refused[1] = c.word[1];
+        return (enum model_error)m->refuse_error;
+    }
+    if (m->refused[0] && m->refused[0] == c.word[0] && m->refused[1] == c.word[1] &&
+        (c.word[0] & 0xff) != 0x46)
+        return (enum model_error)m->refuse_error;
+    m->refused[0] = 0;
+    return m->lose ? MODEL_NONE : execute(m, &c);
 }
 
 static void consume(struct smmuv3_model *m)
@@ -215,6 +222,11 @@ void smmuv3_model_refuse(struct smmuv3_model *m, uint64_t n, unsigned error)
 {
     m->refuse_in = n;
     m->refuse_error = error;
+}
+
+void smmuv3_model_lose(struct smmuv3_model *m, bool lose)
+{
+    m->lose = lose;
 }
 
 void smmuv3_model_fail_events(struct smmuv3_model *m, unsigned n)

@@ -85,7 +85,13 @@ void smmuv3_model_poke32(struct smmuv3_model *m, uint64_t off, uint32_t val);
  */
 void smmuv3_model_set_busy(struct smmuv3_model *m, uint64_t delay_ns, unsigned stuck);
 
-/* The n-th command from now is refused with this error (1: illegal, 2: abort), once; n 0: none. */
+/* While `lose`: commands are consumed and do nothing. */
+void smmuv3_model_lose(struct smmuv3_model *m, bool lose);
+
+/*
+ * The n-th command from now is refused with this error (1: illegal, 2: abort), each time it is
+ * fetched until something else is in its place (a CMD_SYNC once); n 0: none.
+ */
 void smmuv3_model_refuse(struct smmuv3_model *m, uint64_t n, unsigned error);
 
 /* The next n events cannot be written to memory. */

@@ -33,8 +33,10 @@ static void read_tree(void)
         rc = gr_dt_iommu_next(&dt, &it, &iommu);
     if (rc <= 0)
         panic("the device tree: %s", rc ? dt.error : "no RAM, or no IOMMU");
-    machine.smmu = iommu.driver != GR_DT_NONE ? iommu.reg_base : 0x09050000;
-    machine.smmu_size = iommu.driver != GR_DT_NONE ? iommu.reg_size : 0x20000;
+    if (iommu.driver != GR_DT_SMMUV3)
+        panic("the device tree: %s is no SMMUv3", iommu.path);
+    machine.smmu = iommu.reg_base;
+    machine.smmu_size = iommu.reg_size;
     machine.smmu_node = iommu.node;
     print("# RAM %lx-%lx, %s at %lx\n", machine.ram.first, machine.ram.last, iommu.path,
           machine.smmu);

@@ -9,17 +9,19 @@ static const struct kind {
     uint8_t va_bits[2];
     uint8_t va_max[2];
     uint8_t pa_bits;
-    uint16_t streams_max;
+    uint32_t streams;
+    uint32_t streams_max;
 } kinds[] = {
-    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16},
-    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16},
-    {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 256},
+    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16, 16},
+    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16, 16},
+    {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 16, 256},
     /* Here to end the search: a t8103-dart after it would have the wrong register offsets. */
-    {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0},
+    {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0, 0},
+    {"arm,smmu-v3", GR_DT_SMMUV3, {48, 48}, {48, 48}, 44, 65536, 65536},
 };
 
 #define DEFAULT_PAGE_BITS 14u
-#define DEFAULT_STREAMS 16u
+#define SMMUV3_VA_MIN 32u
 #define COMPATIBLES 8
 
 /* The first string into out->compatible; the row of the first string that has one, or NULL. */
@@ -139,22 +141,36 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
     return 0;
 }
 
+/* The granule. */
+static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
+                     struct gr_dt_iommu *out)
+{
+    if (kind->driver != GR_DT_SMMUV3) {
+        out->page_bits = DEFAULT_PAGE_BITS;
+        return override_either(dt, at, page_bits_name, 12, 14, &out->page_bits);
+    }
+    if (override(dt, at, page_bits_name, 12, 16, &out->page_bits) != 0)
+        return GR_EBADMSG;
+    if ((out->page_bits & 1) != 0)
+        return gri_dt_fail(dt, at, "%s is %u; give 12, 14 or 16", page_bits_name, out->page_bits);
+    return 0;
+}
+
 static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                         struct gr_dt_iommu *out)
 {
     unsigned bypass = 1;
+    unsigned va_min;
     bool large;
 
-    out->page_bits = DEFAULT_PAGE_BITS;
     out->pa_bits = kind->pa_bits;
-    out->streams = DEFAULT_STREAMS;
-    if (check_overrides(dt, at) != 0 ||
-        override_either(dt, at, page_bits_name, 12, 14, &out->page_bits) != 0)
+    out->streams = kind->streams;
+    if (check_overrides(dt, at) != 0 || read_page(dt, at, kind, out) != 0)
         return GR_EBADMSG;
+    va_min = kind->driver == GR_DT_SMMUV3 ? SMMUV3_VA_MIN : out->page_bits + 1;
     large = out->page_bits == 14;
     out->va_bits = kind->va_bits[large];
-    if (override(dt, at, va_bits_name, out->page_bits + 1, kind->va_max[large], &out->va_bits) !=
-            0 ||
+    if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
         override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
         override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
         override(dt, at, bypass_name, 0, 1, &bypass) != 0)

@@ -327,11 +327,15 @@ struct map_entry {
     uint32_t sid;
 };
 
-/* The SIDs of the RIDs that the mask can produce, or the first where there is no driver. */
+/*
+ * The SIDs of the RIDs that the mask can produce, or the first where there is no driver, or where
+ * an SMMUv3's entry is a whole segment rather than a device.
+ */
 static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
                        const struct map_entry *e, const struct gr_dt_iommu *iommu,
                        struct gr_dt_master *out)
 {
+    const bool segment = iommu->driver == GR_DT_SMMUV3 && e->last - e->first >= GR_DT_STREAMS;
     const bool driven = iommu->driver != GR_DT_NONE;
     uint32_t rid = e->first;
 
@@ -340,7 +344,7 @@ static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
                        driven ? &iommu->aperture : &ALL_ADDRESSES, out) != 0)
             return GR_EBADMSG;
         rid = ((rid | ~e->mask) + 1) & e->mask;
-    } while (driven && rid > e->first && rid <= e->last);
+    } while (driven && !segment && rid > e->first && rid <= e->last);
     return 0;
 }
 

@@ -88,11 +88,12 @@ GR_MUST_CHECK int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_
 GR_MUST_CHECK int gr_smmuv3_fini(struct gr_smmuv3 *smmu);
 
 /*
- * The interrupt handler of both interrupts: records the events of the queue as faults, at most one
- * queue full a call, recovers the queue from an overflow, and acknowledges global errors, which it
- * logs. Returns whether there was anything. The interrupts are edges, and none comes for an event
- * that joins others: call it until it returns false, now or later, and gr_fault_dispatch() on
- * &smmu->inst after each call. Context: interrupt.
+ * The interrupt handler of both interrupts: records events of the queue as faults, as many as the
+ * instance has room for, recovers the queue from an overflow, and acknowledges global errors, which
+ * it logs. Returns whether there was anything. The interrupts are edges, and none comes for an
+ * event that joins others: call it until it returns false, now or later, and gr_fault_dispatch() on
+ * &smmu->inst after each call; events of calls without a dispatch between are lost, and counted.
+ * Context: interrupt.
  */
 bool gr_smmuv3_isr(struct gr_smmuv3 *smmu);
 

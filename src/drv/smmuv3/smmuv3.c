@@ -146,12 +146,19 @@ static int wait_idle(struct gr_smmuv3 *smmu)
 }
 
 /*
- * Before the first command: the queue is empty, but after a time-out. Returns 0, GR_ETIMEDOUT if it
- * still does not move. What was refused meanwhile has failed before.
+ * Before the first of so many commands, CMD_SYNC not counted: is there room? The queue is empty,
+ * but after a time-out; what was given up is done once the hardware moves again, and what is asked
+ * now as well. Returns 0, GR_ETIMEDOUT.
  */
-static int begin(struct gr_smmuv3 *smmu)
+static int begin(struct gr_smmuv3 *smmu, uint32_t count)
 {
-    return smmu->behind && wait_idle(smmu) && smmu->behind ? GR_ETIMEDOUT : 0;
+    const uint32_t wrap = (uint32_t)gri_mask(smmu->cmdq_lg2 + 1u);
+    uint32_t used;
+
+    if (!smmu->behind)
+        return 0;
+    used = (smmu->prod - gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS)) & wrap;
+    return used + count + 1 > 1u << smmu->cmdq_lg2 ? wait_idle(smmu) : 0;
 }
 
 /* Give the commands to the hardware, wait until they are done, and what they forgot is unused. */
@@ -326,10 +333,7 @@ static int make_context(struct gr_smmuv3 *smmu, const struct gr_pt *pt, struct g
 static void free_context(struct gr_smmuv3 *smmu, struct gr_binding *binding)
 {
     const uint64_t asid = binding->hw[HW_ASID] - 1;
-    uint64_t *const cd = context_of(smmu, asid);
 
-    store(smmu, cd, 0);
-    clean(smmu, cd, 1);
     smmu->contexts[asid / CONTEXTS].used &= ~((uint64_t)1 << asid % CONTEXTS);
     binding->hw[HW_ASID] = 0;
 }
@@ -358,7 +362,7 @@ static void set_entry(const struct gr_smmuv3 *smmu, uint64_t *entry, uint64_t wo
 static int stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr_binding *binding)
 {
     uint64_t *const hw = binding->hw;
-    int ret = begin(smmu);
+    int ret = begin(smmu, 3);
 
     if (*entry == entry_for(smmu, binding))
         hw[HW_STREAMS]--;
@@ -432,7 +436,7 @@ static int smmu_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     int ret = 0;
 
     if (hw[HW_ASID] || hw[HW_DOUBT])
-        ret = begin(smmu);
+        ret = begin(smmu, smmu->single + 1);
     if (!ret && hw[HW_DOUBT])
         forget_all_config(smmu);
     if (!ret && hw[HW_ASID])
@@ -591,9 +595,8 @@ static int make_memory(struct gr_smmuv3 *smmu)
         clean(smmu, smmu->strtab, (size_t)1 << (smmu->stream_bits - SPLIT));
     else
         fill_entries(smmu, smmu->strtab, smmu->inst.streams);
-    if (!smmu->inst.table.coherent) /* the zeroes are ours to clean, or they would be written */
-        gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << PAGE_LG2,
-                      GR_CACHE_CLEAN | GR_CACHE_INVAL);
+    if (!smmu->inst.table.coherent) /* or the zeroes may be written over events */
+        gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << PAGE_LG2, GR_CACHE_CLEAN);
     return 0;
 }
 
@@ -787,13 +790,20 @@ static void take_event(struct gr_smmuv3 *smmu, const uint64_t *record)
     smmu->lost = 0;
 }
 
-/* Empty the event queue as far as it was filled; at most all of it, whatever PROD says. */
+/*
+ * Take events, as many as there is room for, so that none is lost while the queue holds them; but
+ * where there is none at all, nobody dispatches, and they are counted. Whatever PROD says, no more
+ * than a queue full. Returns whether there were any.
+ */
 static bool take_events(struct gr_smmuv3 *smmu)
 {
     const uint32_t wrap = (uint32_t)gri_mask(smmu->evtq_lg2 + 1u);
     const uint32_t prod = gr_port_read32(smmu->mmio, GRI_SMMU_EVENTQ_PROD);
     const uint32_t count =
         (uint32_t)gri_min((prod - smmu->evtq_cons) & wrap, (uint64_t)1 << smmu->evtq_lg2);
+    const uint32_t room = GR_CFG_FAULT_RING - smmu->inst.fault_count;
+    const uint32_t taken = room ? (uint32_t)gri_min(count, room) : count;
+    const uint32_t first = prod - count;
 
     if (!((prod ^ smmu->evtq_cons) & (wrap | GRI_SMMU_EVENTQ_OVERFLOW)))
         return false;
@@ -802,13 +812,10 @@ static bool take_events(struct gr_smmuv3 *smmu)
     gr_port_rmb(); /* PROD before the records */
     if (!smmu->inst.table.coherent)
         gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << PAGE_LG2, GR_CACHE_INVAL);
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t at = (smmu->evtq_cons + i) & (wrap >> 1);
-
-        take_event(smmu, &smmu->evtq[(size_t)at * GRI_SMMU_EVENT_WORDS]);
-    }
+    for (uint32_t i = 0; i < taken; i++)
+        take_event(smmu, &smmu->evtq[(size_t)((first + i) & (wrap >> 1)) * GRI_SMMU_EVENT_WORDS]);
     gr_port_rmb(); /* the records before they may be overwritten */
-    smmu->evtq_cons = prod & (wrap | GRI_SMMU_EVENTQ_OVERFLOW);
+    smmu->evtq_cons = ((first + taken) & wrap) | (prod & GRI_SMMU_EVENTQ_OVERFLOW);
     gr_port_write32(smmu->mmio, GRI_SMMU_EVENTQ_CONS, smmu->evtq_cons);
     return true;
 }
