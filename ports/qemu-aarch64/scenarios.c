@@ -905,11 +905,18 @@ static const char *bounced(struct rig *rig)
     struct master *edu = &rig->masters[EDU3];
     uint8_t *secrets = pages_alloc(19, UINT64_MAX), *seen = pages_alloc(17, UINT64_MAX);
     struct gr_bounce_stats stats;
-    gr_iova_t iova;
+    gr_iova_t iova, old[8];
     struct walk w;
     const char *why;
 
     EXPECT(secrets && seen);
+    /* slots that are full of somebody's bytes, for the next to find */
+    fill(secrets, rig->granule, 1);
+    for (unsigned i = 0; i < 8; i++)
+        OK(gr_dma_map(&edu->dev, pa_of(secrets) + 1, rig->granule - 2, GR_DMA_TO_DEVICE, 0,
+                      &old[i]));
+    for (unsigned i = 0; i < 8; i++)
+        OK(gr_dma_unmap(&edu->dev, old[i], rig->granule - 2, GR_DMA_TO_DEVICE, 0));
     why = bounced_few(rig, secrets, seen);
     if (why)
         return why;
