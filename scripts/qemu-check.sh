@@ -4,7 +4,7 @@
 #   check  every scenario at granules of 4, 16 and 64 KiB; and that a crash is reported as one
 #   run    the NVMe demonstration, for people
 #   bench  map + 4 KiB NVMe read + unmap per second, by granule, on the host's clock
-# B is the folder of the image. GR_TIMEOUT: seconds for one boot (100). APPEND: more arguments for
+# B is the folder of the image. GR_TIMEOUT: seconds for one boot (240). APPEND: more arguments for
 # the image (seed=N, only=NAME). It fails if QEMU does not end in time, if the closing line is not there,
 # or if the guest's exit status is not the one expected.
 set -u
@@ -19,7 +19,7 @@ what=${1:-check}
 boot() {
     _image=$1 _out=$2
     shift 2
-    timeout "${GR_TIMEOUT:-100}" qemu-system-aarch64 -M virt,iommu=smmuv3 -cpu cortex-a57 -m 256M \
+    timeout "${GR_TIMEOUT:-240}" qemu-system-aarch64 -M virt,iommu=smmuv3 -cpu cortex-a57 -m 256M \
         -nodefaults -display none -serial stdio -no-reboot \
         -semihosting-config enable=on,target=native \
         -drive "file=$B/nvme.img,if=none,id=nvme,format=raw,snapshot=on" \
@@ -32,7 +32,7 @@ boot() {
     _status=$?
     tr -d '\r' < "$_out.raw" > "$_out"
     rm -f "$_out.raw"
-    [ "$_status" -ne 124 ] || echo "qemu-check: QEMU did not end within ${GR_TIMEOUT:-100} s" >&2
+    [ "$_status" -ne 124 ] || echo "qemu-check: QEMU did not end within ${GR_TIMEOUT:-240} s" >&2
     return $_status
 }
 
