@@ -59,7 +59,8 @@ GR_MUST_CHECK int nvme_fini(struct nvme *nvme);
  * lengths: every segment but the first begins on a page of 4 KiB, every one but the last ends on
  * one, and the first is aligned to 4 bytes. Returns 0, GR_EINVAL (the segments are not like that),
  * GR_EMSGSIZE (more than one command takes), GR_EIO
- * (`status`), GR_ETIMEDOUT, and what gr_dma_map_sg() returns.
+ * (`status`), GR_ETIMEDOUT (after which only nvme_fini() makes sense), and what gr_dma_map_sg()
+ * returns.
  */
 GR_MUST_CHECK int nvme_rw(struct nvme *nvme, unsigned opcode, uint64_t lba,
                           const struct gr_seg *segs, unsigned count);

@@ -40,8 +40,8 @@ GR_MUST_CHECK int virtio_blk_fini(struct virtio_blk *blk);
 
 /*
  * Read or write from `sector` on; the lengths' sum is a multiple of 512.
- * Returns 0, GR_EMSGSIZE (too many segments), GR_EIO (the device failed it), GR_ETIMEDOUT, and what
- * gr_dma_map_sg() returns.
+ * Returns 0, GR_EMSGSIZE (too many segments), GR_EIO (the device failed it), GR_ETIMEDOUT (after
+ * which only virtio_blk_fini() makes sense), and what gr_dma_map_sg() returns.
  */
 GR_MUST_CHECK int virtio_blk_rw(struct virtio_blk *blk, bool write, uint64_t sector,
                                 const struct gr_seg *segs, unsigned count);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The image: brings the machine up from its device tree and runs what the command line asks for
- * (QEMU's -append): nothing for every scenario at every granule, `bench`, `demo`, `trap`; and
- * `seed=N`, `only=NAME`.
+ * (QEMU's -append): nothing for every scenario at every granule, `bench`, `demo`, `trap=store`,
+ * `trap=text`, `trap=stack`; and `seed=N`, `only=NAME`.
  */
 #include <granule/dt.h>
 #include <libfdt.h>
@@ -11,7 +11,7 @@
 
 struct machine machine;
 
-extern char image_end[];
+extern char image_stack[], image_end[];
 int board_main(void);
 
 static const void *const tree = (const void *)(uintptr_t)RAM_BASE;
@@ -159,8 +159,12 @@ int board_main(void)
     read_tree();
     add_ram();
     read_functions();
-    if (argument("trap"))
+    if (argument("trap=store"))
         *(volatile uint32_t *)(uintptr_t)0x1234 = 1;
+    if (argument("trap=text"))
+        *(volatile uint32_t *)(uintptr_t)board_main = 1;
+    if (argument("trap=stack")) /* the first store below its end */
+        __asm__ volatile("mov sp, %0\n\tstr xzr, [sp, #-16]!" ::"r"(image_stack));
     seed = argument("seed=");
     only = argument("only=");
     scenarios_seed(seed ? number(seed) : 1);
