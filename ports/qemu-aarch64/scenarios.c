@@ -94,9 +94,7 @@ static void pool_close(void)
 /* Byte `at` of a stream of bytes that does not repeat soon. */
 static uint8_t pattern(uint64_t at)
 {
-    uint32_t x = (uint32_t)at * 2654435761u;
-
-    return (uint8_t)(x >> 24 ^ x >> 11);
+    return (uint8_t)((uint32_t)at * 2654435761u >> 23);
 }
 
 static void fill(uint8_t *at, uint64_t len, uint64_t from)
@@ -116,11 +114,8 @@ static bool filled(const uint8_t *at, uint64_t len, uint64_t from)
 
 static bool all_bytes(const uint8_t *at, uint64_t len, uint8_t byte)
 {
-    for (uint64_t i = 0; i < len; i++) {
-        if (at[i] != byte)
-            return false;
-    }
-    return true;
+    /* the same byte all along: each is like the one after it */
+    return len == 0 || (at[0] == byte && __builtin_memcmp(at, at + 1, len - 1) == 0);
 }
 
 static uint8_t *cpu(gr_pa_t pa)
@@ -173,13 +168,13 @@ static unsigned prp_list(struct gr_seg *segs, unsigned pages, uint64_t *out_len)
     return pages;
 }
 
-static const char *run_nvme(struct rig *rig)
+static const char *run_nvme(struct rig *rig, uint64_t bytes)
 {
     static struct gr_seg segs[NVME_SEGMENTS];
     uint64_t lba = 0, total = 0, len;
     unsigned count;
 
-    while (total < 4 << 20) {
+    while (total < bytes) {
         count = prp_list(segs, 2 + random_below(118), &len);
         fill_list(segs, count, lba << 9);
         OK(nvme_rw(&rig->nvme, NVME_WRITE, lba, segs, count));
@@ -197,15 +192,20 @@ static const char *run_nvme(struct rig *rig)
     return NULL;
 }
 
-static const char *nvme_lists(struct rig *rig)
+static const char *nvme_data(struct rig *rig, uint64_t bytes)
 {
     const char *why;
 
     EXPECT(pool_open());
     EXPECT(rig->nvme.block_lg2 == 9 && rig->nvme.blocks << 9 >= 8 << 20);
-    why = run_nvme(rig);
+    why = run_nvme(rig, bytes);
     pool_close();
     return why;
+}
+
+static const char *nvme_lists(struct rig *rig)
+{
+    return nvme_data(rig, 4 << 20);
 }
 
 /* Segments of any length at any offset, one to a page; the sum is in sectors. */
@@ -227,13 +227,13 @@ static unsigned odd_list(struct gr_seg *segs, unsigned pages, uint64_t *out_len)
     return pages;
 }
 
-static const char *run_disk(struct rig *rig)
+static const char *run_disk(struct rig *rig, uint64_t bytes)
 {
     static struct gr_seg segs[VIRTIO_BLK_SEGMENTS];
     uint64_t sector = 0, total = 0, len;
     unsigned count;
 
-    while (total < 4 << 20) {
+    while (total < bytes) {
         count = odd_list(segs, 1 + random_below(VIRTIO_BLK_SEGMENTS), &len);
         fill_list(segs, count, sector << 9);
         OK(virtio_blk_rw(&rig->disk, true, sector, segs, count));
@@ -250,15 +250,20 @@ static const char *run_disk(struct rig *rig)
     return NULL;
 }
 
-static const char *disk_lists(struct rig *rig)
+static const char *disk_data(struct rig *rig, uint64_t bytes)
 {
     const char *why;
 
     EXPECT(pool_open());
     EXPECT(rig->disk.sectors << 9 >= 8 << 20);
-    why = run_disk(rig);
+    why = run_disk(rig, bytes);
     pool_close();
     return why;
+}
+
+static const char *disk_lists(struct rig *rig)
+{
+    return disk_data(rig, 4 << 20);
 }
 
 /* One range over several pages, at an odd offset, through a device that moves single bytes. */
@@ -960,7 +965,7 @@ static const char *nvme_bounced(struct rig *rig)
     OK(nvme_fini(&rig->nvme));
     OK(rig_trust(rig, NVME, false));
     OK(nvme_init(&rig->nvme, NULL, nvme->fn, &nvme->dev));
-    why = nvme_lists(rig);
+    why = nvme_data(rig, 1 << 20);
     if (why)
         return why;
     gr_bounce_stats(&rig->bounce, &stats);
@@ -983,7 +988,7 @@ static const char *disk_bounced(struct rig *rig)
     OK(virtio_blk_fini(&rig->disk));
     OK(rig_trust(rig, DISK, false));
     OK(virtio_blk_init(&rig->disk, NULL, disk->fn, &disk->dev));
-    why = disk_lists(rig);
+    why = disk_data(rig, 1 << 20);
     if (why)
         return why;
     gr_bounce_stats(&rig->bounce, &stats);
@@ -1077,9 +1082,14 @@ static const char *nvme_in_deferred(struct rig *rig, const char *(*run)(struct r
     return NULL;
 }
 
+static const char *nvme_megabyte(struct rig *rig)
+{
+    return nvme_data(rig, 1 << 20);
+}
+
 static const char *nvme_deferred(struct rig *rig)
 {
-    return nvme_in_deferred(rig, nvme_lists);
+    return nvme_in_deferred(rig, nvme_megabyte);
 }
 
 /* ---- Memory mapped once ---- */
