@@ -206,7 +206,8 @@ static json_t *json_stream(const struct tables *tables)
     const struct walker_stream *s = &tables->stream;
     json_t *object =
         json_pack("{s:i,s:i,s:s,s:o,s:s}", "stream", (int)tables->sid, "sid", (int)s->sid, "mode",
-                  show_mode(s->mode), "tcr", show_json_hex(s->tcr), "reason", s->reason);
+                  show_mode(s->mode), s->in_memory ? "entry" : "tcr",
+                  show_json_hex(s->in_memory ? s->entry : s->tcr), "reason", s->reason);
 
     if (s->mode == WALKER_TRANSLATE) {
         json_t *more =

@@ -1499,6 +1499,47 @@ static void test_attach_hangs(void **state)
     probe_free(p, true);
 }
 
+/*
+ * A stream that left one domain without an answer, and got halfway into another: the first's tables
+ * are known to be forgotten then, the second's are not.
+ */
+static void test_doubt_moves(void **state)
+{
+    struct probe *const p = probe_up(0, 12, 39);
+    struct client a, b;
+    int leaks;
+
+    (void)state;
+    client_up(p, &a, SID, 1);
+    client_make(p, &b, SID + 1, 1);
+    map(&a, 0, a.g);
+    map(&b, 0, b.g);
+    p->hasty = true;
+    smmuv3_model_set_busy(p->hw.model, 0, SMMUV3_MODEL_STUCK_COMMANDS);
+    assert_int_equal(gr_domain_detach(&a.domain, &a.dev), GR_ETIMEDOUT);
+    smmuv3_model_set_busy(p->hw.model, 0, 0);
+    p->answers = (peek(p, CMDQ_PROD) + 3) & 0x1ff;
+    p->on_read = hangs_second;
+    assert_int_equal(gr_domain_attach(&b.domain, &a.dev), GR_ETIMEDOUT);
+    p->on_read = NULL;
+    assert_null(gr_device_domain(&a.dev));
+    leaks = host_leaks(p->h);
+    assert_int_equal(gr_domain_unmap(&a.domain, 0, a.g), 0); /* nobody has it */
+    assert_int_equal(gr_domain_fini(&a.domain), 0);
+    assert_int_equal(host_leaks(p->h), leaks - 3);
+    assert_int_equal(gr_domain_fini(&b.domain), 0);
+    assert_true(host_logged(p->h, "never confirmed"));
+    assert_int_equal(host_leaks(p->h), leaks - 3);
+    assert_int_equal(gr_device_fini(&a.dev), 0);
+    assert_int_equal(gr_device_fini(&b.dev), 0);
+    assert_int_equal(gr_smmuv3_fini(&p->smmu), 0);
+    assert_int_equal(host_leaks(p->h), 3);
+    host_smmuv3_fini(&p->hw);
+    assert_int_equal(host_misuse(p->h), 0);
+    assert_int_equal(host_destroy(p->h), 3);
+    test_free(p);
+}
+
 /* ---- events and errors ---- */
 
 struct seen {
@@ -1773,6 +1814,7 @@ int main(void)
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_doubt_without_context),
         cmocka_unit_test(test_attach_hangs),
+        cmocka_unit_test(test_doubt_moves),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_no_edge),

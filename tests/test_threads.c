@@ -63,6 +63,7 @@ struct worker {
 
 struct test {
     struct rig rig;
+    bool smmu;          /* the instances are SMMUv3s */
     pthread_mutex_t hw; /* the model is not for threads */
     struct gr_stream stream[2];
     struct gr_device dev[2];
@@ -106,7 +107,8 @@ static uint32_t locked_read32(void *opaque, uint32_t offset)
     uint32_t value;
 
     pthread_mutex_lock(&t->hw);
-    value = dart_model_read32(t->rig.dart[0].hw.model, offset);
+    value = t->smmu ? smmuv3_model_read32(t->rig.dart[0].smmu_hw.model, offset)
+                    : dart_model_read32(t->rig.dart[0].hw.model, offset);
     pthread_mutex_unlock(&t->hw);
     return value;
 }
@@ -116,8 +118,19 @@ static void locked_write32(void *opaque, uint32_t offset, uint32_t value)
     struct test *const t = opaque;
 
     pthread_mutex_lock(&t->hw);
-    dart_model_write32(t->rig.dart[0].hw.model, offset, value);
+    if (t->smmu)
+        smmuv3_model_write32(t->rig.dart[0].smmu_hw.model, offset, value);
+    else
+        dart_model_write32(t->rig.dart[0].hw.model, offset, value);
     pthread_mutex_unlock(&t->hw);
+}
+
+static enum model_result translate(struct test *t, uint32_t sid, gr_iova_t iova, bool write,
+                                   gr_pa_t *out_pa)
+{
+    return t->smmu
+               ? smmuv3_model_translate(t->rig.dart[0].smmu_hw.model, sid, iova, write, 1, out_pa)
+               : dart_model_translate(t->rig.dart[0].hw.model, sid, iova, write, 1, out_pa);
 }
 
 static bool device(struct worker *w, gr_iova_t iova, void *buf, uint64_t len, bool write)
@@ -127,8 +140,12 @@ static bool device(struct worker *w, gr_iova_t iova, void *buf, uint64_t len, bo
     enum model_result result;
 
     pthread_mutex_lock(&t->hw);
-    result = host_dart_access(&t->rig.dart[0].hw, sid, iova, buf, len, write,
-                              w->dev->config.coherent, NULL);
+    if (t->smmu)
+        result = host_smmuv3_access(&t->rig.dart[0].smmu_hw, sid, iova, buf, len, write,
+                                    w->dev->config.coherent, NULL);
+    else
+        result = host_dart_access(&t->rig.dart[0].hw, sid, iova, buf, len, write,
+                                  w->dev->config.coherent, NULL);
     pthread_mutex_unlock(&t->hw);
     return result == MODEL_OK;
 }
@@ -140,8 +157,7 @@ static bool translates(struct worker *w, gr_iova_t iova, gr_pa_t *out_pa)
 
     while (result == MODEL_STALLED) {
         pthread_mutex_lock(&t->hw);
-        result = dart_model_translate(t->rig.dart[0].hw.model, w->dev->config.streams[0].sid, iova,
-                                      false, 1, out_pa);
+        result = translate(t, w->dev->config.streams[0].sid, iova, false, out_pa);
         pthread_mutex_unlock(&t->hw);
         if (result == MODEL_STALLED)
             host_advance(t->rig.host, 100);
@@ -314,7 +330,6 @@ static void *ask(void *arg)
 static void *wander(void *arg)
 {
     struct test *const t = arg;
-    struct dart_model *const model = t->rig.dart[0].hw.model;
     gr_pa_t pa;
 
     while (!atomic_load(&t->stop)) {
@@ -322,9 +337,9 @@ static void *wander(void *arg)
         const gr_iova_t iova = anywhere(&t->dom[0], &t->rng[1]);
 
         pthread_mutex_lock(&t->hw);
-        dart_model_prefetch(model, sid, iova);
+        rig_prefetch(&t->rig, 0, sid, iova);
         if (!below(&t->rng[1], 8))
-            (void)dart_model_translate(model, sid, iova, true, 1, &pa);
+            (void)translate(t, sid, iova, true, &pa);
         pthread_mutex_unlock(&t->hw);
     }
     return NULL;
@@ -335,6 +350,8 @@ static void *serve(void *arg)
     struct test *const t = arg;
     struct gr_dart *const dart = &t->rig.dart[0].drv;
 
+    while (t->smmu && !atomic_load(&t->stop))
+        (void)gr_smmuv3_isr(&t->rig.dart[0].smmu); /* whether there is something or not */
     while (!atomic_load(&t->stop)) {
         bool raised;
 
@@ -352,7 +369,7 @@ static void *deliver(void *arg)
     struct test *const t = arg;
 
     while (!atomic_load(&t->stop))
-        (void)gr_fault_dispatch(&t->rig.dart[0].drv.inst);
+        (void)gr_fault_dispatch(t->rig.dart[0].inst);
     return NULL;
 }
 
@@ -368,6 +385,7 @@ static void make_test(struct test *t, const char *name, unsigned kind, struct gr
     const uint64_t seed = rig_seed(name);
 
     memset(t, 0, sizeof(*t));
+    t->smmu = rig_is_smmu(kind);
     rig_make(&t->rig, 4096, seed, darts, setup);
     pthread_mutex_init(&t->hw, NULL);
     pthread_mutex_init(&t->why_lock, NULL);
@@ -375,7 +393,7 @@ static void make_test(struct test *t, const char *name, unsigned kind, struct gr
     d->tap.opaque = t;
     d->tap.read32 = locked_read32;
     d->tap.write32 = locked_write32;
-    dart_model_set_busy(d->hw.model, BUSY_NS, false);
+    rig_set_busy(&t->rig, 0, BUSY_NS, false);
     t->domains = domains;
     for (unsigned i = 0; i < 2; i++) {
         struct gr_device_config config =
@@ -450,7 +468,7 @@ static void end_test(struct test *t)
 
 /* ---- the DMA API ---- */
 
-static void dma_threads(const char *name, unsigned domains)
+static void dma_threads(const char *name, unsigned kind, unsigned domains)
 {
     static void *(*const others[OTHERS])(void *) = {ask, wander, serve, deliver};
     static struct test t;
@@ -458,7 +476,7 @@ static void dma_threads(const char *name, unsigned domains)
     uint64_t tables;
     uint64_t maps = 0;
 
-    make_test(&t, name, RIG_T8020, (struct gr_range){SPAN - EACH * G, SPAN + EACH * G - 1},
+    make_test(&t, name, kind, (struct gr_range){SPAN - EACH * G, SPAN + EACH * G - 1},
               GR_DOMAIN_TRANSLATED, domains, 1);
     for (unsigned i = 0; i < WORKERS; i++) {
         for (unsigned k = 0; k < SLOTS; k++)
@@ -500,13 +518,19 @@ static void dma_threads(const char *name, unsigned domains)
 static void test_one_domain(void **state)
 {
     (void)state;
-    dma_threads("one domain", 1);
+    dma_threads("one domain", RIG_T8020, 1);
 }
 
 static void test_two_domains(void **state)
 {
     (void)state;
-    dma_threads("two domains", 2);
+    dma_threads("two domains", RIG_T8020, 2);
+}
+
+static void test_smmuv3(void **state)
+{
+    (void)state;
+    dma_threads("two domains of an SMMUv3", RIG_SMMU, 2);
 }
 
 /* ---- UNMANAGED ---- */
@@ -586,6 +610,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_two_domains),
+        cmocka_unit_test(test_smmuv3),
         cmocka_unit_test(test_unmanaged),
     };
 

@@ -576,7 +576,8 @@ static void report(struct smmuv3_model *m, uint32_t sid, const struct view *v, u
     uint64_t record[4] = {(uint64_t)event | (uint64_t)sid << 32};
 
     m->stats.faults++;
-    if (event == EVENT_SILENT || !v->record)
+    /* CD.R counts where there is a context: 5.4. */
+    if (event == EVENT_SILENT || (!v->record && event >= EVENT_WALK_ABORT))
         return;
     if (event == EVENT_BAD_STREAMID && !(smmuv3_model_reg(m, SMMUV3_MODEL_CR2) & 2))
         return;

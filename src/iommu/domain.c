@@ -439,9 +439,9 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
         ret = stream->inst->ops->bypass(stream->inst, stream->sid, binding);
     else
         ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
-    if (!ret)
+    if (!ret || ret == GR_EIO)
         gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
-    return ret;
+    return ret == GR_EIO ? GR_ETIMEDOUT : ret;
 }
 
 /* Block a stream and drop it from its binding. */

@@ -382,7 +382,7 @@ static int stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr
     return ret;
 }
 
-/* Let a stopped stream go, through the binding's context. Returns 0, GR_ETIMEDOUT. */
+/* Let a stopped stream go, through the binding's context. Returns 0, GR_EIO (unconfirmed). */
 static int start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr_binding *binding)
 {
     int ret;
@@ -391,11 +391,12 @@ static int start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct g
     forget_config(smmu, sid); /* the queue is empty: stop() was before */
     ret = sync(smmu);
     binding->hw[HW_DOUBT] = ret != 0;
-    if (ret)
+    if (ret) {
         set_entry(smmu, entry, GRI_SMMU_STE0_VALID);
-    else
-        binding->hw[HW_STREAMS]++;
-    return ret;
+        return GR_EIO;
+    }
+    binding->hw[HW_STREAMS]++;
+    return 0;
 }
 
 static int smmu_attach(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
