@@ -41,8 +41,8 @@ exit_block:
     .quad   0x20026, 0
 
 /*
- * One frame for all: x0 to x30, sp, ELR, SPSR, ESR, FAR. Vector registers are not saved: the image
- * is built without them, and libfdt is not called with interrupts on.
+ * One frame for all: x0 to x30, sp, ELR, SPSR, ESR, FAR. Vector registers are not saved: of all that
+ * is linked only libfdt uses them, and no handler calls it.
  */
 #define FRAME (36 * 8)
 
