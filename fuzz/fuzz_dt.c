@@ -239,6 +239,19 @@ static void check_streams(struct gr_dt *dt, const struct gr_dt_master *master)
     }
 }
 
+static void check_function(struct gr_dt *dt, int node, uint32_t rid)
+{
+    struct gr_dt_master master;
+    const int rc = gr_dt_pci_function(dt, node, rid, &master);
+
+    FUZZ_CHECK(rc == 0 || rc == 1 || rc == GR_EBADMSG, "%d", rc);
+    check_error(dt, rc);
+    if (rc == 1) {
+        check_master(&master);
+        FUZZ_CHECK(master.nstreams == 1, "%u", master.nstreams);
+    }
+}
+
 static void iterate(struct gr_dt *dt, const struct kind *kind, size_t size)
 {
     struct gr_dt_iter it = {0};
@@ -253,8 +266,10 @@ static void iterate(struct gr_dt *dt, const struct kind *kind, size_t size)
     while ((rc = kind->next(dt, &it, &record)) > 0) {
         FUZZ_CHECK(rc == 1, "%d", rc);
         kind->check(&record);
-        if (kind->next == next_master)
+        if (kind->next == next_master) {
             check_streams(dt, &record.master);
+            check_function(dt, record.master.node, (uint32_t)size & 0xffff);
+        }
         records++;
         FUZZ_CHECK(records <= size, "more records than the tree has bytes");
     }

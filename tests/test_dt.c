@@ -1012,6 +1012,61 @@ static void memory_node(const char *name, unsigned banks)
     end();
 }
 
+static int function(struct gr_dt *dt, const char *bridge, uint32_t rid, struct gr_dt_master *out)
+{
+    const int node = fdt_path_offset(tree, bridge);
+
+    OK(gr_dt_open(dt, tree, sizeof(tree)));
+    return gr_dt_pci_function(dt, node, rid, out);
+}
+
+/* What an entry of iommu-map makes of one RID, also of an entry too long to be a device. */
+static void test_pci_function(void **state)
+{
+    struct gr_dt_master m = {.nstreams = 77};
+    struct gr_dt dt;
+
+    (void)state;
+    build();
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), 1);
+    assert_int_equal(m.nstreams, 1);
+    assert_int_equal(m.streams[0].sid, 2);
+    assert_string_equal(m.path, "/soc/pcie/pci@0,0");
+    assert_false(m.untrusted);
+    assert_int_equal(function(&dt, "/soc/pcie", 0x401, &m), 1);
+    assert_int_equal(m.nstreams, 1);
+    assert_int_equal(m.streams[0].sid, 5);
+    assert_true(m.untrusted);
+    assert_int_equal(function(&dt, "/soc/pcie", 0x5a3, &m), 1); /* 256 RIDs */
+    assert_int_equal(m.streams[0].sid, 9 + 0xa3);
+    assert_string_equal(m.path, "/soc/pcie/rid@5a3");
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x100, T8103, 0, 16)); /* too long for one device */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x10f, &m), 1);
+    assert_int_equal(m.nstreams, 1);
+    assert_int_equal(m.streams[0].sid, 15);
+    set_cells("/soc/pcie", "iommu-map-mask", CELLS(0xff00)); /* the functions of a bus are one */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x1ff, &m), 1);
+    assert_int_equal(m.streams[0].sid, 0);
+
+    build();
+    m.nstreams = 77;
+    assert_int_equal(function(&dt, "/soc/pcie", 0x300, &m), 0); /* its IOMMU is disabled */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x50, &m), 0);  /* below, between, and above */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x150, &m), 0);
+    assert_int_equal(function(&dt, "/soc/pcie", 0x600, &m), 0);
+    assert_int_equal(function(&dt, "/soc", 0x200, &m), 0); /* no bridge, no node */
+    assert_int_equal(function(&dt, "/nowhere", 0x200, &m), 0);
+    set_cells("/soc/pcie/pci@0,0", "bus-range", CELLS(1));
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x100, 77, 1, 1, 0x200, T8103, 1, 1));
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
+    assert_string_equal(
+        dt.error, "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU");
+    set_cells("/soc/pcie", "iommu-map", CELLS(1, 2, 3));
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
+    assert_int_equal(m.nstreams, 77);
+}
+
 static void test_limits(void **state)
 {
     static const char part[] = "a-name-of-thirty-one-characters";
@@ -1692,7 +1747,7 @@ int main(void)
         cmocka_unit_test(test_two_roots),      cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_open),           cmocka_unit_test(test_limits),
         cmocka_unit_test(test_too_many),       cmocka_unit_test(test_boards),
-        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_damaged),        cmocka_unit_test(test_pci_function),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,6 +198,16 @@ GR_MUST_CHECK int gr_dt_memory_next(struct gr_dt *dt, struct gr_dt_iter *it, str
 GR_MUST_CHECK int gr_dt_reserved_next(struct gr_dt *dt, struct gr_dt_iter *it,
                                       struct gr_range *out);
 
+/*
+ * The record of one PCI function that the host has found: `rid` behind the host bridge at libfdt's
+ * offset `bridge`, with the streams of this function only. An iommu-map is often one entry for a
+ * whole segment, which is no device to iterate over. Returns 1 and *out; 0 where no entry covers
+ * it, the IOMMU is disabled, or there is no enabled node with an iommu-map at `bridge`; or
+ * GR_EBADMSG.
+ */
+GR_MUST_CHECK int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid,
+                                     struct gr_dt_master *out);
+
 GR_END_DECLS
 
 #endif

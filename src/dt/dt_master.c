@@ -487,6 +487,27 @@ static int check_entry(struct gr_dt *dt, const struct gr_dt_chain *bridge, unsig
     return 0;
 }
 
+/*
+ * Entry `index` of the iommu-map at it->at, into *e (but its mask) and *iommu: 1, 0 where the IOMMU
+ * is disabled, or an error.
+ */
+static int read_entry(struct gr_dt *dt, struct gr_dt_iter *it, const struct gri_dt_cells *cells,
+                      unsigned index, struct map_entry *e, struct gr_dt_iommu *iommu)
+{
+    const fdt32_t *v = cells->v + (size_t)index * 4;
+    const uint32_t length = fdt32_ld(v + 3);
+    int rc = resolve(dt, it, "iommu-map", fdt32_ld(v + 1), iommu);
+
+    if (rc != 0 || !iommu->enabled)
+        return rc;
+    e->first = fdt32_ld(v);
+    e->sid = fdt32_ld(v + 2);
+    if (check_entry(dt, &it->at, index, e, length, iommu) != 0)
+        return GR_EBADMSG;
+    e->last = e->first + (length - 1);
+    return 1;
+}
+
 /* Entry it->entry - 1 of the iommu-map at it->at: 1 and a device, 0 (also past the end), an error.
  */
 static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
@@ -495,8 +516,6 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
     struct gri_dt_cells cells = {NULL, 0};
     struct gr_dt_iommu iommu;
     struct map_entry e;
-    const fdt32_t *v;
-    uint32_t length;
     int rc = open_map(dt, &it->at, &cells, &e);
 
     if (rc < 0)
@@ -506,18 +525,37 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
         return 0;
     }
     it->entry++;
-    v = cells.v + (size_t)index * 4;
-    rc = resolve(dt, it, "iommu-map", fdt32_ld(v + 1), &iommu);
-    if (rc != 0 || !iommu.enabled)
+    rc = read_entry(dt, it, &cells, index, &e, &iommu);
+    if (rc <= 0)
         return rc;
-    e.first = fdt32_ld(v);
-    e.sid = fdt32_ld(v + 2);
-    length = fdt32_ld(v + 3);
-    if (check_entry(dt, &it->at, index, &e, length, &iommu) != 0)
-        return GR_EBADMSG;
-    e.last = e.first + (length - 1);
     rc = map_device(dt, &it->at, &e, &iommu, out);
     return rc != 0 ? rc : 1;
+}
+
+int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid, struct gr_dt_master *out)
+{
+    struct gri_dt_cells cells = {NULL, 0};
+    struct gr_dt_iter it = {0};
+    struct gr_dt_iommu iommu;
+    struct gr_dt_master record;
+    struct map_entry e;
+    int rc = gri_dt_locate(dt, bridge, &it.at);
+
+    if (rc > 0)
+        rc = open_map(dt, &it.at, &cells, &e);
+    for (unsigned i = 0; i < cells.n / 4 && rc >= 0; i++) {
+        rc = read_entry(dt, &it, &cells, i, &e, &iommu);
+        if (rc <= 0 || (rid & e.mask) < e.first || (rid & e.mask) > e.last)
+            continue;
+        e.sid += (rid & e.mask) - e.first;
+        e.first = e.last = rid & e.mask;
+        rc = map_device(dt, &it.at, &e, &iommu, &record);
+        if (rc != 0)
+            return rc;
+        *out = record;
+        return 1;
+    }
+    return rc < 0 ? rc : 0;
 }
 
 /* it->entry is 0 where the next node is due, else 1 + the index of the next entry of iommu-map. */
