@@ -532,30 +532,50 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
     return rc != 0 ? rc : 1;
 }
 
-int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid, struct gr_dt_master *out)
+/* To a node that is known by its offset. */
+static int go_to(struct gr_dt *dt, int node, struct gr_dt_chain *out)
+{
+    int rc;
+
+    do
+        rc = gri_dt_step(dt, out);
+    while (rc > 0 && gri_dt_node(out) != node);
+    return rc;
+}
+
+static int pci_function(struct gr_dt *dt, struct gr_dt_iter *it, int bridge, uint32_t rid,
+                        struct gr_dt_master *out)
 {
     struct gri_dt_cells cells = {NULL, 0};
-    struct gr_dt_iter it = {0};
     struct gr_dt_iommu iommu;
-    struct gr_dt_master record;
     struct map_entry e;
-    int rc = gri_dt_locate(dt, bridge, &it.at);
+    int rc = go_to(dt, bridge, &it->at);
 
     if (rc > 0)
-        rc = open_map(dt, &it.at, &cells, &e);
+        rc = open_map(dt, &it->at, &cells, &e);
     for (unsigned i = 0; i < cells.n / 4 && rc >= 0; i++) {
-        rc = read_entry(dt, &it, &cells, i, &e, &iommu);
+        rc = read_entry(dt, it, &cells, i, &e, &iommu);
         if (rc <= 0 || (rid & e.mask) < e.first || (rid & e.mask) > e.last)
             continue;
         e.sid += (rid & e.mask) - e.first;
         e.first = e.last = rid & e.mask;
-        rc = map_device(dt, &it.at, &e, &iommu, &record);
-        if (rc != 0)
-            return rc;
-        *out = record;
-        return 1;
+        rc = map_device(dt, &it->at, &e, &iommu, out);
+        return rc != 0 ? rc : 1;
     }
     return rc < 0 ? rc : 0;
+}
+
+int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid, struct gr_dt_master *out)
+{
+    struct gr_dt_iter it = {0};
+    struct gr_dt_master record;
+    int rc;
+
+    gri_dt_begin(dt, &it);
+    rc = gri_dt_end(dt, &it, pci_function(dt, &it, bridge, rid, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }
 
 /* it->entry is 0 where the next node is due, else 1 + the index of the next entry of iommu-map. */
