@@ -841,10 +841,10 @@ static void test_switching(void **state)
 /* One domain, two devices on different instances and one more on the first. */
 static void test_one_domain_three_devices(void **state)
 {
-    static const unsigned kinds[] = {RIG_T8020, RIG_T8110};
+    static const unsigned kinds[] = {RIG_T8020, RIG_T8110, RIG_SMMU, RIG_SMMU_4K_VA39};
 
     (void)state;
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 4; k++) {
         static const unsigned dart[] = {0, 1, 0};
         static const uint32_t sid[] = {2, 5, 6};
         struct rig rig;
@@ -1104,10 +1104,11 @@ static void test_unmanaged_tables(void **state)
 
 static void test_every_instance(void **state)
 {
-    static const unsigned kinds[] = {RIG_T8020, RIG_T6000, RIG_T8110, RIG_T8110_4K};
+    static const unsigned kinds[] = {RIG_T8020,    RIG_T6000, RIG_T8110,
+                                     RIG_T8110_4K, RIG_SMMU,  RIG_SMMU_64K_VA42};
 
     (void)state;
-    for (unsigned k = 0; k < 4; k++) {
+    for (unsigned k = 0; k < 6; k++) {
         for (unsigned n = 2; n <= RIG_DARTS; n++) {
             struct bench b;
 
@@ -1140,10 +1141,10 @@ static void test_every_instance(void **state)
  */
 static void test_attach_stuck(void **state)
 {
-    static const unsigned kinds[] = {RIG_T8020, RIG_T8110};
+    static const unsigned kinds[] = {RIG_T8020, RIG_T8110, RIG_SMMU, RIG_SMMU_4K_VA39};
 
     (void)state;
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 4; k++) {
         struct rig rig;
         struct client c;
         struct gr_domain domain;
@@ -1175,10 +1176,10 @@ static void test_attach_stuck(void **state)
 /* It hangs once, on the way from one domain to another: back to the first. */
 static void test_attach_rolls_back(void **state)
 {
-    static const unsigned kinds[] = {RIG_T8020, RIG_T8110};
+    static const unsigned kinds[] = {RIG_T8020, RIG_T8110, RIG_SMMU, RIG_SMMU_4K_VA39};
 
     (void)state;
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 4; k++) {
         struct rig rig;
         struct client c;
         struct gr_domain old;
@@ -1249,10 +1250,10 @@ static void test_map_stuck(void **state)
 /* Table and range stay; so do those of unmaps that follow while the instance does not answer. */
 static void test_unmap_stuck(void **state)
 {
-    static const unsigned kinds[] = {RIG_T8020, RIG_T8110};
+    static const unsigned kinds[] = {RIG_T8020, RIG_T8110, RIG_SMMU, RIG_SMMU_4K_VA39};
 
     (void)state;
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 4; k++) {
         struct bench b;
         uint64_t span;
         uint64_t held;

@@ -157,7 +157,7 @@ static enum model_error execute(struct smmuv3_model *m, const struct smmuv3_mode
     case 0x12: /* CMD_TLBI_NH_VA */
         if (check_range(m, c) != MODEL_NONE)
             return MODEL_ILLEGAL;
-        /* fall through */
+        __attribute__((fallthrough));
     case 0x11: /* CMD_TLBI_NH_ASID */
         m->stats.misuse += !asid16 && c->word[0] >> 56;
         note_pending(m, c);
