@@ -38,7 +38,7 @@ typedef struct {
 #define GR_PAGES_MAY_SLEEP                                                                         \
     0x1u                    /* the caller holds no lock and may wait; without it: any context      \
                              */
-#define GR_PAGES_TABLE 0x2u /* an IOMMU will walk this memory as a page table */
+#define GR_PAGES_TABLE 0x2u /* an IOMMU will read this memory: page tables, streams, commands */
 
 /* Operations of gr_port_cache(). */
 #define GR_CACHE_CLEAN 0x1u /* write dirty lines back */

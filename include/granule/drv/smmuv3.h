@@ -81,9 +81,9 @@ struct gr_smmuv3 {
 GR_MUST_CHECK int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config);
 
 /*
- * Disable it, with every access aborted, and free its memory. Returns 0, GR_EBUSY while a device
- * names the instance, or GR_ETIMEDOUT: gone as well, but it did not confirm that it stopped, and
- * its memory stays allocated on purpose.
+ * Disable it, with every access aborted, and free its memory. From here on gr_smmuv3_isr() is not
+ * to be called. Returns 0, GR_EBUSY while a device names the instance, or GR_ETIMEDOUT: gone as
+ * well, but it did not confirm that it stopped, and its memory stays allocated on purpose.
  */
 GR_MUST_CHECK int gr_smmuv3_fini(struct gr_smmuv3 *smmu);
 
