@@ -159,6 +159,12 @@ static bool over_limits(const struct gr_device *dev, gr_iova_t iova, uint64_t le
     return len > dev->seg_max || (iova & boundary) > boundary - (len - 1);
 }
 
+static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
+                      enum gr_dma_dir dir, unsigned attrs)
+{
+    return gri_dma_direct(dev) ? gri_dma_check_list(list, dir, attrs) : GR_ENODEV;
+}
+
 /* Do something with the first `count` segments, which `list->out` describes; the first error. */
 static int for_each_segment(struct gr_device *dev, const struct gr_dma_list *list, unsigned count,
                             int (*fn)(struct gr_device *dev, gr_iova_t iova, uint64_t len,
@@ -187,10 +193,12 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
                       unsigned attrs)
 {
     struct gr_dma_seg *out = list->out;
-    unsigned i;
-    int ret = 0;
+    unsigned i = 0;
+    int ret = check_list(dev, list, dir, attrs);
 
-    for (i = 0; i < list->count; i++) {
+    if (ret)
+        return ret;
+    for (; i < list->count; i++) {
         const struct gr_seg *const seg = &list->segs[i];
         gr_iova_t iova;
 
@@ -221,7 +229,11 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
 int gri_direct_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                         unsigned attrs)
 {
-    return for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
+    int ret = check_list(dev, list, dir, attrs);
+
+    if (!ret && !list->out_count)
+        ret = GR_ENODATA;
+    return ret ? ret : for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
 }
 
 static int sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
@@ -241,8 +253,11 @@ static int sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, 
 int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                        bool for_cpu)
 {
-    return for_each_segment(dev, list, list->count, for_cpu ? sync_for_cpu : sync_for_device, dir,
-                            0);
+    const int ret = check_list(dev, list, dir, 0);
+
+    return ret ? ret
+               : for_each_segment(dev, list, list->count, for_cpu ? sync_for_cpu : sync_for_device,
+                                  dir, 0);
 }
 
 /* ---- limits ---- */

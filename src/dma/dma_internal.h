@@ -87,6 +87,17 @@ GR_MUST_CHECK static inline int gri_dma_check(uint64_t start, uint64_t len, enum
     return gri_overflows(start, len) ? GR_EOVERFLOW : 0;
 }
 
+/* What is wrong with what comes along with a list, or 0. */
+GR_MUST_CHECK static inline int gri_dma_check_list(const struct gr_dma_list *list,
+                                                   enum gr_dma_dir dir, unsigned attrs)
+{
+    if (!list->count)
+        return GR_ENODATA;
+    if (!gri_dma_dir_ok(dir))
+        return GR_EACCES;
+    return attrs & ~GRI_DMA_ATTRS ? GR_EOPNOTSUPP : 0;
+}
+
 /* ---- isolate.c: buffers whose first and last granule are closed off ---- */
 
 /* Must the ends of a buffer be looked at? */

@@ -180,18 +180,6 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_i
                          (unsigned)(list->segs + list->count - first));
 }
 
-static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
-                      enum gr_dma_dir dir, unsigned attrs)
-{
-    if (!gri_dma_any(dev))
-        return GR_ENODEV;
-    if (!list->count)
-        return GR_ENODATA;
-    if (!gri_dma_dir_ok(dir))
-        return GR_EACCES;
-    return attrs & ~GRI_DMA_ATTRS ? GR_EOPNOTSUPP : 0;
-}
-
 static void sync_list(const struct gr_device *dev, const struct gr_dma_list *list,
                       enum gr_dma_dir dir, bool for_cpu)
 {
@@ -205,64 +193,93 @@ static void sync_list(const struct gr_device *dev, const struct gr_dma_list *lis
     }
 }
 
-static int map_list(struct gr_device *dev, const struct limits *l, struct gr_dma_list *list,
-                    enum gr_dma_dir dir, unsigned attrs)
+/* What range a list wants. */
+static inline struct gr_iova_req request(const struct gr_device *dev,
+                                         const struct gr_domain *domain, const struct limits *l,
+                                         uint64_t size)
+{
+    struct gr_iova_req req = {
+        .size = size,
+        .last = gri_min(dev->dma_mask, domain->aperture.last),
+    };
+
+    /* So that offsets and addresses agree on where a boundary is; 0, none, wraps. */
+    if (l->boundary + 1 > size)
+        req.boundary = l->boundary + 1;
+    else
+        req.align = l->boundary + 1;
+    return req;
+}
+
+/* What a map of it was given goes into the output. */
+static inline void place_output(struct gr_dma_list *list, unsigned count, gr_iova_t iova)
+{
+    for (unsigned i = 0; i < count; i++)
+        list->out[i].iova += iova;
+    list->out_count = count;
+}
+
+static __attribute__((noinline)) int map_isolated(struct gr_device *dev, const struct limits *l,
+                                                  struct gr_dma_list *list, enum gr_dma_dir dir,
+                                                  unsigned attrs)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
-    const bool isolated = gri_isolated(dev);
-    const uint64_t boundary = l->boundary + 1;
-    struct gr_iova_req req = {0};
     struct gri_isolation is;
+    struct gr_iova_req req;
     struct gri_mapping m;
     struct layout layout;
     int ret = measure(l, list, &layout);
 
     if (ret)
         return ret;
-    req.size = layout.size;
-    req.last = gri_min(dev->dma_mask, domain->aperture.last);
-    /* So that offsets and addresses agree on where a boundary is. */
-    if (boundary > req.size)
-        req.boundary = boundary;
-    else
-        req.align = boundary;
+    req = request(dev, domain, l, layout.size);
     if (gri_dma_must_sync(dev, attrs))
         sync_list(dev, list, dir, false);
     ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
     if (ret)
         return ret;
-    if (isolated) {
-        gri_isolation_init(&is, dev, attrs);
-        ret = gri_domain_map_finish(&m, map_apart(l, &m, &is, list));
-        if (ret)
-            gri_isolation_undo(&is, ret);
-    } else {
-        ret = gri_domain_map_finish(&m, layout.apart
-                                            ? map_apart(l, &m, NULL, list)
-                                            : gri_domain_map_segs(&m, 0, list->segs, list->count));
-    }
+    gri_isolation_init(&is, dev, attrs);
+    ret = gri_domain_map_finish(&m, map_apart(l, &m, &is, list));
     if (ret)
-        return ret;
-    for (unsigned i = 0; i < layout.out_count; i++)
-        list->out[i].iova += m.iova;
-    list->out_count = layout.out_count;
-    return 0;
+        gri_isolation_undo(&is, ret);
+    else
+        place_output(list, layout.out_count, m.iova);
+    return ret;
 }
 
 int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
                   unsigned attrs)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
+    struct gr_iova_req req;
+    struct gri_mapping m;
+    struct layout layout;
     struct limits l;
-    int ret = check_list(dev, list, dir, attrs);
+    int ret;
 
     list->out_count = 0;
-    if (ret)
-        return ret;
     if (!domain)
         return gri_direct_map_sg(dev, list, dir, attrs);
+    ret = gri_dma_check_list(list, dir, attrs);
+    if (ret)
+        return ret;
     l = limits_of(dev, domain);
-    return map_list(dev, &l, list, dir, attrs);
+    if (gri_isolated(dev))
+        return map_isolated(dev, &l, list, dir, attrs);
+    ret = measure(&l, list, &layout);
+    if (ret)
+        return ret;
+    req = request(dev, domain, &l, layout.size);
+    if (gri_dma_must_sync(dev, attrs))
+        sync_list(dev, list, dir, false);
+    ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
+    if (!ret)
+        ret = gri_domain_map_finish(&m, layout.apart
+                                            ? map_apart(&l, &m, NULL, list)
+                                            : gri_domain_map_segs(&m, 0, list->segs, list->count));
+    if (!ret)
+        place_output(list, layout.out_count, m.iova);
+    return ret;
 }
 
 int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
@@ -276,7 +293,7 @@ int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma
 
     l.max_len = UINT64_MAX;
     l.boundary = UINT64_MAX;
-    ret = map_list(dev, &l, &list, dir, attrs);
+    ret = map_isolated(dev, &l, &list, dir, attrs);
     if (!ret)
         *out_iova = out.iova;
     return ret;
@@ -339,8 +356,11 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     uint64_t mask;
     uint64_t first;
     uint64_t end;
-    int ret = check_list(dev, list, dir, attrs);
+    int ret;
 
+    if (!domain)
+        return gri_direct_unmap_sg(dev, list, dir, attrs);
+    ret = gri_dma_check_list(list, dir, attrs);
     if (ret)
         return ret;
     if (!list->out_count)
@@ -350,8 +370,6 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
         return GR_ENODATA;
     if (gri_overflows(last->iova, last->len))
         return GR_EOVERFLOW;
-    if (!domain)
-        return gri_direct_unmap_sg(dev, list, dir, attrs);
     mask = domain->pt.granule_mask;
     first = list->out[0].iova & ~mask;
     end = last->iova + (last->len - 1); /* inclusive */
@@ -383,14 +401,15 @@ static int sync_outputs(struct gr_device *dev, const struct gr_dma_list *list, e
 static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                    bool for_cpu)
 {
-    const int ret = check_list(dev, list, dir, 0);
+    int ret;
 
+    if (!gri_dma_domain(dev))
+        return gri_direct_sync_sg(dev, list, dir, for_cpu);
+    ret = gri_dma_check_list(list, dir, 0);
     if (ret)
         return ret;
     if (gri_isolated(dev))
         return sync_outputs(dev, list, dir, for_cpu);
-    if (!gri_dma_domain(dev))
-        return gri_direct_sync_sg(dev, list, dir, for_cpu);
     if (!dev->config.coherent)
         sync_list(dev, list, dir, for_cpu);
     return 0;
