@@ -37,6 +37,12 @@ static inline uint64_t up(const struct limits *l, uint64_t at)
     return (at + l->over + l->mask) & ~l->mask;
 }
 
+/* Where a range is before its first segment: nothing is read beyond what is not there. */
+static inline uint64_t start_of(const struct limits *l)
+{
+    return 0 - l->over; /* which up() makes 0 */
+}
+
 /* Would `len` bytes at `at` cross a multiple of the boundary? */
 static bool crosses(const struct limits *l, uint64_t at, uint64_t len)
 {
@@ -74,7 +80,7 @@ static int check_seg(const struct limits *l, const struct gr_seg *seg)
 /* What is wrong, first of all, with a list of which something is. */
 static int reason(const struct limits *l, const struct gr_dma_list *list)
 {
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
 
     for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
@@ -99,7 +105,7 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
 {
     const uint64_t longest = gri_min(gri_min(l->max_len - 1, l->boundary), l->pa_max);
     struct gr_dma_seg *out = list->out;
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX; /* no segment ends there */
     uint64_t pas = 0;          /* all addresses, or'ed */
     uint64_t offsets = 0; /* likewise: a PA has far fewer bits than 64, so that the top bit tells
@@ -154,7 +160,7 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_i
 {
     const struct gr_seg *first = list->segs; /* of the run */
     uint64_t first_at = 0;
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
     int ret = 0;
 
