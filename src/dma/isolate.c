@@ -146,7 +146,8 @@ void gri_isolation_find(struct gri_isolation *is, gr_iova_t iova, uint64_t len)
     for (unsigned i = 0; i < GRI_ARRAY_SIZE(at); i++) {
         struct gri_slot *const slot = slot_at(is, at[i] & ~mask);
 
-        if (slot && slot != is->slots) {
+        /* Outputs of one run may meet each of its two slots again. */
+        if (slot && slot != is->slots && !(is->slots && slot == is->slots->next)) {
             slot->next = is->slots;
             is->slots = slot;
         }
