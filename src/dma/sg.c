@@ -302,8 +302,7 @@ static int unmap_isolated(struct gr_device *dev, const struct gr_dma_list *list,
         one->pa = gri_isolation_origin(&is, list->out->iova);
     /* Slots that wait for an invalidation are another's to free: copy out first. */
     if (is.slots && domain->defer && !(attrs & GR_DMA_SKIP_SYNC)) {
-        for (unsigned i = 0; !ret && i < list->out_count; i++)
-            ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, true);
+        ret = gri_dma_sync(dev, list->out, list->out_count, dir, true);
         attrs |= GR_DMA_SKIP_SYNC;
     }
     if (!ret)
@@ -369,17 +368,6 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     return ret;
 }
 
-/* Lists whose memory is not all where the caller put it, output by output. */
-static int sync_outputs(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
-                        bool for_cpu)
-{
-    int ret = 0;
-
-    for (unsigned i = 0; !ret && i < list->out_count; i++)
-        ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, for_cpu);
-    return ret;
-}
-
 static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                    bool for_cpu)
 {
@@ -387,10 +375,10 @@ static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum g
 
     if (ret)
         return ret;
-    if (gri_isolated(dev))
-        return sync_outputs(dev, list, dir, for_cpu);
     if (!gri_dma_domain(dev))
         return gri_direct_sync_sg(dev, list, dir, for_cpu);
+    if (gri_isolated(dev)) /* its memory is not all where the caller put it */
+        return gri_dma_sync(dev, list->out, list->out_count, dir, for_cpu);
     if (!dev->config.coherent)
         sync_list(dev, list, dir, for_cpu);
     return 0;
