@@ -38,10 +38,12 @@ static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, u
 
     if ((attrs & GR_DMA_MMIO) || !domain->bounce)
         return GR_EFAULT;
-    if (len > GR_BOUNCE_CHUNK - offset)
-        return GR_ENOBUFS;
-    ret = gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1), (uint32_t)offset,
-                          pa, (uint32_t)len, &slot);
+    ret = len > GR_BOUNCE_CHUNK - offset
+              ? GR_ENOBUFS
+              : gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1),
+                                (uint32_t)offset, pa, (uint32_t)len, &slot);
+    if (ret == GR_ENOBUFS)
+        gri_bounce_refused(domain->bounce, len);
     if (ret)
         return ret;
     at = gri_bounce_pa(slot);

@@ -58,14 +58,21 @@ static int bounce(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, 
                   uint64_t len, uint64_t span)
 {
     struct gr_domain *const domain = is->domain;
+    const uint32_t offset = (uint32_t)(pa & domain->pt.granule_mask);
     struct gri_slot *slot;
     struct gr_seg seg;
     int ret;
 
     if (is->mmio || !domain->bounce)
         return GR_EOPNOTSUPP;
-    ret = gri_bounce_make(domain->bounce, span, (uint32_t)(pa & domain->pt.granule_mask), pa,
-                          (uint32_t)len, &slot);
+    ret = gri_bounce_make(domain->bounce, span, offset, pa, (uint32_t)len, &slot);
+    if (ret == GR_ENOBUFS && domain->defer) { /* some may only wait for an invalidation */
+        ret = gr_domain_flush(domain);
+        if (!ret)
+            ret = gri_bounce_make(domain->bounce, span, offset, pa, (uint32_t)len, &slot);
+    }
+    if (ret == GR_ENOBUFS)
+        gri_bounce_refused(domain->bounce, span);
     if (ret)
         return ret;
     slot->next = is->slots;
