@@ -178,7 +178,6 @@ static void test_exhaustion(void **state)
     for (unsigned i = 0; i < 16; i++)
         slot[i] = must_make(&pool, 16 * KIB);
     assert_int_equal(gri_bounce_make(&pool, 1, 0, DATA, 1, &none), GR_ENOBUFS);
-    assert_true(host_logged(host, "bounce pool: no slot of"));
     assert_int_equal(stats_of(&pool).slots, 16);
     assert_int_equal(stats_of(&pool).used, CHUNK);
     gri_bounce_free(slot[5], false);
@@ -378,7 +377,6 @@ static void test_random(void **state)
         memset(gri_bounce_va(slot[i]), mark[i], size);
         assert_int_equal(stats_of(&pool).used, used);
     }
-    assert_int_equal(stats_of(&pool).refused, refused);
     assert_in_range(refused, 1, 10000);
     for (unsigned i = 0; i < MANY; i++)
         gri_bounce_free(slot[i], false);
