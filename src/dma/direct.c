@@ -108,7 +108,7 @@ int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
         return ret;
     if (slot && len != slot->len)
         return GR_EMSGSIZE;
-    if (!(attrs & GR_DMA_SKIP_SYNC)) {
+    if (!(attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO))) {
         ret = gri_direct_sync(dev, iova, len, dir, true);
         if (ret)
             return ret;
