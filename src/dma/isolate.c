@@ -127,7 +127,7 @@ int gri_isolate(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr
 
 void gri_isolation_undo(struct gri_isolation *is, int ret)
 {
-    gri_bounce_free(is->slots, ret == GR_ETIMEDOUT && gri_domain_is_broken(is->domain));
+    gri_bounce_free(is->slots, ret == GR_ETIMEDOUT && gri_domain_is_unsafe(is->domain));
     is->slots = NULL;
 }
 
@@ -177,10 +177,10 @@ int gri_isolation_unmap(struct gri_isolation *is, gr_iova_t iova, uint64_t size)
     const bool defer = is->domain->defer;
     const int ret = gri_domain_unmap_free(is->domain, iova, size, NULL, is->slots);
 
-    if (defer && (!ret || ret == GR_ETIMEDOUT))
-        is->slots = NULL; /* they are in the queue, or went with it */
-    else if (ret == GR_ETIMEDOUT)
-        gri_isolation_undo(is, ret);
+    if (ret == GR_ETIMEDOUT && !defer)
+        gri_bounce_free(is->slots, true);
+    if (ret == GR_ETIMEDOUT || defer)
+        is->slots = NULL; /* lost, or in the queue, or gone with it */
     return ret;
 }
 

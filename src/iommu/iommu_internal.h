@@ -15,6 +15,9 @@ static inline bool gri_domain_is_broken(const struct gr_domain *domain)
     return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
 }
 
+/* After a map that failed with GR_ETIMEDOUT: may a device still know what it had mapped? */
+bool gri_domain_is_unsafe(const struct gr_domain *domain);
+
 /* A map under way in a TRANSLATED domain. */
 struct gri_mapping {
     struct gr_domain *domain;
