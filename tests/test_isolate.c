@@ -846,7 +846,7 @@ static void make_bouncer(struct iso *iso, unsigned kind, bool noncoherent)
 }
 
 /*
- * Known bug 1: slots full of secrets, a buffer from a device that writes less than it was given.
+ * Known bugs 1 and 38: slots full of secrets, a buffer from a device that writes less than it was given.
  * What it did not write stays the CPU's, and the device cannot read what was there before.
  */
 static void test_known_bug_1_short_write(void **state)
@@ -1030,6 +1030,398 @@ static void test_known_bug_5_head_middle_tail(void **state)
     }
 }
 
+/* ---- what is refused ---- */
+
+static void refuse(struct iso *iso, gr_pa_t pa, uint64_t len, unsigned attrs, int want)
+{
+    const struct iso_state was = iso_state(iso);
+    const struct gr_seg seg = {pa, len};
+    struct gr_dma_seg out;
+    struct gr_dma_list list = {.segs = &seg, .count = 1, .out = &out};
+    gr_iova_t iova = 77;
+
+    assert_int_equal(gr_dma_map(&iso->dev, pa, len, BOTH, attrs, &iova), want);
+    assert_int_equal(iova, 77);
+    iso_same(iso, &was, "refused");
+    assert_int_equal(gr_dma_map_sg(&iso->dev, &list, BOTH, attrs), want);
+    assert_int_equal(list.out_count, 0);
+    iso_same(iso, &was, "refused as a list");
+}
+
+static void test_refused(void **state)
+{
+    static const struct {
+        struct iso_setup setup;
+        bool windows; /* on the access unit */
+    } all[] = {
+        {{.kind = RIG_T8020, .untrusted = true}, false},
+        {{.kind = RIG_T8020, .untrusted = true, .verified = true}, true},
+        {{.kind = RIG_T8020, .isolation = GR_ISOLATION_BOUNCE}, false},
+        {{.kind = RIG_T6000, .isolation = GR_ISOLATION_BOUNCE, .pool = GR_BOUNCE_CHUNK}, false},
+        {{.kind = ISO_LPAE_16K, .isolation = GR_ISOLATION_WINDOW}, false},
+        {{.kind = RIG_T8020, .untrusted = true, .verified = true, .overread = 8}, false},
+    };
+
+    (void)state;
+    for (unsigned k = 0; k < 6; k++) {
+        const unsigned attrs = all[k].setup.pool ? GR_DMA_MMIO : 0; /* registers never bounce */
+        struct iso iso;
+        uint64_t g;
+        gr_iova_t iova;
+
+        iso_make(&iso, &all[k].setup);
+        g = iso.g;
+        refuse(&iso, RIG_BIG + 1, g - 1, attrs, GR_EOPNOTSUPP);
+        refuse(&iso, RIG_BIG, g - 1, attrs, GR_EOPNOTSUPP);
+        refuse(&iso, RIG_BIG + g / 2 + 1, g, attrs, GR_EOPNOTSUPP);
+        refuse(&iso, RIG_BIG + 9, 2, attrs, GR_EOPNOTSUPP);
+        if (!all[k].windows)
+            refuse(&iso, RIG_BIG + 8, 8, attrs, GR_EOPNOTSUPP);
+        if (all[k].setup.overread) { /* what is read beyond has to be somewhere */
+            refuse(&iso, RIG_BIG, g, 0, GR_EOPNOTSUPP);
+            iso_end(&iso);
+            continue;
+        }
+        assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG, 2 * g, BOTH, attrs, &iova), 0);
+        assert_int_equal(gr_dma_sync_for_cpu(&iso.dev, iova, 2 * g, BOTH), 0);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, 2 * g, BOTH, attrs), 0);
+        if (all[k].windows) {
+            assert_int_equal(
+                gr_dma_map(&iso.dev, RIG_BIG + 8, g, BOTH, GR_DMA_MMIO, &iova), 0);
+            assert_false(iso_reads(&iso, iova - 1));
+            assert_int_equal(gr_dma_unmap(&iso.dev, iova, g, BOTH, GR_DMA_MMIO), 0);
+        }
+        iso_end(&iso);
+    }
+}
+
+/* Calls that name no mapping, or not all of one. */
+static void test_unmap_errors(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < 2; k++) {
+        const struct iso_setup setup = {.kind = k ? ISO_LPAE_4K : RIG_T8110,
+                                        .untrusted = true,
+                                        .overread = 16,
+                                        .isolation = GR_ISOLATION_BOUNCE,
+                                        .pool = GR_BOUNCE_CHUNK};
+        struct gr_dma_seg out = {UINT64_MAX - 15, 16};
+        const struct gr_seg seg = {RIG_BIG, 16};
+        const struct gr_dma_list list = {.segs = &seg, .count = 1, .out_count = 1, .out = &out};
+        struct iso iso;
+        gr_iova_t iova;
+        struct iso_state was;
+        uint64_t len;
+
+        iso_make(&iso, &setup);
+        len = 2 * iso.g + 100;
+        iova = must_map(&iso, RIG_BIG + 50, len, BOTH);
+        was = iso_state(&iso);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova + iso.g, len, BOTH, 0), GR_EMSGSIZE);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova - iso.g, len, BOTH, 0), GR_ENOENT);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, iso.g, BOTH, 0), GR_EMSGSIZE);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, len + iso.g, BOTH, 0), GR_EMSGSIZE);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, 0, BOTH, 0), GR_ENODATA);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, len, (enum gr_dma_dir)0, 0), GR_EACCES);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, UINT64_MAX, BOTH, 0), GR_EOVERFLOW);
+        assert_int_equal(gr_dma_unmap(&iso.dev, 0, UINT64_MAX - 3, BOTH, 0), GR_ENOENT);
+        assert_int_equal(gr_dma_unmap(&iso.dev, UINT64_MAX - 9, 5, BOTH, 0), GR_ENOENT);
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), GR_ENOENT);
+        assert_int_equal(gr_dma_sync_sg_for_cpu(&iso.dev, &list, BOTH), GR_ENOENT);
+        out = (struct gr_dma_seg){iova + 8 * iso.g, 16};
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), GR_ENOENT);
+        assert_int_equal(gr_dma_sync_for_cpu(&iso.dev, iova, 0, BOTH), GR_ENODATA);
+        assert_int_equal(gr_dma_sync_for_cpu(&iso.dev, iova, 1, (enum gr_dma_dir)4), GR_EACCES);
+        assert_int_equal(gr_dma_sync_for_cpu(&iso.dev, 5, UINT64_MAX - 3, BOTH), GR_EOVERFLOW);
+        iso_same(&iso, &was, "refused");
+        assert_true(iso_reads(&iso, iova + len - 1));
+        must_unmap(&iso, iova, len, BOTH);
+        iso_end(&iso);
+    }
+}
+
+/* ---- lists ---- */
+
+/* What touches is one run, and bounces at its two ends only, however it is cut. */
+static void test_runs(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < 3; k++) {
+        struct iso iso;
+        struct gr_seg segs[4];
+        struct gr_dma_seg out[4];
+        struct gr_dma_list list = {.segs = segs, .count = 4, .out = out};
+        uint64_t g;
+
+        iso_make(&iso, &(struct iso_setup){.kind = some_kinds[k],
+                                           .untrusted = true,
+                                           .isolation = GR_ISOLATION_BOUNCE,
+                                           .pool = 4 * GR_BOUNCE_CHUNK});
+        g = iso.g;
+        segs[0] = (struct gr_seg){RIG_BIG + 100, g};
+        segs[1] = (struct gr_seg){RIG_BIG + 100 + g, g};
+        segs[2] = (struct gr_seg){RIG_BIG + 100 + 2 * g, g + 7};
+        segs[3] = (struct gr_seg){RIG_BIG + 8 * g, 2 * g}; /* whole granules: none */
+        assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), 0);
+        assert_int_equal(list.out_count, 2);
+        assert_int_equal(iso_pool(&iso).slots, 2);
+        assert_int_equal(leads_to(&iso, out[0].iova + g), RIG_BIG + 100 + g);
+        assert_int_equal(leads_to(&iso, out[1].iova), RIG_BIG + 8 * g);
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), 0);
+        /* a length cuts outputs, not the run */
+        assert_int_equal(gr_dma_set_seg_limits(&iso.dev, 2 * g, 0), 0);
+        assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), 0);
+        assert_int_equal(list.out_count, 3);
+        assert_int_equal(iso_pool(&iso).slots, 2);
+        assert_int_equal(gr_dma_sync_sg_for_cpu(&iso.dev, &list, BOTH), 0);
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), 0);
+        /* a boundary does: each part has two ends of its own */
+        assert_int_equal(gr_dma_set_seg_limits(&iso.dev, 0, 2 * g), 0);
+        segs[2].len = g;
+        assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), 0);
+        assert_true(list.out_count >= 3);
+        assert_true(iso_pool(&iso).slots >= 4);
+        assert_int_equal(gr_dma_sync_sg_for_device(&iso.dev, &list, BOTH), 0);
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), 0);
+        assert_int_equal(iso_pool(&iso).slots, 0);
+        iso_end(&iso);
+    }
+}
+
+/*
+ * Short outputs, each of which may read into the next granule: they meet the same two slots again
+ * and again.
+ */
+static void test_outputs_meet_slots_again(void **state)
+{
+    const struct iso_setup setup = {.kind = RIG_T8020_4K,
+                                    .untrusted = true,
+                                    .overread = 4096,
+                                    .isolation = GR_ISOLATION_BOUNCE,
+                                    .pool = GR_BOUNCE_CHUNK};
+    struct gr_seg segs[6];
+    struct gr_dma_seg out[6];
+    struct gr_dma_list list = {.segs = segs, .count = 6, .out = out};
+    struct iso iso;
+
+    (void)state;
+    iso_make(&iso, &setup);
+    assert_int_equal(gr_dma_set_seg_limits(&iso.dev, 1000, 0), 0);
+    for (unsigned i = 0; i < 6; i++)
+        segs[i] = (struct gr_seg){RIG_BIG + 100 + i * 900, 900};
+    assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), 0);
+    assert_int_equal(list.out_count, 6);
+    assert_int_equal(iso_pool(&iso).slots, 2);
+    assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), 0);
+    assert_int_equal(iso_pool(&iso).slots, 0);
+    iso_end(&iso);
+}
+
+/* A boundary in the middle of a cache line: the copy to one end, the device's bytes in the other. */
+static void test_line_of_two_outputs(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < 4; k++) {
+        const struct iso_setup setup = {.kind = RIG_T8020_4K,
+                                        .noncoherent = true,
+                                        .overread = 64,
+                                        .isolation = GR_ISOLATION_EXPOSE,
+                                        .flags = k & 1 ? GR_DOMAIN_DEFERRED : 0,
+                                        .pool = GR_BOUNCE_CHUNK};
+        /* the first ends where what is read beyond it needs a slot, in the line of the second */
+        const struct gr_seg segs[] = {{RIG_BIG + 8192 - 20 - 5000, 5000},
+                                      {RIG_BIG + 8192 - 20, 4080}};
+        struct gr_dma_seg out[2];
+        struct gr_dma_list list = {.segs = segs, .count = 2, .out = out};
+        uint8_t bytes[16];
+        struct iso iso;
+
+        iso_make(&iso, &setup);
+        iso_set(&iso, RIG_BIG, 0x10, 4 * 4096);
+        assert_int_equal(gr_dma_set_seg_limits(&iso.dev, 0, 8192), 0);
+        assert_int_equal(gr_dma_map_sg(&iso.dev, &list, GR_DMA_FROM_DEVICE, 0), 0);
+        assert_int_equal(list.out_count, 2);
+        assert_int_equal(iso_pool(&iso).slots, 2);
+        memset(bytes, 0x20, 16);
+        assert_true(iso_access(&iso, out[0].iova + 4984, bytes, 16, true));
+        memset(bytes, 0x30, 16);
+        assert_true(iso_access(&iso, out[1].iova, bytes, 16, true));
+        if (k & 2) {
+            assert_int_equal(gr_dma_sync_sg_for_cpu(&iso.dev, &list, GR_DMA_FROM_DEVICE), 0);
+            for (unsigned i = 0; i < 32; i++)
+                assert_int_equal(iso_at(&iso, segs[1].pa - 16 + i, 1)[0], i < 16 ? 0x20 : 0x30);
+        }
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, GR_DMA_FROM_DEVICE, 0), 0);
+        for (unsigned i = 0; i < 32; i++)
+            assert_int_equal(iso_at(&iso, segs[1].pa - 16 + i, 1)[0], i < 16 ? 0x20 : 0x30);
+        iso_end(&iso);
+    }
+}
+
+/* ---- overread ---- */
+
+/* Beyond any buffer the device reads what is no one's, or an exposed granule's; it never faults. */
+static void test_overread(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < 12; k++) {
+        const struct iso_setup setup = {
+            .kind = (unsigned[]){RIG_T8020_4K, RIG_T6000, ISO_LPAE_4K}[k % 3],
+            .untrusted = k / 3 == 0,
+            .isolation = k / 3 ? (enum gr_isolation)(k / 3) : GR_ISOLATION_DEFAULT,
+            .overread = k % 2 ? 64 : 4096,
+            .verified = true,
+            .pool = 2 * GR_BOUNCE_CHUNK};
+        struct iso iso;
+        uint64_t g;
+
+        iso_make(&iso, &setup);
+        g = iso.g;
+        iso_set(&iso, RIG_BIG, GUARD, 8 * g);
+        for (unsigned i = 0; i < 8; i++) {
+            const uint64_t len =
+                (uint64_t[]){1, 8, g - 64, g - 63, g - 1, g, 2 * g - 64, 2 * g}[i];
+            const gr_pa_t pa = RIG_BIG + g + (i % 2 ? 0 : 64);
+            const gr_iova_t iova = must_map(&iso, pa, len, GR_DMA_TO_DEVICE);
+            uint8_t beyond[4096];
+
+            assert_true(iso_access(&iso, iova + len, beyond, setup.overread, false));
+            for (unsigned b = 0; setup.untrusted && b < setup.overread; b++)
+                assert_int_equal(beyond[b], 0);
+            must_unmap(&iso, iova, len, GR_DMA_TO_DEVICE);
+        }
+        for (uint64_t size = g - 1; size <= 2 * g; size += g + 1) { /* and beyond coherent ones */
+            uint8_t beyond[4096];
+            gr_iova_t iova;
+            void *cpu;
+
+            assert_int_equal(gr_dma_alloc(&iso.dev, size, 0, &cpu, &iova), 0);
+            assert_true(iso_access(&iso, iova + size, beyond, setup.overread, false));
+            for (unsigned b = 0; b < setup.overread; b++)
+                assert_int_equal(beyond[b], 0);
+            assert_int_equal(gr_dma_free(&iso.dev, size, 0, cpu, iova), 0);
+        }
+        assert_int_equal(gr_dma_alloc(&iso.dev, g, 0, &(void *){NULL}, &(gr_iova_t){0}) != 0, 0);
+        {
+            const struct gr_domain_stats stats = iso_stats(&iso);
+
+            assert_int_equal(stats.iova.allocated, (1 + 1) * g);
+        }
+        assert_int_equal(gr_domain_detach(&iso.domain, &iso.dev), 0);
+        assert_int_equal(gr_domain_attach(&iso.domain, &iso.dev), 0);
+        {
+            const gr_iova_t at = iso.domain.aperture.last + 1 - 2 * g;
+            gr_pa_t pa = leads_to(&iso, at);
+
+            assert_int_equal(
+                gr_dma_free(&iso.dev, g, 0, host_ptr(iso.rig.host, pa, g), at), 0);
+        }
+        /* the longest buffer leaves room for it */
+        assert_true(gr_dma_max_mapping_size(&iso.dev) + g - 1 + setup.overread <=
+                    iso.domain.aperture.last - iso.domain.aperture.first + 1);
+        iso_end(&iso);
+    }
+}
+
+/* ---- failed invalidations ---- */
+
+/* A slot that a device may still write to is nobody's for ever; with a second answer it is free. */
+static void test_lost_slots(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < 4; how++) {
+        struct iso iso;
+        gr_iova_t iova = 77;
+        const uint64_t len = 3 * 64 * KIB;
+
+        make_bouncer(&iso, ISO_LPAE_64K, false);
+        iso.domain.invalidate_on_map = how >= 2;
+        if (how < 2) {
+            iova = must_map(&iso, RIG_BIG + 1, len, BOTH);
+            memset(iso_at(&iso, RIG_BIG, len + 2), 0x66, len + 2);
+            assert_true(iso_access(&iso, iova, (uint8_t[]){0x77}, 1, true));
+            iso.walker.fail = 1;
+            iso.walker.dead = how == 1;
+            assert_int_equal(gr_dma_unmap(&iso.dev, iova, len, BOTH, 0), GR_ETIMEDOUT);
+            assert_int_equal(iso_at(&iso, RIG_BIG + 1, 1)[0], 0x66); /* not copied: not safe */
+        } else { /* a map whose invalidation fails: for a moment, and for good */
+            iso.walker.fail = 1;
+            iso.walker.dead = how == 3;
+            assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG + 1, len, BOTH, 0, &iova),
+                             GR_ETIMEDOUT);
+            assert_int_equal(iova, 77);
+        }
+        assert_int_equal(iso_pool(&iso).slots, 0);
+        assert_int_equal(iso_pool(&iso).lost, how == 2 ? 0 : 2 * iso.g);
+        assert_int_equal(iso_stats(&iso).broken, how != 2);
+        iso.walker.dead = false;
+        iso_end_leaking(&iso, how == 2 ? 0 : (int)(GR_BOUNCE_CHUNK / 4096));
+    }
+}
+
+/* A stream that left without an answer may still know the tables: slots are lost there, too. */
+static void test_lost_to_the_departed(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < 3; how++) {
+        struct gr_stream stream[RIG_DARTS];
+        struct gr_device next;
+        struct gr_device_config config;
+        struct iso iso;
+        gr_iova_t iova = 0;
+        int tables;
+
+        make_bouncer(&iso, ISO_LPAE_16K, false);
+        iso.walker.dead = true;
+        assert_int_equal(gr_domain_detach(&iso.domain, &iso.dev), GR_ETIMEDOUT);
+        assert_int_equal(gr_device_fini(&iso.dev), 0);
+        iso.walker.dead = false;
+        iso.dev.group = NULL;
+        config = iso_device(&iso, stream, 1);
+        config.isolation = GR_ISOLATION_BOUNCE;
+        assert_int_equal(gr_device_init(&next, &config), 0);
+        assert_int_equal(gr_domain_attach(&iso.domain, &next), 0);
+        if (how == 0) {
+            assert_int_equal(gr_dma_map(&next, RIG_BIG + 1, 5, BOTH, 0, &iova), 0);
+            assert_int_equal(gr_dma_unmap(&next, iova, 5, BOTH, 0), GR_ETIMEDOUT);
+        } else if (how == 1) {
+            /* the second slot is not to be had: the first was mapped */
+            gr_iova_t full[16];
+            unsigned n = 0;
+
+            while (!gr_dma_map(&next, RIG_BIG + 1, 5, BOTH, 0, &full[n]))
+                n++;
+            assert_int_equal(n, 16);
+            assert_int_equal(gr_dma_unmap(&next, full[3], 5, BOTH, 0), GR_ETIMEDOUT);
+            assert_int_equal(iso_pool(&iso).lost, iso.g);
+            assert_int_equal(iso_pool(&iso).slots, 15);
+            for (unsigned i = 0; i < n; i++) {
+                if (i != 3)
+                    assert_int_equal(gr_dma_unmap(&next, full[i], 5, BOTH, 0), GR_ETIMEDOUT);
+            }
+            assert_int_equal(iso_pool(&iso).lost, 16 * iso.g);
+        } else {
+            gr_iova_t one;
+            void *cpu;
+
+            iso.domain.invalidate_on_map = true;
+            iso.walker.fail = 1;
+            assert_int_equal(gr_dma_map(&next, RIG_BIG + 1, 5, BOTH, 0, &one), GR_ETIMEDOUT);
+            assert_int_equal(iso_pool(&iso).lost, iso.g);
+            iso.walker.fail = 1;
+            assert_int_equal(gr_dma_alloc(&next, 1, 0, &cpu, &one), GR_ETIMEDOUT);
+        }
+        assert_false(iso_stats(&iso).broken);
+        assert_true(iso_pool(&iso).lost >= iso.g);
+        assert_int_equal(iso_pool(&iso).slots, 0);
+        assert_int_equal(gr_domain_detach(&iso.domain, &next), GR_ETIMEDOUT);
+        assert_int_equal(gr_device_fini(&next), 0);
+        tables = (int)(iso_stats(&iso).tables * (iso.g / 4096));
+        iso_end_leaking(&iso, tables + (int)(GR_BOUNCE_CHUNK / 4096) +
+                                  (how == 2 ? (int)(iso.g / 4096) : 0));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1044,6 +1436,14 @@ int main(void)
         cmocka_unit_test(test_known_bug_2_back_and_forth),
         cmocka_unit_test(test_known_bug_3_partial_syncs),
         cmocka_unit_test(test_known_bug_5_head_middle_tail),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_unmap_errors),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_outputs_meet_slots_again),
+        cmocka_unit_test(test_line_of_two_outputs),
+        cmocka_unit_test(test_overread),
+        cmocka_unit_test(test_lost_slots),
+        cmocka_unit_test(test_lost_to_the_departed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
