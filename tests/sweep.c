@@ -416,7 +416,7 @@ SWEEP_CALL(sweep_policy)
 /* Memory that is nobody's, far from where mappings are fixed. */
 SWEEP_CALL(sweep_linear)
 {
-    const struct gr_range ram = {RIG_BIG, RIG_BIG + 8 * 1024 * 1024 - 1};
+    const struct gr_range ram = {RIG_BIG, RIG_BIG + 1024 * 1024 - 1};
     const struct gr_range hole = {RIG_BIG + 0x12345, RIG_BIG + 0x12345};
     const struct gr_linear_config config = {&ram, 1, &hole, 1};
     const int rc =

@@ -466,6 +466,26 @@ static void test_failed_flush(void **state)
     }
 }
 
+/* At a detach: the stream is blocked, and says that it forgot; what it missed stays quarantined. */
+static void test_failed_detach(void **state)
+{
+    struct iso iso;
+    gr_iova_t iova;
+
+    (void)state;
+    make(&iso, ISO_LPAE_4K, (struct gr_range){0, 0});
+    iova = must_map(&iso, RIG_BIG, 4096);
+    assert_true(iso_reads(&iso, iova));
+    must_unmap(&iso, iova, 4096);
+    iso.walker.fail = 1;
+    assert_int_equal(gr_domain_detach(&iso.domain, &iso.dev), 0);
+    assert_false(iso_reads(&iso, iova));
+    assert_true(iso_stats(&iso).broken);
+    assert_int_equal(iso_stats(&iso).quarantined_bytes, 4096);
+    assert_int_equal(gr_domain_attach(&iso.domain, &iso.dev), GR_EIO);
+    iso_end(&iso);
+}
+
 /* The same by the flush that a full ring or a table's unmap needs. */
 static void test_failed_push(void **state)
 {
@@ -493,6 +513,10 @@ static void test_failed_map(void **state)
     (void)state;
     make(&iso, ISO_LPAE_4K, (struct gr_range){0, 0});
     iso.domain.invalidate_on_map = true;
+    iso.walker.fail = 1; /* with nothing else waiting, the second attempt counts */
+    assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG, 4096, BOTH, 0, &iova), GR_ETIMEDOUT);
+    assert_false(iso_stats(&iso).broken);
+    assert_int_equal(iso_stats(&iso).iova.held, 0);
     must_unmap(&iso, must_map(&iso, RIG_BIG, 8192), 8192);
     iso.walker.fail = 1;
     assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG, 4096, BOTH, 0, &iova), GR_ETIMEDOUT);
@@ -652,6 +676,7 @@ int main(void)
         cmocka_unit_test(test_coherent),
         cmocka_unit_test(test_teardown),
         cmocka_unit_test(test_failed_flush),
+        cmocka_unit_test(test_failed_detach),
         cmocka_unit_test(test_failed_push),
         cmocka_unit_test(test_failed_map),
         cmocka_unit_test(test_vector_20_reuse),

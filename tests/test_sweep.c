@@ -146,7 +146,7 @@ static const struct scenario scenarios[] = {
       STEP(attach, ATTACH, MAIN, OURS), STEP(set_mask, NEVER, MAIN, 4), STEP(map, MAP, ODD),
       STEP(unmap, NEVER, ODD), STEP(pool_ask, NEVER, 2), STEP(flush, FLUSH, ODD, OURS),
       STEP(flush_again, NEVER, ODD, OURS), STEP(pool_ask, NEVER, 0), STEP(map, MAP, ACROSS),
-      STEP(unmap, NEVER, ACROSS), STEP(detach, DETACH, MAIN, OURS),
+      STEP(unmap, NEVER, ACROSS), STEP(flush, FLUSH, ACROSS, OURS), STEP(detach, DETACH, MAIN, OURS),
       STEP(domain_fini, NEVER, MAIN, OURS)}},
     {"memory at an offset",
      0,
