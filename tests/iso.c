@@ -111,8 +111,8 @@ static bool walker_access(struct iso *iso, uint64_t iova, uint8_t *buf, uint64_t
         gr_pa_t pa = iova & ~mask;
         unsigned prot = GR_PROT_READ | GR_PROT_WRITE;
 
-        if (!w->pass && (!walk(w, iova, &pa, &prot) ||
-                         !(prot & (write ? GR_PROT_WRITE : GR_PROT_READ))))
+        if (!w->pass &&
+            (!walk(w, iova, &pa, &prot) || !(prot & (write ? GR_PROT_WRITE : GR_PROT_READ))))
             return false;
         pa += iova & mask;
         if (!(write ? host_mem_write(w->host, pa, buf, piece, !iso->setup.noncoherent)
@@ -137,7 +137,8 @@ bool iso_has_windows(unsigned kind)
     return kind < RIG_KINDS;
 }
 
-void iso_walker_make(struct iso_walker *w, struct host *host, unsigned lg2, struct gr_range aperture)
+void iso_walker_make(struct iso_walker *w, struct host *host, unsigned lg2,
+                     struct gr_range aperture)
 {
     memset(w, 0, sizeof(*w));
     w->host = host;
@@ -197,9 +198,9 @@ void iso_make(struct iso *iso, const struct iso_setup *setup)
     iso->g = UINT64_C(1) << iso_granule_lg2(setup->kind);
     if (setup->bare)
         return;
-    assert_int_equal(gr_domain_init(&iso->domain, iso->rig.host, &iso->dev, GR_DOMAIN_TRANSLATED,
-                                    setup->flags),
-                     0);
+    assert_int_equal(
+        gr_domain_init(&iso->domain, iso->rig.host, &iso->dev, GR_DOMAIN_TRANSLATED, setup->flags),
+        0);
     if (setup->pool) {
         const struct gr_bounce_config config = {.pa_last = UINT64_C(0xfffffffff),
                                                 .limit = setup->pool};
@@ -241,8 +242,8 @@ bool iso_sid_access(struct iso *iso, uint32_t sid, uint64_t iova, void *buf, uin
 
     if (iso->lpae)
         return walker_access(iso, iova, buf, len, write);
-    return rig_access(&iso->rig, dart, sid, iova, buf, len, write, !iso->setup.noncoherent,
-                      NULL) == MODEL_OK;
+    return rig_access(&iso->rig, dart, sid, iova, buf, len, write, !iso->setup.noncoherent, NULL) ==
+           MODEL_OK;
 }
 
 bool iso_access(struct iso *iso, uint64_t iova, void *buf, uint64_t len, bool write)

@@ -59,10 +59,10 @@ struct iso_walker {
     unsigned count;
     uint64_t reused;        /* as the model of a DART counts it */
     uint64_t invalidations; /* asked for */
-    uint64_t fail;          /* the n-th invalidation from now on fails, and drops nothing; 0: none */
-    bool dead;              /* all fail */
-    bool deaf;              /* they look done and drop nothing */
-    struct gr_range last;   /* invalidated */
+    uint64_t fail;        /* the n-th invalidation from now on fails, and drops nothing; 0: none */
+    bool dead;            /* all fail */
+    bool deaf;            /* they look done and drop nothing */
+    struct gr_range last; /* invalidated */
 };
 
 struct iso {
@@ -83,7 +83,8 @@ void iso_end(struct iso *iso);
 void iso_end_leaking(struct iso *iso, int leaks);
 
 /* A walker alone; `aperture` may be {0, 0}: its own. */
-void iso_walker_make(struct iso_walker *w, struct host *host, unsigned lg2, struct gr_range aperture);
+void iso_walker_make(struct iso_walker *w, struct host *host, unsigned lg2,
+                     struct gr_range aperture);
 
 /* The granule and the widest PA of a kind. */
 unsigned iso_granule_lg2(unsigned kind);

@@ -45,7 +45,7 @@ struct sweep_slot {
     unsigned dev;
     unsigned dom;
     bool live;
-    bool lost; /* a buffer whose memory must stay allocated */
+    bool lost;    /* a buffer whose memory must stay allocated */
     bool waiting; /* unmapped, and not yet forgotten: the device may get there or not */
     gr_pa_t pa;
     gr_iova_t iova; /* also from an earlier run: where it will lie */

@@ -247,8 +247,8 @@ static void test_content(void **state)
     static const struct {
         uint32_t offset, len;
         uint64_t size;
-    } all[] = {{0, 0, 4096},        {0, 4096, 4096},  {0, 1, 4096},         {4095, 1, 4096},
-               {100, 900, 4096},    {0, 5000, 8192},  {16000, 384, 16384},  {3, 16384 - 3, 16384},
+    } all[] = {{0, 0, 4096},        {0, 4096, 4096},    {0, 1, 4096},        {4095, 1, 4096},
+               {100, 900, 4096},    {0, 5000, 8192},    {16000, 384, 16384}, {3, 16384 - 3, 16384},
                {4096, 8192, 65536}, {0, 0x40000, CHUNK}};
     struct host *const host = make_host();
     uint8_t *const data = host_ptr(host, DATA, MIB);
@@ -392,14 +392,10 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_configs),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_reserve),
-        cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_areas),
-        cmocka_unit_test(test_content),
-        cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_configs), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_reserve), cmocka_unit_test(test_exhaustion),
+        cmocka_unit_test(test_areas),   cmocka_unit_test(test_content),
+        cmocka_unit_test(test_lost),    cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,9 +49,9 @@ static void test_refused(void **state)
 
     (void)state;
     iso_make(&iso, &setup);
-    assert_int_equal(gr_domain_init(&domain, iso.rig.host, &iso.dev, GR_DOMAIN_TRANSLATED,
-                                    GR_DOMAIN_DEFERRED),
-                     GR_EOPNOTSUPP);
+    assert_int_equal(
+        gr_domain_init(&domain, iso.rig.host, &iso.dev, GR_DOMAIN_TRANSLATED, GR_DOMAIN_DEFERRED),
+        GR_EOPNOTSUPP);
     assert_true(host_logged(iso.rig.host, "an untrusted device is not given a domain that is"));
     config = iso_device(&iso, stream, 7);
     assert_int_equal(gr_device_init(&trusted, &config), 0);
@@ -61,9 +61,9 @@ static void test_refused(void **state)
     assert_int_equal(
         gr_domain_init(&domain, iso.rig.host, &trusted, GR_DOMAIN_BLOCKED, GR_DOMAIN_DEFERRED),
         GR_EOPNOTSUPP);
-    assert_int_equal(gr_domain_init(&domain, iso.rig.host, &trusted, GR_DOMAIN_TRANSLATED,
-                                    GR_DOMAIN_DEFERRED),
-                     0);
+    assert_int_equal(
+        gr_domain_init(&domain, iso.rig.host, &trusted, GR_DOMAIN_TRANSLATED, GR_DOMAIN_DEFERRED),
+        0);
     assert_int_equal(gr_domain_attach(&domain, &iso.dev), GR_EOPNOTSUPP);
     assert_null(gr_device_domain(&iso.dev));
     assert_int_equal(gr_domain_flush(&domain), 0);
@@ -295,8 +295,7 @@ static void test_tables_of_many(void **state)
         assert_int_equal(iso_stats(&iso).iova.allocations, 0);
     }
     host_set_cpu(UINT32_MAX);
-    assert_int_equal(
-        gr_domain_trim(&iso.domain, 0, iso.domain.aperture.last + 1), 0);
+    assert_int_equal(gr_domain_trim(&iso.domain, 0, iso.domain.aperture.last + 1), 0);
     assert_int_equal(iso_stats(&iso).tables, rig_root_tables(&iso.domain));
     assert_int_equal(iso_stats(&iso).iova.held, 0);
     iso_end(&iso);
@@ -316,6 +315,7 @@ static void test_slots(void **state)
         struct iso iso;
         unsigned slots;
         gr_iova_t anchor;
+        gr_iova_t first = 0;
         gr_iova_t full[65];
 
         iso_make(&iso, &setup);
@@ -331,6 +331,10 @@ static void test_slots(void **state)
             assert_int_equal(iso_at(&iso, RIG_BIG + i + 3, 1)[0], byte);
             assert_int_equal(iso_pool(&iso).slots, i % slots + 1);
             assert_int_equal(waiting(&iso), i % slots + 1);
+            if (i && i % slots == 0) /* its slot is another's now */
+                assert_false(iso_reads(&iso, first));
+            if (i % slots == 0)
+                first = iova;
             /* what the device writes now goes nowhere */
             byte = 0x7f;
             assert_true(iso_access(&iso, iova + 3, &byte, 1, true));
@@ -403,6 +407,14 @@ static void test_teardown(void **state)
         host_set_cpu(UINT32_MAX);
         assert_int_equal(waiting(&iso), 4);
         assert_int_equal(gr_domain_fini(&iso.domain), GR_EBUSY); /* it is attached; flushed only */
+        assert_int_equal(waiting(&iso), 0);
+        assert_false(iso_reads(&iso, iova[2]));
+        iova[0] = must_map(&iso, RIG_BIG, iso.g);
+        assert_true(iso_reads(&iso, iova[0]));
+        must_unmap(&iso, iova[0], iso.g);
+        assert_int_equal(gr_domain_trim(&iso.domain, 0, iso.g), 0); /* so does this */
+        assert_int_equal(waiting(&iso), 0);
+        assert_false(iso_reads(&iso, iova[0]));
         must_unmap(&iso, must_map(&iso, RIG_BIG, iso.g), iso.g);
         assert_int_equal(waiting(&iso), 1);
         assert_int_equal(gr_domain_detach(&iso.domain, &iso.dev), 0);
@@ -580,8 +592,8 @@ static uint64_t play(struct iso *iso, unsigned ops)
 
 static void test_vector_20_reuse(void **state)
 {
-    static const unsigned kinds[] = {RIG_T8020,    RIG_T8110_4K, RIG_T8110_VA42,
-                                     ISO_LPAE_4K, ISO_LPAE_64K};
+    static const unsigned kinds[] = {RIG_T8020, RIG_T8110_4K, RIG_T8110_VA42, ISO_LPAE_4K,
+                                     ISO_LPAE_64K};
     const uint64_t seed = rig_seed("test_vector_20_reuse");
 
     (void)state;

@@ -72,8 +72,7 @@ static bool exposes(const struct world *w)
 {
     const enum gr_isolation how = w->iso.setup.isolation;
 
-    return how == GR_ISOLATION_EXPOSE ||
-           (how == GR_ISOLATION_DEFAULT && !w->iso.setup.untrusted);
+    return how == GR_ISOLATION_EXPOSE || (how == GR_ISOLATION_DEFAULT && !w->iso.setup.untrusted);
 }
 
 /* The IOVA of byte `at` of a mapping, and how many follow it there. */
@@ -379,8 +378,7 @@ static int sync(struct world *w, struct slot *s, uint64_t at, uint64_t len, bool
 static void turn(struct world *w, struct slot *s)
 {
     const uint64_t at = s->whole ? 0 : roll(w, s->len);
-    const uint64_t len =
-        s->whole ? s->len : 1 + roll(w, min(s->len - at, roll(w, 2) ? 16 : MOST));
+    const uint64_t len = s->whole ? s->len : 1 + roll(w, min(s->len - at, roll(w, 2) ? 16 : MOST));
 
     if (s->dir == GR_DMA_TO_DEVICE || roll(w, 2)) {
         assert_int_equal(sync(w, s, 0, s->len, true), 0);
@@ -718,9 +716,8 @@ static void test_vector_5_subpage_windows(void **state)
     (void)state;
     for (unsigned k = 0; k < 5; k++) {
         for (unsigned u = 0; u < 6; u++) {
-            const struct iso_setup setup = {.kind = darts[k],
-                                            .isolation = GR_ISOLATION_WINDOW,
-                                            .access_unit = units[u]};
+            const struct iso_setup setup = {
+                .kind = darts[k], .isolation = GR_ISOLATION_WINDOW, .access_unit = units[u]};
             struct iso iso;
 
             iso_make(&iso, &setup);
@@ -846,8 +843,8 @@ static void make_bouncer(struct iso *iso, unsigned kind, bool noncoherent)
 }
 
 /*
- * Known bugs 1 and 38: slots full of secrets, a buffer from a device that writes less than it was given.
- * What it did not write stays the CPU's, and the device cannot read what was there before.
+ * Known bugs 1 and 38: slots full of secrets, a buffer from a device that writes less than it was
+ * given. What it did not write stays the CPU's, and the device cannot read what was there before.
  */
 static void test_known_bug_1_short_write(void **state)
 {
@@ -910,9 +907,7 @@ static void test_known_bug_2_back_and_forth(void **state)
         assert_int_equal(gr_dma_sync_for_device(&iso.dev, iova, len, BOTH), 0);
         assert_true(iso_access(&iso, iova, got, len, false));
         for (unsigned i = 0; i < len; i++)
-            assert_int_equal(got[i], i >= 100 && i < 120  ? 0x30
-                                     : i >= 50 && i < 150 ? 0x20
-                                                          : 0x10);
+            assert_int_equal(got[i], i >= 100 && i < 120 ? 0x30 : i >= 50 && i < 150 ? 0x20 : 0x10);
         must_unmap(&iso, iova, len, BOTH);
         iso_end(&iso);
     }
@@ -945,8 +940,7 @@ static void test_known_bug_3_partial_syncs(void **state)
                              inside ? 0 : GR_ENOENT);
             assert_int_equal(gr_dma_sync_for_device(&iso.dev, iova + at, n, BOTH),
                              inside ? 0 : GR_ENOENT);
-            assert_int_equal(iso_pool(&iso).copied - was.pool.copied,
-                             inside ? 2 * n : 0);
+            assert_int_equal(iso_pool(&iso).copied - was.pool.copied, inside ? 2 * n : 0);
         }
         assert_int_equal(gr_dma_sync_for_cpu(&iso.dev, iova + 8 * iso.g, 1, BOTH), GR_ENOENT);
         for (gr_pa_t at = RIG_BIG; at < RIG_BIG + 192 * KIB; at++)
@@ -1086,8 +1080,7 @@ static void test_refused(void **state)
         assert_int_equal(gr_dma_sync_for_cpu(&iso.dev, iova, 2 * g, BOTH), 0);
         assert_int_equal(gr_dma_unmap(&iso.dev, iova, 2 * g, BOTH, attrs), 0);
         if (all[k].windows) {
-            assert_int_equal(
-                gr_dma_map(&iso.dev, RIG_BIG + 8, g, BOTH, GR_DMA_MMIO, &iova), 0);
+            assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG + 8, g, BOTH, GR_DMA_MMIO, &iova), 0);
             assert_false(iso_reads(&iso, iova - 1));
             assert_int_equal(gr_dma_unmap(&iso.dev, iova, g, BOTH, GR_DMA_MMIO), 0);
         }
@@ -1217,7 +1210,8 @@ static void test_outputs_meet_slots_again(void **state)
     iso_end(&iso);
 }
 
-/* A boundary in the middle of a cache line: the copy to one end, the device's bytes in the other. */
+/* A boundary in the middle of a cache line: the copy to one end, the device's bytes in the other.
+ */
 static void test_line_of_two_outputs(void **state)
 {
     (void)state;
@@ -1279,8 +1273,7 @@ static void test_overread(void **state)
         g = iso.g;
         iso_set(&iso, RIG_BIG, GUARD, 8 * g);
         for (unsigned i = 0; i < 8; i++) {
-            const uint64_t len =
-                (uint64_t[]){1, 8, g - 64, g - 63, g - 1, g, 2 * g - 64, 2 * g}[i];
+            const uint64_t len = (uint64_t[]){1, 8, g - 64, g - 63, g - 1, g, 2 * g - 64, 2 * g}[i];
             const gr_pa_t pa = RIG_BIG + g + (i % 2 ? 0 : 64);
             const gr_iova_t iova = must_map(&iso, pa, len, GR_DMA_TO_DEVICE);
             uint8_t beyond[4096];
@@ -1313,8 +1306,7 @@ static void test_overread(void **state)
             const gr_iova_t at = iso.domain.aperture.last + 1 - 2 * g;
             gr_pa_t pa = leads_to(&iso, at);
 
-            assert_int_equal(
-                gr_dma_free(&iso.dev, g, 0, host_ptr(iso.rig.host, pa, g), at), 0);
+            assert_int_equal(gr_dma_free(&iso.dev, g, 0, host_ptr(iso.rig.host, pa, g), at), 0);
         }
         /* the longest buffer leaves room for it */
         assert_true(gr_dma_max_mapping_size(&iso.dev) + g - 1 + setup.overread <=
@@ -1347,8 +1339,7 @@ static void test_lost_slots(void **state)
         } else { /* a map whose invalidation fails: for a moment, and for good */
             iso.walker.fail = 1;
             iso.walker.dead = how == 3;
-            assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG + 1, len, BOTH, 0, &iova),
-                             GR_ETIMEDOUT);
+            assert_int_equal(gr_dma_map(&iso.dev, RIG_BIG + 1, len, BOTH, 0, &iova), GR_ETIMEDOUT);
             assert_int_equal(iova, 77);
         }
         assert_int_equal(iso_pool(&iso).slots, 0);

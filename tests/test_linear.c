@@ -164,20 +164,20 @@ static void test_window(void **state)
     (void)state;
     for (unsigned k = 0; k < KINDS; k++) {
         const struct gr_range ram[] = {
-            bank(RIG_BIG, 8 * MIB + 4096),
-            bank(RAM, RAM_SIZE),
+            bank(RIG_BIG, 8 * MIB + 4096), bank(RAM, RAM_SIZE),
             bank(RIG_BIG + 8 * MIB + 4096, 64 * KIB), /* goes on where the first ends */
             bank(RIG_BIG + 20 * MIB + 4096 * 3, MIB), /* begins inside a granule */
         };
         const struct gr_range holes[] = {
             bank(RIG_BIG + MIB + 5000, 3),
             bank(RIG_BIG + 2 * MIB, 256 * KIB),
-            bank(RIG_BIG + 2 * MIB - 64 * KIB, 64 * KIB),          /* touches it */
-            bank(RIG_BIG + 2 * MIB + 100 * KIB, 300 * KIB),        /* overlaps it */
-            bank(RAM + RAM_SIZE - 4096, 4096),                     /* the end of a bank */
-            bank(RIG_BIG + 30 * MIB, MIB),                         /* no memory there */
-            bank(0, 4096),                                         /* before all */
-            bank(RIG_BIG + 4 * MIB, 4096), bank(RIG_BIG + 4 * MIB + 512 * KIB, 4096),
+            bank(RIG_BIG + 2 * MIB - 64 * KIB, 64 * KIB),   /* touches it */
+            bank(RIG_BIG + 2 * MIB + 100 * KIB, 300 * KIB), /* overlaps it */
+            bank(RAM + RAM_SIZE - 4096, 4096),              /* the end of a bank */
+            bank(RIG_BIG + 30 * MIB, MIB),                  /* no memory there */
+            bank(0, 4096),                                  /* before all */
+            bank(RIG_BIG + 4 * MIB, 4096),
+            bank(RIG_BIG + 4 * MIB + 512 * KIB, 4096),
         };
         struct iso iso;
 
@@ -280,8 +280,8 @@ static void test_refused(void **state)
     assert_int_equal(init_linear(&iso, low, 1, NULL, 0), GR_ERANGE);
     assert_true(host_logged(iso.rig.host, "no LINEAR domain"));
     assert_int_equal(init_linear(&iso, good, 1, all, 1), GR_ERANGE);
-    assert_int_equal(
-        gr_domain_init(&other, iso.rig.host, &iso.dev, GR_DOMAIN_LINEAR, 0), GR_EINVAL);
+    assert_int_equal(gr_domain_init(&other, iso.rig.host, &iso.dev, GR_DOMAIN_LINEAR, 0),
+                     GR_EINVAL);
     do {
         const int leaks = host_leaks(iso.rig.host);
 
@@ -304,8 +304,8 @@ static void test_refused(void **state)
                          GR_EOPNOTSUPP);
     }
     assert_true(host_logged(iso.rig.host, "an untrusted device is not given a domain that is"));
-    assert_int_equal(
-        gr_domain_init(&other, iso.rig.host, &hostile, GR_DOMAIN_IDENTITY, 0), GR_EOPNOTSUPP);
+    assert_int_equal(gr_domain_init(&other, iso.rig.host, &hostile, GR_DOMAIN_IDENTITY, 0),
+                     GR_EOPNOTSUPP);
     assert_int_equal(gr_device_fini(&hostile), 0);
     finish(&iso);
 }
@@ -437,7 +437,8 @@ static void test_vector_19_bounces(void **state)
     (void)state;
     for (unsigned k = 0; k < 8; k++) {
         const bool noncoherent = k % 2;
-        const unsigned kind = (unsigned[]){RIG_T8020, RIG_T8110_4K, ISO_LPAE_4K, ISO_LPAE_64K}[k / 2];
+        const unsigned kind =
+            (unsigned[]){RIG_T8020, RIG_T8110_4K, ISO_LPAE_4K, ISO_LPAE_64K}[k / 2];
         const struct iso_setup setup = {.kind = kind,
                                         .bare = true,
                                         .noncoherent = noncoherent,
@@ -482,8 +483,7 @@ static void test_vector_19_bounces(void **state)
         iso_set(&iso, RIG_BIG, 1, 64);
         iova = must_map(&iso, RIG_BIG, 64, GR_DMA_FROM_DEVICE);
         assert_true(iso_access(&iso, iova, (uint8_t[]){'a', 'b', 'c'}, 3, true));
-        assert_int_equal(
-            gr_dma_unmap(&iso.dev, iova, 64, GR_DMA_FROM_DEVICE, GR_DMA_SKIP_SYNC), 0);
+        assert_int_equal(gr_dma_unmap(&iso.dev, iova, 64, GR_DMA_FROM_DEVICE, GR_DMA_SKIP_SYNC), 0);
         assert_int_equal(iso_at(&iso, RIG_BIG, 1)[0], 1);
         iova = must_map(&iso, RIG_BIG, 64, GR_DMA_TO_DEVICE); /* nor what it may not write */
         assert_true(iso_access(&iso, iova, (uint8_t[]){'a', 'b', 'c'}, 3, true));
@@ -496,8 +496,7 @@ static void test_vector_19_bounces(void **state)
 /* A mask below the window: what lies above bounces, from below the mask or not at all. */
 static void test_mask(void **state)
 {
-    const struct gr_range ram[] = {bank(RAM, RAM_SIZE), bank(RIG_BIG, 8 * MIB),
-                                   bank(0, 16 * MIB)};
+    const struct gr_range ram[] = {bank(RAM, RAM_SIZE), bank(RIG_BIG, 8 * MIB), bank(0, 16 * MIB)};
     struct iso iso;
 
     (void)state;
@@ -630,8 +629,8 @@ static void test_identity(void **state)
         gr_pa_t to;
 
         make(&iso, all[k / 2], k % 2, (struct gr_range){0, 0});
-        assert_int_equal(
-            gr_domain_init(&iso.domain, iso.rig.host, &iso.dev, GR_DOMAIN_IDENTITY, 0), 0);
+        assert_int_equal(gr_domain_init(&iso.domain, iso.rig.host, &iso.dev, GR_DOMAIN_IDENTITY, 0),
+                         0);
         assert_int_equal(gr_domain_attach(&iso.domain, &iso.dev), 0);
         iso_set(&iso, pa, 0x31, 100);
         iova = must_map(&iso, pa, 100, BOTH);
@@ -648,8 +647,7 @@ static void test_identity(void **state)
         assert_int_equal(gr_dma_required_mask(&iso.dev), (UINT64_C(1) << last) - 1);
         assert_int_equal(try_map(&iso, (UINT64_C(1) << last) - 1, 2), GR_EFAULT);
         /* registers, which no cache may touch, and which are no memory */
-        assert_int_equal(
-            gr_dma_map(&iso.dev, 0x300000000, 64, BOTH, GR_DMA_MMIO, &iova), 0);
+        assert_int_equal(gr_dma_map(&iso.dev, 0x300000000, 64, BOTH, GR_DMA_MMIO, &iova), 0);
         assert_int_equal(iova, 0x300000000);
         assert_int_equal(gr_dma_unmap(&iso.dev, iova, 64, BOTH, GR_DMA_MMIO), 0);
         /* a device that reaches less */
@@ -776,9 +774,8 @@ static void test_set_bounce(void **state)
     assert_int_equal(gr_domain_init(&other, iso.rig.host, &iso.dev, GR_DOMAIN_BLOCKED, 0), 0);
     assert_int_equal(gr_domain_set_bounce(&other, &pool), GR_EOPNOTSUPP);
     assert_int_equal(gr_domain_fini(&other), 0);
-    assert_int_equal(gr_domain_init(&other, iso.rig.host, &iso.dev, GR_DOMAIN_UNMANAGED,
-                                    GR_DOMAIN_LP_AWARE),
-                     0);
+    assert_int_equal(
+        gr_domain_init(&other, iso.rig.host, &iso.dev, GR_DOMAIN_UNMANAGED, GR_DOMAIN_LP_AWARE), 0);
     assert_int_equal(gr_domain_set_bounce(&other, &pool), GR_EOPNOTSUPP);
     assert_int_equal(gr_domain_fini(&other), 0);
     assert_int_equal(gr_domain_init(&other, iso.rig.host, &iso.dev, GR_DOMAIN_IDENTITY, 0), 0);
@@ -835,10 +832,10 @@ static void test_coherent_buffers(void **state)
                          GR_ENOENT);
         assert_int_equal(gr_dma_free(&iso.dev, 3 * iso.g - 5, 0, cpu, iova), 0);
         /* all that there is below the mask is used or none: refused */
-        assert_int_equal(gr_dma_set_mask(&iso.dev, identity ? iso.g - 1
-                                                            : RAM - iso.domain.direct_offset +
-                                                                  iso.g - 1),
-                         0);
+        assert_int_equal(
+            gr_dma_set_mask(&iso.dev,
+                            identity ? iso.g - 1 : RAM - iso.domain.direct_offset + iso.g - 1),
+            0);
         if (!gr_dma_alloc(&iso.dev, iso.g, 0, &cpu, &other))
             assert_int_equal(gr_dma_free(&iso.dev, iso.g, 0, cpu, other), 0);
         finish(&iso);

@@ -156,7 +156,11 @@ static void test_groups(void **state)
         {{I, L, I}, {0}, T, L, {"another device", "the device's configuration", "another"}},
         {{I, L, B}, {0}, I, B, {"another device", "another", "the device's configuration"}},
         {{I, NONE, I}, {0}, I, I, {"configuration", "the host asks", "configuration"}},
-        {{I, I, I}, {false, true, false}, NONE, T, {"not trusted", "shares its streams", "trusted"}},
+        {{I, I, I},
+         {false, true, false},
+         NONE,
+         T,
+         {"not trusted", "shares its streams", "trusted"}},
         {{L, B, L}, {false, false, true}, NONE, B, {"another", "configuration", "another"}},
     };
 
@@ -269,9 +273,9 @@ static void test_weakest_member(void **state)
                              true); /* exposed; or a slot, since windows are not verified */
             assert_int_equal(byte, in || k != 1 ? 0xa5 : 0);
             if (k)
-                assert_int_equal(iso_sid_access(&w.iso, RIG_SID + 1, theirs - 16 + b, &byte, 1,
-                                                false),
-                                 k == 1 || in);
+                assert_int_equal(
+                    iso_sid_access(&w.iso, RIG_SID + 1, theirs - 16 + b, &byte, 1, false),
+                    k == 1 || in);
         }
         assert_int_equal(gr_dma_unmap(exposed, iova, 64, BOTH, 0), 0);
         if (k)
@@ -288,9 +292,9 @@ static void test_weakest_member(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wishes),  cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_wishes),    cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_instances), cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_configs), cmocka_unit_test(test_weakest_member),
+        cmocka_unit_test(test_configs),   cmocka_unit_test(test_weakest_member),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -301,8 +301,8 @@ static bool walk_anew(const struct dart_model *m, const struct view *v, uint64_t
     for (unsigned level = v->levels; level--; table = entry_pa(m, entry)) {
         const uint64_t index = iova >> (m->config.page_bits + level * v->bits);
 
-        if (!host->table_read64(host->opaque,
-                                table + 8 * (index & ((UINT64_C(1) << v->bits) - 1)), &entry) ||
+        if (!host->table_read64(host->opaque, table + 8 * (index & ((UINT64_C(1) << v->bits) - 1)),
+                                &entry) ||
             !(entry & MODEL_ENTRY_VALID))
             return false;
     }
