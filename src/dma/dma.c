@@ -118,7 +118,7 @@ static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, e
     return 0;
 }
 
-/* In this order for all parts: nothing half done, and no line dropped that a copy has just filled. */
+/* In this order for all parts: nothing half done, no line dropped that a copy has just filled. */
 enum sync_step {
     LOOK,
     CACHES, /* a copy goes in before they are cleaned */
