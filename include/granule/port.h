@@ -76,8 +76,8 @@ void gr_port_pages_free(gr_env_t env, void *va, unsigned lg2);
 
 /*
  * Exact inverses of each other on memory from gr_port_pages_alloc() and, where the device of a
- * mapping is not coherent or its domain has a bounce pool, on every buffer handed to the DMA API. No
- * other address is asked for. Any context.
+ * mapping is not coherent or its domain has a bounce pool, on every buffer handed to the DMA API.
+ * No other address is asked for. Any context.
  */
 gr_pa_t gr_port_virt_to_phys(gr_env_t env, const void *va);
 void *gr_port_phys_to_virt(gr_env_t env, gr_pa_t pa);
