@@ -168,6 +168,7 @@ static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup
     model.va_bits = kind->va_bits;
     model.pa_bits = kind->pa_bits;
     model.keep_all = true;
+    model.watch_reuse = true;
     assert_true(host_dart_init(&d->hw, rig->host, &model, rig->rng + i));
     d->tap = (struct host_mmio){
         .host = rig->host,

@@ -402,6 +402,7 @@ SWEEP_CALL(sweep_device_init)
 
     config.name = names[d];
     config.coherent = s->kind->coherent;
+    config.isolation = step->b == BOUNCES ? GR_ISOLATION_BOUNCE : GR_ISOLATION_DEFAULT;
     if (d == SECOND) {
         config.reserved = s->reserved;
         config.reserved_count = sizeof(s->reserved) / sizeof(s->reserved[0]);
@@ -429,9 +430,10 @@ SWEEP_CALL(sweep_device_ask)
 SWEEP_CALL(sweep_domain_init)
 {
     const unsigned dom = step->b & 15u;
-    const enum gr_domain_type type = (enum gr_domain_type)(step->b >> 4);
-    const int rc = gr_domain_init(&s->domain[dom], s->rig.host, &s->dev[step->a], type,
-                                  type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0);
+    const enum gr_domain_type type = (enum gr_domain_type)(step->b >> 4 & 15u);
+    const int rc =
+        gr_domain_init(&s->domain[dom], s->rig.host, &s->dev[step->a], type,
+                       (step->b >> 8) | (type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0));
 
     s->domain_live[dom] = s->domain_live[dom] || !rc;
     return rc;
@@ -469,6 +471,91 @@ SWEEP_CALL(sweep_attach)
 SWEEP_CALL(sweep_detach)
 {
     return gr_domain_detach(&s->domain[step->b], &s->dev[step->a]);
+}
+
+SWEEP_CALL(sweep_policy)
+{
+    struct gr_policy policy;
+    const int rc = gr_device_policy(&s->dev[step->a], GR_DOMAIN_LINEAR, &policy);
+
+    assert_int_equal(policy.type, GR_DOMAIN_LINEAR);
+    return rc;
+}
+
+/* Memory that is nobody's, far from where mappings are fixed. */
+SWEEP_CALL(sweep_linear)
+{
+    const struct gr_range ram = {RIG_BIG, RIG_BIG + 1024 * 1024 - 1};
+    const struct gr_range hole = {RIG_BIG + 0x12345, RIG_BIG + 0x12345};
+    const struct gr_linear_config config = {&ram, 1, &hole, 1};
+    const int rc =
+        gr_domain_init_linear(&s->domain[step->b], s->rig.host, &s->dev[step->a], &config);
+
+    s->domain_live[step->b] = s->domain_live[step->b] || !rc;
+    return rc;
+}
+
+SWEEP_CALL(sweep_set_bounce)
+{
+    return gr_domain_set_bounce(&s->domain[step->b], &s->pool);
+}
+
+static int flush(struct sweep *s, const struct sweep_step *step)
+{
+    struct gr_domain *const domain = &s->domain[step->b];
+    const int rc = gr_domain_flush(domain);
+
+    for (unsigned i = 0; i < SWEEP_SLOTS; i++)
+        s->slot[i].waiting = s->slot[i].waiting && &s->domain[s->slot[i].dom] != domain;
+    return rc;
+}
+
+SWEEP_CALL(sweep_flush)
+{
+    return flush(s, step);
+}
+
+SWEEP_CALL(sweep_flush_again)
+{
+    return flush(s, step);
+}
+
+/* One chunk is all it has. */
+SWEEP_CALL(sweep_pool_init)
+{
+    const struct gr_bounce_config config = {
+        .pa_last = UINT64_C(0xfffffffff),
+        .limit = GR_BOUNCE_CHUNK,
+        .reserve = step->a * GR_BOUNCE_CHUNK,
+    };
+    const int rc = gr_bounce_init(&s->pool, s->rig.host, &config);
+
+    s->pool_live = s->pool_live || !rc;
+    return rc;
+}
+
+SWEEP_CALL(sweep_pool_ask)
+{
+    struct gr_bounce_stats stats;
+
+    gr_bounce_stats(&s->pool, &stats);
+    assert_int_equal(stats.slots, step->a);
+    assert_int_equal(stats.lost, 0);
+    return 0;
+}
+
+SWEEP_CALL(sweep_pool_fini)
+{
+    struct gr_bounce_stats stats;
+    int rc;
+
+    (void)step;
+    gr_bounce_stats(&s->pool, &stats);
+    rc = gr_bounce_fini(&s->pool);
+    if (!rc && stats.lost)
+        s->lost_pages += GR_BOUNCE_CHUNK / 4096;
+    s->pool_live = s->pool_live && rc;
+    return rc;
 }
 
 SWEEP_CALL(sweep_set_mask)
@@ -552,6 +639,7 @@ static int unmap_slot(struct sweep *s, struct sweep_slot *slot)
     }
     if (!rc || rc == GR_ETIMEDOUT)
         slot->live = false;
+    slot->waiting = !rc && slot->how != SLOT_BUFFER && s->domain[slot->dom].defer;
     return rc;
 }
 
@@ -894,6 +982,10 @@ void sweep_down(struct sweep *s, bool device_first)
         end_domain(s, i);
     for (unsigned i = 0; i < SWEEP_DEVICES; i++)
         end_device(s, i);
+    if (s->pool_live)
+        assert_int_equal(sweep_pool_fini(s, &(struct sweep_step){.a = 0}), 0);
+    for (unsigned i = 0; i < SWEEP_SLOTS; i++)
+        s->slot[i].waiting = false;
     if (s->pt_live) {
         gr_pt_gather_free(&s->pt, &s->gather);
         gr_pt_fini(&s->pt);
@@ -906,8 +998,9 @@ void sweep_down(struct sweep *s, bool device_first)
 
 /* ---- What devices get ---- */
 
-/* The live mapping that a device sees at an address, or NULL. */
-static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr_iova_t iova)
+/* The mapping that a device sees at an address, live or waiting, or NULL. */
+static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr_iova_t iova,
+                                         bool waiting)
 {
     const struct gr_domain *const domain = s->dev_live[dev] ? gr_device_domain(&s->dev[dev]) : NULL;
 
@@ -917,7 +1010,7 @@ static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr
         const struct sweep_slot *const slot = &s->slot[i];
         const gr_iova_t first = slot->iova & ~(s->g - 1);
 
-        if (slot->live && &s->domain[slot->dom] == domain &&
+        if ((waiting ? slot->waiting : slot->live) && &s->domain[slot->dom] == domain &&
             iova - first < sweep_slot_bytes(s, slot))
             return slot;
     }
@@ -926,16 +1019,18 @@ static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr
 
 static void probe(struct sweep *s, unsigned dev, unsigned dart, gr_iova_t iova, const char *where)
 {
-    const struct sweep_slot *const slot = expected(s, dev, iova);
+    const struct sweep_slot *const slot = expected(s, dev, iova, false);
     const bool buffer = slot && slot->how == SLOT_BUFFER;
+    const bool beside = slot && s->dev[dev].config.isolation == GR_ISOLATION_BOUNCE &&
+                        iova - slot->iova >= slot->len;
     uint8_t byte = 0;
     const enum model_result got = rig_access(&s->rig, dart, sid_of[dev], iova, &byte, 1, false,
                                              !buffer || s->kind->coherent, NULL);
 
-    if (slot && (got != MODEL_OK || (byte != slot->pattern && !buffer)))
+    if (slot && (got != MODEL_OK || (byte != (beside ? 0 : slot->pattern) && !buffer)))
         fail_msg("%s: device %u cannot read 0x%" PRIx64 " of mapping %u through DART %u", where,
                  dev, iova, (unsigned)(slot - s->slot), dart);
-    if (!slot && got == MODEL_OK)
+    if (!slot && got == MODEL_OK && !expected(s, dev, iova, true))
         fail_msg("%s: device %u reads 0x%" PRIx64 " through DART %u, and nothing is mapped", where,
                  dev, iova, dart);
 }
@@ -1095,9 +1190,12 @@ static void look_at_domain(struct sweep *s, unsigned i, struct sweep_seen *out)
     struct gr_domain_stats stats;
 
     gr_domain_stats(domain, &stats);
-    look_at_tables(s, &domain->pt, domain->quarantined.count, SEEN_DOMAIN, out);
+    if (domain->pt.ops)
+        look_at_tables(s, &domain->pt, domain->quarantined.count + domain->defer_tables.count,
+                       SEEN_DOMAIN, out);
     note(out, SEEN_DOMAIN, "bytes quarantined", stats.quarantined_bytes);
     note(out, SEEN_DOMAIN, "broken", stats.broken);
+    note(out, SEEN_DOMAIN, "unmaps that wait", stats.deferred);
     note(out, SEEN_DOMAIN, "overlapping calls", stats.overlaps);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         look_at_space(&domain->iova, SEEN_DOMAIN, out);
@@ -1112,6 +1210,8 @@ static uint64_t known_pages(const struct sweep *s)
 {
     uint64_t bytes = (s->space_live ? s->space.memory : 0) + smmu_pages(s) * 4096;
 
+    if (s->pool_live) /* chunks stay, each with its page */
+        bytes += 4096 + s->pool.chunks * (GR_BOUNCE_CHUNK + 4096);
     if (s->pt_live)
         bytes += s->pt.tables << s->pt.granule_lg2;
     for (unsigned i = 0; i < SWEEP_DOMAINS; i++) {
@@ -1148,6 +1248,14 @@ void sweep_look(struct sweep *s, struct sweep_seen *out)
     }
     if (s->space_live)
         look_at_space(&s->space, SEEN_LOOSE, out);
+    if (s->pool_live) {
+        struct gr_bounce_stats stats;
+
+        gr_bounce_stats(&s->pool, &stats);
+        note(out, SEEN_DOMAIN, "slots", stats.slots);
+        note(out, SEEN_DOMAIN, "bytes of slots", stats.used);
+        note(out, SEEN_LOST, "slots lost", stats.lost);
+    }
     note(out, SEEN_MEMORY, "pages", (uint64_t)host_leaks(s->rig.host) - known_pages(s));
     note(out, SEEN_HARDWARE, "registers", rig_state(&s->rig, NULL).registers);
 }

@@ -128,6 +128,36 @@ static const struct scenario scenarios[] = {
      {READY(0), STEP(detach, DETACH, MAIN, OURS), STEP(device_init, NEVER, SECOND),
       STEP(domain_init, MEMORY, SECOND, TRANSLATED(OTHER)), STEP(attach, ATTACH, SECOND, OURS),
       STEP(map, MAP, LATER), STEP(unmap, UNMAP, LATER), STEP(detach, DETACH, SECOND, OURS)}},
+    {"slots",
+     4,
+     false,
+     {STEP(pool_init, MEMORY, 0), STEP(device_init, NEVER, MAIN, BOUNCES),
+      STEP(domain_init, MEMORY, MAIN, TRANSLATED(OURS)), STEP(set_bounce, NEVER, 0, OURS),
+      STEP(attach, ATTACH, MAIN, OURS), STEP(set_mask, NEVER, MAIN, 4), STEP(map, MAP, ODD),
+      STEP(pool_ask, NEVER, 2), STEP(sync_for_cpu, NEVER, ODD), STEP(sync_for_device, NEVER, ODD),
+      STEP(map, MAP, SCATTER), STEP(unmap, UNMAP, SCATTER), STEP(unmap, UNMAP, ODD),
+      STEP(pool_ask, NEVER, 0), STEP(detach, DETACH, MAIN, OURS),
+      STEP(domain_fini, NEVER, MAIN, OURS), STEP(pool_fini, NEVER)}},
+    {"slots from the start",
+     0,
+     true,
+     {STEP(pool_init, MEMORY, 1), STEP(pool_ask, NEVER, 0), STEP(pool_fini, NEVER)}},
+    {"unmaps that wait",
+     2,
+     false,
+     {STEP(pool_init, MEMORY, 0), STEP(device_init, NEVER, MAIN, BOUNCES),
+      STEP(domain_init, MEMORY, MAIN, DEFERRED(OURS)), STEP(set_bounce, NEVER, 0, OURS),
+      STEP(attach, ATTACH, MAIN, OURS), STEP(set_mask, NEVER, MAIN, 4), STEP(map, MAP, ODD),
+      STEP(unmap, NEVER, ODD), STEP(pool_ask, NEVER, 2), STEP(flush, FLUSH, ODD, OURS),
+      STEP(flush_again, NEVER, ODD, OURS), STEP(pool_ask, NEVER, 0), STEP(map, MAP, ACROSS),
+      STEP(unmap, NEVER, ACROSS), STEP(flush, FLUSH, ACROSS, OURS),
+      STEP(detach, DETACH, MAIN, OURS), STEP(domain_fini, NEVER, MAIN, OURS)}},
+    {"memory at an offset",
+     0,
+     false,
+     {STEP(device_init, NEVER, MAIN), STEP(policy, NEVER, MAIN), STEP(linear, MEMORY, MAIN, OTHER),
+      STEP(attach, ATTACH, MAIN, OTHER), STEP(detach, DETACH, MAIN, OTHER),
+      STEP(domain_fini, NEVER, MAIN, OTHER)}},
     {"tables alone",
      0,
      true,
@@ -171,7 +201,8 @@ static void say(const struct sweep *s, const struct scenario *sc, unsigned i, co
 
 static bool is_mapping(const struct sweep_step *step)
 {
-    return step->class == MAP || step->class == UNMAP || step->class == TRIM;
+    return step->class == MAP || step->class == UNMAP || step->class == TRIM ||
+           step->class == FLUSH;
 }
 
 static int take(struct sweep *s, const struct sweep_step *step)
@@ -355,8 +386,8 @@ static void expect_quarantine(struct sweep *s, const struct sweep_step *step,
     CHECK(stats.broken);
     CHECK(stats.quarantined_bytes - m->stats.quarantined_bytes == m->bytes);
     CHECK(stats.iova.allocations + unmaps == m->stats.iova.allocations);
-    if (domain->type == GR_DOMAIN_TRANSLATED)
-        CHECK(stats.iova.held - m->stats.iova.held >= m->bytes);
+    if (domain->type == GR_DOMAIN_TRANSLATED) /* what waits was held before */
+        CHECK(stats.iova.held >= m->bytes + (step->class == FLUSH ? 0 : m->stats.iova.held));
     CHECK(stats.tables >= m->stats.tables); /* what was taken out is not freed */
     if (step->class != MAP)
         sweep_same(s, &m->seen, SEEN_MEMORY, where);
@@ -406,6 +437,7 @@ static void judge(struct sweep *s, const struct sweep_step *step, const struct h
     case MAP:
     case UNMAP:
     case TRIM:
+    case FLUSH:
         judge_map(s, step, hitch, m);
         break;
     case ATTACH:

@@ -605,13 +605,181 @@ static void test_unmanaged(void **state)
     end_test(&t);
 }
 
+/* ---- slots, and unmaps that wait ---- */
+
+static int say_done(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
+{
+    (void)inst;
+    (void)stream;
+    (void)binding;
+    return 0;
+}
+
+static int say_attached(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                        struct gr_binding *binding)
+{
+    (void)pt;
+    return say_done(inst, stream, binding);
+}
+
+static int say_forgotten(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
+                         gr_iova_t last, bool tables)
+{
+    (void)inst;
+    (void)binding;
+    (void)tables;
+    return first <= last ? 0 : GR_EINVAL;
+}
+
+static const struct gr_instance_ops easy_ops = {
+    .attach = say_attached, .block = say_done, .invalidate = say_forgotten};
+
+struct crowd {
+    struct rig rig;
+    struct gr_instance inst;
+    struct gr_stream stream;
+    struct gr_device dev;
+    struct gr_domain dom;
+    struct gr_bounce pool;
+    atomic_uint bad;
+    atomic_bool stop;
+};
+
+struct member {
+    struct crowd *crowd;
+    pthread_t thread;
+    uint64_t rng;
+    gr_pa_t ram;
+    uint64_t maps, full;
+};
+
+/* What the device writes to a buffer arrives, and nobody else's. */
+static void *bounce(void *arg)
+{
+    struct member *const m = arg;
+    struct crowd *const c = m->crowd;
+
+    for (unsigned i = 0; i < OPS; i++) {
+        const uint64_t offset = below(&m->rng, G);
+        const uint64_t len = 1 + below(&m->rng, 2 * G);
+        uint8_t *const at = host_ptr(c->rig.host, m->ram + offset, len);
+        const uint8_t mark = (uint8_t)(1 + below(&m->rng, 250));
+        gr_iova_t iova;
+        gr_pa_t pa;
+        int ret;
+
+        at[0] = at[len - 1] = 0;
+        ret = gr_dma_map(&c->dev, m->ram + offset, len, GR_DMA_BIDIRECTIONAL, 0, &iova);
+        if (ret) {
+            m->full++;
+            c->bad += ret != GR_ENOBUFS && ret != GR_ENOSPC;
+            continue;
+        }
+        m->maps++;
+        c->bad += gr_domain_iova_to_phys(&c->dom, iova + len - 1, &pa) != 0;
+        c->bad += !host_mem_write(c->rig.host, pa, &mark, 1, true);
+        if (i % 3 == 0)
+            c->bad += gr_dma_sync_for_cpu(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL) != 0;
+        c->bad += gr_dma_unmap(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL, 0) != 0;
+        c->bad += at[len - 1] != mark;
+    }
+    return NULL;
+}
+
+/* The host's timer, and who asks how it goes. */
+static void *tick(void *arg)
+{
+    struct crowd *const c = arg;
+
+    while (!atomic_load(&c->stop)) {
+        struct gr_bounce_stats stats;
+        struct gr_domain_stats domain;
+
+        c->bad += gr_domain_flush(&c->dom) != 0;
+        gr_bounce_stats(&c->pool, &stats);
+        gr_domain_stats(&c->dom, &domain);
+        c->bad += stats.used > stats.memory || domain.deferred > GR_CFG_DEFER * GR_CFG_COUNTS;
+        host_advance(c->rig.host, GR_CFG_DEFER_NS / 8);
+    }
+    return NULL;
+}
+
+static void crowd(const char *name, unsigned flags)
+{
+    static struct crowd c;
+    static struct member m[WORKERS];
+    const struct gr_bounce_config limits = {UINT64_C(0xfffffffff), 2 * GR_BOUNCE_CHUNK, 0};
+    struct gr_device_config config = {.name = "device",
+                                      .streams = &c.stream,
+                                      .stream_count = 1,
+                                      .isolation = GR_ISOLATION_BOUNCE,
+                                      .coherent = true};
+    const uint64_t seed = rig_seed(name);
+    struct gr_domain_stats stats;
+    uint64_t maps = 0;
+    pthread_t timer;
+
+    memset(&c, 0, sizeof(c));
+    rig_make_plain(&c.rig, RIG_T8020, 1);
+    c.inst = (struct gr_instance){
+        .ops = &easy_ops,
+        .env = c.rig.host,
+        .name = "easy",
+        .table = c.rig.dart[0].drv.inst.table,
+        .aperture = {SPAN - 40 * G, SPAN + 40 * G - 1},
+        .streams = 1,
+        .caches_absent = seed % 2,
+    };
+    gr_instance_init(&c.inst);
+    c.stream = (struct gr_stream){.inst = &c.inst, .window = {0, UINT64_MAX}};
+    assert_int_equal(gr_device_init(&c.dev, &config), 0);
+    assert_int_equal(gr_domain_init(&c.dom, c.rig.host, &c.dev, GR_DOMAIN_TRANSLATED, flags), 0);
+    assert_int_equal(gr_bounce_init(&c.pool, c.rig.host, &limits), 0);
+    assert_int_equal(gr_domain_set_bounce(&c.dom, &c.pool), 0);
+    assert_int_equal(gr_domain_attach(&c.dom, &c.dev), 0);
+    assert_int_equal(pthread_create(&timer, NULL, tick, &c), 0);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        m[i] = (struct member){.crowd = &c, .rng = seed + i, .ram = rig_ram(&c.rig, 4 * G, G)};
+        assert_int_equal(pthread_create(&m[i].thread, NULL, bounce, &m[i]), 0);
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_join(m[i].thread, NULL), 0);
+        maps += m[i].maps;
+    }
+    atomic_store(&c.stop, true);
+    assert_int_equal(pthread_join(timer, NULL), 0);
+    assert_int_equal(c.bad, 0);
+    assert_true(maps > WORKERS * OPS / 4);
+    assert_int_equal(gr_domain_flush(&c.dom), 0);
+    assert_int_equal(gr_domain_detach(&c.dom, &c.dev), 0);
+    gr_domain_stats(&c.dom, &stats);
+    assert_int_equal(stats.iova.held, 0);
+    assert_int_equal(stats.overlaps, 0);
+    assert_int_equal(gr_domain_fini(&c.dom), 0);
+    assert_int_equal(gr_bounce_fini(&c.pool), 0);
+    assert_int_equal(gr_device_fini(&c.dev), 0);
+    assert_int_equal(gr_instance_fini(&c.inst), 0);
+    rig_end(&c.rig);
+}
+
+static void test_slots(void **state)
+{
+    (void)state;
+    crowd("slots", 0);
+}
+
+static void test_deferred(void **state)
+{
+    (void)state;
+    crowd("deferred", GR_DOMAIN_DEFERRED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_domain),
-        cmocka_unit_test(test_two_domains),
-        cmocka_unit_test(test_smmuv3),
-        cmocka_unit_test(test_unmanaged),
+        cmocka_unit_test(test_one_domain), cmocka_unit_test(test_two_domains),
+        cmocka_unit_test(test_smmuv3),     cmocka_unit_test(test_unmanaged),
+        cmocka_unit_test(test_slots),      cmocka_unit_test(test_deferred),
     };
 
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

@@ -38,10 +38,12 @@ static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, u
 
     if ((attrs & GR_DMA_MMIO) || !domain->bounce)
         return GR_EFAULT;
-    if (len > GR_BOUNCE_CHUNK - offset)
-        return GR_ENOBUFS;
-    ret = gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1), (uint32_t)offset,
-                          pa, (uint32_t)len, &slot);
+    ret = len > GR_BOUNCE_CHUNK - offset
+              ? GR_ENOBUFS
+              : gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1),
+                                (uint32_t)offset, pa, (uint32_t)len, &slot);
+    if (ret == GR_ENOBUFS)
+        gri_bounce_refused(domain->bounce, len);
     if (ret)
         return ret;
     at = gri_bounce_pa(slot);
@@ -106,7 +108,7 @@ int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
         return ret;
     if (slot && len != slot->len)
         return GR_EMSGSIZE;
-    if (!(attrs & GR_DMA_SKIP_SYNC)) {
+    if (!(attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO))) {
         ret = gri_direct_sync(dev, iova, len, dir, true);
         if (ret)
             return ret;

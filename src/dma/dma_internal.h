@@ -160,9 +160,13 @@ GR_MUST_CHECK int gri_dma_unmap_one(struct gr_device *dev, gr_iova_t iova, uint6
 
 /* ---- dma.c ---- */
 
-/* gr_dma_sync_for_*(), with `for_cpu` one or the other. */
-GR_MUST_CHECK int gri_dma_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len,
-                               enum gr_dma_dir dir, bool for_cpu);
+/*
+ * gr_dma_sync_for_*(), with `for_cpu` one or the other, of several parts of one mapping in a
+ * TRANSLATED domain. Whole lists go at once: a copy to one part must not be in the caches when a
+ * line that it shares with the next is dropped.
+ */
+GR_MUST_CHECK int gri_dma_sync(struct gr_device *dev, const struct gr_dma_seg *parts,
+                               unsigned count, enum gr_dma_dir dir, bool for_cpu);
 
 /* ---- direct.c: the DMA API in IDENTITY and LINEAR domains, or where there is none ---- */
 

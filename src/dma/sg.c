@@ -37,6 +37,12 @@ static inline uint64_t up(const struct limits *l, uint64_t at)
     return (at + l->over + l->mask) & ~l->mask;
 }
 
+/* Where a range is before its first segment: nothing is read beyond what is not there. */
+static inline uint64_t start_of(const struct limits *l)
+{
+    return 0 - l->over; /* which up() makes 0 */
+}
+
 /* Would `len` bytes at `at` cross a multiple of the boundary? */
 static bool crosses(const struct limits *l, uint64_t at, uint64_t len)
 {
@@ -74,7 +80,7 @@ static int check_seg(const struct limits *l, const struct gr_seg *seg)
 /* What is wrong, first of all, with a list of which something is. */
 static int reason(const struct limits *l, const struct gr_dma_list *list)
 {
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
 
     for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
@@ -107,7 +113,7 @@ static __attribute__((noinline)) int measure(const struct limits *limits, struct
     const struct gr_seg *const end = list->segs + list->count;
     struct gr_dma_seg *out = list->out;
     bool apart = false;
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX; /* no segment ends there */
     uint64_t pas = 0;          /* all addresses, or'ed */
     uint64_t offsets = 0; /* likewise: a PA has far fewer bits than 64, so that the top bit tells
@@ -160,7 +166,7 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_i
 {
     const struct gr_seg *first = list->segs; /* of the run */
     uint64_t first_at = 0;
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
     int ret = 0;
 
@@ -319,8 +325,7 @@ static int unmap_isolated(struct gr_device *dev, const struct gr_dma_list *list,
         one->pa = gri_isolation_origin(&is, list->out->iova);
     /* Slots that wait for an invalidation are another's to free: copy out first. */
     if (is.slots && domain->defer && !(attrs & GR_DMA_SKIP_SYNC)) {
-        for (unsigned i = 0; !ret && i < list->out_count; i++)
-            ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, true);
+        ret = gri_dma_sync(dev, list->out, list->out_count, dir, true);
         attrs |= GR_DMA_SKIP_SYNC;
     }
     if (!ret)
@@ -387,17 +392,6 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     return ret;
 }
 
-/* Lists whose memory is not all where the caller put it, output by output. */
-static int sync_outputs(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
-                        bool for_cpu)
-{
-    int ret = 0;
-
-    for (unsigned i = 0; !ret && i < list->out_count; i++)
-        ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, for_cpu);
-    return ret;
-}
-
 static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                    bool for_cpu)
 {
@@ -408,8 +402,8 @@ static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum g
     ret = gri_dma_check_list(list, dir, 0);
     if (ret)
         return ret;
-    if (gri_isolated(dev))
-        return sync_outputs(dev, list, dir, for_cpu);
+    if (gri_isolated(dev)) /* its memory is not all where the caller put it */
+        return gri_dma_sync(dev, list->out, list->out_count, dir, for_cpu);
     if (!dev->config.coherent)
         sync_list(dev, list, dir, for_cpu);
     return 0;

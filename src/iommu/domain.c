@@ -340,6 +340,11 @@ static bool in_doubt(const struct gr_domain *domain)
     return domain->unconfirmed || !gri_list_empty(&domain->doubtful);
 }
 
+bool gri_domain_is_unsafe(const struct gr_domain *domain)
+{
+    return gri_domain_is_broken(domain) || in_doubt(domain);
+}
+
 int gr_domain_fini(struct gr_domain *domain)
 {
     struct gr_iova_stats stats = {0};

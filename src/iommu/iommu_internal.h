@@ -16,6 +16,9 @@ static inline bool gri_domain_is_broken(const struct gr_domain *domain)
     return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
 }
 
+/* After a map that failed with GR_ETIMEDOUT: may a device still know what it had mapped? */
+bool gri_domain_is_unsafe(const struct gr_domain *domain);
+
 /* No more than a load and a store: two CPUs that share a counter may lose a count. */
 static inline void gri_domain_add(uintptr_t *counter, uint64_t n)
 {
