@@ -47,6 +47,7 @@ bool cli_wants_json(int argc, char **argv);
 
 /* The verbs: argv[0] is the verb's name. They return the exit status. */
 int cli_run(int argc, char **argv);
+int cli_attack(int argc, char **argv);
 int cli_dump(int argc, char **argv);
 int cli_walk(int argc, char **argv);
 int cli_bench(int argc, char **argv);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "exercise.h"
+#include "attack.h"
 #include "snapshot_write.h"
 
 #include <stdio.h>
@@ -9,8 +9,9 @@
 
 #define TRIES 120u /* per device and run, on a machine with CROWD devices at most */
 #define TRIES_FEW 16u
+#define TRIES_ATTACK 20u /* each with all that attack.c tries */
+#define LIVE_ATTACK 6u
 #define CROWD 16u
-#define LIVE_FEW 8u
 #define RETRIES 4u /* for each kind that the busiest moment lacks */
 
 /* On a terminal, a line that is written over, once the run has taken a second. */
@@ -61,16 +62,15 @@ static enum live_kind next_kind(const struct client *client)
     return order[client->tried % (sizeof(order) / sizeof(order[0]))];
 }
 
-/* One step of one device: its live mappings grow to EXERCISE_LIVE, shrink to a few, and grow again.
- */
+/* One step of one device: its live mappings grow to the most, shrink to a few, and grow again. */
 static void step(struct exercise *x, struct client *client)
 {
     uint64_t roll = rng_below(&x->rng, 100);
-    bool can_map = client->tried < x->tries && client->live_count < EXERCISE_LIVE;
+    bool can_map = client->tried < x->tries && client->live_count < x->live_most;
 
-    if (client->live_count >= EXERCISE_LIVE) {
+    if (client->live_count >= x->live_most) {
         client->shrinking = true;
-    } else if (client->live_count <= LIVE_FEW) {
+    } else if (client->live_count <= x->live_most / 6) {
         client->shrinking = false;
     }
     if (can_map && (client->live_count == 0 || roll < (client->shrinking ? 15u : 75u))) {
@@ -89,7 +89,7 @@ static void step(struct exercise *x, struct client *client)
 /* Up to the busiest moment, at which there is still something left to make. */
 static bool has_grown(const struct exercise *x, const struct client *client)
 {
-    return client->live_count >= EXERCISE_LIVE || client->tried >= x->tries * 3 / 4;
+    return client->live_count >= x->live_most || client->tried >= x->tries * 3 / 4;
 }
 
 static bool has_finished(const struct exercise *x, const struct client *client)
@@ -111,6 +111,9 @@ static bool take_turns(struct exercise *x, struct progress *progress,
     for (unsigned i = 0; i < left; i++) {
         busy[i] = &x->clients[i];
         probe_edges(x, busy[i]);
+        if (x->attack) {
+            attack_sweep(x, busy[i]);
+        }
     }
     while (left > 0) {
         unsigned index = (unsigned)rng_below(&x->rng, left);
@@ -170,51 +173,102 @@ static bool is_new_stream(const struct exercise *x, const struct client *last, u
     return true;
 }
 
-/* Records of one mapping: its parts that touch both in memory and for the device are one. */
+/* Do two pieces that are as they are in memory touch there and for the device? */
+static bool touch(const struct snapshot_record *last, const struct piece *piece)
+{
+    return last->iova + last->length == piece->iova && last->pa + last->length == piece->pa;
+}
+
+/* Records of one mapping: what touches both in memory and for the device is one. */
 static struct snapshot_record *record(const struct client *client, const struct live *live,
                                       struct snapshot_record *out)
 {
     static const char *const kinds[LIVE_KINDS] = {"map", "sg", "coherent"};
-    struct snapshot_record *last = NULL;
+    uint64_t mask = granule_of(client) - 1;
+    struct snapshot_record *last = NULL; /* if more of the mapping may be added */
 
-    for (unsigned i = 0; i < live->count; i++) {
-        const struct part *part = &live->parts[i];
+    for (unsigned i = 0; i < live->npieces; i++) {
+        const struct piece *piece = &live->pieces[i];
+        uint64_t length = piece->len;
 
-        if (last && last->iova + last->length == part->iova &&
-            last->pa + last->length == part->pa) {
-            last->length += part->len;
-            continue;
+        if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask)) {
+            length += piece->over; /* that goes on in a granule of its own */
         }
-        last = out++;
-        *last = (struct snapshot_record){
-            .device = client->dev->tree.path,
-            .kind = kinds[live->kind],
-            .iova = part->iova,
-            .pa = part->pa,
-            .length = part->len,
-            .read = (live->dir & GR_DMA_TO_DEVICE) != 0 || machine_reads_all(client->dev),
-            .write = (live->dir & GR_DMA_FROM_DEVICE) != 0,
-        };
+
+        if (last && !piece->bounced && touch(last, piece)) {
+            last->length += length;
+        } else {
+            *out = (struct snapshot_record){
+                .device = client->dev->tree.path,
+                .kind = piece->bounced ? "bounce" : kinds[live->kind],
+                .iova = piece->iova,
+                .pa = piece->pa,
+                .length = length,
+                .read = (live->dir & GR_DMA_TO_DEVICE) != 0 || machine_reads_all(client->dev),
+                .write = (live->dir & GR_DMA_FROM_DEVICE) != 0,
+                .window = piece->first,
+            };
+            last = piece->bounced ? NULL : out;
+            out++;
+        }
+        if (last) {
+            last->window_last = piece->last;
+            last->narrow = ((last->window | ~last->window_last) & mask) != 0;
+        }
     }
     return out;
 }
 
-/* All mappings of a domain as one of its streams has them. */
+/* The runs of memory that a LINEAR domain maps: all of its window but the holes. */
+static struct snapshot_record *record_linear(const struct client *client,
+                                             struct snapshot_record *out)
+{
+    const struct gr_domain *domain = client->dev->active;
+    gr_pa_t at = domain->direct.first;
+
+    for (unsigned i = 0; i <= domain->hole_count; i++) {
+        const struct gr_range *hole = i < domain->hole_count ? &domain->holes[i] : NULL;
+        gr_pa_t end = hole ? hole->first : domain->direct.last + 1;
+
+        if (at != end) {
+            *out++ = (struct snapshot_record){
+                .device = client->dev->tree.path,
+                .kind = "linear",
+                .iova = at - domain->direct_offset,
+                .pa = at,
+                .length = end - at,
+                .read = true,
+                .write = true,
+            };
+        }
+        at = hole ? hole->last + 1 : end;
+        if (at == domain->direct.last + 1) {
+            break;
+        }
+    }
+    return out;
+}
+
+/* All mappings of a domain as one of its streams has them; none where it does not translate. */
 static struct snapshot_record *record_stream(const struct exercise *x, const struct client *of,
                                              unsigned stream, struct snapshot_record *out)
 {
-    for (unsigned i = 0; i < x->nclients; i++) {
+    struct snapshot_record *first = out;
+
+    if (of->dev->mode == GR_DOMAIN_LINEAR) {
+        out = record_linear(of, out);
+    }
+    for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->nclients; i++) {
         const struct client *client = &x->clients[i];
 
         for (unsigned k = 0; client->dev->active == of->dev->active && k < client->live_count;
              k++) {
-            struct snapshot_record *end = record(client, &client->live[k], out);
-
-            for (; out < end; out++) {
-                out->instance = of->dev->iommu[stream]->tree.path;
-                out->stream = of->dev->streams[stream].sid;
-            }
+            out = record(client, &client->live[k], out);
         }
+    }
+    for (; first < out; first++) {
+        first->instance = of->dev->iommu[stream]->tree.path;
+        first->stream = of->dev->streams[stream].sid;
     }
     return out;
 }
@@ -226,18 +280,27 @@ static size_t most_records(const struct exercise *x)
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct machine_device *dev = x->clients[i].dev;
 
+        count += (size_t)dev->tree.nstreams * (dev->active->hole_count + 1);
         for (unsigned k = 0; k < x->nclients; k++) {
             const struct client *other = &x->clients[k];
 
             for (unsigned n = 0; other->dev->active == dev->active && n < other->live_count; n++) {
-                count += (size_t)dev->tree.nstreams * other->live[n].count;
+                count += (size_t)dev->tree.nstreams * other->live[n].npieces;
             }
         }
     }
     return count;
 }
 
-static bool take_snapshot(const struct exercise *x, const char *dir, struct cli_error *error)
+/* Invalidations that are queued. */
+static void flush_all(struct exercise *x)
+{
+    for (unsigned i = 0; i < x->nclients; i++) {
+        note_rc(x, &x->clients[i], "gr_domain_flush", gr_domain_flush(x->clients[i].dev->active));
+    }
+}
+
+static bool take_snapshot(struct exercise *x, const char *dir, struct cli_error *error)
 {
     struct snapshot_record *first = calloc(most_records(x), sizeof(*first));
     struct snapshot_record *end = first;
@@ -246,6 +309,7 @@ static bool take_snapshot(const struct exercise *x, const char *dir, struct cli_
     if (!first) {
         return cli_error_set(error, "--snapshot=%s: out of memory", dir);
     }
+    flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
         for (unsigned s = 0; s < x->clients[i].dev->tree.nstreams; s++) {
             if (is_new_stream(x, &x->clients[i], s)) {
@@ -289,12 +353,37 @@ static void check_empty(struct exercise *x, const struct client *client)
     }
 }
 
+/* Policy wanted no device to do anything: there are some, and that was what they did. */
+static bool is_all_blocked(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        if (m->devices[i].failed) {
+            return false;
+        }
+    }
+    return m->ndevices > 0;
+}
+
+/* What has no domain, or one that blocks, gets nothing through. */
+static void probe_all_blocked(struct exercise *x)
+{
+    for (unsigned i = 0; i < x->machine->ndevices; i++) {
+        struct machine_device *dev = &x->machine->devices[i];
+
+        if (dev->registered && !dev->active) {
+            probe_blocked(x, dev);
+        }
+    }
+}
+
 /* Sum up, take everything down, and look at what is left. */
 static void finish(struct exercise *x)
 {
     struct machine *m = x->machine;
     struct report *report = x->report;
+    struct gr_bounce_stats slots;
 
+    flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct client *client = &x->clients[i];
 
@@ -308,14 +397,18 @@ static void finish(struct exercise *x)
             check_empty(x, client);
         }
     }
-    if (x->nclients == 0) {
+    if (x->nclients == 0 && !is_all_blocked(m)) {
         machine_problem(m, "nothing was driven: no device behind an IOMMU can be used");
     }
     no_faults_expected(x);
+    probe_all_blocked(x);
+    gr_bounce_stats(&m->pool, &slots);
+    report->live_mappings += slots.slots;
     machine_detach(m);
-    for (unsigned i = 0; i < x->nclients; i++) {
-        probe_detached(x, &x->clients[i]);
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        m->devices[i].active = NULL;
     }
+    probe_all_blocked(x);
     machine_down(m);
     report->leaked_pages = machine_leaks(m);
     report->misuse = machine_misuse(m);
@@ -330,8 +423,8 @@ static bool begin(struct exercise *x, struct machine *m, struct report *report)
 {
     x->machine = m;
     x->report = report;
-    x->rng.state = rng_mix(m->seed);
-    x->watch_rng.state = rng_mix(~m->seed);
+    x->rng.state = rng_mix(m->options.seed);
+    x->watch_rng.state = rng_mix(~m->options.seed);
     x->clients = calloc(m->ndevices + 1, sizeof(*x->clients));
     if (!x->clients) {
         return false;
@@ -348,9 +441,15 @@ static bool begin(struct exercise *x, struct machine *m, struct report *report)
             };
         }
     }
+    x->live_most = EXERCISE_LIVE;
     x->tries = x->nclients <= CROWD ? TRIES : TRIES * CROWD / x->nclients;
     x->tries = x->tries < TRIES_FEW ? TRIES_FEW : x->tries;
-    return true;
+    if (!report->attack) {
+        return true;
+    }
+    x->live_most = LIVE_ATTACK;
+    x->tries = TRIES_ATTACK;
+    return attack_begin(x);
 }
 
 bool exercise(struct machine *m, struct report *report, const char *snapshot,
@@ -371,6 +470,9 @@ bool exercise(struct machine *m, struct report *report, const char *snapshot,
         end_all(x);
         machine_observe(m, NULL, NULL);
         end_progress(&progress);
+        if (x->attack) {
+            attack_end(x);
+        }
         finish(x);
         free(x->clients);
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What `granule run` does to a machine: every device of a board moves data through every instance
- * in front of it, and every byte is checked.
+ * in front of it, and every byte is checked. `granule attack` does the same, and attack.c besides.
  *
  *   exercise.c        the course of a run: turns, the busiest moment, the end
+ *   exercise_piece.c  where their bytes lie, and what is let through around them
  *   exercise_live.c   maps, lists and coherent buffers come and go
  *   exercise_check.c  what must hold while they live
  *   exercise_probe.c  what must fault
@@ -36,6 +37,20 @@ struct part {
     uint64_t len;
 };
 
+/*
+ * Bytes of one or more parts that lie side by side wherever the device finds them: as they are in
+ * memory, or in a slot of the bounce pool.
+ */
+struct piece {
+    gr_iova_t iova;
+    gr_pa_t pa; /* where the device finds byte `iova` */
+    uint64_t len;
+    uint64_t over;         /* bytes behind it that the device may read; len can be 0 then */
+    gr_iova_t first, last; /* what leaves let through: whole granules, or less if `narrow` */
+    bool narrow;
+    bool bounced;
+};
+
 /* A test's memory with guard bytes on both sides. */
 struct extent {
     gr_pa_t alloc; /* what host_ram_alloc() gave */
@@ -53,6 +68,8 @@ struct live {
     gr_iova_t last;
     struct part *parts; /* in the order of the content */
     unsigned count;
+    struct piece *pieces;
+    unsigned npieces;
     struct extent *extents; /* none for a coherent buffer */
     unsigned extent_count;
     uint8_t *cpu;        /* a coherent buffer's address for the CPU, else NULL */
@@ -74,6 +91,8 @@ struct client {
     int refusal;     /* the last error of a map that may fail, for the message if none worked */
 };
 
+struct attack;
+
 struct exercise {
     struct machine *machine;
     struct report *report;
@@ -82,6 +101,8 @@ struct exercise {
     struct client *clients;
     unsigned nclients;
     unsigned tries;            /* maps, lists and buffers that each client is to make */
+    unsigned live_most;        /* mappings of one device at once */
+    struct attack *attack;     /* NULL: nobody means harm */
     struct client *moving;     /* whose tables are being changed now, or NULL */
     const struct live *coming; /* what is being mapped, whose IOVA is not yet known, or NULL */
     uint8_t got[EXERCISE_CHUNK];
@@ -96,6 +117,22 @@ struct exercise {
  */
 bool exercise(struct machine *m, struct report *report, const char *snapshot,
               struct cli_error *error);
+
+/* ---- exercise_piece.c ---- */
+
+/* What edges of windows are a multiple of. */
+uint64_t access_unit(const struct client *client);
+
+/* Where an IOVA leads: 0, or that it leads nowhere. */
+int physical(const struct client *client, gr_iova_t iova, gr_pa_t *out_pa);
+
+/* Work out the pieces of a mapping whose IOVAs are known. False: out of memory. */
+bool place_pieces(const struct client *client, struct live *live);
+
+/* What is wrong with a piece, whose bytes have `pa` in memory, as the library says; NULL: nothing.
+ */
+const char *check_piece(struct exercise *x, const struct client *client, const struct piece *piece,
+                        gr_pa_t pa);
 
 /* ---- exercise_live.c ---- */
 
@@ -157,11 +194,15 @@ void probe_gaps(struct exercise *x, struct client *client, const struct live *li
 /* `live` is no longer among the client's: every part of it faults. */
 void probe_after(struct exercise *x, struct client *client, const struct live *live);
 
+/* Is a byte let through now, and if so, to where? By the library's word in a LINEAR domain. */
+bool is_mapped(const struct exercise *x, const struct client *client, gr_iova_t iova,
+               gr_pa_t *out_pa);
+
+/* A device without a domain, or with one that blocks: nothing passes. */
+void probe_blocked(struct exercise *x, struct machine_device *dev);
+
 /* Both ends of the aperture, and what the tree keeps from the device. */
 void probe_edges(struct exercise *x, struct client *client);
-
-/* After its domain is gone a device is blocked: the model refuses it without a record. */
-void probe_detached(struct exercise *x, struct client *client);
 
 /* Begin, and end, a change of the client's tables: only then does watch() look at them. */
 void begin_change(struct exercise *x, struct client *client, const struct live *coming);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "exercise.h"
+#include "attack.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +17,7 @@ static void forget(struct exercise *x, struct live *live)
         host_ram_free(x->machine->host, live->extents[i].alloc);
     }
     free(live->parts);
+    free(live->pieces);
     free(live->extents);
     free(live->segs);
     free(live->list.out);
@@ -41,14 +42,17 @@ static void add_part(struct live *live, gr_pa_t pa, uint64_t len)
     live->len += len;
 }
 
-/* Of `len` bytes at `pa`, as many as one segment may have under the limits. */
-static uint64_t fit(const struct live *live, uint64_t granule, gr_pa_t pa, uint64_t len)
+/*
+ * Of `len` bytes at `pa`, as many as one segment may have under the limits; the bits `kept` of its
+ * address are the IOVA's, too.
+ */
+static uint64_t fit(const struct live *live, uint64_t kept, gr_pa_t pa, uint64_t len)
 {
     if (live->max_len && len > live->max_len) {
         len = live->max_len;
     }
-    if (live->boundary) { /* offsets in a granule are kept */
-        uint64_t room = live->boundary - (pa & (granule - 1) & (live->boundary - 1));
+    if (live->boundary) {
+        uint64_t room = live->boundary - (pa & kept & (live->boundary - 1));
 
         len = len < room ? len : room;
     }
@@ -62,19 +66,21 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
 
 /*
  * Take memory with its guards from somewhere in RAM and make parts of it that touch, of at most the
- * lengths given. `unit`, of their addresses and lengths, is 1, the CPU's page or the granule.
+ * lengths given. `unit`, of their addresses and lengths, is that of edge_unit(), the CPU's page or
+ * the granule.
  */
 static int take_extent(struct exercise *x, const struct client *client, struct live *live,
                        uint64_t unit, const uint64_t *lens, unsigned count)
 {
     struct extent *extent = &live->extents[live->extent_count];
     uint64_t granule = granule_of(client);
-    uint64_t page = x->machine->cpu_page > granule ? x->machine->cpu_page : granule;
+    uint64_t page = x->machine->options.cpu_page > granule ? x->machine->options.cpu_page : granule;
     uint64_t before = unit * (1 + rng_below(&x->rng, page / unit));
+    uint64_t kept = machine_is_direct(client->dev) ? UINT64_MAX : granule - 1;
     uint64_t size = 0;
     int rc;
 
-    if (unit == 1) {
+    if (unit < GUARD) {
         before += GUARD;
         before &= rng_below(&x->rng, 4) == 0 ? ~(uint64_t)(GUARD - 1) : UINT64_MAX;
     }
@@ -88,7 +94,7 @@ static int take_extent(struct exercise *x, const struct client *client, struct l
     }
     extent->pa = extent->alloc + before;
     for (unsigned i = 0; i < count; i++) {
-        uint64_t len = fit(live, granule, extent->pa + extent->len, round_up(lens[i], unit));
+        uint64_t len = fit(live, kept, extent->pa + extent->len, round_up(lens[i], unit));
 
         add_part(live, extent->pa + extent->len, len);
         extent->len += len;
@@ -97,12 +103,19 @@ static int take_extent(struct exercise *x, const struct client *client, struct l
     return 0;
 }
 
-/* An untrusted device must not share a granule with anything: its buffers are whole granules. */
+/* Of addresses and lengths: 1, but where windows alone are to keep a hostile device out. */
+static uint64_t edge_unit(const struct exercise *x, const struct client *client)
+{
+    return client->dev->untrusted && x->machine->options.isolation == GR_ISOLATION_WINDOW
+               ? access_unit(client)
+               : 1;
+}
+
 static int prepare_map(struct exercise *x, const struct client *client, struct live *live,
                        unsigned nth)
 {
     uint64_t granule = granule_of(client);
-    uint64_t page = x->machine->cpu_page;
+    uint64_t page = x->machine->options.cpu_page;
     const uint64_t lengths[] = {
         1,    granule - 1, granule, granule + 1,
         page, page + 1,    LARGEST}; /* easily got wrong: these come first */
@@ -110,13 +123,12 @@ static int prepare_map(struct exercise *x, const struct client *client, struct l
         nth < sizeof(lengths) / sizeof(lengths[0]) ? lengths[nth] : draw_length(x, LARGEST);
     int rc = make_room(live, 1);
 
-    return rc != 0 ? rc
-                   : take_extent(x, client, live, client->dev->untrusted ? granule : 1, &len, 1);
+    return rc != 0 ? rc : take_extent(x, client, live, edge_unit(x, client), &len, 1);
 }
 
 static void draw_limits(struct exercise *x, const struct client *client, struct live *live)
 {
-    uint64_t granule = granule_of(client);
+    uint64_t unit = edge_unit(x, client);
 
     if (rng_below(&x->rng, 2) == 0) { /* 64 bytes to 1 MiB */
         live->boundary = UINT64_C(64) << rng_below(&x->rng, 15);
@@ -124,10 +136,8 @@ static void draw_limits(struct exercise *x, const struct client *client, struct 
     if (rng_below(&x->rng, 2) == 0) {
         live->max_len = 64 + rng_below(&x->rng, 1 << rng_below(&x->rng, 19));
     }
-    if (client->dev->untrusted) {
-        live->boundary = live->boundary && live->boundary < granule ? granule : live->boundary;
-        live->max_len = round_up(live->max_len, granule);
-    }
+    live->boundary = live->boundary && live->boundary < unit ? unit : live->boundary;
+    live->max_len = round_up(live->max_len, unit);
 }
 
 /* Segments in extents all over memory: of odd bytes, of pages and of granules, and neighbours. */
@@ -136,7 +146,8 @@ static int prepare_list(struct exercise *x, const struct client *client, struct 
 {
     static const unsigned counts[] = {1, 2, EXERCISE_SEGMENTS}; /* these come first */
     uint64_t granule = granule_of(client);
-    const uint64_t units[] = {1, x->machine->cpu_page, granule};
+    uint64_t edge = edge_unit(x, client);
+    const uint64_t units[] = {edge, x->machine->options.cpu_page, granule};
     unsigned count = nth < sizeof(counts) / sizeof(counts[0])
                          ? counts[nth]
                          : (unsigned)draw_length(x, EXERCISE_SEGMENTS);
@@ -151,7 +162,7 @@ static int prepare_list(struct exercise *x, const struct client *client, struct 
         unsigned n = rng_below(&x->rng, 2) ? 1 : 1 + (unsigned)rng_below(&x->rng, NEIGHBOURS);
 
         n = n < left ? n : left;
-        unit = client->dev->untrusted ? granule : unit <= share ? unit : 1;
+        unit = unit <= share ? unit : edge;
         for (unsigned i = 0; i < n; i++) {
             lens[i] = draw_length(x, share ? share : 1);
         }
@@ -164,7 +175,7 @@ static int prepare_coherent(struct exercise *x, const struct client *client, str
                             unsigned nth)
 {
     uint64_t granule = granule_of(client);
-    uint64_t page = x->machine->cpu_page;
+    uint64_t page = x->machine->options.cpu_page;
     const uint64_t sizes[] = {1,       64,          page - 1, page,   granule - 1,
                               granule, granule + 1, 12345,    LARGEST}; /* these come first */
     int rc = make_room(live, 1);
@@ -234,21 +245,34 @@ static bool place_list(struct live *live)
     return out + 1 == list->out_count && used == list->out[out].len;
 }
 
+/* Can a part share an output with the one before it? */
+static bool joins(const struct client *client, const struct part *part)
+{
+    uint64_t mask = granule_of(client) - 1;
+    gr_pa_t end = part[-1].pa + part[-1].len;
+
+    if (machine_is_direct(client->dev)) { /* in memory, both */
+        uint64_t offset = client->dev->active->direct_offset;
+
+        return end == part->pa && part->iova + offset == part->pa &&
+               part[-1].iova + offset == part[-1].pa;
+    }
+    return end == part->pa ||
+           (((end | part->pa) & mask) == 0 && client->dev->device.config.overread == 0);
+}
+
 /* How many outputs a list without limits has: all that can share one do. */
-static unsigned fewest_outputs(const struct live *live, uint64_t granule)
+static unsigned fewest_outputs(const struct client *client, const struct live *live)
 {
     unsigned count = 1;
 
     for (unsigned i = 1; i < live->count; i++) {
-        gr_pa_t end = live->parts[i - 1].pa + live->parts[i - 1].len;
-        gr_pa_t next = live->parts[i].pa;
-
-        count += end != next && ((end | next) & (granule - 1)) != 0;
+        count += !joins(client, &live->parts[i]);
     }
     return count;
 }
 
-static bool limits_kept(const struct live *live, uint64_t granule)
+static bool limits_kept(const struct client *client, const struct live *live)
 {
     for (unsigned i = 0; i < live->list.out_count; i++) {
         const struct gr_dma_seg *out = &live->list.out[i];
@@ -258,7 +282,7 @@ static bool limits_kept(const struct live *live, uint64_t granule)
             return false;
         }
     }
-    return live->max_len || live->boundary || live->list.out_count == fewest_outputs(live, granule);
+    return live->max_len || live->boundary || live->list.out_count == fewest_outputs(client, live);
 }
 
 static uint64_t natural_mask(uint64_t size)
@@ -271,6 +295,19 @@ static uint64_t natural_mask(uint64_t size)
     return mask;
 }
 
+/* Where a piece's first byte is for the CPU. */
+static gr_pa_t memory_of(const struct live *live, const struct piece *piece)
+{
+    for (unsigned i = 0; i < live->count; i++) {
+        const struct part *part = &live->parts[i];
+
+        if (piece->iova - part->iova < part->len) {
+            return part->pa + (piece->iova - part->iova);
+        }
+    }
+    return 0; /* it has none: it is what may be read beyond */
+}
+
 /* Where it is now, of a mapping that was just made, and whether that is where it may be. */
 static void settle(struct exercise *x, struct client *client, struct live *live)
 {
@@ -279,7 +316,7 @@ static void settle(struct exercise *x, struct client *client, struct live *live)
     if (live->kind == LIVE_SG) {
         if (!place_list(live)) {
             wrong(x, client, "a list's output is not its input in order");
-        } else if (!limits_kept(live, mask + 1)) {
+        } else if (!limits_kept(client, live)) {
             wrong(x, client, "a list's output breaks the device's limits, or is not merged");
         }
     }
@@ -294,22 +331,21 @@ static void settle(struct exercise *x, struct client *client, struct live *live)
         }
     }
     live->first = UINT64_MAX;
-    for (unsigned i = 0; i < live->count; i++) {
-        const struct part *part = &live->parts[i];
-        gr_iova_t first = part->iova & ~mask;
-        gr_iova_t last = (part->iova + (part->len - 1)) | mask;
-        gr_pa_t pa[2] = {0, 0};
-        int rc = gr_domain_iova_to_phys(client->dev->active, part->iova, &pa[0]);
+    live->last = 0;
+    if (!place_pieces(client, live)) {
+        wrong(x, client, "out of memory: close something else and try again");
+        return;
+    }
+    for (unsigned i = 0; i < live->npieces; i++) {
+        const struct piece *piece = &live->pieces[i];
+        const char *why = check_piece(x, client, piece, memory_of(live, piece));
+        gr_iova_t last = (piece->iova + (piece->len + piece->over - 1)) | mask;
 
-        rc = rc ? rc
-                : gr_domain_iova_to_phys(client->dev->active, part->iova + (part->len - 1), &pa[1]);
-        if (rc != 0 || pa[0] != part->pa || pa[1] - pa[0] != part->len - 1 ||
-            ((part->iova ^ part->pa) & mask) != 0) {
-            wrong(x, client, "IOVA 0x%llx leads to 0x%llx (%s), not to 0x%llx",
-                  (unsigned long long)part->iova, (unsigned long long)pa[0], gr_strerror(rc),
-                  (unsigned long long)part->pa);
+        if (why) {
+            wrong(x, client, "%llu bytes at IOVA 0x%llx: %s", (unsigned long long)piece->len,
+                  (unsigned long long)piece->iova, why);
         }
-        live->first = first < live->first ? first : live->first;
+        live->first = (piece->iova & ~mask) < live->first ? piece->iova & ~mask : live->first;
         live->last = last > live->last ? last : live->last;
     }
 }
@@ -373,9 +409,13 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
     struct host *host = x->machine->host;
     struct gr_domain_stats before;
     struct gr_domain_stats after;
+    struct gr_bounce_stats slots;
+    struct gr_bounce_stats left;
     int rc;
 
+    note_rc(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
     gr_domain_stats(client->dev->active, &before);
+    gr_bounce_stats(&x->machine->pool, &slots);
     begin_change(x, client, live);
     if (starve) {
         host_fail_alloc(host, 1 + rng_below(&x->rng, 4));
@@ -387,7 +427,8 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
     end_change(x);
     if (rc != 0) {
         gr_domain_stats(client->dev->active, &after);
-        if (before.iova.allocations != after.iova.allocations ||
+        gr_bounce_stats(&x->machine->pool, &left);
+        if (slots.slots != left.slots || before.iova.allocations != after.iova.allocations ||
             before.iova.held != after.iova.held ||
             (before.iova.reserved == 0 && before.tables != after.tables)) {
             wrong(x, client, "%s() failed (%s) and left something behind", name_of_call(live, true),
@@ -397,8 +438,24 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
     return rc;
 }
 
+/* Is the pool to blame, which cannot give what the mapping needs? */
+static bool pool_is_short(const struct exercise *x, const struct client *client,
+                          const struct live *live)
+{
+    struct gr_bounce_stats stats;
+
+    gr_bounce_stats(&x->machine->pool, &stats);
+    for (unsigned i = 0; machine_is_direct(client->dev) && i < live->count; i++) {
+        if (live->parts[i].len > GR_BOUNCE_CHUNK - 4096) {
+            return true; /* longer than a slot */
+        }
+    }
+    return stats.memory == stats.limit;
+}
+
 /* Is this refusal right? Otherwise it is a problem. */
-static bool may_refuse(const struct client *client, const struct live *live, int rc)
+static bool may_refuse(const struct exercise *x, const struct client *client,
+                       const struct live *live, int rc)
 {
     unsigned pa_bits = client->dev->active->table.pa_bits;
     bool beyond = false;
@@ -406,7 +463,13 @@ static bool may_refuse(const struct client *client, const struct live *live, int
     for (unsigned i = 0; i < live->count; i++) {
         beyond = beyond || (live->parts[i].pa + live->parts[i].len - 1) >> pa_bits != 0;
     }
-    return rc == GR_ENOSPC || rc == GR_ENOMEM || (rc == GR_EFAULT && beyond);
+    return rc == GR_ENOSPC || rc == GR_ENOMEM || (rc == GR_EFAULT && beyond) ||
+           (rc == GR_ENOBUFS && pool_is_short(x, client, live)) ||
+           /* What the device reaches has holes, and slots and buffers come from where they may. */
+           (rc == GR_ERANGE && machine_is_direct(client->dev)) ||
+           /* fit() took memory's boundaries for the device's. */
+           (rc == GR_EINVAL && live->boundary &&
+            (client->dev->active->direct_offset & (live->boundary - 1)) != 0);
 }
 
 /* Limits under which its longest segment is too long: the list is refused. */
@@ -424,7 +487,7 @@ static void refuse_list(struct exercise *x, struct client *client, struct live *
     note_rc(x, client, "gr_dma_set_seg_limits",
             gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
     rc = attempt(x, client, live, false);
-    if (rc != GR_EINVAL && !(rc == GR_EFAULT && may_refuse(client, live, rc))) {
+    if (rc != GR_EINVAL && (rc == 0 || !may_refuse(x, client, live, rc))) {
         wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(rc));
     }
     if (rc == 0) {
@@ -439,7 +502,7 @@ static uint64_t draw_mask(struct exercise *x, const struct client *client)
     uint64_t required = gr_dma_required_mask(device);
     uint64_t mask = required < device->dma_mask ? required : device->dma_mask;
 
-    if (rng_below(&x->rng, 4) != 0) {
+    if (rng_below(&x->rng, 4) != 0 || machine_is_direct(client->dev)) {
         return device->dma_mask;
     }
     mask >>= 1 + rng_below(&x->rng, 8);
@@ -512,6 +575,27 @@ static void count_live(struct exercise *x, struct client *client, const struct l
     x->report->coherent += live->kind == LIVE_COHERENT;
 }
 
+/* While it is the CPU's, and then while it is the device's, that writes what and where it likes. */
+static void endure_writes(struct exercise *x, struct client *client, struct live *live)
+{
+    bool apart = live->kind != LIVE_COHERENT; /* what the device writes, from what the CPU sees */
+
+    if (!(live->dir & GR_DMA_FROM_DEVICE)) {
+        return;
+    }
+    sync_all(x, client, live, true);
+    attack_write(x, client, live);
+    for (unsigned i = 0; i < live->npieces; i++) {
+        apart = apart && live->pieces[i].bounced;
+    }
+    x->report->mismatched_bytes += apart ? cpu_compare(x, live) : 0;
+    check_guards(x, client, live);
+    device_write(x, client, 0, live);
+    sync_all(x, client, live, true);
+    x->report->mismatched_bytes += cpu_compare(x, live);
+    sync_all(x, client, live, false);
+}
+
 bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
 {
     struct live *live = &client->live[client->live_count];
@@ -527,7 +611,7 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
             cpu_fill(x, live);
         }
         rc = map_live(x, client, live);
-        if (rc != 0 && !may_refuse(client, live, rc)) {
+        if (rc != 0 && !may_refuse(x, client, live, rc)) {
             note_rc(x, client, name_of_call(live, true), rc);
         }
     }
@@ -537,6 +621,11 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
         return false;
     }
     count_live(x, client, live);
+    if (x->attack) {
+        attack_padding(x, client, live);
+        attack_edges(x, client, live);
+        attack_sweep(x, client);
+    }
     if (kind == LIVE_COHERENT) {
         check_zero(x, client, (unsigned)rng_below(&x->rng, streams), live);
         cpu_fill(x, live);
@@ -545,6 +634,9 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
     }
     for (unsigned s = 0; s < streams; s++) {
         work_through(x, client, s, live);
+    }
+    if (x->attack) {
+        endure_writes(x, client, live);
     }
     probe_gaps(x, client, live);
     check_guards(x, client, live);
@@ -573,6 +665,10 @@ void live_end(struct exercise *x, struct client *client, unsigned index)
     end_change(x);
     note_rc(x, client, name_of_call(&live, false), rc);
     client->live[index] = client->live[--client->live_count];
+    if (x->attack) {
+        attack_edges(x, client, &live);
+        attack_sweep(x, client);
+    }
     probe_after(x, client, &live);
     if (live.kind != LIVE_COHERENT) {
         x->report->mismatched_bytes += cpu_compare(x, &live);

@@ -67,19 +67,17 @@ static void expect_bus_error(struct exercise *x, struct client *client, unsigned
 
 /* ---- Where nothing is mapped ---- */
 
-/* Is the address in one of the mapping's granules, and if so, where does it lead? */
-static bool leads(const struct live *live, uint64_t granule, gr_iova_t iova, gr_pa_t *out_pa)
+/* Does a piece of the mapping let the address through, and if so, to where? */
+static bool leads(const struct live *live, gr_iova_t iova, gr_pa_t *out_pa)
 {
-    uint64_t mask = granule - 1;
-
     if (iova < live->first || iova > live->last) {
         return false;
     }
-    for (unsigned i = 0; i < live->count; i++) {
-        const struct part *part = &live->parts[i];
+    for (unsigned i = 0; i < live->npieces; i++) {
+        const struct piece *piece = &live->pieces[i];
 
-        if ((part->iova & ~mask) <= iova && iova <= ((part->iova + (part->len - 1)) | mask)) {
-            *out_pa = part->pa + (iova - part->iova);
+        if (piece->first <= iova && iova <= piece->last) {
+            *out_pa = piece->pa + (iova - piece->iova);
             return true;
         }
     }
@@ -87,7 +85,7 @@ static bool leads(const struct live *live, uint64_t granule, gr_iova_t iova, gr_
 }
 
 /* The same for all live mappings of the domain, by whichever of its devices. */
-static bool is_mapped(const struct exercise *x, const struct client *client, gr_iova_t iova,
+static bool leads_any(const struct exercise *x, const struct client *client, gr_iova_t iova,
                       gr_pa_t *out_pa)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
@@ -95,13 +93,20 @@ static bool is_mapped(const struct exercise *x, const struct client *client, gr_
 
         if (other->dev->active == client->dev->active) {
             for (unsigned k = 0; k < other->live_count; k++) {
-                if (leads(&other->live[k], granule_of(client), iova, out_pa)) {
+                if (leads(&other->live[k], iova, out_pa)) {
                     return true;
                 }
             }
         }
     }
     return false;
+}
+
+bool is_mapped(const struct exercise *x, const struct client *client, gr_iova_t iova,
+               gr_pa_t *out_pa)
+{
+    return machine_is_direct(client->dev) ? physical(client, iova, out_pa) == 0
+                                          : leads_any(x, client, iova, out_pa);
 }
 
 static bool in_aperture(const struct client *client, gr_iova_t iova)
@@ -116,6 +121,10 @@ static void probe(struct exercise *x, struct client *client, gr_iova_t iova)
 {
     gr_pa_t pa;
 
+    if (x->machine->options.deferred) { /* until then what was unmapped may be reached */
+        note_rc(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
+    }
+
     if (!in_aperture(client, iova) || is_mapped(x, client, iova, &pa)) {
         return;
     }
@@ -124,22 +133,32 @@ static void probe(struct exercise *x, struct client *client, gr_iova_t iova)
     }
 }
 
+/* Invalidations that are queued stay so now and then. */
+static bool worth_probing(struct exercise *x)
+{
+    return !x->machine->options.deferred || rng_below(&x->rng, 8) == 0;
+}
+
 void probe_gaps(struct exercise *x, struct client *client, const struct live *live)
 {
-    uint64_t mask = granule_of(client) - 1;
-
+    if (!worth_probing(x)) {
+        return;
+    }
     probe(x, client, live->first - 1);
     probe(x, client, live->last + 1);
-    for (unsigned i = 0; i < 8; i++) {
-        const struct part *part = &live->parts[rng_below(&x->rng, live->count)];
+    for (unsigned i = 0; i < 8 && live->npieces > 0; i++) {
+        const struct piece *piece = &live->pieces[rng_below(&x->rng, live->npieces)];
 
-        probe(x, client, (part->iova & ~mask) - 1);
-        probe(x, client, ((part->iova + (part->len - 1)) | mask) + 1);
+        probe(x, client, piece->first - 1);
+        probe(x, client, piece->last + 1);
     }
 }
 
 void probe_after(struct exercise *x, struct client *client, const struct live *live)
 {
+    if (!worth_probing(x)) {
+        return;
+    }
     for (unsigned i = 0; i < live->count; i++) {
         const struct part *part = &live->parts[i];
 
@@ -156,6 +175,9 @@ void probe_edges(struct exercise *x, struct client *client)
     const struct machine_device *dev = client->dev;
     const struct gr_range *aperture = &dev->active->aperture;
 
+    if (dev->mode == GR_DOMAIN_IDENTITY) { /* the bus alone keeps it from anything */
+        return;
+    }
     probe(x, client, aperture->first);
     probe(x, client, aperture->last);
     for (unsigned i = 0; i < dev->tree.nreserved; i++) {
@@ -170,14 +192,14 @@ void probe_edges(struct exercise *x, struct client *client)
     }
 }
 
-void probe_detached(struct exercise *x, struct client *client)
+void probe_blocked(struct exercise *x, struct machine_device *dev)
 {
     uint8_t byte = 0;
     uint64_t done;
 
-    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
-        gr_iova_t iova = client->dev->tree.streams[s].window.first;
-        enum model_result result = machine_access_raw(client->dev, s, iova, &byte, 1, false, &done);
+    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+        gr_iova_t iova = dev->tree.streams[s].window.first;
+        enum model_result result = machine_access_raw(dev, s, iova, &byte, 1, false, &done);
 
         x->report->missed_faults += result != MODEL_FAULT || x->machine->nfaults != 0;
         machine_forget_faults(x->machine);
@@ -186,17 +208,21 @@ void probe_detached(struct exercise *x, struct client *client)
 
 /* ---- While tables change ---- */
 
-/* May what is being mapped lead to `pa`? A coherent buffer's memory is not known yet. */
+/* May what is being mapped lead to `pa`? Memory that the library takes for it is not known yet. */
 static bool may_come(const struct exercise *x, gr_pa_t pa)
 {
     const struct live *coming = x->coming;
-    uint64_t mask = granule_of(x->moving) - 1;
+    const struct machine_device *dev = x->moving->dev;
+    uint64_t mask = dev->untrusted ? 0 : granule_of(x->moving) - 1;
 
     if (!coming) {
         return false;
     }
-    if (coming->kind == LIVE_COHERENT) {
-        return host_use_of(x->machine->host, pa) == HOST_LIBRARY;
+    if (coming->kind == LIVE_COHERENT || dev->isolation != GR_ISOLATION_EXPOSE ||
+        dev->device.config.overread != 0) {
+        if (host_use_of(x->machine->host, pa) == HOST_LIBRARY) {
+            return true;
+        }
     }
     for (unsigned i = 0; i < coming->count; i++) {
         const struct part *part = &coming->parts[i];
@@ -221,7 +247,8 @@ void watch(void *arg)
     gr_pa_t pa;
     gr_pa_t want;
 
-    if (!client || (client->live_count > 0 && rng_below(rng, 8) != 0)) {
+    if (!client || client->dev->mode == GR_DOMAIN_IDENTITY ||
+        (client->live_count > 0 && rng_below(rng, x->attack ? 2 : 8) != 0)) {
         return;
     }
     unsigned stream = (unsigned)rng_below(rng, client->dev->tree.nstreams);
@@ -242,9 +269,13 @@ void watch(void *arg)
     if (rng_below(rng, 2) != 0) {
         machine_hw_prefetch(iommu, sid, iova);
     } else if (machine_hw_translate(iommu, sid, iova, rng_below(rng, 2) != 0, 1, &pa) == MODEL_OK) {
-        bool right = is_mapped(x, client, iova, &want) ? pa == want : may_come(x, pa);
+        bool right = client->dev->mode == GR_DOMAIN_LINEAR
+                         ? pa == iova + client->dev->active->direct_offset
+                     : leads_any(x, client, iova, &want) ? pa == want
+                                                         : may_come(x, pa);
 
-        x->report->missed_faults += !right;
+        /* Until a flush what was unmapped may still be there. */
+        x->report->missed_faults += !right && !x->machine->options.deferred;
     }
 }
 

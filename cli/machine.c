@@ -14,6 +14,9 @@
 #define MODEL_VA_MAX 47u
 /* The longest that an invalidation takes; the drivers' limits are GR_CFG_*_TIMEOUT_NS. */
 #define BUSY_NS 20000u
+/* What the pool may take, at most, and of all RAM. */
+#define POOL_MAX (UINT64_C(64) << 20)
+#define POOL_SHARE 8u
 /* How often the handler is called while the line stays up. */
 #define IRQ_TRIES 4u
 /* And while an SMMUv3 has events: more than a queue full of them, in parts. */
@@ -126,6 +129,7 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
         }
         _Static_assert(GR_DT_BANKS <= HOST_MAX_BANKS, "what dt.h lets through fits");
         widen(&m->ram_span, &bank, config->nbanks == 0);
+        m->banks[m->nbanks++] = (struct gr_range){bank.base, bank.base + (bank.size - 1)};
         config->banks[config->nbanks++] = bank;
         m->ram += bank.size;
     }
@@ -141,6 +145,7 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
                                  m->board->path, (unsigned long long)range.first,
                                  HOST_MAX_RESERVED);
         }
+        m->holes[m->nholes++] = range;
         config->reserved[config->nreserved++] =
             (struct host_hole){.base = range.first, .size = range.last - range.first + 1};
         rc = 0;
@@ -150,7 +155,7 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
 
 static bool make_host(struct machine *m, struct cli_error *error)
 {
-    struct host_config config = {.cpu_page = m->cpu_page, .seed = m->seed};
+    struct host_config config = {.cpu_page = m->options.cpu_page, .seed = m->options.seed};
     char why[256];
 
     if (!read_memory(m, &config, error)) {
@@ -177,6 +182,23 @@ static void reason_from_log(struct machine *m, char *reason, const char *name, i
         line = ours ? line + length + 2 : gr_strerror(rc);
     }
     snprintf(reason, MACHINE_REASON, "%s", line);
+}
+
+const char *machine_compatible(const struct machine_iommu *iommu)
+{
+    switch (iommu->tree.driver) {
+    case GR_DT_DART_T8020:
+        return "apple,t8103-dart";
+    case GR_DT_DART_T6000:
+        return "apple,t6000-dart";
+    case GR_DT_DART_T8110:
+        return "apple,t8110-dart";
+    case GR_DT_SMMUV3:
+        return "arm,smmu-v3";
+    case GR_DT_NONE:
+        break;
+    }
+    return iommu->tree.compatible;
 }
 
 static bool dart_kinds(enum gr_dt_driver driver, enum dart_model_kind *model,
@@ -391,6 +413,7 @@ static bool start_dart(struct machine_iommu *iommu)
         .va_bits = (uint8_t)tree->va_bits,
         .pa_bits = (uint8_t)tree->pa_bits,
         .streams = (uint16_t)tree->streams,
+        .window_verified = tree->window_verified,
     };
     int rc;
 
@@ -477,7 +500,19 @@ static struct machine_iommu *find_iommu(struct machine *m, int node)
     return NULL;
 }
 
-/* Are all its IOMMUs up? Else it is blocked, for the reason of the first that is not. */
+/* It stays blocked, though it should not be. */
+__attribute__((format(printf, 2, 3))) static void fail(struct machine_device *dev,
+                                                       const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(dev->reason, sizeof(dev->reason), format, args);
+    va_end(args);
+    dev->failed = true;
+}
+
+/* Are all its IOMMUs up? Else it is blocked, for the reason of the last that is not. */
 static bool connect(struct machine *m, struct machine_device *dev)
 {
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
@@ -485,8 +520,7 @@ static bool connect(struct machine *m, struct machine_device *dev)
 
         dev->iommu[i] = iommu;
         if (!iommu->up) {
-            snprintf(dev->reason, sizeof(dev->reason), "%.100s is not usable: %.120s",
-                     iommu->tree.path, iommu->reason);
+            fail(dev, "%.100s is not usable: %.120s", iommu->tree.path, iommu->reason);
         }
         dev->streams[i] = (struct gr_stream){
             .inst = iommu->inst,
@@ -494,11 +528,25 @@ static bool connect(struct machine *m, struct machine_device *dev)
             .window = dev->tree.streams[i].window,
         };
     }
-    return dev->reason[0] == '\0';
+    return !dev->failed;
+}
+
+static void fail_as_logged(struct machine *m, struct machine_device *dev, int rc)
+{
+    reason_from_log(m, dev->reason, dev->tree.path, rc);
+    dev->failed = true;
 }
 
 static void register_device(struct machine *m, struct machine_device *dev)
 {
+    static const enum gr_domain_type modes[] = {
+        [GR_DT_MODE_ANY] = 0,
+        [GR_DT_MODE_TRANSLATED] = GR_DOMAIN_TRANSLATED,
+        [GR_DT_MODE_LINEAR] = GR_DOMAIN_LINEAR,
+        [GR_DT_MODE_IDENTITY] = GR_DOMAIN_IDENTITY,
+        [GR_DT_MODE_BLOCKED] = GR_DOMAIN_BLOCKED,
+    };
+    const struct machine_options *options = &m->options;
     struct gr_device_config config = {
         .name = dev->tree.path,
         .streams = dev->streams,
@@ -506,12 +554,17 @@ static void register_device(struct machine *m, struct machine_device *dev)
         .reserved = dev->reserved,
         .reserved_count = dev->tree.nreserved,
         .dma_mask = dev->tree.dma.last,
-        .untrusted = dev->tree.untrusted,
+        .untrusted = dev->tree.untrusted || options->untrusted,
+        .isolation = options->isolation,
+        .access_unit = options->access_unit ? options->access_unit : dev->tree.access_unit,
+        .overread = dev->tree.overread,
+        .mode = modes[dev->tree.mode],
         .coherent = dev->tree.coherent,
     };
     int rc;
 
-    dev->untrusted = dev->tree.untrusted;
+    dev->untrusted = config.untrusted;
+    dev->mode = GR_DOMAIN_BLOCKED;
     if (!connect(m, dev)) {
         return;
     }
@@ -521,41 +574,174 @@ static void register_device(struct machine *m, struct machine_device *dev)
     }
     rc = gr_device_init(&dev->device, &config);
     if (rc != 0) {
-        reason_from_log(m, dev->reason, dev->tree.path, rc);
+        fail_as_logged(m, dev, rc);
         return;
     }
     dev->registered = true;
 }
 
+/* ---- Domains ---- */
+
+/* Above the lowest memory, there is nothing else that it could reach as it is. */
+static bool reaches_memory(const struct machine *m, const struct machine_device *dev)
+{
+    uint64_t last = (UINT64_C(1) << dev->iommu[0]->dart.inst.table.pa_bits) - 1;
+
+    return m->ram_span.first <= last && m->ram_span.first <= dev->tree.dma.last;
+}
+
+/* The domain of another device that is the same for all, if it can be this one's as well. */
+static bool share_linear(struct machine *m, struct machine_device *dev)
+{
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        struct machine_device *other = &m->devices[i];
+
+        if (other->owns_domain && other->mode == GR_DOMAIN_LINEAR &&
+            gr_domain_attach(&other->domain, &dev->device) == 0) {
+            dev->active = &other->domain;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int make_domain(struct machine *m, struct machine_device *dev, enum gr_domain_type type)
+{
+    struct gr_linear_config linear = {
+        .ram = m->banks,
+        .ram_count = m->nbanks,
+        .holes = m->holes,
+        .hole_count = m->nholes,
+    };
+    bool deferred = m->options.deferred && type == GR_DOMAIN_TRANSLATED;
+
+    if (type == GR_DOMAIN_LINEAR) {
+        return gr_domain_init_linear(&dev->domain, m->host, &dev->device, &linear);
+    }
+    if (type == GR_DOMAIN_IDENTITY && !reaches_memory(m, dev)) {
+        return GR_ERANGE;
+    }
+    return gr_domain_init(&dev->domain, m->host, &dev->device, type,
+                          deferred ? GR_DOMAIN_DEFERRED : 0);
+}
+
+static enum gr_isolation isolation_of(const struct machine_device *dev)
+{
+    enum gr_isolation how = dev->device.config.isolation;
+
+    if (dev->mode != GR_DOMAIN_TRANSLATED) {
+        return GR_ISOLATION_DEFAULT;
+    }
+    if (how == GR_ISOLATION_DEFAULT || (how == GR_ISOLATION_EXPOSE && dev->untrusted)) {
+        how = dev->untrusted ? GR_ISOLATION_WINDOW : GR_ISOLATION_EXPOSE;
+    }
+    /* Windows that may not hold are good enough for those that mean no harm. */
+    if (how == GR_ISOLATION_WINDOW && dev->untrusted && !dev->active->windows_verified) {
+        how = GR_ISOLATION_BOUNCE;
+    }
+    return how;
+}
+
 static void attach_device(struct machine *m, struct machine_device *dev)
 {
     struct gr_domain *shared = gr_device_domain(&dev->device);
-    int rc;
+    struct gr_policy policy;
+    int rc = gr_device_policy(&dev->device, m->options.mode, &policy);
 
     dev->untrusted = gr_device_untrusted(&dev->device); /* its group's least trusted decides */
-
-    if (shared) { /* a group's second device */
-        dev->active = shared;
+    snprintf(dev->reason, sizeof(dev->reason), "%s", policy.reason);
+    if (rc != 0) { /* what was asked for cannot be, and nothing else was */
         return;
     }
-    rc = gr_domain_init(&dev->domain, m->host, &dev->device, GR_DOMAIN_TRANSLATED, 0);
-    if (rc != 0) {
-        reason_from_log(m, dev->reason, dev->tree.path, rc);
-        return;
-    }
-    gr_domain_set_fault_handler(&dev->domain, on_domain_fault, dev);
-    rc = gr_domain_attach(&dev->domain, &dev->device);
-    if (rc != 0) {
-        reason_from_log(m, dev->reason, dev->tree.path, rc);
-        rc = gr_domain_fini(&dev->domain);
-        if (rc != 0) {
-            machine_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
-                            gr_strerror(rc));
+    if (shared || (policy.type == GR_DOMAIN_LINEAR && share_linear(m, dev))) {
+        shared = gr_device_domain(&dev->device);
+    } else {
+        rc = make_domain(m, dev, policy.type);
+        if (rc == GR_ERANGE && policy.type == GR_DOMAIN_IDENTITY) {
+            snprintf(dev->reason, sizeof(dev->reason), "no memory lies where it can reach it");
+            return;
         }
-        return;
+        if (rc != 0) {
+            fail_as_logged(m, dev, rc);
+            dev->failed = policy.type == GR_DOMAIN_TRANSLATED || rc == GR_ENOMEM;
+            return;
+        }
+        gr_domain_set_fault_handler(&dev->domain, on_domain_fault, dev);
+        rc = gr_domain_attach(&dev->domain, &dev->device);
+        if (rc != 0) {
+            fail_as_logged(m, dev, rc);
+            rc = gr_domain_fini(&dev->domain);
+            if (rc != 0) {
+                machine_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
+                                gr_strerror(rc));
+            }
+            return;
+        }
+        dev->owns_domain = true;
+        shared = &dev->domain;
     }
-    dev->owns_domain = true;
-    dev->active = &dev->domain;
+    dev->mode = policy.type;
+    dev->active = policy.type == GR_DOMAIN_BLOCKED ? NULL : shared;
+    dev->isolation = isolation_of(dev);
+}
+
+/* The highest memory that the device reaches through its domain. */
+static gr_pa_t reach(const struct machine_device *dev)
+{
+    const struct gr_domain *domain = dev->active;
+    gr_pa_t last = domain->direct.last;
+
+    if (dev->mode == GR_DOMAIN_TRANSLATED) {
+        return domain->pt.pa_mask;
+    }
+    return last - domain->direct_offset <= dev->tree.dma.last
+               ? last
+               : dev->tree.dma.last + domain->direct_offset;
+}
+
+/* One pool to bounce from, within everybody's reach. */
+static bool make_pool(struct machine *m)
+{
+    struct gr_bounce_config config = {.pa_last = UINT64_MAX, .limit = m->ram / POOL_SHARE};
+    int rc;
+
+    config.limit = config.limit < POOL_MAX ? config.limit : POOL_MAX;
+    config.limit &= ~(GR_BOUNCE_CHUNK - 1);
+    config.limit = config.limit ? config.limit : GR_BOUNCE_CHUNK;
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        if (m->devices[i].active && reach(&m->devices[i]) < config.pa_last) {
+            config.pa_last = reach(&m->devices[i]);
+        }
+    }
+    rc = gr_bounce_init(&m->pool, m->host, &config);
+    m->has_pool = rc == 0;
+    for (unsigned i = 0; rc == 0 && i < m->ndevices; i++) {
+        struct machine_device *dev = &m->devices[i];
+
+        if (dev->owns_domain && dev->active) {
+            rc = gr_domain_set_bounce(&dev->domain, &m->pool);
+        }
+    }
+    if (rc != 0) {
+        machine_problem(m, "no pool to bounce from: %s", gr_strerror(rc));
+    }
+    return rc != GR_ENOMEM;
+}
+
+/* An option that must not be given where a device may be hostile. */
+static bool check_trust(const struct machine *m, const struct gr_dt_master *tree,
+                        struct cli_error *error)
+{
+    const char *option = m->options.deferred                           ? "--invalidate=deferred"
+                         : m->options.isolation == GR_ISOLATION_EXPOSE ? "--isolation=expose"
+                                                                       : NULL;
+
+    if (option && (tree->untrusted || m->options.untrusted)) {
+        return cli_error_set(error,
+                             "%s: %s is not trusted, and %s is for devices that are: leave it out",
+                             m->board->path, tree->path, option);
+    }
+    return true;
 }
 
 static bool make_devices(struct machine *m, struct cli_error *error)
@@ -578,6 +764,9 @@ static bool make_devices(struct machine *m, struct cli_error *error)
                                  "hold: disable some with status",
                                  m->board->path, tree.path, MACHINE_MAX);
         }
+        if (!check_trust(m, &tree, error)) {
+            return false;
+        }
         m->devices[m->ndevices++].tree = tree;
     }
     if (rc < 0) {
@@ -592,14 +781,16 @@ static bool make_devices(struct machine *m, struct cli_error *error)
             attach_device(m, &m->devices[i]);
         }
     }
-    return true;
+    return make_pool(m) || out_of_memory(error);
 }
 
-bool machine_up(struct machine *m, struct board *board, unsigned cpu_page, uint64_t seed,
+bool machine_up(struct machine *m, struct board *board, const struct machine_options *options,
                 struct cli_error *error)
 {
-    *m = (struct machine){.board = board, .cpu_page = cpu_page, .seed = seed};
-    m->rng.state = rng_mix(seed ^ 0x6d6f64656c73u);
+    memset(m, 0, sizeof(*m));
+    m->board = board;
+    m->options = *options;
+    m->rng.state = rng_mix(options->seed ^ 0x6d6f64656c73u);
     if (!make_host(m, error) || !make_iommus(m, error) || !make_devices(m, error)) {
         machine_detach(m);
         machine_down(m);
@@ -607,6 +798,44 @@ bool machine_up(struct machine *m, struct board *board, unsigned cpu_page, uint6
         return false;
     }
     return true;
+}
+
+/* ---- What became of a device ---- */
+
+const char *machine_mode(enum gr_domain_type mode)
+{
+    switch (mode) {
+    case GR_DOMAIN_TRANSLATED:
+        return "translated";
+    case GR_DOMAIN_LINEAR:
+        return "linear";
+    case GR_DOMAIN_IDENTITY:
+        return "identity";
+    case GR_DOMAIN_UNMANAGED:
+    case GR_DOMAIN_BLOCKED:
+        break;
+    }
+    return "blocked";
+}
+
+bool machine_is_direct(const struct machine_device *dev)
+{
+    return dev->mode == GR_DOMAIN_LINEAR || dev->mode == GR_DOMAIN_IDENTITY;
+}
+
+const char *machine_isolation(const struct machine_device *dev)
+{
+    switch (dev->isolation) {
+    case GR_ISOLATION_WINDOW:
+        return "window";
+    case GR_ISOLATION_BOUNCE:
+        return "bounce";
+    case GR_ISOLATION_EXPOSE:
+        return "expose";
+    case GR_ISOLATION_DEFAULT:
+        break;
+    }
+    return "none";
 }
 
 /* ---- Taking down ---- */
@@ -623,14 +852,25 @@ void machine_detach(struct machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
         struct machine_device *dev = &m->devices[i];
+        struct gr_domain *domain = dev->registered ? gr_device_domain(&dev->device) : NULL;
+
+        if (domain) { /* with its whole group */
+            check_down(m, dev->tree.path, "gr_domain_detach",
+                       gr_domain_detach(domain, &dev->device));
+        }
+    }
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        struct machine_device *dev = &m->devices[i];
 
         if (dev->owns_domain) {
-            const char *name = dev->tree.path;
-
-            check_down(m, name, "gr_domain_detach", gr_domain_detach(&dev->domain, &dev->device));
-            check_down(m, name, "gr_domain_fini", gr_domain_fini(&dev->domain));
+            check_down(m, dev->tree.path, "gr_domain_fini", gr_domain_fini(&dev->domain));
             dev->owns_domain = false;
         }
+    }
+    if (m->has_pool) {
+        gr_bounce_stats(&m->pool, &m->bounced);
+        check_down(m, m->board->path, "gr_bounce_fini", gr_bounce_fini(&m->pool));
+        m->has_pool = false;
     }
 }
 
@@ -761,8 +1001,10 @@ enum model_result machine_access(struct machine_device *dev, unsigned stream, gr
     gr_iova_t last = iova + (len - 1);
 
     *done = 0;
-    if (last < iova || !within(&dev->tree.streams[stream].window, iova, last) ||
-        !within(&dev->tree.dma, iova, last)) {
+    /* The window is of what is translated. */
+    if (last < iova || !within(&dev->tree.dma, iova, last) ||
+        (dev->mode != GR_DOMAIN_IDENTITY &&
+         !within(&dev->tree.streams[stream].window, iova, last))) {
         return MODEL_BUS_ERROR;
     }
     for (unsigned i = 0; i < dev->tree.nreserved; i++) {

@@ -30,6 +30,17 @@ uint64_t rng_mix(uint64_t value);
 uint64_t rng_next(struct rng *rng);
 uint64_t rng_below(struct rng *rng, uint64_t bound); /* 0 .. bound - 1; bound is not 0 */
 
+/* What the command's options say. */
+struct machine_options {
+    unsigned cpu_page;
+    uint64_t seed;
+    bool untrusted;              /* every device is hostile, whatever the tree says */
+    enum gr_isolation isolation; /* of every device */
+    enum gr_domain_type mode;    /* of devices of which the tree says nothing; 0: any */
+    uint32_t access_unit;        /* of every device; 0: what the tree says */
+    bool deferred;               /* invalidations */
+};
+
 struct machine;
 
 struct machine_iommu {
@@ -56,11 +67,15 @@ struct machine_device {
     struct gr_range reserved[GR_DT_RESERVED + 1];
     struct gr_device device;  /* set up if `registered` */
     struct gr_domain domain;  /* set up if `owns_domain`; a group has one */
-    struct gr_domain *active; /* what translates for it; NULL: blocked */
+    struct gr_domain *active; /* what its DMA goes through; NULL: blocked */
+    enum gr_domain_type mode; /* of `active`, or BLOCKED */
+    /* What its buffers leave of their granules is closed off like that; DEFAULT: not at all. */
+    enum gr_isolation isolation;
     bool registered;
     bool owns_domain;
     bool untrusted;              /* or in a group with one that is */
-    char reason[MACHINE_REASON]; /* why it is blocked, or "" */
+    bool failed;                 /* blocked, though policy gave it another domain */
+    char reason[MACHINE_REASON]; /* of its mode */
 };
 
 /* A fault record as it arrived. */
@@ -74,12 +89,18 @@ struct machine_fault {
 
 struct machine {
     struct board *board;
-    unsigned cpu_page;
-    uint64_t seed;
+    struct machine_options options;
     uint64_t ram;             /* bytes */
     struct gr_range ram_span; /* all banks, and what is between them */
+    struct gr_range banks[HOST_MAX_BANKS];
+    unsigned nbanks;
+    struct gr_range holes[HOST_MAX_RESERVED]; /* RAM that is not ours */
+    unsigned nholes;
     struct host *host;
-    struct rng rng; /* what the hardware does by chance */
+    struct gr_bounce pool; /* of all domains; set up if `has_pool` */
+    bool has_pool;
+    struct gr_bounce_stats bounced; /* once it is down: what became of it */
+    struct rng rng;                 /* what the hardware does by chance */
     void (*observer)(void *arg);
     void *observer_arg;
     struct machine_iommu *iommus;
@@ -96,9 +117,22 @@ struct machine {
     unsigned nproblems; /* all of them, also those that are not kept */
 };
 
-/* Bring it up. On false nothing is left and `error` says what is wrong with the tree. */
-bool machine_up(struct machine *m, struct board *board, unsigned cpu_page, uint64_t seed,
+/* Bring it up. On false nothing is left and `error` says what is wrong with the tree or options. */
+bool machine_up(struct machine *m, struct board *board, const struct machine_options *options,
                 struct cli_error *error);
+
+/* "translated", "linear", "identity", "blocked" */
+const char *machine_mode(enum gr_domain_type mode);
+
+/* "window", "bounce", "expose", "none" */
+const char *machine_isolation(const struct machine_device *dev);
+
+/* LINEAR or IDENTITY: an address is the memory's, but for a constant. */
+bool machine_is_direct(const struct machine_device *dev);
+
+/* What tells how to read its tables: the string that its driver was found by, wherever it stands.
+ */
+const char *machine_compatible(const struct machine_iommu *iommu);
 
 /* Take every device out of its domain and free the domains. Nothing may be mapped. */
 void machine_detach(struct machine *m);

@@ -16,6 +16,7 @@ static const struct verb {
     const char *summary;
 } verbs[] = {
     {"run", cli_run, "bring up a device tree's machine on the models and drive DMA through it"},
+    {"attack", cli_attack, "let hostile devices of that machine try what they can reach"},
     {"dump", cli_dump, "decode the tables of a snapshot, and check them"},
     {"walk", cli_walk, "translate one IOVA with the tables of a snapshot, step by step"},
     {"bench", cli_bench, "measure what the library costs the CPU"},

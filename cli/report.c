@@ -35,7 +35,7 @@ static unsigned blocked_devices(const struct machine *m)
     unsigned blocked = 0;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        blocked += m->devices[i].reason[0] != '\0';
+        blocked += m->devices[i].failed;
     }
     return blocked;
 }
@@ -50,10 +50,33 @@ static unsigned dead_iommus(const struct machine *m)
     return dead;
 }
 
+/* What hostile devices reached: of trusted ones that is a figure, of others a failure. */
+static uint64_t leaks(const struct report *report, bool untrusted)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < report->machine->ndevices; i++) {
+        if (!untrusted || report->machine->devices[i].untrusted) {
+            bytes += report->devices[i].leaked;
+        }
+    }
+    return bytes;
+}
+
+static uint64_t slack(const struct report *report)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < report->machine->ndevices; i++) {
+        bytes += report->devices[i].slack;
+    }
+    return bytes;
+}
+
 bool report_passed(const struct report *report)
 {
     uint64_t bad = report->machine->nproblems + blocked_devices(report->machine) +
-                   dead_iommus(report->machine);
+                   dead_iommus(report->machine) + leaks(report, true);
 
     for (size_t i = 0; i < COUNTERS; i++) {
         bad |= counter_value(report, i);
@@ -61,10 +84,10 @@ bool report_passed(const struct report *report)
     return bad == 0;
 }
 
-/* Untrusted devices get buffers of whole granules; see DESIGN.md section 3, isolation. */
-static const char *isolation(const struct machine_device *dev)
+/* Do the windows of its leaves hold, as far as is known? All formats that it drives have some. */
+static const char *windows(const struct machine_iommu *iommu)
 {
-    return dev->untrusted ? "aligned" : "expose";
+    return !iommu->up ? "none" : iommu->tree.window_verified ? "verified" : "unverified";
 }
 
 /* The stream before this one whose instance is the same: a device lists each instance once. */
@@ -90,21 +113,24 @@ static json_t *json_instance(const struct machine_iommu *iommu)
     const struct machine_hw_stats tlb = machine_hw_stats(iommu);
     json_t *object;
 
-    object = json_pack(
-        "{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:{s:o,s:o,s:o,s:o}}", "path",
-        cli_json_text(iommu->tree.path), "compatible", cli_json_text(iommu->tree.compatible),
-        "granule", json_u64(iommu->granule), "aperture", show_json_hex(iommu->aperture.first),
-        show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams), "locked",
-        iommu->locked, "tlb", "hits", json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches",
-        json_u64(tlb.fetches), "invalidations", json_u64(tlb.invalidations));
+    object = json_pack("{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:s,s:{s:o,s:o,s:o,s:o}}", "path",
+                       cli_json_text(iommu->tree.path), "compatible",
+                       cli_json_text(iommu->tree.compatible), "granule", json_u64(iommu->granule),
+                       "aperture", show_json_hex(iommu->aperture.first),
+                       show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams),
+                       "locked", iommu->locked, "windows", windows(iommu), "tlb", "hits",
+                       json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches",
+                       json_u64(tlb.fetches), "invalidations", json_u64(tlb.invalidations));
     if (object && !iommu->up) {
         json_object_set_new(object, "reason", cli_json_text(iommu->reason));
     }
     return object;
 }
 
-static json_t *json_device(const struct machine_device *dev, const struct report_device *result)
+static json_t *json_device(const struct report *report, unsigned index)
 {
+    const struct machine_device *dev = &report->machine->devices[index];
+    const struct report_device *result = &report->devices[index];
     json_t *instances = json_array();
     json_t *object;
 
@@ -113,23 +139,31 @@ static json_t *json_device(const struct machine_device *dev, const struct report
             json_array_append_new(instances, cli_json_text(dev->iommu[i]->tree.path));
         }
     }
-    object = json_pack("{s:o,s:o,s:s,s:s,s:b,s:o,s:o}", "path", cli_json_text(dev->tree.path),
-                       "instances", instances, "mode", dev->active ? "translated" : "blocked",
-                       "isolation", isolation(dev), "untrusted", dev->untrusted, "maps",
-                       json_u64(result->maps), "bytes", json_u64(result->bytes));
-    if (object && !dev->active) {
-        json_object_set_new(object, "reason", cli_json_text(dev->reason));
+    object =
+        json_pack("{s:o,s:o,s:s,s:o,s:s,s:b,s:o,s:o}", "path", cli_json_text(dev->tree.path),
+                  "instances", instances, "mode", machine_mode(dev->mode), "reason",
+                  cli_json_text(dev->reason), "isolation", machine_isolation(dev), "untrusted",
+                  dev->untrusted, "maps", json_u64(result->maps), "bytes", json_u64(result->bytes));
+    if (object && report->attack) {
+        json_object_set_new(object, "leaked_bytes", json_u64(result->leaked));
+        json_object_set_new(object, "slack_bytes", json_u64(result->slack));
     }
     return object;
 }
 
 static json_t *json_totals(const struct report *report)
 {
+    const struct machine *m = report->machine;
     json_t *totals = json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(report->machine->ndevices), "maps",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(m->ndevices), "maps",
         json_u64(report->maps), "bytes", json_u64(report->bytes), "lists", json_u64(report->lists),
-        "segments", json_u64(report->segments), "coherent", json_u64(report->coherent));
+        "segments", json_u64(report->segments), "coherent", json_u64(report->coherent),
+        "bounced_bytes", json_u64(m->bounced.bounced), "copied_bytes", json_u64(m->bounced.copied));
 
+    if (report->attack) {
+        json_object_set_new(totals, "leaked_bytes", json_u64(leaks(report, false)));
+        json_object_set_new(totals, "slack_bytes", json_u64(slack(report)));
+    }
     for (size_t i = 0; i < COUNTERS; i++) {
         json_object_set_new(totals, counters[i].name, json_u64(counter_value(report, i)));
     }
@@ -149,15 +183,15 @@ bool report_json(const struct report *report)
         json_array_append_new(instances, json_instance(&m->iommus[i]));
     }
     for (unsigned i = 0; i < m->ndevices; i++) {
-        json_array_append_new(devices, json_device(&m->devices[i], &report->devices[i]));
+        json_array_append_new(devices, json_device(report, i));
     }
     for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
         json_array_append_new(problems, cli_json_text(m->problems[i]));
     }
     root = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "board", cli_json_text(m->board->path),
-                     "model", m->board->model, "cpu_page", json_u64(m->cpu_page), "seed",
-                     json_u64(m->seed), "instances", instances, "devices", devices, "totals",
-                     json_totals(report), "problems", problems);
+                     "model", m->board->model, "cpu_page", json_u64(m->options.cpu_page), "seed",
+                     json_u64(m->options.seed), "instances", instances, "devices", devices,
+                     "totals", json_totals(report), "problems", problems);
     ok = root && json_dumpf(root, stdout, JSON_COMPACT) == 0;
     putchar('\n');
     json_decref(root);
@@ -251,20 +285,47 @@ static void table_devices(const struct report *report)
     for (unsigned i = 0; i < m->ndevices; i++) {
         width = widest(width, m->devices[i].tree.path, 60);
     }
-    printf("\n%-*s  %9s  %-10s  %-9s  %5s  %10s\n", width, "Device", "instances", "mode",
-           "isolation", "maps", "bytes");
+    printf("\n%-*s  %9s  %-10s  %-9s  %5s  %10s", width, "Device", "instances", "mode", "isolation",
+           "maps", "bytes");
+    printf(report->attack ? "  %10s  %10s\n" : "\n", "leaked", "slack");
     for (unsigned i = 0; i < m->ndevices; i++) {
         const struct machine_device *dev = &m->devices[i];
+        const struct report_device *result = &report->devices[i];
         unsigned instances = 0;
 
         for (unsigned k = 0; k < dev->tree.nstreams; k++) {
             instances += !listed_before(dev, k);
         }
-        printf("%-*s  %9u  %-10s  %-9s  %5llu  %10s\n", width,
+        printf("%-*s  %9u  %-10s  %-9s  %5llu  %10s", width,
                path_text(dev->tree.path, width, path, sizeof(path)), instances,
-               dev->active ? "translated" : "blocked", isolation(dev),
-               (unsigned long long)report->devices[i].maps,
-               size_text(report->devices[i].bytes, bytes, sizeof(bytes)));
+               machine_mode(dev->mode), machine_isolation(dev), (unsigned long long)result->maps,
+               size_text(result->bytes, bytes, sizeof(bytes)));
+        if (report->attack) {
+            printf("  %10s", size_text(result->leaked, bytes, sizeof(bytes)));
+            printf("  %10s", size_text(result->slack, bytes, sizeof(bytes)));
+        }
+        printf("\n");
+    }
+}
+
+/* Why devices got the mode that they have: most, as a rule, for the reason of the first. */
+static void table_modes(const struct machine *m)
+{
+    const struct machine_device *first = m->devices;
+    unsigned same = 0;
+
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        const struct machine_device *dev = &m->devices[i];
+
+        if (!dev->failed && dev->mode == first->mode && strcmp(dev->reason, first->reason) == 0) {
+            same++;
+        } else {
+            printf("%s: %s: %s\n", dev->tree.path, machine_mode(dev->mode), dev->reason);
+        }
+    }
+    if (same > 0) {
+        printf("%s: %s: %s\n", same == m->ndevices ? "all devices" : "all others",
+               machine_mode(first->mode), first->reason);
     }
 }
 
@@ -274,11 +335,6 @@ static void table_reasons(const struct machine *m)
     for (unsigned i = 0; i < m->niommus; i++) {
         if (!m->iommus[i].up) {
             printf("%s: not used: %s\n", m->iommus[i].tree.path, m->iommus[i].reason);
-        }
-    }
-    for (unsigned i = 0; i < m->ndevices; i++) {
-        if (!m->devices[i].active) {
-            printf("%s: blocked: %s\n", m->devices[i].tree.path, m->devices[i].reason);
         }
     }
     for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
@@ -295,7 +351,9 @@ static void table_verdict(const struct report *report)
     const char *comma = "";
 
     if (report_passed(report)) {
-        printf("PASS: every byte arrived, and nothing else was reached\n");
+        printf(leaks(report, false) ? "PASS: every byte arrived, and no device that is not trusted "
+                                      "reached anything else\n"
+                                    : "PASS: every byte arrived, and nothing else was reached\n");
         return;
     }
     printf("FAIL:");
@@ -306,6 +364,11 @@ static void table_verdict(const struct report *report)
             printf("%s %s=%llu", comma, counters[i].name, (unsigned long long)value);
             comma = ",";
         }
+    }
+    if (leaks(report, true)) {
+        printf("%s leaked to devices that are not trusted: %llu", comma,
+               (unsigned long long)leaks(report, true));
+        comma = ",";
     }
     if (dead_iommus(m)) {
         printf("%s instances not used: %u", comma, dead_iommus(m));
@@ -330,15 +393,21 @@ bool report_table(const struct report *report)
 
     printf("%s%s%s%s: %s RAM, %s CPU pages, seed %llu\n", m->board->path,
            m->board->model[0] ? " (" : "", m->board->model, m->board->model[0] ? ")" : "",
-           size_text(m->ram, ram, sizeof(ram)), size_text(m->cpu_page, page, sizeof(page)),
-           (unsigned long long)m->seed);
+           size_text(m->ram, ram, sizeof(ram)), size_text(m->options.cpu_page, page, sizeof(page)),
+           (unsigned long long)m->options.seed);
     table_instances(m);
     table_devices(report);
+    table_modes(m);
     printf("\n%u device%s, %llu maps of %s in all\n", m->ndevices, m->ndevices == 1 ? "" : "s",
            (unsigned long long)report->maps, size_text(report->bytes, bytes, sizeof(bytes)));
     printf("among them %llu lists of %llu segments and %llu coherent buffers\n",
            (unsigned long long)report->lists, (unsigned long long)report->segments,
            (unsigned long long)report->coherent);
+    if (m->bounced.slots_ever) {
+        printf("bounced: %s in %llu slots;", size_text(m->bounced.bounced, bytes, sizeof(bytes)),
+               (unsigned long long)m->bounced.slots_ever);
+        printf(" copied: %s\n", size_text(m->bounced.copied, bytes, sizeof(bytes)));
+    }
     if (report->snapshot) {
         printf("snapshot at the busiest moment: %s\n", report->snapshot);
     }

@@ -8,10 +8,13 @@
 struct report_device {
     uint64_t maps;
     uint64_t bytes;
+    uint64_t leaked; /* bytes of memory that it reached and no buffer of its had; attack only */
+    uint64_t slack;  /* of these, what windows let through */
 };
 
 struct report {
     const struct machine *machine;
+    bool attack;                   /* every device is hostile: leaks are counted */
     const char *snapshot;          /* the folder that one was saved in, or NULL */
     struct report_device *devices; /* one for each of the machine's */
     uint64_t maps;                 /* single maps, lists and coherent buffers */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* granule run: bring a board up, exercise it, report. */
+/* granule run and granule attack: bring a board up, exercise it, report. */
 #include "board.h"
 #include "cli.h"
 #include "exercise.h"
@@ -14,82 +14,200 @@
 #include <string.h>
 
 struct run_options {
+    const char *verb;
     const char *board;
-    unsigned cpu_page;
-    uint64_t seed;
+    struct machine_options machine;
     const char *snapshot; /* folder, or NULL */
     bool json;
     bool help;
     bool version;
 };
 
-static void print_help(void)
+static void print_help(const char *verb)
 {
+    bool attack = strcmp(verb, "attack") == 0;
+
+    printf("Usage: granule %s [OPTION]... BOARD.dtb|BOARD.dts\n"
+           "\n"
+           "Bring up the machine that a device tree describes on register-level models of its\n"
+           "IOMMUs. Give every device behind one maps of 1 byte to 1 MiB, scatter lists of 1 to\n"
+           "256 segments and coherent buffers, let it read and write all of them through each of\n"
+           "its instances, and check every byte, the bytes beside every buffer, and that what is\n"
+           "not mapped faults. A .dts is compiled by dtc.\n"
+           "\n",
+           verb);
+    if (attack) {
+        printf(
+            "Every device is hostile. Before, during and after the life of each mapping it probes\n"
+            "every leaf of its tables byte by byte at the edges, one address of every absent "
+            "entry\n"
+            "and random ones, as itself and as every other stream; it writes wherever it can\n"
+            "between syncs, rings the MSI doorbell, and looks at tables while they change.\n"
+            "\n"
+            "  leaked  bytes of memory that it reached outside its live buffers, each once\n"
+            "  slack   of these, what a window let through because its edge is rounded\n"
+            "\n"
+            "A bounce slot is the buffer's, as far as it is zero around it. Leaks of devices that\n"
+            "are trusted are a figure; of others they are a failure.\n"
+            "\n");
+    }
     printf(
-        "Usage: granule run [OPTION]... BOARD.dtb|BOARD.dts\n"
-        "\n"
-        "Bring up the machine that a device tree describes on register-level models of its\n"
-        "IOMMUs. Give every device behind one maps of 1 byte to 1 MiB, scatter lists of 1 to\n"
-        "256 segments and coherent buffers, let it read and write all of them through each of\n"
-        "its instances, and check every byte, the bytes beside every buffer, and that what is\n"
-        "not mapped faults. A .dts is compiled by dtc.\n"
-        "\n"
         "  --cpu-page=4K|16K|64K  page size of the CPU (4K)\n"
         "  --seed=N               the same seed gives the same run (1)\n"
-        "  --snapshot=DIR         save memory and registers at the busiest moment, as memory.img\n"
-        "                         and machine.json in DIR, which is made if it is missing\n"
-        "  --json                 one line of JSON instead of tables\n"
-        "  --help                 this text\n"
-        "  --version              the version, in JSON with --json\n"
-        "\n"
-        "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
+        "  --untrusted            no device is trusted, whatever the tree says\n"
+        "  --isolation=window|bounce|expose\n"
+        "                         how what is not the buffer's is kept from devices: by the "
+        "leaf's\n"
+        "                         window (where not trusted: if granule,window-verified says that\n"
+        "                         windows hold, and buffers begin and end on the access unit "
+        "then;\n"
+        "                         else by bouncing), by copying the edges, or (trusted only) not "
+        "at\n"
+        "                         all. Without it: expose, or, where not trusted, window wherever\n"
+        "                         the edges allow\n"
+        "  --mode=translated|linear|identity|blocked\n"
+        "                         the domain of devices whose granule,dma-mode does not say; what\n"
+        "                         policy makes of it is told with its reason (translated)\n"
+        "  --access-unit=N        bytes that devices read and write at a time, a power of two up "
+        "to\n"
+        "                         4096 (what granule,access-unit says, or 8)\n"
+        "  --invalidate=strict|deferred\n"
+        "                         before an unmap returns, or queued (strict). Deferred refuses\n"
+        "                         machines with devices that are not trusted\n");
+    if (!attack) {
+        printf(
+            "  --snapshot=DIR         save memory and registers at the busiest moment, as\n"
+            "                         memory.img and machine.json in DIR, made if it is missing\n");
+    }
+    printf("  --json                 one line of JSON instead of tables\n"
+           "  --help                 this text\n"
+           "  --version              the version, in JSON with --json\n"
+           "\n"
+           "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
 }
 
-static bool parse_page(const char *text, struct run_options *options, struct cli_error *error)
-{
-    static const struct {
-        const char *name;
-        unsigned bytes;
-    } pages[] = {{"4K", 4096}, {"16K", 16384}, {"64K", 65536}};
+/* A word and what it stands for. */
+struct word {
+    const char *text;
+    unsigned value;
+};
 
-    for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
-        if (strcmp(text, pages[i].name) == 0) {
-            options->cpu_page = pages[i].bytes;
+static const struct word pages[] = {{"4K", 4096}, {"16K", 16384}, {"64K", 65536}, {NULL, 0}};
+static const struct word isolations[] = {{"window", GR_ISOLATION_WINDOW},
+                                         {"bounce", GR_ISOLATION_BOUNCE},
+                                         {"expose", GR_ISOLATION_EXPOSE},
+                                         {NULL, 0}};
+static const struct word modes[] = {{"translated", GR_DOMAIN_TRANSLATED},
+                                    {"linear", GR_DOMAIN_LINEAR},
+                                    {"identity", GR_DOMAIN_IDENTITY},
+                                    {"blocked", GR_DOMAIN_BLOCKED},
+                                    {NULL, 0}};
+static const struct word invalidations[] = {{"strict", false}, {"deferred", true}, {NULL, 0}};
+
+static bool find_word(const struct word *words, const char *text, unsigned *out)
+{
+    for (; words->text; words++) {
+        if (strcmp(text, words->text) == 0) {
+            *out = words->value;
             return true;
         }
     }
-    return cli_error_set(error, "--cpu-page=%s is no page size: give 4K, 16K or 64K", text);
+    return false;
+}
+
+static bool parse_value(int code, const char *text, struct run_options *options,
+                        struct cli_error *error)
+{
+    struct machine_options *o = &options->machine;
+    unsigned value = 0;
+    uint64_t number;
+
+    switch (code) {
+    case 'p':
+        if (!find_word(pages, text, &o->cpu_page)) {
+            return cli_error_set(error, "--cpu-page=%s is no page size: give 4K, 16K or 64K", text);
+        }
+        break;
+    case 's': /* as far as JSON's integers go */
+        if (!cli_parse_u64(text, INT64_MAX, &o->seed)) {
+            return cli_error_set(error, "--seed=%s is no seed: give a number from 0 to %lld", text,
+                                 (long long)INT64_MAX);
+        }
+        break;
+    case 'i':
+        if (!find_word(isolations, text, &value)) {
+            return cli_error_set(error, "--isolation=%s: give window, bounce or expose", text);
+        }
+        o->isolation = (enum gr_isolation)value;
+        break;
+    case 'm':
+        if (!find_word(modes, text, &value)) {
+            return cli_error_set(error, "--mode=%s: give translated, linear, identity or blocked",
+                                 text);
+        }
+        o->mode = (enum gr_domain_type)value;
+        break;
+    case 'a':
+        if (!cli_parse_u64(text, 4096, &number) || number == 0 || (number & (number - 1)) != 0) {
+            return cli_error_set(error, "--access-unit=%s: give a power of two from 1 to 4096",
+                                 text);
+        }
+        o->access_unit = (uint32_t)number;
+        break;
+    case 'I':
+        if (!find_word(invalidations, text, &value)) {
+            return cli_error_set(error, "--invalidate=%s: give strict or deferred", text);
+        }
+        o->deferred = value;
+        break;
+    case 'S':
+        options->snapshot = text;
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+static bool check(const struct run_options *options, struct cli_error *error)
+{
+    const struct machine_options *o = &options->machine;
+
+    if (o->untrusted && o->deferred) {
+        return cli_error_set(error, "--invalidate=deferred lets devices reach memory after its "
+                                    "unmap: leave it out, or --untrusted");
+    }
+    if (o->untrusted && o->isolation == GR_ISOLATION_EXPOSE) {
+        return cli_error_set(error, "--isolation=expose shows devices what lies beside a buffer: "
+                                    "leave it out, or --untrusted");
+    }
+    return true;
 }
 
 static bool parse(int argc, char **argv, struct run_options *options, struct cli_error *error)
 {
     static const struct option long_options[] = {
-        {"cpu-page", required_argument, NULL, 'p'},
-        {"seed", required_argument, NULL, 's'},
-        {"snapshot", required_argument, NULL, 'S'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
+        {"cpu-page", required_argument, NULL, 'p'},
+        {"seed", required_argument, NULL, 's'},
+        {"untrusted", no_argument, NULL, 'u'},
+        {"isolation", required_argument, NULL, 'i'},
+        {"mode", required_argument, NULL, 'm'},
+        {"access-unit", required_argument, NULL, 'a'},
+        {"invalidate", required_argument, NULL, 'I'},
+        {"snapshot", required_argument, NULL, 'S'}, /* of run */
         {NULL, 0, NULL, 0},
     };
+    bool attack = strcmp(options->verb, "attack") == 0;
     int code;
 
     opterr = 0;
     while ((code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
         switch (code) {
-        case 'p':
-            if (!parse_page(optarg, options, error)) {
-                return false;
-            }
-            break;
-        case 's': /* as far as JSON's integers go */
-            if (!cli_parse_u64(optarg, INT64_MAX, &options->seed)) {
-                return cli_error_set(error, "--seed=%s is no seed: give a number from 0 to %lld",
-                                     optarg, (long long)INT64_MAX);
-            }
-            break;
-        case 'S':
-            options->snapshot = optarg;
+        case 'u':
+            options->machine.untrusted = true;
             break;
         case 'j':
             options->json = true;
@@ -100,23 +218,35 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
         case 'V':
             options->version = true;
             return true;
+        case '?':
+        case ':':
+            return cli_option_error(error, code, argv, options->verb);
         default:
-            return cli_option_error(error, code, argv, "run");
+            if (attack && code == 'S') {
+                return cli_error_set(error, "unknown option --snapshot: see granule attack --help");
+            }
+            if (!parse_value(code, optarg, options, error)) {
+                return false;
+            }
         }
     }
     if (argc - optind != 1) {
-        return cli_error_set(error,
-                             "%s: give one BOARD.dtb or BOARD.dts, or see granule run --help",
-                             argc == optind ? "no board given" : "more than one board given");
+        return cli_error_set(error, "%s: give one BOARD.dtb or BOARD.dts, or see granule %s --help",
+                             argc == optind ? "no board given" : "more than one board given",
+                             options->verb);
     }
     options->board = argv[optind];
-    return true;
+    return check(options, error);
 }
 
 /* Exercise, report, and the exit status. */
 static int run_machine(struct machine *m, const struct run_options *options)
 {
-    struct report report = {.machine = m, .snapshot = options->snapshot};
+    struct report report = {
+        .machine = m,
+        .attack = strcmp(options->verb, "attack") == 0,
+        .snapshot = options->snapshot,
+    };
     struct cli_error error;
     bool passed = false;
     bool done = !options->snapshot || snapshot_prepare(options->snapshot, &error);
@@ -140,9 +270,13 @@ static int run_machine(struct machine *m, const struct run_options *options)
     return passed ? CLI_OK : CLI_FAILED;
 }
 
-int cli_run(int argc, char **argv)
+static int bring_up(const char *verb, int argc, char **argv)
 {
-    struct run_options options = {.cpu_page = 4096, .seed = 1, .json = cli_wants_json(argc, argv)};
+    struct run_options options = {
+        .verb = verb,
+        .machine = {.cpu_page = 4096, .seed = 1},
+        .json = cli_wants_json(argc, argv),
+    };
     struct cli_error error;
     struct board board;
     struct machine machine;
@@ -154,7 +288,7 @@ int cli_run(int argc, char **argv)
         return cli_refuse(&error, options.json);
     }
     if (options.help) {
-        print_help();
+        print_help(verb);
         return CLI_OK;
     }
     if (options.version) {
@@ -162,7 +296,7 @@ int cli_run(int argc, char **argv)
     }
     progress_begin("reading", options.board);
     loaded = board_load(&board, options.board, &error);
-    up = loaded && machine_up(&machine, &board, options.cpu_page, options.seed, &error);
+    up = loaded && machine_up(&machine, &board, &options.machine, &error);
     progress_end();
     if (!loaded) {
         return cli_refuse(&error, options.json);
@@ -175,4 +309,14 @@ int cli_run(int argc, char **argv)
     }
     board_free(&board);
     return status;
+}
+
+int cli_run(int argc, char **argv)
+{
+    return bring_up("run", argc, argv);
+}
+
+int cli_attack(int argc, char **argv)
+{
+    return bring_up("attack", argc, argv);
 }

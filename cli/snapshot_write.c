@@ -146,7 +146,8 @@ static void write_records(struct image *image, const struct snapshot_record *rec
         gr_pa_t first = records[i].pa & ~(gr_pa_t)(BLOCK - 1);
         gr_pa_t end = (records[i].pa + records[i].length + BLOCK - 1) & ~(gr_pa_t)(BLOCK - 1);
 
-        if (host_use_of(image->machine->host, first) == HOST_LIBRARY) {
+        if (strcmp(records[i].kind, "linear") != 0 && /* all memory: most is nobody's */
+            host_use_of(image->machine->host, first) == HOST_LIBRARY) {
             write_blocks(image, first, end - first);
         }
     }
@@ -186,40 +187,24 @@ static json_t *json_registers(struct machine_iommu *iommu)
     return registers;
 }
 
-/* What tells how to read its tables: the string that its driver was found by, wherever it stands.
- */
-static const char *compatible(const struct machine_iommu *iommu)
-{
-    switch (iommu->tree.driver) {
-    case GR_DT_DART_T8020:
-        return "apple,t8103-dart";
-    case GR_DT_DART_T6000:
-        return "apple,t6000-dart";
-    case GR_DT_DART_T8110:
-        return "apple,t8110-dart";
-    case GR_DT_SMMUV3:
-        return "arm,smmu-v3";
-    case GR_DT_NONE:
-        break;
-    }
-    return iommu->tree.compatible;
-}
-
 static json_t *json_instance(struct machine_iommu *iommu)
 {
     return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", cli_json_text(iommu->tree.path),
-                     "compatible", cli_json_text(compatible(iommu)), "granule",
+                     "compatible", cli_json_text(machine_compatible(iommu)), "granule",
                      (json_int_t)iommu->granule, "streams", (json_int_t)iommu->streams, "locked",
                      iommu->locked, "registers", json_registers(iommu));
 }
 
 static json_t *json_record(const struct snapshot_record *record)
 {
-    return json_pack("{s:o,s:o,s:I,s:o,s:o,s:I,s:b,s:b,s:n,s:s}", "device",
+    json_t *window =
+        record->narrow ? show_json_range(record->window, record->window_last) : json_null();
+
+    return json_pack("{s:o,s:o,s:I,s:o,s:o,s:I,s:b,s:b,s:o,s:s}", "device",
                      cli_json_text(record->device), "instance", cli_json_text(record->instance),
                      "stream", (json_int_t)record->stream, "iova", show_json_hex(record->iova),
                      "pa", show_json_hex(record->pa), "length", (json_int_t)record->length, "read",
-                     record->read, "write", record->write, "window", "kind", record->kind);
+                     record->read, "write", record->write, "window", window, "kind", record->kind);
 }
 
 /* NULL: out of memory. An IOMMU without a driver is left out: nothing is known of it. */
@@ -242,8 +227,8 @@ static json_t *json_machine(struct machine *m, const struct snapshot_record *rec
         json_decref(mappings);
         return NULL;
     }
-    return json_pack("{s:I,s:o,s:o,s:o,s:o}", "cpu_page", (json_int_t)m->cpu_page, "ram_base",
-                     show_json_hex(m->ram_span.first), "ram_size",
+    return json_pack("{s:I,s:o,s:o,s:o,s:o}", "cpu_page", (json_int_t)m->options.cpu_page,
+                     "ram_base", show_json_hex(m->ram_span.first), "ram_size",
                      show_json_hex(m->ram_span.last - m->ram_span.first + 1), "instances",
                      instances, "mappings", mappings);
 }

@@ -16,6 +16,8 @@ struct snapshot_record {
     gr_iova_t iova;
     gr_pa_t pa;
     uint64_t length;
+    bool narrow; /* leaves let through no more than: */
+    gr_iova_t window, window_last;
 };
 
 /* Make the folder if it is missing; see that a snapshot can go there. */

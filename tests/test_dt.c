@@ -626,6 +626,51 @@ static void test_dma_ranges(void **state)
     check_range(&find_master("/soc/pcie/rid@500")->dma, 0, 0x7fffffff);
 }
 
+/* What only the tree's author knows of hardware and devices. */
+static void test_own(void **state)
+{
+    static const struct {
+        const char *text;
+        enum gr_dt_mode mode;
+    } modes[] = {{"translated", GR_DT_MODE_TRANSLATED},
+                 {"linear", GR_DT_MODE_LINEAR},
+                 {"identity", GR_DT_MODE_IDENTITY},
+                 {"blocked", GR_DT_MODE_BLOCKED}};
+    const struct gr_dt_master *m;
+
+    (void)state;
+    build();
+    read_ok(tree, sizeof(tree));
+    assert_false(find_iommu("/soc/a@1000")->window_verified);
+    m = find_master("/soc/one");
+    assert_int_equal(m->mode, GR_DT_MODE_ANY);
+    assert_int_equal(m->access_unit, 0);
+    assert_int_equal(m->overread, 0);
+    set("/soc/a@1000", "granule,window-verified", NULL, 0);
+    set_cells("/soc/one", "granule,access-unit", CELLS(4096));
+    set_cells("/soc/one", "granule,overread", CELLS(4096));
+    set_cells("/soc/two", "granule,access-unit", CELLS(1));
+    set_cells("/soc/two", "granule,overread", CELLS(0));
+    for (unsigned i = 0; i < 4; i++) {
+        set("/soc/one", "granule,dma-mode", modes[i].text, strlen(modes[i].text) + 1);
+        /* Of a PCI device: on its port, or on the host bridge where there is none. */
+        set("/soc/pcie/pci@0,0", "granule,dma-mode", modes[3 - i].text,
+            strlen(modes[3 - i].text) + 1);
+        set("/soc/pcie", "granule,dma-mode", modes[i].text, strlen(modes[i].text) + 1);
+        read_ok(tree, sizeof(tree));
+        m = find_master("/soc/one");
+        assert_int_equal(m->mode, modes[i].mode);
+        assert_int_equal(m->access_unit, 4096);
+        assert_int_equal(m->overread, 4096);
+        assert_int_equal(find_master("/soc/two")->access_unit, 1);
+        assert_int_equal(find_master("/soc/two")->mode, GR_DT_MODE_ANY);
+        assert_int_equal(find_master("/soc/pcie/pci@0,0")->mode, modes[3 - i].mode);
+        assert_int_equal(find_master("/soc/pcie/rid@500")->mode, modes[i].mode);
+    }
+    assert_true(find_iommu("/soc/a@1000")->window_verified);
+    assert_false(find_iommu("/soc/b@2000")->window_verified);
+}
+
 static void test_memory(void **state)
 {
     static const struct gr_range banks[] = {
@@ -725,14 +770,41 @@ static const struct mistake {
      "/soc/b@2000: granule,streams is 0; give a value from 1 to 256"},
     {"/soc/a@1000", "granule,strems", C(8),
      "/soc/a@1000: granule,strems is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
-     "-streams and -bypass"},
+     "-streams, -bypass and -window-verified"},
     {"/soc/b@2000", "granule,", C(8),
      "/soc/b@2000: granule, is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
-     "-streams and -bypass"},
+     "-streams, -bypass and -window-verified"},
     {"/soc/b@2000", "granule,bypass2", C(0),
      "/soc/b@2000: granule,bypass2 is not known; give one of granule,page-bits, -va-bits, "
      "-pa-bits, "
-     "-streams and -bypass"},
+     "-streams, -bypass and -window-verified"},
+    {"/soc/a@1000", "granule,window-verified", C(0),
+     "/soc/a@1000: granule,window-verified has a value; leave it empty, or remove it"},
+    {"/soc/a@1000", "granule,window-verified", BYTES("yes", 3),
+     "/soc/a@1000: granule,window-verified has a value; leave it empty, or remove it"},
+    {"/soc/one", "granule,dma-mode", TEXT("bypass"),
+     "/soc/one: granule,dma-mode is none that there is; give \"translated\", \"linear\", "
+     "\"identity\" or \"blocked\""},
+    {"/soc/one", "granule,dma-mode", BYTES(NULL, 0),
+     "/soc/one: granule,dma-mode is none that there is; give \"translated\", \"linear\", "
+     "\"identity\" or \"blocked\""},
+    {"/soc/one", "granule,dma-mode", BYTES("linear", 6),
+     "/soc/one: granule,dma-mode is none that there is; give \"translated\", \"linear\", "
+     "\"identity\" or \"blocked\""},
+    {"/soc/one", "granule,access-unit", C(0),
+     "/soc/one: granule,access-unit is 0; give a power of two from 1 to 4096"},
+    {"/soc/one", "granule,access-unit", C(24),
+     "/soc/one: granule,access-unit is 24; give a power of two from 1 to 4096"},
+    {"/soc/one", "granule,access-unit", C(8192),
+     "/soc/one: granule,access-unit is 8192; give a power of two from 1 to 4096"},
+    {"/soc/one", "granule,access-unit", C(0, 8),
+     "/soc/one: granule,access-unit has 2 cells; give one"},
+    {"/soc/one", "granule,overread", C(4097),
+     "/soc/one: granule,overread is 4097; give a value from 0 to 4096"},
+    {"/soc/one", "granule,overread", C(0, 8), "/soc/one: granule,overread has 2 cells; give one"},
+    {"/soc/pcie/pci@0,0", "granule,access_unit", C(8),
+     "/soc/pcie/pci@0,0: granule,access_unit is not known; give one of granule,dma-mode, "
+     "-access-unit and -overread"},
     {"/soc/a@1000", "granule,bypass", C(2),
      "/soc/a@1000: granule,bypass is 2; give a value from 0 to 1"},
     {"/soc/a@1000", "apple,dma-range", C(0, 0x1000),
@@ -1739,15 +1811,25 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_work),           cmocka_unit_test(test_iommus),
-        cmocka_unit_test(test_iommu_defaults), cmocka_unit_test(test_smmuv3),
-        cmocka_unit_test(test_masters),        cmocka_unit_test(test_pcie),
-        cmocka_unit_test(test_dma_ranges),     cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_seldom),         cmocka_unit_test(test_old_version),
-        cmocka_unit_test(test_two_roots),      cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_open),           cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_too_many),       cmocka_unit_test(test_boards),
-        cmocka_unit_test(test_damaged),        cmocka_unit_test(test_pci_function),
+        cmocka_unit_test(test_work),
+        cmocka_unit_test(test_iommus),
+        cmocka_unit_test(test_iommu_defaults),
+        cmocka_unit_test(test_smmuv3),
+        cmocka_unit_test(test_masters),
+        cmocka_unit_test(test_pcie),
+        cmocka_unit_test(test_dma_ranges),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_seldom),
+        cmocka_unit_test(test_old_version),
+        cmocka_unit_test(test_two_roots),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_boards),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_pci_function),
+        cmocka_unit_test(test_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,9 +45,22 @@
  * VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover
  * every SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
  *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
- *   are at least page bits + 1. Any other property of the node whose name begins with `granule,` is
- *   a mistake. Of the first eight strings in `compatible`, the first in the
+ *   are at least page bits + 1. Of the first eight strings in `compatible`, the first in the
  *   table decides.
+ *
+ *   `granule,window-verified`, empty, says that on this hardware the windows of leaves
+ *   (facts/DART.md 4.4) have been seen to hold, so that devices that are not trusted may rely on
+ *   them.
+ *
+ * What it cannot say about a master stands on the master's node (gr_dt_master.node):
+ *
+ *   granule,dma-mode = "translated", "linear", "identity" or "blocked"
+ *                               the domain that it is to be given, as far as policy lets it
+ *   granule,access-unit = <n>   it reads and writes in aligned units of n bytes: a power of two, 1
+ *                               to 4096
+ *   granule,overread = <n>      it may read so many bytes beyond a buffer, 0 to 4096
+ *
+ *   Any other property of these nodes whose name begins with `granule,` is a mistake.
  */
 #ifndef GRANULE_DT_H
 #define GRANULE_DT_H
@@ -118,10 +131,20 @@ struct gr_dt_iommu {
     unsigned va_bits;
     unsigned pa_bits;
     unsigned streams;
-    bool bypass;       /* the hardware can bypass */
+    bool bypass; /* the hardware can bypass */
+    bool window_verified;
     bool has_aperture; /* `apple,dma-range` is there; without it `aperture` is all va_bits */
     struct gr_range
         aperture; /* IOVAs; its bits above va_bits are equal throughout and not decoded */
+};
+
+/* `granule,dma-mode`. */
+enum gr_dt_mode {
+    GR_DT_MODE_ANY, /* the tree does not say */
+    GR_DT_MODE_TRANSLATED,
+    GR_DT_MODE_LINEAR,
+    GR_DT_MODE_IDENTITY,
+    GR_DT_MODE_BLOCKED,
 };
 
 /* One requester of a master at one enabled IOMMU. */
@@ -156,6 +179,9 @@ struct gr_dt_master {
     bool coherent;
     /* `external-facing` on it, on a parent, or on a bridge that its RIDs may be behind */
     bool untrusted;
+    enum gr_dt_mode mode;
+    uint32_t access_unit; /* bytes; 0: the tree does not say */
+    uint32_t overread;
     /*
      * Bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit.
      * For gr_device_config: `last` is its dma_mask, what lies below `first` one more reserved

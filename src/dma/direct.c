@@ -146,10 +146,17 @@ int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr
 
 /* ---- lists ---- */
 
-/* May a segment at `iova` of `len` follow in one output segment? */
+/*
+ * May a segment at `iova` of `len` follow in one output segment? Not where either is in a slot: a
+ * sync of a part of the output could not tell where one ends.
+ */
 static bool joins(const struct gr_device *dev, const struct gr_dma_seg *last, gr_iova_t iova,
                   uint64_t len)
 {
+    const struct gr_domain *const domain = gri_dma_direct(dev);
+
+    if (slot_of(domain, last->iova) || slot_of(domain, iova))
+        return false;
     return last->iova + last->len == iova && (iova & (dev->seg_boundary - 1)) &&
            last->len <= dev->seg_max - len;
 }

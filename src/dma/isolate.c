@@ -41,7 +41,8 @@ static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
     const uint64_t unit = is->unit - 1;
     const uint64_t end = (seg->pa & mask) + seg->len;
     uint64_t first = seg->pa & mask;
-    uint64_t wide = end + is->dev->config.overread;
+    /* The device reads on in the buffer where that goes on in the next granule. */
+    uint64_t wide = end > mask ? end : end + is->dev->config.overread;
 
     if (!is->unit)
         return false;

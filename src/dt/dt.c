@@ -327,6 +327,36 @@ int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *p
     return 1;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char *const *known,
+                     size_t count, const char *hint)
+{
+    int prop;
+
+    fdt_for_each_property_offset(prop, dt->fdt, gri_dt_node(at))
+    {
+        const char *name = NULL;
+        bool good = fdt_getprop_by_offset(dt->fdt, prop, &name, NULL) == NULL;
+
+        gri_dt_spend(dt, 1);
+        for (size_t i = 0; i < 8 && !good; i++)
+            good = name[i] != "granule,"[i];
+        for (size_t i = 0; i < count && !good; i++)
+            good = same_text(name, known[i]);
+        if (!good)
+            return gri_dt_fail(dt, at, "%s is not known; give one of %s", name, hint);
+    }
+    return 0;
+}
+
 /* How the children of a bus write addresses. The defaults are those of the specification. */
 static int bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
                      unsigned *out_size)

@@ -101,6 +101,13 @@ int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
                      struct gri_dt_cells *out);
 int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, uint32_t *out);
 
+/*
+ * Is each property of the node whose name begins with "granule," among the `count` of `known`? A
+ * typing error in one would change the machine in silence. `hint` says what may stand there.
+ */
+int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char *const *known,
+                     size_t count, const char *hint);
+
 static inline uint64_t gri_dt_number(const fdt32_t *v, unsigned cells)
 {
     uint64_t n = 0;

@@ -112,29 +112,27 @@ static const char pa_bits_name[] = "granule,pa-bits";
 static const char streams_name[] = "granule,streams";
 static const char bypass_name[] = "granule,bypass";
 
-/* A typing error in an override would change the machine in silence. */
+static const char verified_name[] = "granule,window-verified";
+
 static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
-    static const char *const known[] = {page_bits_name, va_bits_name, pa_bits_name, streams_name,
-                                        bypass_name};
-    int prop;
+    static const char *const known[] = {page_bits_name, va_bits_name, pa_bits_name,
+                                        streams_name,   bypass_name,  verified_name};
 
-    fdt_for_each_property_offset(prop, dt->fdt, gri_dt_node(at))
-    {
-        const char *name = NULL;
-        bool good = fdt_getprop_by_offset(dt->fdt, prop, &name, NULL) == NULL;
+    return gri_dt_check_own(dt, at, known, sizeof(known) / sizeof(known[0]),
+                            "granule,page-bits, -va-bits, -pa-bits, -streams, -bypass and "
+                            "-window-verified");
+}
 
-        gri_dt_spend(dt, 1);
-        for (size_t i = 0; i < 8 && !good; i++)
-            good = name[i] != "granule,"[i];
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]) && !good; i++)
-            good = gri_dt_same(name, known[i]);
-        if (!good)
-            return gri_dt_fail(dt, at,
-                               "%s is not known; give one of granule,page-bits, -va-bits, "
-                               "-pa-bits, -streams and -bypass",
-                               name);
-    }
+/* A flag: `= <0>` would read as set. */
+static int read_verified(struct gr_dt *dt, const struct gr_dt_chain *at, bool *out)
+{
+    struct gri_dt_cells cells = {NULL, 0};
+    const int rc = gri_dt_get_cells(dt, at, verified_name, &cells);
+
+    if (rc < 0 || cells.n != 0)
+        return gri_dt_fail(dt, at, "%s has a value; leave it empty, or remove it", verified_name);
+    *out = rc > 0;
     return 0;
 }
 
@@ -170,7 +168,8 @@ static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const st
     if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
         override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
         override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
-        override(dt, at, bypass_name, 0, 1, &bypass) != 0)
+        override(dt, at, bypass_name, 0, 1, &bypass) != 0 ||
+        read_verified(dt, at, &out->window_verified) != 0)
         return GR_EBADMSG;
     out->bypass = bypass != 0;
     return 0;

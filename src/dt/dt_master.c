@@ -278,6 +278,59 @@ static bool external_facing(struct gr_dt *dt, const struct gr_dt_chain *at)
     return false;
 }
 
+static const char mode_name[] = "granule,dma-mode";
+static const char unit_name[] = "granule,access-unit";
+static const char overread_name[] = "granule,overread";
+
+static int read_mode(struct gr_dt *dt, const struct gr_dt_chain *at, enum gr_dt_mode *out)
+{
+    static const struct {
+        const char *text;
+        enum gr_dt_mode mode;
+    } modes[] = {
+        {"translated", GR_DT_MODE_TRANSLATED},
+        {"linear", GR_DT_MODE_LINEAR},
+        {"identity", GR_DT_MODE_IDENTITY},
+        {"blocked", GR_DT_MODE_BLOCKED},
+    };
+
+    if (!gri_dt_has(dt, at, mode_name))
+        return 0;
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (gri_dt_is(dt, at, mode_name, modes[i].text)) {
+            *out = modes[i].mode;
+            return 0;
+        }
+    }
+    return gri_dt_fail(dt, at,
+                       "%s is none that there is; give \"translated\", \"linear\", \"identity\" "
+                       "or \"blocked\"",
+                       mode_name);
+}
+
+/* What the tree says of how a device makes its accesses, and of its domain. */
+static int read_own(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_master *out)
+{
+    static const char *const known[] = {mode_name, unit_name, overread_name};
+    int rc;
+
+    if (gri_dt_check_own(dt, at, known, sizeof(known) / sizeof(known[0]),
+                         "granule,dma-mode, -access-unit and -overread") != 0 ||
+        read_mode(dt, at, &out->mode) != 0)
+        return GR_EBADMSG;
+    rc = gri_dt_get_u32(dt, at, unit_name, &out->access_unit);
+    if (rc > 0 && (out->access_unit == 0 || out->access_unit > 4096 ||
+                   (out->access_unit & (out->access_unit - 1)) != 0))
+        return gri_dt_fail(dt, at, "%s is %u; give a power of two from 1 to 4096", unit_name,
+                           (unsigned)out->access_unit);
+    if (rc >= 0)
+        rc = gri_dt_get_u32(dt, at, overread_name, &out->overread);
+    if (rc > 0 && out->overread > 4096)
+        return gri_dt_fail(dt, at, "%s is %u; give a value from 0 to 4096", overread_name,
+                           (unsigned)out->overread);
+    return rc < 0 ? rc : 0;
+}
+
 /* Everything but path, node and streams, for the device at `at` whose DMA enters the bus `bus`. */
 static int read_limits(struct gr_dt *dt, const struct gr_dt_chain *at,
                        const struct gr_dt_chain *bus, struct gr_dt_master *out)
@@ -298,6 +351,8 @@ static int read_limits(struct gr_dt *dt, const struct gr_dt_chain *at,
                                "aperture through; let them overlap");
     }
     out->untrusted |= external_facing(dt, at);
+    if (read_own(dt, at, out) != 0)
+        return GR_EBADMSG;
     return read_coherent(dt, at, out);
 }
 

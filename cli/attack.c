@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: MIT */
+#include "attack.h"
+
+#include "walker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RANDOM_PROBES 1000u
+#define EDGE 9u         /* bytes at each edge: the default access unit, and one */
+#define MANY_LEAVES 512 /* of one stream: then not all are tried every time */
+
+/* ---- Sets of bytes ---- */
+
+struct set {
+    struct gr_range *list;
+    size_t count, room;
+    bool lost; /* out of memory */
+};
+
+static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
+{
+    struct gr_range *end = set->list + set->count;
+
+    if (set->count > 0 && end[-1].last + 1 == first) {
+        end[-1].last = last;
+        return;
+    }
+    if (set->count == set->room) {
+        size_t room = set->room ? 2 * set->room : 64;
+        struct gr_range *list = realloc(set->list, room * sizeof(*list));
+
+        if (!list) {
+            set->lost = true;
+            return;
+        }
+        set->list = list;
+        set->room = room;
+    }
+    set->list[set->count++] = (struct gr_range){first, last};
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct gr_range *x = a;
+    const struct gr_range *y = b;
+
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* Sort, and make one of those that overlap or touch. */
+static void set_settle(struct set *set)
+{
+    size_t count = 0;
+
+    if (set->count == 0) {
+        return;
+    }
+    qsort(set->list, set->count, sizeof(*set->list), by_first);
+    for (size_t i = 1; i < set->count; i++) {
+        struct gr_range *last = &set->list[count];
+
+        if (set->list[i].first <= last->last || set->list[i].first == last->last + 1) {
+            last->last = set->list[i].last > last->last ? set->list[i].last : last->last;
+        } else {
+            set->list[++count] = set->list[i];
+        }
+    }
+    set->count = count + 1;
+}
+
+/* Add to `to` what of `from` is not in `but`; both are settled. */
+static void set_add_rest(struct set *to, const struct set *from, const struct set *but)
+{
+    size_t k = 0;
+
+    for (size_t i = 0; i < from->count; i++) {
+        gr_pa_t at = from->list[i].first;
+        gr_pa_t last = from->list[i].last;
+
+        while (k < but->count && but->list[k].last < at) {
+            k++;
+        }
+        for (size_t n = k; at <= last; n++) {
+            if (n == but->count || but->list[n].first > last) {
+                set_add(to, at, last);
+                break;
+            }
+            if (but->list[n].first > at) {
+                set_add(to, at, but->list[n].first - 1);
+            }
+            if (but->list[n].last >= last) {
+                break;
+            }
+            at = but->list[n].last + 1;
+        }
+    }
+}
+
+static uint64_t set_bytes(struct set *set)
+{
+    uint64_t bytes = 0;
+
+    set_settle(set);
+    for (size_t i = 0; i < set->count; i++) {
+        bytes += set->list[i].last - set->list[i].first + 1;
+    }
+    return bytes;
+}
+
+/* ---- State ---- */
+
+/* What one device reached, that was not its. */
+struct loot {
+    struct set leaked, slack;
+};
+
+struct attack {
+    struct rng rng;
+    struct loot *loot; /* one for each client */
+    struct set reach;  /* of the sweep that is under way, */
+    struct set narrow; /* of these, through windows, */
+    struct set own;    /* and what the device was given */
+};
+
+bool attack_begin(struct exercise *x)
+{
+    struct attack *attack = calloc(1, sizeof(*attack));
+
+    if (!attack) {
+        return false;
+    }
+    attack->rng.state = rng_mix(x->machine->options.seed ^ 0x61747461636bu);
+    attack->loot = calloc(x->nclients + 1, sizeof(*attack->loot));
+    x->attack = attack;
+    return attack->loot != NULL;
+}
+
+void attack_end(struct exercise *x)
+{
+    struct attack *attack = x->attack;
+    bool lost = attack->reach.lost || attack->narrow.lost || attack->own.lost;
+
+    for (unsigned i = 0; attack->loot && i < x->nclients; i++) {
+        struct loot *loot = &attack->loot[i];
+
+        x->clients[i].result->leaked = set_bytes(&loot->leaked);
+        x->clients[i].result->slack = set_bytes(&loot->slack);
+        lost = lost || loot->leaked.lost || loot->slack.lost;
+        free(loot->leaked.list);
+        free(loot->slack.list);
+    }
+    if (lost) {
+        machine_problem(x->machine, "out of memory: not all that was reached is counted");
+    }
+    free(attack->reach.list);
+    free(attack->narrow.list);
+    free(attack->own.list);
+    free(attack->loot);
+    free(attack);
+    x->attack = NULL;
+}
+
+static struct loot *loot_of(struct exercise *x, const struct client *client)
+{
+    return &x->attack->loot[client - x->clients];
+}
+
+/* ---- The tables, as the walker reads them ---- */
+
+struct view {
+    struct walker_source source;
+    struct walker_instance instance;
+    struct machine_iommu *iommu;
+};
+
+static uint32_t read_register(void *opaque, uint32_t offset)
+{
+    return machine_hw_read32(opaque, offset);
+}
+
+static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
+{
+    const struct machine_iommu *iommu = opaque;
+
+    return host_read_held(iommu->machine->host, pa, buf, len);
+}
+
+static void view_open(struct view *view, struct machine_iommu *iommu)
+{
+    *view = (struct view){
+        .source = {.opaque = iommu, .reg = read_register, .memory = read_memory},
+        .iommu = iommu,
+    };
+    view->instance.kind = walker_kind(machine_compatible(iommu));
+    view->instance.format = walker_format(view->instance.kind, iommu->granule);
+    view->instance.from = &view->source;
+    view->instance.streams = iommu->streams;
+}
+
+/* What the registers and tables say of an access: let through, and to where? */
+static bool may_pass(const struct walker_stream *stream, unsigned pa_bits, gr_iova_t iova,
+                     bool write, gr_pa_t *out_pa)
+{
+    struct walker_walk walk;
+
+    if (stream->mode == WALKER_BYPASS) {
+        *out_pa = iova;
+        return iova >> pa_bits == 0;
+    }
+    walker_walk(stream, iova, &walk);
+    *out_pa = walk.pa;
+    return walk.end == WALKER_MAPPED && (write ? walk.leaf.write : walk.leaf.read) &&
+           walk.leaf.open <= walk.iova && walk.iova <= walk.leaf.open_last;
+}
+
+/* ---- Single accesses ---- */
+
+/* Whose stream is it? NULL: nobody's. */
+static struct client *owner_of(const struct exercise *x, const struct machine_iommu *iommu,
+                               unsigned sid)
+{
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct machine_device *dev = x->clients[i].dev;
+
+        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+            if (dev->iommu[s] == iommu && dev->streams[s].sid == sid) {
+                return &x->clients[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* One byte was let through that the tables do not give, or not there. */
+static void note_stray(struct exercise *x, const struct view *view, unsigned sid, gr_iova_t iova,
+                       gr_pa_t pa)
+{
+    const struct client *client = owner_of(x, view->iommu, sid);
+
+    if (client) {
+        set_add(&loot_of(x, client)->leaked, pa, pa);
+    }
+    if (!client || !x->machine->options.deferred) { /* else it is in the queue */
+        machine_problem(
+            x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
+            view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
+    }
+}
+
+/* As stream `sid`, read and write one byte: what passes must be what the tables let through. */
+static void try_byte(struct exercise *x, const struct view *view, unsigned sid,
+                     const struct walker_stream *stream, gr_iova_t iova)
+{
+    unsigned pa_bits = view->iommu->tree.pa_bits;
+
+    for (unsigned write = 0; write < 2; write++) {
+        gr_pa_t want = 0;
+        gr_pa_t pa = 0;
+        bool may = may_pass(stream, pa_bits, iova, write, &want);
+        enum model_result result = machine_hw_translate(view->iommu, sid, iova, write, 1, &pa);
+
+        if (result == MODEL_OK && (!may || pa != want)) {
+            note_stray(x, view, sid, iova, pa);
+        }
+    }
+}
+
+/* Nothing that was tried is to be delivered: there are too many. */
+static void forget_faults(struct exercise *x, const struct view *view)
+{
+    machine_serve_irq(view->iommu);
+    machine_forget_faults(x->machine);
+}
+
+/* ---- What a stream reaches ---- */
+
+/* At both sides of an edge between `at - 1` and `at`. */
+static void try_edge(struct exercise *x, const struct view *view, unsigned sid,
+                     const struct walker_stream *stream, gr_iova_t at)
+{
+    for (unsigned i = 0; i < EDGE; i++) {
+        try_byte(x, view, sid, stream, at - 1 - i);
+        try_byte(x, view, sid, stream, at + i);
+    }
+}
+
+static void try_leaf(struct exercise *x, const struct view *view, unsigned sid,
+                     const struct walker_stream *stream, const struct walker_leaf *leaf)
+{
+    unsigned other = (unsigned)rng_below(&x->attack->rng, view->iommu->streams);
+    struct walker_stream as_other;
+
+    try_edge(x, view, sid, stream, leaf->iova);
+    if (leaf->open != leaf->iova) {
+        try_edge(x, view, sid, stream, leaf->open);
+    }
+    if (leaf->open_last != leaf->last) {
+        try_edge(x, view, sid, stream, leaf->open_last + 1);
+    }
+    try_edge(x, view, sid, stream, leaf->last + 1);
+    walker_stream(&as_other, &view->instance, other);
+    try_byte(x, view, other, &as_other, leaf->open);
+}
+
+static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
+{
+    gr_pa_t first = leaf->pa + (leaf->open - leaf->iova);
+    gr_pa_t last = leaf->pa + (leaf->open_last - leaf->iova);
+
+    if (leaf->open > leaf->open_last || !(leaf->read || leaf->write)) {
+        return;
+    }
+    set_add(&attack->reach, first, last);
+    if (leaf->open != leaf->iova || leaf->open_last != leaf->last) {
+        set_add(&attack->narrow, first, last);
+    }
+}
+
+/* Each absent entry of a table: one address of its span. */
+static void try_absent(struct exercise *x, const struct view *view, unsigned sid,
+                       const struct walker_stream *stream, gr_iova_t from, gr_iova_t to,
+                       unsigned level)
+{
+    unsigned span = walker_span_bits(stream->format, level);
+    gr_iova_t at = from;
+
+    while (at < to) {
+        unsigned up = span;
+
+        /* The highest entry that begins there and ends before: tables above are absent as well. */
+        for (unsigned l = level + 1; l < stream->levels; l++) {
+            unsigned bits = walker_span_bits(stream->format, l);
+
+            if (at % (UINT64_C(1) << bits) == 0 && to - at >= UINT64_C(1) << bits) {
+                up = bits;
+            }
+        }
+        try_byte(x, view, sid, stream, at + rng_below(&x->attack->rng, UINT64_C(1) << up));
+        at += UINT64_C(1) << up;
+    }
+}
+
+/* All leaves of a stream, and what is between them. */
+static void try_tables(struct exercise *x, const struct view *view, unsigned sid,
+                       const struct walker_stream *stream)
+{
+    struct attack *attack = x->attack;
+    struct walker_iter iter;
+    gr_iova_t at = 0;
+    size_t leaves = 0;
+
+    if (!walker_begin(&iter, stream)) {
+        attack->reach.lost = true;
+        return;
+    }
+    for (;;) {
+        enum walker_event event = walker_next(&iter);
+
+        if (event == WALKER_DONE) {
+            break;
+        }
+        if (event == WALKER_PROBLEM) {
+            machine_problem(x->machine, "%.100s, stream %u, IOVA 0x%llx: %.80s",
+                            view->iommu->tree.path, sid, (unsigned long long)iter.problem.iova,
+                            iter.problem.text);
+            continue;
+        }
+        try_absent(x, view, sid, stream, at, iter.leaf.iova, 0);
+        at = iter.leaf.last + 1;
+        note_leaf(attack, &iter.leaf);
+        if (leaves++ < MANY_LEAVES || rng_below(&attack->rng, leaves / MANY_LEAVES) == 0) {
+            try_leaf(x, view, sid, stream, &iter.leaf);
+        }
+    }
+    walker_end(&iter);
+    try_absent(x, view, sid, stream, at, UINT64_C(1) << stream->va_bits, 0);
+}
+
+/* All RAM that an address of 2^bits reaches as it is. */
+static void note_bypass(struct exercise *x, const struct client *client)
+{
+    const struct machine *m = x->machine;
+
+    for (unsigned i = 0; i < m->nbanks; i++) {
+        gr_pa_t last = client->dev->tree.dma.last;
+
+        last = last < m->banks[i].last ? last : m->banks[i].last;
+        if (m->banks[i].first <= last) {
+            set_add(&x->attack->reach, m->banks[i].first, last);
+        }
+    }
+}
+
+/* What the device was given: its buffers, and slots and coherent memory with all their granules. */
+static void note_own(struct exercise *x, const struct client *client)
+{
+    struct attack *attack = x->attack;
+
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct client *other = &x->clients[i];
+
+        /* Devices of one group are one: nothing tells them apart. */
+        if (other != client && (other->dev->active != client->dev->active ||
+                                client->dev->mode != GR_DOMAIN_TRANSLATED)) {
+            continue;
+        }
+        for (unsigned k = 0; k < other->live_count; k++) {
+            const struct live *live = &other->live[k];
+
+            for (unsigned n = 0; n < live->npieces; n++) {
+                const struct piece *piece = &live->pieces[n];
+                gr_pa_t pa = piece->pa;
+
+                if (piece->bounced || live->kind == LIVE_COHERENT) {
+                    gr_pa_t before = piece->iova - piece->first;
+
+                    set_add(&attack->own, pa - before, pa - before + (piece->last - piece->first));
+                } else if (piece->len) {
+                    set_add(&attack->own, pa, pa + (piece->len - 1));
+                }
+            }
+        }
+    }
+}
+
+static void try_random(struct exercise *x, const struct view *view, unsigned sid,
+                       const struct walker_stream *stream)
+{
+    struct rng *rng = &x->attack->rng;
+
+    for (unsigned i = 0; i < RANDOM_PROBES; i++) {
+        unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
+        gr_iova_t iova = rng_next(rng) & ((UINT64_C(1) << bits) - 1);
+        unsigned as = i % 2 ? sid : (unsigned)rng_below(rng, view->iommu->streams);
+        struct walker_stream other;
+
+        if (as != sid) {
+            walker_stream(&other, &view->instance, as);
+        }
+        try_byte(x, view, as, as != sid ? &other : stream, iova);
+    }
+}
+
+void attack_sweep(struct exercise *x, struct client *client)
+{
+    struct attack *attack = x->attack;
+    struct machine_device *dev = client->dev;
+    struct loot *loot = loot_of(x, client);
+
+    attack->reach.count = 0;
+    attack->narrow.count = 0;
+    attack->own.count = 0;
+    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+        struct walker_stream stream;
+        struct view view;
+
+        view_open(&view, dev->iommu[s]);
+        walker_stream(&stream, &view.instance, dev->streams[s].sid);
+        if (stream.mode == WALKER_BYPASS) {
+            note_bypass(x, client);
+        } else if (stream.mode == WALKER_TRANSLATE) {
+            try_tables(x, &view, dev->streams[s].sid, &stream);
+        }
+        try_random(x, &view, dev->streams[s].sid, &stream);
+        forget_faults(x, &view);
+    }
+    note_own(x, client);
+    set_settle(&attack->reach);
+    set_settle(&attack->narrow);
+    set_settle(&attack->own);
+    set_add_rest(&loot->leaked, &attack->reach, &attack->own);
+    set_add_rest(&loot->slack, &attack->narrow, &attack->own);
+    if (loot->leaked.count > 4096) {
+        set_settle(&loot->leaked);
+        set_settle(&loot->slack);
+    }
+}
+
+void attack_edges(struct exercise *x, struct client *client, const struct live *live)
+{
+    struct machine_device *dev = client->dev;
+
+    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+        struct view view;
+
+        view_open(&view, dev->iommu[s]);
+        for (unsigned sid = 0; sid < dev->iommu[s]->streams; sid++) {
+            const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+            struct walker_stream stream;
+
+            walker_stream(&stream, &view.instance, sid);
+            if (sid == dev->streams[s].sid) {
+                try_edge(x, &view, sid, &stream, piece->first);
+                try_edge(x, &view, sid, &stream, piece->last + 1);
+            } else {
+                try_byte(x, &view, sid, &stream, piece->first);
+                try_byte(x, &view, sid, &stream, piece->last);
+            }
+        }
+        for (unsigned i = 0; i < dev->tree.nreserved; i++) { /* the doorbell is among them */
+            struct walker_stream stream;
+
+            walker_stream(&stream, &view.instance, dev->streams[s].sid);
+            try_byte(x, &view, dev->streams[s].sid, &stream, dev->tree.reserved[i].first);
+            try_byte(x, &view, dev->streams[s].sid, &stream, dev->tree.reserved[i].last);
+        }
+        forget_faults(x, &view);
+    }
+}
+
+/* [first, end) of a slot is not the buffer's: whatever it holds but zeroes was somebody else's. */
+static void read_padding(struct exercise *x, struct client *client, const struct piece *piece,
+                         gr_iova_t first, gr_iova_t end)
+{
+    uint64_t n;
+
+    for (; first < end; first += n) {
+        uint64_t done = 0;
+
+        n = end - first < sizeof(x->got) ? end - first : sizeof(x->got);
+        machine_access(client->dev, 0, first, x->got, n, false, &done);
+        for (uint64_t i = 0; i < done; i++) {
+            if (x->got[i] != 0) {
+                gr_pa_t pa = piece->pa + (first + i - piece->iova);
+
+                set_add(&loot_of(x, client)->leaked, pa, pa);
+            }
+        }
+    }
+    no_faults_expected(x);
+}
+
+void attack_padding(struct exercise *x, struct client *client, const struct live *live)
+{
+    for (unsigned i = 0; (live->dir & GR_DMA_TO_DEVICE) && i < live->npieces; i++) {
+        const struct piece *piece = &live->pieces[i];
+
+        if (piece->bounced) {
+            read_padding(x, client, piece, piece->first, piece->iova);
+            read_padding(x, client, piece, piece->iova + piece->len, piece->last + 1);
+        }
+    }
+}
+
+/* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
+void attack_write(struct exercise *x, struct client *client, const struct live *live)
+{
+    unsigned stream = (unsigned)rng_below(&x->attack->rng, client->dev->tree.nstreams);
+
+    memset(x->got, (int)rng_below(&x->attack->rng, 256), sizeof(x->got));
+    for (unsigned i = 0; i < live->npieces; i++) {
+        const struct piece *piece = &live->pieces[i];
+        gr_iova_t first = piece->bounced ? piece->first : piece->iova;
+        gr_iova_t last = piece->bounced ? piece->last : piece->iova + (piece->len - 1);
+        uint64_t done;
+
+        for (uint64_t n; first <= last; first += n) {
+            n = last - first + 1 < sizeof(x->got) ? last - first + 1 : sizeof(x->got);
+            machine_access(client->dev, stream, first, x->got, n, true, &done);
+        }
+    }
+    no_faults_expected(x);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where the bytes of a mapping lie for the device, and what its leaves let through around them:
+ * what docs/DESIGN.md promises of isolation, worked out here a second time.
+ */
+#include "exercise.h"
+
+#include <stdlib.h>
+
+#define ACCESS_UNIT 8u /* of a device of which nobody says it: domain.h */
+
+uint64_t access_unit(const struct client *client)
+{
+    uint64_t window = granule_of(client) >> 12; /* facts/DART.md 4.4 */
+    uint64_t unit = client->dev->device.config.access_unit;
+
+    unit = unit ? unit : ACCESS_UNIT;
+    return unit > window ? unit : window;
+}
+
+/* Does a granule at an end of a buffer stay whole, whatever is left of it? */
+static bool exposes(const struct client *client)
+{
+    return client->dev->isolation == GR_ISOLATION_EXPOSE;
+}
+
+int physical(const struct client *client, gr_iova_t iova, gr_pa_t *out_pa)
+{
+    if (client->dev->mode == GR_DOMAIN_IDENTITY) {
+        *out_pa = iova;
+        return 0;
+    }
+    return gr_domain_iova_to_phys(client->dev->active, iova, out_pa);
+}
+
+static void add(struct live *live, const struct piece *piece)
+{
+    live->pieces[live->npieces++] = *piece;
+}
+
+/* Of a run of parts that touch. */
+struct run {
+    gr_iova_t iova;
+    gr_pa_t pa;
+    uint64_t len;
+    uint64_t over; /* bytes that the device may read beyond it */
+};
+
+/*
+ * [at, at + len) of a run, in one granule, and `span` bytes of IOVA for that and what is read
+ * beyond: does a window let through just that?
+ */
+static bool fits_window(const struct client *client, uint64_t at, uint64_t len, uint64_t over,
+                        uint64_t granule, struct piece *piece)
+{
+    uint64_t unit = access_unit(client);
+    uint64_t first = at & (granule - 1);
+    uint64_t end = first + len + over;
+
+    if (client->dev->isolation != GR_ISOLATION_WINDOW ||
+        (client->dev->untrusted && (((first | (first + len)) & (unit - 1)) != 0 || over != 0))) {
+        return false;
+    }
+    first &= ~(unit - 1);
+    end = (end + unit - 1) & ~(unit - 1);
+    end = end < granule ? end : granule;
+    piece->first = (at & ~(granule - 1)) + first;
+    piece->last = (at & ~(granule - 1)) + (end - 1);
+    piece->narrow = piece->last - piece->first != granule - 1;
+    return true;
+}
+
+/* The bytes [iova, iova + len) of a run, in one granule. */
+static void add_end(const struct client *client, struct live *live, const struct run *run,
+                    gr_iova_t iova, uint64_t len, uint64_t over)
+{
+    uint64_t granule = granule_of(client);
+    struct piece piece = {
+        .iova = iova,
+        .pa = run->pa + (iova - run->iova),
+        .len = len,
+        .over = over,
+        .first = iova & ~(granule - 1),
+        .last = (iova + (len + over - 1)) | (granule - 1),
+    };
+
+    if (len == 0 || piece.last - piece.first != granule - 1 ||
+        (!exposes(client) && !fits_window(client, iova, len, over, granule, &piece))) {
+        piece.first = iova & ~(granule - 1);
+        piece.last = (iova + (len + over - 1)) | (granule - 1);
+        piece.bounced = true;
+        if (physical(client, piece.first, &piece.pa) != 0) {
+            piece.pa = 0; /* no slot is there: check_piece() says so */
+        }
+        piece.pa += iova - piece.first;
+    }
+    add(live, &piece);
+}
+
+/* Only the first and the last granule of a run are not as they are in memory. */
+static void add_run(const struct client *client, struct live *live, const struct run *run)
+{
+    uint64_t granule = granule_of(client);
+    gr_iova_t end = run->iova + run->len;
+    gr_iova_t middle = (run->iova + granule - 1) & ~(granule - 1);
+    gr_iova_t tail = end & ~(granule - 1);
+
+    if (exposes(client) && run->over == 0) {
+        middle = run->iova & ~(granule - 1);
+        tail = (end + granule - 1) & ~(granule - 1);
+    } else if (tail < middle || (run->iova != middle && middle == end)) {
+        add_end(client, live, run, run->iova, run->len, run->over);
+        return;
+    } else if (run->iova != middle) {
+        add_end(client, live, run, run->iova, middle - run->iova, 0);
+    }
+    if (middle != tail) {
+        gr_iova_t first = middle > run->iova ? middle : run->iova;
+        gr_iova_t last = (tail - 1 < end - 1 ? tail : end) - 1;
+        struct piece piece = {
+            .iova = first,
+            .pa = run->pa + (first - run->iova),
+            .len = last - first + 1,
+            .first = middle,
+            .last = tail - 1,
+        };
+
+        add(live, &piece);
+    }
+    if (tail < end || (tail == end && run->over != 0)) {
+        add_end(client, live, run, tail, end - tail, run->over);
+    }
+}
+
+/* A part in a domain where addresses are the memory's: where it is, or bounced as a whole. */
+static void add_direct(const struct client *client, struct live *live, const struct part *part)
+{
+    struct piece piece = {
+        .iova = part->iova,
+        .len = part->len,
+        .pa = part->iova + client->dev->active->direct_offset,
+        .first = part->iova,
+        .last = part->iova + (part->len - 1),
+    };
+
+    piece.bounced = piece.pa != part->pa;
+    add(live, &piece);
+}
+
+bool place_pieces(const struct client *client, struct live *live)
+{
+    struct run run = {0};
+
+    live->pieces = calloc(live->count, 3 * sizeof(*live->pieces));
+    live->npieces = 0;
+    for (unsigned i = 0; live->pieces && i < live->count; i++) {
+        const struct part *part = &live->parts[i];
+
+        if (machine_is_direct(client->dev)) {
+            add_direct(client, live, part);
+            continue;
+        }
+        if (i == 0 || part->iova != run.iova + run.len || part->pa != run.pa + run.len) {
+            run = (struct run){.iova = part->iova, .pa = part->pa};
+        }
+        run.len += part->len;
+        if (i + 1 == live->count || part[1].iova != run.iova + run.len ||
+            part[1].pa != run.pa + run.len) {
+            run.over = live->kind == LIVE_COHERENT ? 0 : client->dev->device.config.overread;
+            if (live->kind == LIVE_COHERENT) { /* it owns its granules */
+                uint64_t mask = granule_of(client) - 1;
+                struct piece whole = {
+                    .iova = run.iova,
+                    .pa = run.pa,
+                    .len = run.len,
+                    .first = run.iova & ~mask,
+                    .last = (run.iova + (run.len - 1)) | mask,
+                };
+
+                add(live, &whole);
+            } else {
+                add_run(client, live, &run);
+            }
+        }
+    }
+    return live->pieces != NULL;
+}
+
+/* Could the device have been given these bytes as they are? */
+static bool is_within_reach(const struct client *client, gr_pa_t pa, uint64_t len)
+{
+    const struct gr_domain *domain = client->dev->active;
+    gr_iova_t iova = pa - domain->direct_offset;
+    gr_pa_t at;
+
+    return domain->direct.first <= pa && pa + (len - 1) <= domain->direct.last &&
+           iova + (len - 1) <= client->dev->device.dma_mask && physical(client, iova, &at) == 0 &&
+           physical(client, iova + (len - 1), &at) == 0;
+}
+
+const char *check_piece(struct exercise *x, const struct client *client, const struct piece *piece,
+                        gr_pa_t pa)
+{
+    uint64_t kept = machine_is_direct(client->dev) ? 4095 : granule_of(client) - 1;
+    uint64_t len = piece->len ? piece->len : 1;
+    gr_pa_t at[2] = {0, 0};
+
+    if (physical(client, piece->iova, &at[0]) != 0 ||
+        physical(client, piece->iova + (len - 1), &at[1]) != 0 || at[1] - at[0] != len - 1) {
+        return "it is not mapped, or not in one piece";
+    }
+    if (!piece->bounced) {
+        return at[0] == piece->pa ? NULL : "it leads elsewhere";
+    }
+    if (host_use_of(x->machine->host, at[0]) != HOST_LIBRARY || at[0] != piece->pa) {
+        return "it must bounce, and no slot is there";
+    }
+    if (piece->len && ((at[0] ^ pa) & kept) != 0) {
+        return "its slot does not keep its offset";
+    }
+    return machine_is_direct(client->dev) && is_within_reach(client, pa, len)
+               ? "it bounces, though the device reaches it"
+               : NULL;
+}
