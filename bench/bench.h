@@ -28,6 +28,8 @@ struct stand {
     struct gr_domain domain;
     gr_iova_t kept; /* see stand_make() */
     bool keeps;
+    struct gr_bounce pool;
+    bool bounces; /* it has that pool */
 };
 
 /* A DART1 of 32 bits with 36 bits of PA; an SMMU's stage 1 of 48 bits each. */
@@ -45,6 +47,17 @@ bool stand_knows(enum shape_format format);
  * Returns 0 or what the library said.
  */
 int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bool keeps);
+
+/*
+ * The same on a DART of 16 KiB, its device isolated as `how` says, invalidations deferred or not;
+ * or, with `linear`, in a LINEAR domain that maps all memory but stand_buffer(). It has a pool to
+ * bounce from.
+ */
+int stand_make_isolated(struct stand *s, enum gr_isolation how, bool deferred, bool linear,
+                        bool caches_absent);
+
+/* 2 MiB of memory for buffers, which is not the library's. */
+gr_pa_t stand_buffer(void);
 
 /* Tear down. GR_EBUSY if the library has not given all its memory back. */
 int stand_end(struct stand *s);
@@ -77,6 +90,7 @@ struct options {
     const char *only;    /* the name of one row, or NULL */
     enum hardware hardware;
     const char *svg; /* folder for plots, or NULL */
+    bool isolation;  /* the other benchmark */
     bool absent;     /* the IOMMU caches absent entries */
     bool json;
 };
@@ -98,6 +112,14 @@ struct result {
 
 /* Measure a row. Returns 0 or what the library said. */
 int row_measure(const struct row *row, const struct options *options, struct result *out);
+
+/* ---- granule bench isolation ---- */
+
+/* Measure all rows and print them. The exit status. */
+int isolation_bench(const struct options *options);
+
+/* Hardware's time for a command of a DART. */
+#define BENCH_DART_NS 1000u
 
 /* ---- Instructions ---- */
 

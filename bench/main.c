@@ -58,7 +58,7 @@ static struct row row_of(size_t number)
 static void print_help(void)
 {
     printf(
-        "Usage: granule bench [OPTION]...\n"
+        "Usage: granule bench [isolation] [OPTION]...\n"
         "\n"
         "What map and unmap cost the CPU: time, instructions, page-table walks, invalidations. No\n"
         "IOMMU is there: the library runs over ports/bench and a driver that only counts. What\n"
@@ -88,6 +88,11 @@ static void print_help(void)
         "list\n"
         "  --json          one line of JSON instead of a table\n"
         "  --help          this text\n"
+        "\n"
+        "`granule bench isolation` measures instead what it costs to keep from a device what lies\n"
+        "beside a buffer: window, bounce or expose; invalidations strict or deferred; and copying\n"
+        "a whole buffer into memory that is mapped for good (copy). It takes --rounds, --time,\n"
+        "--iterations, --no-absent and --json.\n"
         "\n"
         "Instructions are counted where the machine lets a program do so (most virtual ones do\n"
         "not). With valgrind, in the source folder: sh bench/icount.sh PROGRAM [ROW]...\n"
@@ -202,6 +207,12 @@ static int parse(int argc, char **argv, struct options *o)
                           code == ':' ? "the option needs a value, as in --rounds=5"
                                       : "no such option, or one that takes no value");
     }
+    o->isolation = optind < argc && !strcmp(argv[optind], "isolation");
+    optind += o->isolation;
+    if (o->isolation && (o->only || o->svg || o->hardware != HARDWARE_OWN))
+        return refuse(USAGE, o->json,
+                      "bench isolation has no rows to choose, no plot and one "
+                      "hardware: leave out --row, --svg and --invalidation");
     if (optind < argc)
         return refuse(USAGE, o->json, "%s: bench takes options only: see granule bench --help",
                       argv[optind]);
@@ -343,6 +354,8 @@ int main(int argc, char **argv)
     status = parse(argc, argv, &o);
     if (status >= 0)
         return status;
+    if (o.isolation)
+        return isolation_bench(&o);
     counter_open();
     rows = json_array();
     for (size_t i = 0; i < ROWS; i++) {

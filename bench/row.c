@@ -252,7 +252,7 @@ static unsigned command_ns(const struct row *row, enum hardware hardware)
         return 0;
     if (hardware == HARDWARE_OWN)
         hardware = row->format == FORMAT_LPAE_4K ? HARDWARE_SMMU : HARDWARE_DART;
-    return hardware == HARDWARE_DART ? 1000 : 500;
+    return hardware == HARDWARE_DART ? BENCH_DART_NS : 500;
 }
 
 /* The row a second time, with the time that the hardware would take. */

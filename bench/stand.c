@@ -12,9 +12,10 @@
 
 __thread unsigned gr_bench_cpu;
 
+/* With a block behind it for buffers, see stand_buffer(). */
 static int memory_make(struct bench_env *env)
 {
-    void *region = mmap(NULL, MEMORY + BLOCK, PROT_READ | PROT_WRITE,
+    void *region = mmap(NULL, MEMORY + 2 * BLOCK, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint64_t skip;
 
@@ -23,7 +24,7 @@ static int memory_make(struct bench_env *env)
     skip = -(uint64_t)(uintptr_t)region & (BLOCK - 1);
     bench_env_init(env, (uint8_t *)region + skip, MEMORY_PA, MEMORY);
     munmap(region, skip);
-    munmap(env->va + MEMORY, BLOCK - skip);
+    munmap(env->va + MEMORY + BLOCK, BLOCK - skip);
     return 0;
 }
 
@@ -103,17 +104,26 @@ bool stand_knows(enum shape_format format)
     return gr_pt_reach_bits(&tables[format]) != 0;
 }
 
-int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bool keeps)
+gr_pa_t stand_buffer(void)
 {
-    struct gr_device_config config = {
-        .name = "bench", .streams = &s->stream, .stream_count = 1, .coherent = true};
+    return MEMORY_PA + MEMORY;
+}
+
+/* Memory, an instance, and a device that is attached to nothing yet. */
+static int make_device(struct stand *s, enum shape_format format, bool caches_absent,
+                       enum gr_isolation how)
+{
+    struct gr_device_config config = {.name = "bench",
+                                      .streams = &s->stream,
+                                      .stream_count = 1,
+                                      .isolation = how,
+                                      .coherent = true};
     int ret;
 
     memset(s, 0, sizeof(*s));
     ret = memory_make(&s->env);
     if (ret)
         return ret;
-    s->keeps = keeps;
     s->inst = (struct gr_instance){
         .ops = &fake_ops,
         .env = &s->env,
@@ -125,7 +135,14 @@ int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bo
     };
     gr_instance_init(&s->inst);
     s->stream = (struct gr_stream){.inst = &s->inst, .window = {0, UINT64_MAX}};
-    ret = gr_device_init(&s->dev, &config);
+    return gr_device_init(&s->dev, &config);
+}
+
+int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bool keeps)
+{
+    int ret = make_device(s, format, caches_absent, GR_ISOLATION_DEFAULT);
+
+    s->keeps = keeps;
     if (!ret)
         ret = gr_domain_init(&s->domain, &s->env, &s->dev, GR_DOMAIN_TRANSLATED, 0);
     if (!ret)
@@ -135,22 +152,50 @@ int stand_make(struct stand *s, enum shape_format format, bool caches_absent, bo
     return ret;
 }
 
+int stand_make_isolated(struct stand *s, enum gr_isolation how, bool deferred, bool linear,
+                        bool caches_absent)
+{
+    const struct gr_range ram = {MEMORY_PA, MEMORY_PA + MEMORY - 1};
+    const struct gr_linear_config all = {.ram = &ram, .ram_count = 1};
+    const struct gr_bounce_config pool = {.pa_last = ram.last, .limit = 64 * GR_BOUNCE_CHUNK};
+    int ret = make_device(s, FORMAT_DART_16K, caches_absent, how);
+
+    if (!ret)
+        ret = linear ? gr_domain_init_linear(&s->domain, &s->env, &s->dev, &all)
+                     : gr_domain_init(&s->domain, &s->env, &s->dev, GR_DOMAIN_TRANSLATED,
+                                      deferred ? GR_DOMAIN_DEFERRED : 0);
+    if (!ret)
+        ret = gr_domain_attach(&s->domain, &s->dev);
+    if (!ret)
+        ret = gr_bounce_init(&s->pool, &s->env, &pool);
+    s->bounces = !ret;
+    if (!ret)
+        ret = gr_domain_set_bounce(&s->domain, &s->pool);
+    if (!ret && !linear) {
+        s->keeps = true;
+        ret = gr_dma_map(&s->dev, stand_buffer(), 16384, GR_DMA_BIDIRECTIONAL, 0, &s->kept);
+    }
+    return ret;
+}
+
 int stand_end(struct stand *s)
 {
     int ret = 0;
 
     if (s->keeps)
-        ret = gr_dma_unmap(&s->dev, s->kept, 4096, GR_DMA_BIDIRECTIONAL, 0);
+        ret = gr_dma_unmap(&s->dev, s->kept, s->bounces ? 16384 : 4096, GR_DMA_BIDIRECTIONAL, 0);
     if (!ret)
         ret = gr_domain_detach(&s->domain, &s->dev);
     if (!ret)
         ret = gr_domain_fini(&s->domain);
+    if (!ret && s->bounces)
+        ret = gr_bounce_fini(&s->pool);
     if (!ret)
         ret = gr_device_fini(&s->dev);
     if (!ret)
         ret = gr_instance_fini(&s->inst);
     if (!ret && bench_env_live(&s->env))
         ret = GR_EBUSY;
-    munmap(s->env.va, s->env.size);
+    munmap(s->env.va, MEMORY + BLOCK);
     return ret;
 }

@@ -8,6 +8,7 @@
 
 #define RANDOM_PROBES 1000u
 #define EDGE 9u         /* bytes at each edge: the default access unit, and one */
+#define SELDOM 8u       /* sweeps of tables that never change */
 #define MANY_LEAVES 512 /* of one stream: then not all are tried every time */
 
 /* ---- Sets of bytes ---- */
@@ -108,11 +109,55 @@ static uint64_t set_bytes(struct set *set)
     return bytes;
 }
 
+/* ---- The tables, as the walker reads them ---- */
+
+/* An instance. Its registers do not change while it is looked at. */
+struct view {
+    struct walker_source source;
+    struct walker_instance instance;
+    struct machine_iommu *iommu;
+    bool known[GR_DART_MAX_STREAMS];
+    struct walker_stream streams[GR_DART_MAX_STREAMS];
+};
+
+static uint32_t read_register(void *opaque, uint32_t offset)
+{
+    return machine_hw_read32(opaque, offset);
+}
+
+static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
+{
+    const struct machine_iommu *iommu = opaque;
+
+    return host_read_held(iommu->machine->host, pa, buf, len);
+}
+
+static void view_open(struct view *view, struct machine_iommu *iommu)
+{
+    view->source = (struct walker_source){iommu, read_register, read_memory};
+    view->iommu = iommu;
+    memset(view->known, 0, sizeof(view->known));
+    view->instance.kind = walker_kind(machine_compatible(iommu));
+    view->instance.format = walker_format(view->instance.kind, iommu->granule);
+    view->instance.from = &view->source;
+    view->instance.streams = iommu->streams;
+}
+
+static const struct walker_stream *view_stream(struct view *view, unsigned sid)
+{
+    if (!view->known[sid]) {
+        walker_stream(&view->streams[sid], &view->instance, sid);
+        view->known[sid] = true;
+    }
+    return &view->streams[sid];
+}
+
 /* ---- State ---- */
 
 /* What one device reached, that was not its. */
 struct loot {
     struct set leaked, slack;
+    uint64_t sweeps;
 };
 
 struct attack {
@@ -121,6 +166,7 @@ struct attack {
     struct set reach;  /* of the sweep that is under way, */
     struct set narrow; /* of these, through windows, */
     struct set own;    /* and what the device was given */
+    struct view view;  /* of the instance that is under attack */
 };
 
 bool attack_begin(struct exercise *x)
@@ -164,38 +210,6 @@ void attack_end(struct exercise *x)
 static struct loot *loot_of(struct exercise *x, const struct client *client)
 {
     return &x->attack->loot[client - x->clients];
-}
-
-/* ---- The tables, as the walker reads them ---- */
-
-struct view {
-    struct walker_source source;
-    struct walker_instance instance;
-    struct machine_iommu *iommu;
-};
-
-static uint32_t read_register(void *opaque, uint32_t offset)
-{
-    return machine_hw_read32(opaque, offset);
-}
-
-static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
-{
-    const struct machine_iommu *iommu = opaque;
-
-    return host_read_held(iommu->machine->host, pa, buf, len);
-}
-
-static void view_open(struct view *view, struct machine_iommu *iommu)
-{
-    *view = (struct view){
-        .source = {.opaque = iommu, .reg = read_register, .memory = read_memory},
-        .iommu = iommu,
-    };
-    view->instance.kind = walker_kind(machine_compatible(iommu));
-    view->instance.format = walker_format(view->instance.kind, iommu->granule);
-    view->instance.from = &view->source;
-    view->instance.streams = iommu->streams;
 }
 
 /* What the registers and tables say of an access: let through, and to where? */
@@ -249,9 +263,10 @@ static void note_stray(struct exercise *x, const struct view *view, unsigned sid
 }
 
 /* As stream `sid`, read and write one byte: what passes must be what the tables let through. */
-static void try_byte(struct exercise *x, const struct view *view, unsigned sid,
-                     const struct walker_stream *stream, gr_iova_t iova)
+static void try_byte(struct exercise *x, unsigned sid, gr_iova_t iova)
 {
+    struct view *view = &x->attack->view;
+    const struct walker_stream *stream = view_stream(view, sid);
     unsigned pa_bits = view->iommu->tree.pa_bits;
 
     for (unsigned write = 0; write < 2; write++) {
@@ -266,41 +281,50 @@ static void try_byte(struct exercise *x, const struct view *view, unsigned sid,
     }
 }
 
-/* Nothing that was tried is to be delivered: there are too many. */
-static void forget_faults(struct exercise *x, const struct view *view)
+/* The same where the walker has just seen that nothing is mapped. */
+static void try_nothing(struct exercise *x, unsigned sid, gr_iova_t iova)
 {
-    machine_serve_irq(view->iommu);
+    struct view *view = &x->attack->view;
+    gr_pa_t pa = 0;
+
+    for (unsigned write = 0; write < 2; write++) {
+        if (machine_hw_translate(view->iommu, sid, iova, write, 1, &pa) == MODEL_OK) {
+            note_stray(x, view, sid, iova, pa);
+        }
+    }
+}
+
+/* Nothing that was tried is to be delivered: there are too many. */
+static void forget_faults(struct exercise *x)
+{
+    machine_serve_irq(x->attack->view.iommu);
     machine_forget_faults(x->machine);
 }
 
 /* ---- What a stream reaches ---- */
 
 /* At both sides of an edge between `at - 1` and `at`. */
-static void try_edge(struct exercise *x, const struct view *view, unsigned sid,
-                     const struct walker_stream *stream, gr_iova_t at)
+static void try_edge(struct exercise *x, unsigned sid, gr_iova_t at)
 {
     for (unsigned i = 0; i < EDGE; i++) {
-        try_byte(x, view, sid, stream, at - 1 - i);
-        try_byte(x, view, sid, stream, at + i);
+        try_byte(x, sid, at - 1 - i);
+        try_byte(x, sid, at + i);
     }
 }
 
-static void try_leaf(struct exercise *x, const struct view *view, unsigned sid,
-                     const struct walker_stream *stream, const struct walker_leaf *leaf)
+static void try_leaf(struct exercise *x, unsigned sid, const struct walker_leaf *leaf)
 {
-    unsigned other = (unsigned)rng_below(&x->attack->rng, view->iommu->streams);
-    struct walker_stream as_other;
+    unsigned streams = x->attack->view.iommu->streams;
 
-    try_edge(x, view, sid, stream, leaf->iova);
+    try_edge(x, sid, leaf->iova);
     if (leaf->open != leaf->iova) {
-        try_edge(x, view, sid, stream, leaf->open);
+        try_edge(x, sid, leaf->open);
     }
     if (leaf->open_last != leaf->last) {
-        try_edge(x, view, sid, stream, leaf->open_last + 1);
+        try_edge(x, sid, leaf->open_last + 1);
     }
-    try_edge(x, view, sid, stream, leaf->last + 1);
-    walker_stream(&as_other, &view->instance, other);
-    try_byte(x, view, other, &as_other, leaf->open);
+    try_edge(x, sid, leaf->last + 1);
+    try_byte(x, (unsigned)rng_below(&x->attack->rng, streams), leaf->open);
 }
 
 static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
@@ -317,35 +341,33 @@ static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
     }
 }
 
-/* Each absent entry of a table: one address of its span. */
-static void try_absent(struct exercise *x, const struct view *view, unsigned sid,
-                       const struct walker_stream *stream, gr_iova_t from, gr_iova_t to,
-                       unsigned level)
+/* Each absent entry between two leaves, of whatever level: one address of its span. */
+static void try_absent(struct exercise *x, unsigned sid, const struct walker_stream *stream,
+                       gr_iova_t at, gr_iova_t end)
 {
-    unsigned span = walker_span_bits(stream->format, level);
-    gr_iova_t at = from;
+    struct rng *rng = &x->attack->rng;
 
-    while (at < to) {
-        unsigned up = span;
+    while (at < end) {
+        unsigned up = walker_span_bits(stream->format, 0);
 
         /* The highest entry that begins there and ends before: tables above are absent as well. */
-        for (unsigned l = level + 1; l < stream->levels; l++) {
-            unsigned bits = walker_span_bits(stream->format, l);
+        for (unsigned level = 1; level < stream->levels; level++) {
+            unsigned bits = walker_span_bits(stream->format, level);
 
-            if (at % (UINT64_C(1) << bits) == 0 && to - at >= UINT64_C(1) << bits) {
+            if (at % (UINT64_C(1) << bits) == 0 && end - at >= UINT64_C(1) << bits) {
                 up = bits;
             }
         }
-        try_byte(x, view, sid, stream, at + rng_below(&x->attack->rng, UINT64_C(1) << up));
+        try_nothing(x, sid, at + rng_below(rng, UINT64_C(1) << up));
         at += UINT64_C(1) << up;
     }
 }
 
 /* All leaves of a stream, and what is between them. */
-static void try_tables(struct exercise *x, const struct view *view, unsigned sid,
-                       const struct walker_stream *stream)
+static void try_tables(struct exercise *x, unsigned sid, const struct walker_stream *stream)
 {
     struct attack *attack = x->attack;
+    const struct view *view = &attack->view;
     struct walker_iter iter;
     gr_iova_t at = 0;
     size_t leaves = 0;
@@ -366,15 +388,15 @@ static void try_tables(struct exercise *x, const struct view *view, unsigned sid
                             iter.problem.text);
             continue;
         }
-        try_absent(x, view, sid, stream, at, iter.leaf.iova, 0);
+        try_absent(x, sid, stream, at, iter.leaf.iova);
         at = iter.leaf.last + 1;
         note_leaf(attack, &iter.leaf);
         if (leaves++ < MANY_LEAVES || rng_below(&attack->rng, leaves / MANY_LEAVES) == 0) {
-            try_leaf(x, view, sid, stream, &iter.leaf);
+            try_leaf(x, sid, &iter.leaf);
         }
     }
     walker_end(&iter);
-    try_absent(x, view, sid, stream, at, UINT64_C(1) << stream->va_bits, 0);
+    try_absent(x, sid, stream, at, UINT64_C(1) << stream->va_bits);
 }
 
 /* All RAM that an address of 2^bits reaches as it is. */
@@ -424,46 +446,50 @@ static void note_own(struct exercise *x, const struct client *client)
     }
 }
 
-static void try_random(struct exercise *x, const struct view *view, unsigned sid,
-                       const struct walker_stream *stream)
+/* As the device and as any other stream of its instance. */
+static void try_random(struct exercise *x, unsigned sid, const struct walker_stream *stream)
 {
+    unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
+    unsigned streams = x->attack->view.iommu->streams;
     struct rng *rng = &x->attack->rng;
 
     for (unsigned i = 0; i < RANDOM_PROBES; i++) {
-        unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
-        gr_iova_t iova = rng_next(rng) & ((UINT64_C(1) << bits) - 1);
-        unsigned as = i % 2 ? sid : (unsigned)rng_below(rng, view->iommu->streams);
-        struct walker_stream other;
+        unsigned as = i % 2 ? sid : (unsigned)rng_below(rng, streams);
 
-        if (as != sid) {
-            walker_stream(&other, &view->instance, as);
-        }
-        try_byte(x, view, as, as != sid ? &other : stream, iova);
+        try_byte(x, as, rng_next(rng) & ((UINT64_C(1) << bits) - 1));
     }
+}
+
+/* What one stream of the device reaches. */
+static void sweep_stream(struct exercise *x, const struct client *client, unsigned index)
+{
+    unsigned sid = client->dev->streams[index].sid;
+    const struct walker_stream *stream;
+
+    view_open(&x->attack->view, client->dev->iommu[index]);
+    stream = view_stream(&x->attack->view, sid);
+    if (stream->mode == WALKER_BYPASS) {
+        note_bypass(x, client);
+    } else if (stream->mode == WALKER_TRANSLATE) {
+        try_tables(x, sid, stream);
+    }
+    try_random(x, sid, stream);
+    forget_faults(x);
 }
 
 void attack_sweep(struct exercise *x, struct client *client)
 {
     struct attack *attack = x->attack;
-    struct machine_device *dev = client->dev;
     struct loot *loot = loot_of(x, client);
 
+    if (loot->sweeps++ % SELDOM != 0 && machine_is_direct(client->dev)) {
+        return;
+    }
     attack->reach.count = 0;
     attack->narrow.count = 0;
     attack->own.count = 0;
-    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-        struct walker_stream stream;
-        struct view view;
-
-        view_open(&view, dev->iommu[s]);
-        walker_stream(&stream, &view.instance, dev->streams[s].sid);
-        if (stream.mode == WALKER_BYPASS) {
-            note_bypass(x, client);
-        } else if (stream.mode == WALKER_TRANSLATE) {
-            try_tables(x, &view, dev->streams[s].sid, &stream);
-        }
-        try_random(x, &view, dev->streams[s].sid, &stream);
-        forget_faults(x, &view);
+    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
+        sweep_stream(x, client, s);
     }
     note_own(x, client);
     set_settle(&attack->reach);
@@ -481,31 +507,26 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
 {
     struct machine_device *dev = client->dev;
 
-    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-        struct view view;
+    for (unsigned s = 0; s < dev->tree.nstreams && live->npieces > 0; s++) {
+        unsigned own = dev->streams[s].sid;
 
-        view_open(&view, dev->iommu[s]);
+        view_open(&x->attack->view, dev->iommu[s]);
         for (unsigned sid = 0; sid < dev->iommu[s]->streams; sid++) {
             const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
-            struct walker_stream stream;
 
-            walker_stream(&stream, &view.instance, sid);
-            if (sid == dev->streams[s].sid) {
-                try_edge(x, &view, sid, &stream, piece->first);
-                try_edge(x, &view, sid, &stream, piece->last + 1);
+            if (sid == own) {
+                try_edge(x, sid, piece->first);
+                try_edge(x, sid, piece->last + 1);
             } else {
-                try_byte(x, &view, sid, &stream, piece->first);
-                try_byte(x, &view, sid, &stream, piece->last);
+                try_byte(x, sid, piece->first);
+                try_byte(x, sid, piece->last);
             }
         }
         for (unsigned i = 0; i < dev->tree.nreserved; i++) { /* the doorbell is among them */
-            struct walker_stream stream;
-
-            walker_stream(&stream, &view.instance, dev->streams[s].sid);
-            try_byte(x, &view, dev->streams[s].sid, &stream, dev->tree.reserved[i].first);
-            try_byte(x, &view, dev->streams[s].sid, &stream, dev->tree.reserved[i].last);
+            try_byte(x, own, dev->tree.reserved[i].first);
+            try_byte(x, own, dev->tree.reserved[i].last);
         }
-        forget_faults(x, &view);
+        forget_faults(x);
     }
 }
 
@@ -543,6 +564,21 @@ void attack_padding(struct exercise *x, struct client *client, const struct live
     }
 }
 
+/*
+ * Caches drop lines that nobody wrote and fetch them again when they like: they now know of the
+ * rubbish. Otherwise the model takes the zeroes that the library later puts there for what they
+ * hold already, and a store of them for none.
+ */
+static void refetch(struct exercise *x, const struct piece *piece)
+{
+    uint64_t len = piece->last - piece->first + 1;
+    void *slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
+
+    if (slot) {
+        gr_port_cache(x->machine->host, slot, len, GR_CACHE_INVAL);
+    }
+}
+
 /* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
 void attack_write(struct exercise *x, struct client *client, const struct live *live)
 {
@@ -558,6 +594,9 @@ void attack_write(struct exercise *x, struct client *client, const struct live *
         for (uint64_t n; first <= last; first += n) {
             n = last - first + 1 < sizeof(x->got) ? last - first + 1 : sizeof(x->got);
             machine_access(client->dev, stream, first, x->got, n, true, &done);
+        }
+        if (piece->bounced && !client->dev->tree.coherent) {
+            refetch(x, piece);
         }
     }
     no_faults_expected(x);

@@ -90,6 +90,27 @@ check "not one line for each row" \
     test "$(grep -cE '^(4|16|lpae-4)K/.* 1\+1 \([0-2]\)$' "$dir/out")" -eq $all
 check "stderr is not empty" test ! -s "$dir/err"
 
+# ---- isolation: who copies what, and how many commands it takes ----
+measure --help
+out_has 'granule bench isolation'
+measure isolation --json --rounds=1 --iterations=3
+check "not 35 rows" test "$(grep -o '"isolation":"' "$dir/out" | wc -l)" -eq 35
+check "a buffer that is exposed is copied" \
+    sh -c "! grep -q '\"isolation\":\"\(expose\|window\)\"[^}]*\"copied_bytes\":[1-9]' '$dir/out'"
+# Both ends of a buffer that is longer, both ways; and all of it where nothing is mapped for it.
+out_has '{"isolation":"bounce","invalidate":"strict","bytes":4096,"fits":true,'
+check "ends are not copied" grep -q '"isolation":"bounce","invalidate":"strict","bytes":1048576,"fits":true,[^}]*"copied_bytes":32768.0,"invalidations":2.0}' "$dir/out"
+check "not all is copied" grep -q '"isolation":"copy","invalidate":"none","bytes":65536,"fits":true,[^}]*"copied_bytes":131072.0,"invalidations":0.0}' "$dir/out"
+out_has '{"isolation":"copy","invalidate":"none","bytes":1048576,"fits":false}'
+measure isolation --json --rounds=1 --iterations=200 --no-absent
+check "strict is not one command" grep -q '"isolation":"window","invalidate":"strict","bytes":64,[^}]*"invalidations":1.0}' "$dir/out"
+check "deferred is not less" grep -q '"isolation":"window","invalidate":"deferred","bytes":64,[^}]*"invalidations":0.0[0-9]*}' "$dir/out"
+measure isolation --rounds=1 --iterations=3
+check "not one line for each" test "$(grep -cE '^(expose|window|bounce|copy) +(strict|deferred|none) ' "$dir/out")" -eq 35
+wrong 'no rows to choose' bench isolation --row=16K/single/4K/kept
+wrong 'no rows to choose' bench isolation --invalidation=smmu
+wrong 'takes options only' bench isolation more
+
 # Alone, without the program that measures.
 mkdir "$dir/bin"
 cp "$granule" "$dir/bin/granule"

@@ -188,7 +188,7 @@ board=tests/data/groups.dts
 run run --json --seed=3 "$board"
 clean
 for name in shares-1 shares-2 shares-3 one-granule; do
-    check "$name is not aligned" grep -q "\"path\":\"/$name\"[^}]*\"isolation\":\"aligned\"" "$dir/out"
+    check "$name does not bounce" grep -q "\"path\":\"/$name\"[^}]*\"isolation\":\"bounce\"" "$dir/out"
 done
 for name in two-streams small-window many-streams; do
     check "$name is not exposed" grep -q "\"path\":\"/$name\"[^}]*\"isolation\":\"expose\"" "$dir/out"
@@ -216,7 +216,7 @@ done
 board=$dir/good.dts
 run run --json --seed=5 "$board"
 clean
-out_has '{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"aperture":["0x0","0xffffffff"],"streams":16,"locked":false,"tlb":{"hits":'
+out_has '{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"aperture":["0x0","0xffffffff"],"streams":16,"locked":false,"windows":"unverified","tlb":{"hits":'
 check "board" grep -qF "{\"board\":\"$board\"," "$dir/out"
 cp "$dir/out" "$dir/first"
 run run --seed=0x5 --json "$board"
