@@ -365,6 +365,28 @@ static void test_reserved(void **state)
     }
 }
 
+/* More of them than there is room for: refused, and nothing is left. */
+static void test_too_many_holes(void **state)
+{
+    static struct gr_range reserved[2000];
+    const struct gr_range ram[] = {bank(RIG_BIG, 64 * MIB)};
+    struct iso iso;
+    int leaks;
+
+    (void)state;
+    make(&iso, RIG_T8020, false, (struct gr_range){0, 0});
+    assert_int_equal(gr_device_fini(&iso.dev), 0);
+    for (unsigned i = 0; i < 2000; i++)
+        reserved[i] = bank(2 * i * iso.g, 1);
+    iso.config.reserved = reserved;
+    iso.config.reserved_count = 2000;
+    assert_int_equal(gr_device_init(&iso.dev, &iso.config), 0);
+    leaks = host_leaks(iso.rig.host);
+    assert_int_equal(init_linear(&iso, ram, 1, NULL, 0), GR_ENOMEM);
+    assert_int_equal(host_leaks(iso.rig.host), leaks);
+    iso_end(&iso);
+}
+
 /* LPAE maps memory by blocks and groups; its own tables, and holes, lie inside such. */
 static void test_tables_are_hidden(void **state)
 {
@@ -632,7 +654,7 @@ static void test_identity(void **state)
         assert_int_equal(gr_domain_init(&iso.domain, iso.rig.host, &iso.dev, GR_DOMAIN_IDENTITY, 0),
                          0);
         assert_int_equal(gr_domain_attach(&iso.domain, &iso.dev), 0);
-        iso_set(&iso, pa, 0x31, 100);
+        memset(iso_at(&iso, pa, 100), 0x31, 100); /* in the CPU's cache, perhaps only there */
         iova = must_map(&iso, pa, 100, BOTH);
         assert_int_equal(iova, pa);
         assert_true(iso_access(&iso, iova, &byte, 1, false));
@@ -850,6 +872,7 @@ int main(void)
         cmocka_unit_test(test_offset),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_reserved),
+        cmocka_unit_test(test_too_many_holes),
         cmocka_unit_test(test_tables_are_hidden),
         cmocka_unit_test(test_vector_19_bounces),
         cmocka_unit_test(test_mask),

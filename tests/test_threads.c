@@ -641,7 +641,8 @@ struct crowd {
     struct gr_device dev;
     struct gr_domain dom;
     struct gr_bounce pool;
-    atomic_uint bad;
+    bool one_cpu;    /* all share a ring, which they find full when another flushes it */
+    atomic_uint bad; /* the number of the first check that failed */
     atomic_bool stop;
 };
 
@@ -653,12 +654,23 @@ struct member {
     uint64_t maps, full;
 };
 
+/* What went wrong first. */
+static void wrong(struct crowd *c, unsigned what, bool is)
+{
+    unsigned none = 0;
+
+    if (is)
+        (void)atomic_compare_exchange_strong(&c->bad, &none, what);
+}
+
 /* What the device writes to a buffer arrives, and nobody else's. */
 static void *bounce(void *arg)
 {
     struct member *const m = arg;
     struct crowd *const c = m->crowd;
 
+    if (c->one_cpu)
+        host_set_cpu(0);
     for (unsigned i = 0; i < OPS; i++) {
         const uint64_t offset = below(&m->rng, G);
         const uint64_t len = 1 + below(&m->rng, 2 * G);
@@ -672,16 +684,16 @@ static void *bounce(void *arg)
         ret = gr_dma_map(&c->dev, m->ram + offset, len, GR_DMA_BIDIRECTIONAL, 0, &iova);
         if (ret) {
             m->full++;
-            c->bad += ret != GR_ENOBUFS && ret != GR_ENOSPC;
+            wrong(c, 1, ret != GR_ENOBUFS && ret != GR_ENOSPC);
             continue;
         }
         m->maps++;
-        c->bad += gr_domain_iova_to_phys(&c->dom, iova + len - 1, &pa) != 0;
-        c->bad += !host_mem_write(c->rig.host, pa, &mark, 1, true);
+        wrong(c, 2, gr_domain_iova_to_phys(&c->dom, iova + len - 1, &pa) != 0);
+        wrong(c, 3, !host_mem_write(c->rig.host, pa, &mark, 1, true));
         if (i % 3 == 0)
-            c->bad += gr_dma_sync_for_cpu(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL) != 0;
-        c->bad += gr_dma_unmap(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL, 0) != 0;
-        c->bad += at[len - 1] != mark;
+            wrong(c, 4, gr_dma_sync_for_cpu(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL) != 0);
+        wrong(c, 5, gr_dma_unmap(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL, 0) != 0);
+        wrong(c, 6, at[len - 1] != mark);
     }
     return NULL;
 }
@@ -691,20 +703,20 @@ static void *tick(void *arg)
 {
     struct crowd *const c = arg;
 
-    while (!atomic_load(&c->stop)) {
+    while (!c->one_cpu && !atomic_load(&c->stop)) {
         struct gr_bounce_stats stats;
         struct gr_domain_stats domain;
 
-        c->bad += gr_domain_flush(&c->dom) != 0;
+        wrong(c, 7, gr_domain_flush(&c->dom) != 0);
         gr_bounce_stats(&c->pool, &stats);
         gr_domain_stats(&c->dom, &domain);
-        c->bad += stats.used > stats.memory || domain.deferred > GR_CFG_DEFER * GR_CFG_COUNTS;
+        wrong(c, 8, domain.deferred > GR_CFG_DEFER * GR_CFG_COUNTS);
         host_advance(c->rig.host, GR_CFG_DEFER_NS / 8);
     }
     return NULL;
 }
 
-static void crowd(const char *name, unsigned flags)
+static void crowd(const char *name, unsigned flags, bool one_cpu)
 {
     static struct crowd c;
     static struct member m[WORKERS];
@@ -712,23 +724,26 @@ static void crowd(const char *name, unsigned flags)
     struct gr_device_config config = {.name = "device",
                                       .streams = &c.stream,
                                       .stream_count = 1,
-                                      .isolation = GR_ISOLATION_BOUNCE,
+                                      .isolation =
+                                          one_cpu ? GR_ISOLATION_EXPOSE : GR_ISOLATION_BOUNCE,
                                       .coherent = true};
+    const uint64_t room = one_cpu ? 400 * G : 40 * G;
     const uint64_t seed = rig_seed(name);
     struct gr_domain_stats stats;
     uint64_t maps = 0;
     pthread_t timer;
 
     memset(&c, 0, sizeof(c));
+    c.one_cpu = one_cpu;
     rig_make_plain(&c.rig, RIG_T8020, 1);
     c.inst = (struct gr_instance){
         .ops = &easy_ops,
         .env = c.rig.host,
         .name = "easy",
         .table = c.rig.dart[0].drv.inst.table,
-        .aperture = {SPAN - 40 * G, SPAN + 40 * G - 1},
+        .aperture = {SPAN - room, SPAN + room - 1},
         .streams = 1,
-        .caches_absent = seed % 2,
+        .caches_absent = !one_cpu && seed % 2,
     };
     gr_instance_init(&c.inst);
     c.stream = (struct gr_stream){.inst = &c.inst, .window = {0, UINT64_MAX}};
@@ -765,13 +780,19 @@ static void crowd(const char *name, unsigned flags)
 static void test_slots(void **state)
 {
     (void)state;
-    crowd("slots", 0);
+    crowd("slots", 0, false);
 }
 
 static void test_deferred(void **state)
 {
     (void)state;
-    crowd("deferred", GR_DOMAIN_DEFERRED);
+    crowd("deferred", GR_DOMAIN_DEFERRED, false);
+}
+
+static void test_one_ring(void **state)
+{
+    (void)state;
+    crowd("one ring", GR_DOMAIN_DEFERRED, true);
 }
 
 int main(void)
@@ -780,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_one_domain), cmocka_unit_test(test_two_domains),
         cmocka_unit_test(test_smmuv3),     cmocka_unit_test(test_unmanaged),
         cmocka_unit_test(test_slots),      cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_one_ring),
     };
 
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

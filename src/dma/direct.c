@@ -93,6 +93,23 @@ static int find(const struct gr_device *dev, const struct gr_domain *domain, gr_
     return 0;
 }
 
+/* Hand what find() found to the CPU or to the device. */
+static void sync_range(const struct gr_device *dev, const struct gr_domain *domain,
+                       const struct gri_slot *slot, gr_iova_t iova, uint64_t len,
+                       enum gr_dma_dir dir, bool for_cpu)
+{
+    const gr_pa_t pa = iova + domain->direct_offset;
+
+    if (slot && !for_cpu)
+        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, false);
+    if (!dev->config.coherent && for_cpu)
+        gri_dma_to_cpu(domain, pa, len, dir);
+    else if (!dev->config.coherent)
+        gri_dma_to_device(domain, pa, len);
+    if (slot && for_cpu && (dir & GR_DMA_FROM_DEVICE))
+        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, true);
+}
+
 int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                      unsigned attrs)
 {
@@ -108,11 +125,8 @@ int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
         return ret;
     if (slot && len != slot->len)
         return GR_EMSGSIZE;
-    if (!(attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO))) {
-        ret = gri_direct_sync(dev, iova, len, dir, true);
-        if (ret)
-            return ret;
-    }
+    if (!(attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO)))
+        sync_range(dev, domain, slot, iova, len, dir, true);
     gri_bounce_free(slot, false);
     return 0;
 }
@@ -128,20 +142,9 @@ int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr
         ret = gri_dma_check(iova, len, dir, 0);
     if (!ret)
         ret = find(dev, domain, iova, len, &slot);
-    if (ret)
-        return ret;
-
-    const gr_pa_t pa = iova + domain->direct_offset;
-
-    if (slot && !for_cpu)
-        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, false);
-    if (!dev->config.coherent && for_cpu)
-        gri_dma_to_cpu(domain, pa, len, dir);
-    else if (!dev->config.coherent)
-        gri_dma_to_device(domain, pa, len);
-    if (slot && for_cpu && (dir & GR_DMA_FROM_DEVICE))
-        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, true);
-    return 0;
+    if (!ret)
+        sync_range(dev, domain, slot, iova, len, dir, for_cpu);
+    return ret;
 }
 
 /* ---- lists ---- */

@@ -83,7 +83,7 @@ static int reason(const struct limits *l, const struct gr_dma_list *list)
     uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
 
-    for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
+    for (const struct gr_seg *seg = list->segs;; seg++) {
         const int ret = check_seg(l, seg);
         uint64_t at;
 
@@ -97,7 +97,6 @@ static int reason(const struct limits *l, const struct gr_dma_list *list)
         if (up(l, pos) > INT64_MAX)
             return GR_EOVERFLOW;
     }
-    return GR_EOVERFLOW;
 }
 
 /*

@@ -96,19 +96,17 @@ static int add_gaps(struct build *b)
     int ret = 0;
 
     while (!ret && at <= b->domain->direct.last) {
-        const struct gr_range *next = NULL;
+        struct gr_range next = {UINT64_MAX, UINT64_MAX}; /* the window ends in a bank */
 
         for (unsigned i = 0; i < c->ram_count; i++) {
-            if (c->ram[i].last >= at && (!next || c->ram[i].first < next->first))
-                next = &c->ram[i];
+            if (c->ram[i].last >= at && c->ram[i].first < next.first)
+                next = c->ram[i];
         }
-        if (!next)
-            return add_hole(b, at, UINT64_MAX);
-        if (next->first > at)
-            ret = add_hole(b, at, next->first - 1);
-        if (next->last >= b->domain->direct.last)
+        if (next.first > at)
+            ret = add_hole(b, at, next.first - 1);
+        if (next.last >= b->domain->direct.last)
             break;
-        at = next->last + 1;
+        at = next.last + 1;
         /* The bank ends inside a granule: unless the next one begins there, that goes too. */
         if (!ret && at & b->mask) {
             bool goes_on = false;
