@@ -1189,6 +1189,7 @@ static void move(struct world *w, struct member *u, struct place *to)
     int want = 0;
 
     prop_tell("device %u to %d", (unsigned)(u - w->member), to ? (int)index_of(w, to) : -1);
+    w->busy = NULL; /* where streams lie in memory, they are stored to: nobody is to look */
     if (!to) {
         expect(w, &w->place[0], gr_domain_detach(from ? &from->dom : &w->place[0].dom, &u->dev),
                from ? 0 : GR_ENODEV, "gr_domain_detach()");
