@@ -8,6 +8,7 @@
 
 #define RANDOM_PROBES 1000u
 #define EDGE 9u         /* bytes at each edge: the default access unit, and one */
+#define EDGES 2         /* of a mapping, pieces whose edges are tried as the device itself */
 #define SELDOM 8u       /* sweeps of tables that never change */
 #define MANY_LEAVES 512 /* of one stream: then not all are tried every time */
 
@@ -111,20 +112,22 @@ static uint64_t set_bytes(struct set *set)
 
 /* ---- The tables, as the walker reads them ---- */
 
+/* Streams of an instance that are tried on each edge: all that a DART has, a choice of others'. */
+#define STREAMS 256u
+
 /* An instance. Its registers do not change while it is looked at. */
 struct view {
     struct walker_source source;
     struct walker_instance instance;
     struct machine_iommu *iommu;
-    bool known[GR_DART_MAX_STREAMS];
-    struct walker_stream streams[GR_DART_MAX_STREAMS];
+    bool known[STREAMS];
+    unsigned sid[STREAMS]; /* which is known: they share places by number */
+    struct walker_stream streams[STREAMS];
 };
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    const struct machine_iommu *iommu = opaque;
-
-    return dart_model_read32(iommu->hardware.model, offset);
+    return machine_hw_read32(opaque, offset);
 }
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
@@ -147,11 +150,14 @@ static void view_open(struct view *view, struct machine_iommu *iommu)
 
 static const struct walker_stream *view_stream(struct view *view, unsigned sid)
 {
-    if (!view->known[sid]) {
-        walker_stream(&view->streams[sid], &view->instance, sid);
-        view->known[sid] = true;
+    unsigned at = sid % STREAMS;
+
+    if (!view->known[at] || view->sid[at] != sid) {
+        walker_stream(&view->streams[at], &view->instance, sid);
+        view->known[at] = true;
+        view->sid[at] = sid;
     }
-    return &view->streams[sid];
+    return &view->streams[at];
 }
 
 /* ---- State ---- */
@@ -269,14 +275,13 @@ static void try_byte(struct exercise *x, unsigned sid, gr_iova_t iova)
 {
     struct view *view = &x->attack->view;
     const struct walker_stream *stream = view_stream(view, sid);
-    struct dart_model *model = view->iommu->hardware.model;
-    unsigned pa_bits = view->iommu->dart.inst.table.pa_bits;
+    unsigned pa_bits = view->iommu->tree.pa_bits;
 
     for (unsigned write = 0; write < 2; write++) {
         gr_pa_t want = 0;
         gr_pa_t pa = 0;
         bool may = may_pass(stream, pa_bits, iova, write, &want);
-        enum model_result result = dart_model_translate(model, sid, iova, write, 1, &pa);
+        enum model_result result = machine_hw_translate(view->iommu, sid, iova, write, 1, &pa);
 
         if (result == MODEL_OK && (!may || pa != want)) {
             note_stray(x, view, sid, iova, pa);
@@ -291,8 +296,7 @@ static void try_nothing(struct exercise *x, unsigned sid, gr_iova_t iova)
     gr_pa_t pa = 0;
 
     for (unsigned write = 0; write < 2; write++) {
-        if (dart_model_translate(view->iommu->hardware.model, sid, iova, write, 1, &pa) ==
-            MODEL_OK) {
+        if (machine_hw_translate(view->iommu, sid, iova, write, 1, &pa) == MODEL_OK) {
             note_stray(x, view, sid, iova, pa);
         }
     }
@@ -507,6 +511,26 @@ void attack_sweep(struct exercise *x, struct client *client)
     }
 }
 
+/* The i-th stream to be tried: all there are, or those of the machine's devices and random ones. */
+static unsigned other_stream(struct exercise *x, const struct machine_iommu *iommu, unsigned i)
+{
+    const struct machine *m = x->machine;
+
+    if (iommu->streams <= STREAMS) {
+        return i;
+    }
+    for (unsigned d = 0; d < m->ndevices; d++) {
+        const struct machine_device *dev = &m->devices[d];
+
+        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+            if (dev->iommu[s] == iommu && i-- == 0) {
+                return dev->streams[s].sid;
+            }
+        }
+    }
+    return (unsigned)rng_below(&x->attack->rng, iommu->streams);
+}
+
 void attack_edges(struct exercise *x, struct client *client, const struct live *live)
 {
     struct machine_device *dev = client->dev;
@@ -515,16 +539,20 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
         unsigned own = dev->streams[s].sid;
 
         view_open(&x->attack->view, dev->iommu[s]);
-        for (unsigned sid = 0; sid < dev->iommu[s]->streams; sid++) {
+        for (unsigned i = 0; i < STREAMS && i < dev->iommu[s]->streams; i++) {
             const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+            unsigned sid = other_stream(x, dev->iommu[s], i);
 
-            if (sid == own) {
-                try_edge(x, sid, piece->first);
-                try_edge(x, sid, piece->last + 1);
-            } else {
+            if (sid != own) {
                 try_byte(x, sid, piece->first);
                 try_byte(x, sid, piece->last);
             }
+        }
+        for (unsigned i = 0; i < EDGES; i++) {
+            const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+
+            try_edge(x, own, piece->first);
+            try_edge(x, own, piece->last + 1);
         }
         for (unsigned i = 0; i < dev->tree.nreserved; i++) { /* the doorbell is among them */
             try_byte(x, own, dev->tree.reserved[i].first);

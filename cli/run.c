@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "exercise.h"
 #include "machine.h"
+#include "progress.h"
 #include "report.h"
 #include "snapshot_write.h"
 
@@ -279,6 +280,8 @@ static int bring_up(const char *verb, int argc, char **argv)
     struct cli_error error;
     struct board board;
     struct machine machine;
+    bool loaded;
+    bool up;
     int status;
 
     if (!parse(argc, argv, &options, &error)) {
@@ -291,10 +294,14 @@ static int bring_up(const char *verb, int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    if (!board_load(&board, options.board, &error)) {
+    progress_begin("reading", options.board);
+    loaded = board_load(&board, options.board, &error);
+    up = loaded && machine_up(&machine, &board, &options.machine, &error);
+    progress_end();
+    if (!loaded) {
         return cli_refuse(&error, options.json);
     }
-    if (machine_up(&machine, &board, &options.machine, &error)) {
+    if (up) {
         status = run_machine(&machine, &options);
         machine_free(&machine);
     } else {

@@ -1149,8 +1149,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz f = {data, size};
     struct world *const w = calloc(1, sizeof(*w));
     const uint8_t kind = fuzz_byte(&f);
-    /* A kind that joins rig.c leaves what stored inputs mean alone. */
-    const unsigned which = (kind & 7u) + (kind >> 6 == 3 && (kind & 7u) + 8 < RIG_KINDS ? 8u : 0u);
+    /* DARTs. A kind that joins rig.c leaves what stored inputs mean alone. */
+    const unsigned which = (kind & 7u) + (kind >> 6 == 3 && (kind & 7u) + 8 < RIG_SMMU ? 8u : 0u);
     const struct rig_kind *const k = &rig_kinds[which];
     struct rig_setup setup[2] = {{.kind = which}, {.kind = which}};
 

@@ -282,7 +282,10 @@ out_has 'fails at level 1: the entry at 0x8a0b0c278 is not valid'
 # ---- what run saves ----
 if "$granule" run --help | grep -q -- --snapshot; then
     for board in boards/*.dts tests/data/groups.dts; do
-        for page in 4K 16K 64K; do
+        pages='4K 16K 64K'
+        # Three boards that differ in their granule.
+        [ "${board#*smmuv3}" = "$board" ] || pages=4K
+        for page in $pages; do
             rm -rf "$dir/saved"
             run run --json --cpu-page=$page --seed=11 --snapshot="$dir/saved" "$board"
             run dump --check "$dir/saved"

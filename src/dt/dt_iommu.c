@@ -9,31 +9,36 @@ static const struct kind {
     uint8_t va_bits[2];
     uint8_t va_max[2];
     uint8_t pa_bits;
-    uint16_t streams_max;
+    uint32_t streams;
+    uint32_t streams_max;
 } kinds[] = {
-    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16},
-    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16},
-    {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 256},
+    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16, 16},
+    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16, 16},
+    {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 16, 256},
     /* Here to end the search: a t8103-dart after it would have the wrong register offsets. */
-    {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0},
+    {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0, 0},
+    {"arm,smmu-v3", GR_DT_SMMUV3, {48, 48}, {48, 48}, 44, 65536, 65536},
 };
 
 #define DEFAULT_PAGE_BITS 14u
-#define DEFAULT_STREAMS 16u
+#define SMMUV3_VA_MIN 32u
 #define COMPATIBLES 8
 
 /* The first string into out->compatible; the row of the first string that has one, or NULL. */
 static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out,
                      const struct kind **out_kind)
 {
-    *out_kind = NULL;
-    for (int i = 0; i < COMPATIBLES; i++) {
-        int len = 0;
-        const char *s = fdt_stringlist_get(dt->fdt, gri_dt_node(at), "compatible", i, &len);
+    int left = 0;
+    const char *s = gri_dt_get(dt, at, "compatible", &left);
 
-        if (s == NULL && len == -FDT_ERR_NOTFOUND)
-            return 0;
-        if (s == NULL)
+    *out_kind = NULL;
+    for (int i = 0; s != NULL && left != 0 && i < COMPATIBLES; i++) {
+        int len = 0;
+
+        while (len < left && s[len] != '\0')
+            len++;
+        gri_dt_spend(dt, (uint32_t)len);
+        if (len == left)
             return gri_dt_fail(dt, at, "compatible does not end with a NUL; write strings");
         if (i == 0) {
             if (len >= GR_DT_COMPATIBLE)
@@ -54,6 +59,8 @@ static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_d
                 return 0;
             }
         }
+        s += len + 1;
+        left -= len + 1;
     }
     return 0;
 }
@@ -129,22 +136,36 @@ static int read_verified(struct gr_dt *dt, const struct gr_dt_chain *at, bool *o
     return 0;
 }
 
+/* The granule. */
+static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
+                     struct gr_dt_iommu *out)
+{
+    if (kind->driver != GR_DT_SMMUV3) {
+        out->page_bits = DEFAULT_PAGE_BITS;
+        return override_either(dt, at, page_bits_name, 12, 14, &out->page_bits);
+    }
+    if (override(dt, at, page_bits_name, 12, 16, &out->page_bits) != 0)
+        return GR_EBADMSG;
+    if ((out->page_bits & 1) != 0)
+        return gri_dt_fail(dt, at, "%s is %u; give 12, 14 or 16", page_bits_name, out->page_bits);
+    return 0;
+}
+
 static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                         struct gr_dt_iommu *out)
 {
     unsigned bypass = 1;
+    unsigned va_min;
     bool large;
 
-    out->page_bits = DEFAULT_PAGE_BITS;
     out->pa_bits = kind->pa_bits;
-    out->streams = DEFAULT_STREAMS;
-    if (check_overrides(dt, at) != 0 ||
-        override_either(dt, at, page_bits_name, 12, 14, &out->page_bits) != 0)
+    out->streams = kind->streams;
+    if (check_overrides(dt, at) != 0 || read_page(dt, at, kind, out) != 0)
         return GR_EBADMSG;
+    va_min = kind->driver == GR_DT_SMMUV3 ? SMMUV3_VA_MIN : out->page_bits + 1;
     large = out->page_bits == 14;
     out->va_bits = kind->va_bits[large];
-    if (override(dt, at, va_bits_name, out->page_bits + 1, kind->va_max[large], &out->va_bits) !=
-            0 ||
+    if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
         override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
         override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
         override(dt, at, bypass_name, 0, 1, &bypass) != 0 ||
@@ -232,7 +253,6 @@ int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_
 
 static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    struct gr_dt_iommu record;
     int rc;
 
     do {
@@ -240,14 +260,18 @@ static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iomm
         if (rc <= 0)
             return rc;
     } while (!gri_dt_has(dt, &it->at, "#iommu-cells"));
-    rc = gri_dt_read_iommu(dt, &it->at, &record);
-    if (rc != 0)
-        return rc;
-    *out = record;
-    return 1;
+    rc = gri_dt_read_iommu(dt, &it->at, out);
+    return rc != 0 ? rc : 1;
 }
 
 int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    return gri_dt_end(it, iommu_next(dt, it, out));
+    struct gr_dt_iommu record;
+    int rc;
+
+    gri_dt_begin(dt, it);
+    rc = gri_dt_end(dt, it, iommu_next(dt, it, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }

@@ -115,6 +115,8 @@ static int flush_locked(struct gr_domain *domain, struct gr_range range)
         return 0;
     domain->defer_tables = (struct gr_pt_gather){0};
     ret = gri_domain_invalidate(domain, range.first, range.last, map || gather.count);
+    if (!len)
+        return ret; /* a map's alone, which is undone, and that asks again */
     ret = gri_domain_settle(domain, ret, len, &gather);
     result = ret;
     for (unsigned i = 0; i < GR_CFG_COUNTS; i++) {
@@ -136,36 +138,40 @@ static int flush(struct gr_domain *domain, struct gr_range range)
     return ret;
 }
 
-/* Where a table goes, as is rare: nobody may flush between the entry and its table. */
-static int push_with_tables(struct gr_domain *domain, struct gr_defer_queue *q,
-                            const struct gri_deferred *entry, const struct gr_range *span)
+static int flush_all(struct gr_domain *domain, bool locked)
 {
-    const struct gr_range none = {UINT64_MAX, 0};
-    const gr_lock_state_t state = gr_port_lock(&domain->lock);
-    bool due = false;
-    int ret = 0;
-
-    while (!push(q, entry, gr_port_now_ns(domain->env), &due))
-        ret = flush_locked(domain, none);
-    gr_pt_retire(&domain->pt, span, &domain->defer_tables);
-    if (due)
-        ret = flush_locked(domain, none);
-    gr_port_unlock(&domain->lock, state);
-    return ret;
+    return locked ? flush_locked(domain, (struct gr_range){UINT64_MAX, 0})
+                  : gr_domain_flush(domain);
 }
 
-int gri_defer_push(struct gr_domain *domain, const struct gri_deferred *entry,
-                   const struct gr_range *span)
+/* Queue one, and retire the tables of `span`; `locked`: domain->lock is held. */
+static int push_or_flush(struct gr_domain *domain, const struct gri_deferred *entry,
+                         const struct gr_range *span, bool locked)
 {
     struct gr_defer_queue *const q = &domain->defer[gr_port_cpu() % GR_CFG_COUNTS];
     bool due = false;
     int ret = 0;
 
-    if (span)
-        return push_with_tables(domain, q, entry, span);
     while (!push(q, entry, gr_port_now_ns(domain->env), &due))
-        ret = gr_domain_flush(domain); /* others share the ring: it may be full again */
-    return due ? gr_domain_flush(domain) : ret;
+        ret = flush_all(domain, locked); /* others share the ring: it may be full again */
+    if (span)
+        gr_pt_retire(&domain->pt, span, &domain->defer_tables);
+    return due ? flush_all(domain, locked) : ret;
+}
+
+int gri_defer_push(struct gr_domain *domain, const struct gri_deferred *entry,
+                   const struct gr_range *span)
+{
+    gr_lock_state_t state;
+    int ret;
+
+    if (!span)
+        return push_or_flush(domain, entry, NULL, false);
+    /* A table goes, as is rare: nobody may flush between the entry and its table. */
+    state = gr_port_lock(&domain->lock);
+    ret = push_or_flush(domain, entry, span, true);
+    gr_port_unlock(&domain->lock, state);
+    return ret;
 }
 
 int gri_defer_flush_with(struct gr_domain *domain, gr_iova_t first, gr_iova_t last)

@@ -63,6 +63,7 @@ bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
 static int add_hole(struct build *b, uint64_t first, uint64_t last)
 {
     struct gr_domain *const domain = b->domain;
+    uint64_t after;
     unsigned from;
     unsigned to;
 
@@ -70,9 +71,10 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
         return 0;
     first = gri_max(first & ~b->mask, domain->direct.first);
     last = gri_min(last | b->mask, domain->direct.last);
+    after = last + (last < UINT64_MAX);
     /* Holes that it touches become one with it. */
     from = find_hole(domain, first ? first - 1 : 0);
-    for (to = from; to < domain->hole_count && domain->holes[to].first - 1 <= last; to++) {
+    for (to = from; to < domain->hole_count && domain->holes[to].first <= after; to++) {
         first = gri_min(first, domain->holes[to].first);
         last = gri_max(last, domain->holes[to].last);
     }
@@ -94,19 +96,17 @@ static int add_gaps(struct build *b)
     int ret = 0;
 
     while (!ret && at <= b->domain->direct.last) {
-        const struct gr_range *next = NULL;
+        struct gr_range next = {UINT64_MAX, UINT64_MAX}; /* the window ends in a bank */
 
         for (unsigned i = 0; i < c->ram_count; i++) {
-            if (c->ram[i].last >= at && (!next || c->ram[i].first < next->first))
-                next = &c->ram[i];
+            if (c->ram[i].last >= at && c->ram[i].first < next.first)
+                next = c->ram[i];
         }
-        if (!next)
-            return add_hole(b, at, UINT64_MAX);
-        if (next->first > at)
-            ret = add_hole(b, at, next->first - 1);
-        if (next->last >= b->domain->direct.last)
+        if (next.first > at)
+            ret = add_hole(b, at, next.first - 1);
+        if (next.last >= b->domain->direct.last)
             break;
-        at = next->last + 1;
+        at = next.last + 1;
         /* The bank ends inside a granule: unless the next one begins there, that goes too. */
         if (!ret && at & b->mask) {
             bool goes_on = false;

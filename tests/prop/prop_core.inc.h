@@ -1189,6 +1189,7 @@ static void move(struct world *w, struct member *u, struct place *to)
     int want = 0;
 
     prop_tell("device %u to %d", (unsigned)(u - w->member), to ? (int)index_of(w, to) : -1);
+    w->busy = NULL; /* where streams lie in memory, they are stored to: nobody is to look */
     if (!to) {
         expect(w, &w->place[0], gr_domain_detach(from ? &from->dom : &w->place[0].dom, &u->dev),
                from ? 0 : GR_ENODEV, "gr_domain_detach()");
@@ -1310,7 +1311,8 @@ static void choose_aperture(struct world *w)
 {
     const uint64_t size = (uint64_t)1 << shape.va_bits;
     const uint64_t dice = below(w, 8);
-    const uint64_t block = dice < 4   ? 0
+    const bool low = dice < 4 || shape.hardware == PROP_SMMUV3; /* whose upper bits are 0 */
+    const uint64_t block = low        ? 0
                            : dice < 7 ? 0 - size /* its last byte is 2^64 - 1 */
                                       : prop_draw(&w->rng) << shape.va_bits;
 
