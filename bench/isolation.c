@@ -109,16 +109,15 @@ static int measure(const struct kind *kind, uint64_t len, const struct options *
     struct gr_bounce_stats before;
     struct gr_bounce_stats after;
     uint64_t commands;
-    int ret = stand_make_isolated(&stand, kind->how, kind->deferred, kind->linear, o->absent);
+    int ret;
     int end;
 
-    *out = (struct cost){.fits = true};
+    *out = (struct cost){.fits = !kind->linear || len <= GR_BOUNCE_CHUNK - 4096};
+    if (!out->fits)
+        return 0;
+    ret = stand_make_isolated(&stand, kind->how, kind->deferred, kind->linear, o->absent);
     if (!ret)
         ret = map_and_unmap(&stand, len, WARM);
-    if (kind->linear && ret == GR_ENOBUFS) {
-        out->fits = false;
-        return stand_end(&stand);
-    }
     gr_bounce_stats(&stand.pool, &before);
     commands = stand.leaf_only + stand.with_tables;
     if (!ret)
