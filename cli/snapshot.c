@@ -236,7 +236,7 @@ static bool describe(const struct place *at, struct snapshot_instance *inst)
                      inst->granule);
     }
     bits = walker_register(walker->from, walker->kind->page_bits);
-    if (bits != walker->format->page_bits) {
+    if (walker->kind->page_bits.width && bits != walker->format->page_bits) {
         return wrong(at,
                      "\"granule\" is %" PRIu64 ", but bits 27:24 of register 0x%" PRIx32
                      " stand for 2^%" PRIu64,

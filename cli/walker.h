@@ -64,7 +64,7 @@ struct walker_reg_field {
     uint8_t from, width;
 };
 
-/* Where a kind of instance keeps what about its streams. facts/DART.md 2 and 3. */
+/* Where a kind of instance keeps what about its streams. facts/DART.md 2, 3 and 6. */
 struct walker_kind {
     const char *compatible;
     unsigned streams;                       /* at most */
@@ -78,7 +78,8 @@ struct walker_kind {
     unsigned deeper;                  /* TCR bit that adds a level... */
     struct walker_reg_field revision; /* ...but where this reads */
     unsigned shallow_revision;        /* this */
-    unsigned tcr;                     /* of stream 0, one word each */
+    unsigned tcr;                     /* of stream 0, one word each, */
+    bool tcr_shared;                  /* or a byte of one word */
     unsigned translate, bypass;       /* TCR bits */
     unsigned ttbr;                    /* of stream 0 */
     unsigned ttbrs;                   /* per stream */
