@@ -36,9 +36,9 @@ function call_length(text, i, c, depth) {
     exit 1
 }
 
-# Register writes that start a TLB command, or say for which stream; no others.
+# Register writes that start a TLB command, or say for which streams and IOVAs; no others.
 function is_site(name, text) {
-    return name != "gr_port_write32" || text ~ /^[^;]*\((dart->mmio, )?(command|[A-Z0-9_]*_SELECT),/
+    return name != "gr_port_write32" || text ~ /^[^;]*\((dart->mmio, )?(command|[A-Z0-9_]*_(SELECT|SELECT_HI|RANGE_FIRST|RANGE_LAST)),/
 }
 
 function add(what) {

@@ -160,6 +160,7 @@ enum sweep_class {
     NEVER,  /* neither allocates nor waits */
     MEMORY, /* may allocate, never waits */
     START,  /* of a DART */
+    POWER,  /* of one that has no mapping */
     ATTACH,
     MOVE, /* attach of what is attached elsewhere: the new tables may confirm what the old did not
            */
@@ -186,6 +187,8 @@ SWEEP_CALL(sweep_instance);
 SWEEP_CALL(sweep_instance_handler);
 SWEEP_CALL(sweep_instance_fault);
 SWEEP_CALL(sweep_isr);
+SWEEP_CALL(sweep_dart_suspend); /* and resume, with the power off between */
+SWEEP_CALL(sweep_dart_lost);    /* and found again */
 
 /* a: device; b: domain, for init also its type << 4 */
 #define TRANSLATED(domain) ((domain) | (unsigned)GR_DOMAIN_TRANSLATED << 4)

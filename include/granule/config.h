@@ -38,6 +38,11 @@
 #define GR_CFG_DART_TIMEOUT_NS 2000000u
 #endif
 
+/* Up to so many granules are invalidated by their addresses, where a DART can (facts/DART.md 3). */
+#ifndef GR_CFG_DART_RANGE
+#define GR_CFG_DART_RANGE 256u
+#endif
+
 /*
  * 1: watch for what only a bug of the caller can do, at some cost: calls on overlapping ranges of
  * one domain at the same time. They are logged and counted (gr_domain_stats). It changes the size
