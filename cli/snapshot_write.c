@@ -197,6 +197,10 @@ static const char *compatible(const struct machine_iommu *iommu)
         return "apple,t6000-dart";
     case GR_DT_DART_T8110:
         return "apple,t8110-dart";
+    case GR_DT_DART_T8103_USB4:
+        return "apple,t8103-usb4-dart";
+    case GR_DT_DART_S5L8960X:
+        return "apple,s5l8960x-dart";
     case GR_DT_NONE:
         break;
     }
