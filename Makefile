@@ -72,7 +72,7 @@ ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots deps-build deps-check deps-ci deps-dev deps-peer deps-plots format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -141,6 +141,12 @@ bench-peer: deps-peer ## the library beside Linux's own code (QUICK=1, ROWS=, RE
 	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
 	@$(B)/peer/peer $(PEER_ARGS)
 
+lock-holds: deps-build ## how long the IOVA allocator holds its locks
+	@mkdir -p $(B)
+	@$(CC) -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(CFLAGS) $(HOSTED) -Iinclude -Isrc -Ibench/holds -o $(B)/lock-holds \
+		bench/holds/main.c $(GR_SRCS_iova)
+	@$(B)/lock-holds
+
 bench-plots: deps-plots ## growth with live mappings, length, fill, threads, as SVG in PLOTS=docs/plots
 	+@$(MAKE) --no-print-directory -f bench/peer/Makefile B='$(B)/peer' CC='$(CC)'
 	@$(B)/peer/peer --growth $(if $(QUICK),--quick) $(if $(REPS),--reps=$(REPS)) --json='$(B)/peer/growth.json'
@@ -156,7 +162,19 @@ lists: $(B)/tests/test_sg ## LISTS= random scatter lists against the plain refer
 matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
 	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
 
-deps-build deps-check deps-ci deps-dev deps-peer deps-plots: ## install what make needs (others: check, .ci/run, tidy, bench-peer, bench-plots)
+qemu-image: deps-qemu
+	+@$(MAKE) --no-print-directory -f ports/qemu-aarch64/Makefile B='$(B)/qemu' CFLAGS=
+
+qemu-check: qemu-image ## scenarios on QEMU's SMMUv3 at 4, 16, 64 KiB; APPEND='seed=N only=NAME'
+	@B='$(B)/qemu' APPEND='$(APPEND)' sh scripts/qemu-check.sh check
+
+qemu-run: qemu-image ## NVMe behind QEMU's SMMUv3, for people
+	@B='$(B)/qemu' sh scripts/qemu-check.sh run
+
+qemu-bench: qemu-image ## map + NVMe read + unmap per second on the image, by granule
+	@B='$(B)/qemu' sh scripts/qemu-check.sh bench
+
+deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu: ## install what make needs (others: check, .ci/run, tidy, bench-peer, bench-plots)
 	@sh scripts/deps.sh $(@:deps-%=%)
 
 format: ## lay out every source with clang-format

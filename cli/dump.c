@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* granule dump: what every stream of a saved machine translates, and whether its records agree. */
+#include "progress.h"
 #include "show.h"
 #include "tables.h"
 
@@ -7,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CELLS_LG2 6u
 #define CELLS (1u << CELLS_LG2)
@@ -206,7 +208,8 @@ static json_t *json_stream(const struct tables *tables)
     const struct walker_stream *s = &tables->stream;
     json_t *object =
         json_pack("{s:i,s:i,s:s,s:o,s:s}", "stream", (int)tables->sid, "sid", (int)s->sid, "mode",
-                  show_mode(s->mode), "tcr", show_json_hex(s->tcr), "reason", s->reason);
+                  show_mode(s->mode), s->in_memory ? "entry" : "tcr",
+                  show_json_hex(s->in_memory ? s->entry : s->tcr), "reason", s->reason);
 
     if (s->mode == WALKER_TRANSLATE) {
         json_t *more =
@@ -420,6 +423,7 @@ static bool dump_instance(struct dump *dump, const struct snapshot_instance *ins
 static int dump_all(struct dump *dump)
 {
     const struct snapshot *s = dump->snapshot;
+    bool decoded = true;
     bool told = true;
 
     if (dump->options->json) {
@@ -429,14 +433,19 @@ static int dump_all(struct dump *dump)
                show_range(s->ram_base, s->ram_base + (s->ram_size - 1)).text,
                show_size(s->ram_size).text);
     }
-    for (size_t i = 0; i < s->ninstances; i++) {
-        if (!dump_instance(dump, &s->instances[i])) {
-            struct cli_error error;
+    if (dump->options->json || !isatty(STDOUT_FILENO)) { /* else the tables show it */
+        progress_begin("decoding", s->dir);
+    }
+    for (size_t i = 0; decoded && i < s->ninstances; i++) {
+        decoded = dump_instance(dump, &s->instances[i]);
+    }
+    progress_end();
+    if (!decoded) {
+        struct cli_error error;
 
-            json_decref(dump->json);
-            cli_error_set(&error, "%.400s: no memory to decode it", s->dir);
-            return cli_refuse(&error, dump->options->json);
-        }
+        json_decref(dump->json);
+        cli_error_set(&error, "%.400s: no memory to decode it", s->dir);
+        return cli_refuse(&error, dump->options->json);
     }
     if (dump->options->json) {
         told = print_json(dump);
@@ -452,6 +461,7 @@ int cli_dump(int argc, char **argv)
     struct cli_error error;
     struct snapshot snapshot;
     struct dump dump = {.options = &options, .snapshot = &snapshot};
+    bool loaded;
     int status;
 
     if (!parse(argc, argv, &options, &error)) {
@@ -464,7 +474,10 @@ int cli_dump(int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    if (!snapshot_load(&snapshot, options.dir, &error)) {
+    progress_begin("reading", options.dir);
+    loaded = snapshot_load(&snapshot, options.dir, &error);
+    progress_end();
+    if (!loaded) {
         return cli_refuse(&error, options.json);
     }
     status = dump_all(&dump);

@@ -192,7 +192,7 @@ static struct snapshot_record *record(const struct client *client, const struct 
             .iova = part->iova,
             .pa = part->pa,
             .length = part->len,
-            .read = (live->dir & GR_DMA_TO_DEVICE) != 0,
+            .read = (live->dir & GR_DMA_TO_DEVICE) != 0 || machine_reads_all(client->dev),
             .write = (live->dir & GR_DMA_FROM_DEVICE) != 0,
         };
     }

@@ -225,7 +225,7 @@ void watch(void *arg)
         return;
     }
     unsigned stream = (unsigned)rng_below(rng, client->dev->tree.nstreams);
-    struct dart_model *model = client->dev->iommu[stream]->hardware.model;
+    struct machine_iommu *iommu = client->dev->iommu[stream];
     uint32_t sid = client->dev->streams[stream].sid;
 
     if (client->live_count > 0) {
@@ -240,8 +240,8 @@ void watch(void *arg)
         return;
     }
     if (rng_below(rng, 2) != 0) {
-        dart_model_prefetch(model, sid, iova);
-    } else if (dart_model_translate(model, sid, iova, rng_below(rng, 2) != 0, 1, &pa) == MODEL_OK) {
+        machine_hw_prefetch(iommu, sid, iova);
+    } else if (machine_hw_translate(iommu, sid, iova, rng_below(rng, 2) != 0, 1, &pa) == MODEL_OK) {
         bool right = is_mapped(x, client, iova, &want) ? pa == want : may_come(x, pa);
 
         x->report->missed_faults += !right;

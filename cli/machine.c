@@ -8,13 +8,16 @@
 
 /* More register space than any DART has; a tree may claim anything. */
 #define MMIO_MAX 0x10000u
+#define SMMU_MMIO 0x20000u
 /* What the model takes for va_bits. Tables and driver still keep to what the tree says. */
 #define MODEL_VA_MIN 32u
 #define MODEL_VA_MAX 47u
-/* The longest that an invalidation takes; the driver's limit is GR_CFG_DART_TIMEOUT_NS. */
+/* The longest that an invalidation takes; the drivers' limits are GR_CFG_*_TIMEOUT_NS. */
 #define BUSY_NS 20000u
 /* How often the handler is called while the line stays up. */
 #define IRQ_TRIES 4u
+/* And while an SMMUv3 has events: more than a queue full of them, in parts. */
+#define EVENT_TRIES 64u
 
 uint64_t rng_mix(uint64_t value)
 {
@@ -200,10 +203,67 @@ static bool dart_kinds(enum gr_dt_driver driver, enum dart_model_kind *model,
         *model = DART_MODEL_S5L8960X;
         *own = GR_DART_S5L8960X;
         return true;
+    case GR_DT_SMMUV3:
     case GR_DT_NONE:
         break;
     }
     return false;
+}
+
+static bool is_smmu(const struct machine_iommu *iommu)
+{
+    return iommu->tree.driver == GR_DT_SMMUV3;
+}
+
+static bool has_model(const struct machine_iommu *iommu)
+{
+    return is_smmu(iommu) ? iommu->smmu_hw.model != NULL : iommu->dart_hw.model != NULL;
+}
+
+struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu)
+{
+    if (!has_model(iommu)) {
+        return (struct machine_hw_stats){0};
+    }
+    if (is_smmu(iommu)) {
+        const struct smmuv3_model_stats *stats = smmuv3_model_stats(iommu->smmu_hw.model);
+
+        return (struct machine_hw_stats){stats->hits, stats->misses, stats->fetches,
+                                         stats->invalidations, stats->misuse + stats->bad_fetches};
+    }
+    const struct dart_model_stats *stats = dart_model_stats(iommu->dart_hw.model);
+
+    return (struct machine_hw_stats){stats->hits, stats->misses, stats->fetches,
+                                     stats->invalidations,
+                                     stats->misuse + stats->bad_fetches + stats->locked_writes};
+}
+
+uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset)
+{
+    return is_smmu(iommu) ? smmuv3_model_read32(iommu->smmu_hw.model, offset)
+                          : dart_model_read32(iommu->dart_hw.model, offset);
+}
+
+uint32_t machine_hw_size(const struct machine_iommu *iommu)
+{
+    return is_smmu(iommu) ? iommu->smmu_hw.mmio.size : iommu->dart_hw.mmio.size;
+}
+
+void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova)
+{
+    if (is_smmu(iommu)) {
+        smmuv3_model_prefetch(iommu->smmu_hw.model, sid, iova);
+    } else {
+        dart_model_prefetch(iommu->dart_hw.model, sid, iova);
+    }
+}
+
+enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
+                                       bool write, uint64_t len, gr_pa_t *out_pa)
+{
+    return is_smmu(iommu)
+               ? smmuv3_model_translate(iommu->smmu_hw.model, sid, iova, write, len, out_pa)
+               : dart_model_translate(iommu->dart_hw.model, sid, iova, write, len, out_pa);
 }
 
 static uint32_t observed_read32(void *opaque, uint32_t offset)
@@ -213,14 +273,25 @@ static uint32_t observed_read32(void *opaque, uint32_t offset)
     if (iommu->machine->observer) {
         iommu->machine->observer(iommu->machine->observer_arg);
     }
-    return dart_model_read32(iommu->hardware.model, offset);
+    return machine_hw_read32(iommu, offset);
 }
 
 static void observed_write32(void *opaque, uint32_t offset, uint32_t value)
 {
     struct machine_iommu *iommu = opaque;
 
-    dart_model_write32(iommu->hardware.model, offset, value);
+    if (is_smmu(iommu)) {
+        smmuv3_model_write32(iommu->smmu_hw.model, offset, value);
+    } else {
+        dart_model_write32(iommu->dart_hw.model, offset, value);
+    }
+}
+
+static void observed_write64(void *opaque, uint32_t offset, uint64_t value)
+{
+    struct machine_iommu *iommu = opaque;
+
+    smmuv3_model_write64(iommu->smmu_hw.model, offset, value);
 }
 
 void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
@@ -230,7 +301,7 @@ void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
     host_set_observer(m->host, fn, arg);
 }
 
-static bool make_hardware(struct machine_iommu *iommu, enum dart_model_kind kind)
+static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
 {
     struct machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
@@ -250,24 +321,82 @@ static bool make_hardware(struct machine_iommu *iommu, enum dart_model_kind kind
     config.random_replacement = rng_below(&m->rng, 2) != 0;
     config.keep_all = rng_below(&m->rng, 4) == 0;
     config.serve_while_busy = rng_below(&m->rng, 2) != 0;
-    if (!host_dart_init(&iommu->hardware, m->host, &config, rng_next(&m->rng))) {
+    if (!host_dart_init(&iommu->dart_hw, m->host, &config, rng_next(&m->rng))) {
         return false;
     }
-    iommu->hardware.mmio.opaque = iommu;
-    iommu->hardware.mmio.read32 = observed_read32;
-    iommu->hardware.mmio.write32 = observed_write32;
-    dart_model_set_busy(iommu->hardware.model, rng_below(&m->rng, BUSY_NS), false);
+    iommu->dart_hw.mmio.opaque = iommu;
+    iommu->dart_hw.mmio.read32 = observed_read32;
+    iommu->dart_hw.mmio.write32 = observed_write32;
+    dart_model_set_busy(iommu->dart_hw.model, rng_below(&m->rng, BUSY_NS), false);
     return true;
 }
 
-static void bring_up_iommu(struct machine_iommu *iommu)
+/* One with linear stream tables, or without range commands, now and then. */
+static bool make_smmu(struct machine_iommu *iommu)
+{
+    struct machine *m = iommu->machine;
+    struct smmuv3_model_config config = smmuv3_model_defaults();
+    const uint32_t oas = iommu->tree.pa_bits == 36 ? 1 : 4;
+
+    config.idr5 = (config.idr5 & ~7u) | oas;
+    if (rng_below(&m->rng, 4) == 0) {
+        config.idr0 &= ~(3u << 27);
+    }
+    if (rng_below(&m->rng, 4) == 0) {
+        config.idr3 = 0;
+    }
+    config.random_replacement = rng_below(&m->rng, 2) != 0;
+    config.keep_all = rng_below(&m->rng, 4) == 0;
+    if (iommu->tree.reg_size < SMMU_MMIO ||
+        !host_smmuv3_init(&iommu->smmu_hw, m->host, &config, rng_next(&m->rng))) {
+        return false;
+    }
+    iommu->smmu_hw.mmio.opaque = iommu;
+    iommu->smmu_hw.mmio.read32 = observed_read32;
+    iommu->smmu_hw.mmio.write32 = observed_write32;
+    iommu->smmu_hw.mmio.write64 = observed_write64;
+    smmuv3_model_set_busy(iommu->smmu_hw.model, rng_below(&m->rng, BUSY_NS), 0);
+    return true;
+}
+
+static bool start_smmu(struct machine_iommu *iommu)
+{
+    struct machine *m = iommu->machine;
+    const struct gr_dt_iommu *tree = &iommu->tree;
+    const struct gr_smmuv3_config config = {
+        .env = m->host,
+        .mmio = &iommu->smmu_hw.mmio,
+        .mmio_size = tree->reg_size,
+        .name = tree->path,
+        .granule_lg2 = (uint8_t)tree->page_bits,
+        .va_bits = (uint8_t)tree->va_bits,
+        .aperture = tree->has_aperture ? tree->aperture : (struct gr_range){0, 0},
+    };
+    int rc;
+
+    if (!make_smmu(iommu)) {
+        snprintf(iommu->reason, sizeof(iommu->reason),
+                 "no model of such an SMMUv3: its reg has 0x%llx bytes, 0x20000 are needed",
+                 (unsigned long long)tree->reg_size);
+        return false;
+    }
+    rc = gr_smmuv3_init(&iommu->smmu, &config);
+    if (rc != 0) {
+        reason_from_log(m, iommu->reason, tree->path, rc);
+        return false;
+    }
+    iommu->inst = &iommu->smmu.inst;
+    return true;
+}
+
+static bool start_dart(struct machine_iommu *iommu)
 {
     struct machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
     enum dart_model_kind kind = DART_MODEL_T8020;
     struct gr_dart_config config = {
         .env = m->host,
-        .mmio = &iommu->hardware.mmio,
+        .mmio = &iommu->dart_hw.mmio,
         .mmio_size = tree->reg_size,
         .name = tree->path,
         .va_bits = (uint8_t)tree->va_bits,
@@ -278,13 +407,13 @@ static void bring_up_iommu(struct machine_iommu *iommu)
 
     if (!dart_kinds(tree->driver, &kind, &config.kind)) {
         snprintf(iommu->reason, sizeof(iommu->reason), "%s", tree->reason);
-        return;
+        return false;
     }
-    if (!make_hardware(iommu, kind)) {
+    if (!make_dart(iommu, kind)) {
         snprintf(iommu->reason, sizeof(iommu->reason),
                  "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
                  (unsigned long long)tree->reg_size);
-        return;
+        return false;
     }
     if (tree->has_aperture) {
         config.aperture = tree->aperture;
@@ -292,14 +421,23 @@ static void bring_up_iommu(struct machine_iommu *iommu)
     rc = gr_dart_init(&iommu->dart, &config);
     if (rc != 0) {
         reason_from_log(m, iommu->reason, tree->path, rc);
+        return false;
+    }
+    iommu->inst = &iommu->dart.inst;
+    return true;
+}
+
+static void bring_up_iommu(struct machine_iommu *iommu)
+{
+    if (!(is_smmu(iommu) ? start_smmu(iommu) : start_dart(iommu))) {
         return;
     }
     iommu->up = true;
-    iommu->aperture = iommu->dart.inst.aperture;
-    iommu->granule = UINT64_C(1) << iommu->dart.inst.table.granule_lg2;
-    iommu->streams = iommu->dart.inst.streams;
-    iommu->locked = iommu->dart.inst.locked;
-    gr_instance_set_fault_handler(&iommu->dart.inst, on_instance_fault, m);
+    iommu->aperture = iommu->inst->aperture;
+    iommu->granule = UINT64_C(1) << iommu->inst->table.granule_lg2;
+    iommu->streams = iommu->inst->streams;
+    iommu->locked = iommu->inst->locked;
+    gr_instance_set_fault_handler(iommu->inst, on_instance_fault, iommu->machine);
 }
 
 static bool make_iommus(struct machine *m, struct cli_error *error)
@@ -362,7 +500,7 @@ static bool connect(struct machine *m, struct machine_device *dev)
                      iommu->tree.path, iommu->reason);
         }
         dev->streams[i] = (struct gr_stream){
-            .inst = &iommu->dart.inst,
+            .inst = iommu->inst,
             .sid = dev->tree.streams[i].sid,
             .window = dev->tree.streams[i].window,
         };
@@ -520,7 +658,9 @@ void machine_down(struct machine *m)
     for (unsigned i = 0; i < m->niommus; i++) {
         struct machine_iommu *iommu = &m->iommus[i];
 
-        if (iommu->up) {
+        if (iommu->up && is_smmu(iommu)) {
+            check_down(m, iommu->tree.path, "gr_smmuv3_fini", gr_smmuv3_fini(&iommu->smmu));
+        } else if (iommu->up) {
             check_down(m, iommu->tree.path, "gr_dart_fini", gr_dart_fini(&iommu->dart));
         }
     }
@@ -536,11 +676,7 @@ uint64_t machine_misuse(const struct machine *m)
     uint64_t misuse = host_misuse(m->host) + m->stuck_irqs;
 
     for (unsigned i = 0; i < m->niommus; i++) {
-        if (m->iommus[i].hardware.model) {
-            const struct dart_model_stats *stats = dart_model_stats(m->iommus[i].hardware.model);
-
-            misuse += stats->misuse + stats->bad_fetches + stats->locked_writes;
-        }
+        misuse += machine_hw_stats(&m->iommus[i]).misuse;
     }
     return misuse;
 }
@@ -548,8 +684,11 @@ uint64_t machine_misuse(const struct machine *m)
 void machine_free(struct machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
-        if (m->iommus[i].hardware.model) {
-            host_dart_fini(&m->iommus[i].hardware);
+        if (m->iommus[i].smmu_hw.model) {
+            host_smmuv3_fini(&m->iommus[i].smmu_hw);
+        }
+        if (m->iommus[i].dart_hw.model) {
+            host_dart_fini(&m->iommus[i].dart_hw);
         }
     }
     free(m->iommus);
@@ -562,9 +701,34 @@ void machine_free(struct machine *m)
 
 /* ---- Accesses ---- */
 
+bool machine_reads_all(const struct machine_device *dev)
+{
+    return dev->iommu[0]->inst->table.format == GR_PT_LPAE_S1;
+}
+
+/* Edges: called until there is nothing, which is soon, since nothing happens meanwhile. */
+static void serve_smmu(struct machine_iommu *iommu)
+{
+    if (!iommu->smmu_hw.irq) {
+        return;
+    }
+    iommu->smmu_hw.irq = false;
+    for (unsigned i = 0; gr_smmuv3_isr(&iommu->smmu); i++) {
+        if (i == EVENT_TRIES) {
+            iommu->machine->stuck_irqs++;
+            break;
+        }
+        gr_fault_dispatch(iommu->inst);
+    }
+}
+
 void machine_serve_irq(struct machine_iommu *iommu)
 {
-    for (unsigned i = 0; iommu->hardware.irq; i++) {
+    if (is_smmu(iommu)) {
+        serve_smmu(iommu);
+        return;
+    }
+    for (unsigned i = 0; iommu->dart_hw.irq; i++) {
         if (i == IRQ_TRIES || !gr_dart_isr(&iommu->dart)) {
             iommu->machine->stuck_irqs++;
             break;
@@ -579,8 +743,15 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
     struct machine_iommu *iommu = dev->iommu[stream];
     enum model_result result;
 
-    result = host_dart_access(&iommu->hardware, dev->streams[stream].sid, iova, buf, len, write,
-                              dev->tree.coherent, done);
+    const uint32_t sid = dev->streams[stream].sid;
+
+    if (is_smmu(iommu)) {
+        result = host_smmuv3_access(&iommu->smmu_hw, sid, iova, buf, len, write, dev->tree.coherent,
+                                    done);
+    } else {
+        result =
+            host_dart_access(&iommu->dart_hw, sid, iova, buf, len, write, dev->tree.coherent, done);
+    }
     machine_serve_irq(iommu);
     return result;
 }

@@ -16,6 +16,7 @@
 #include <granule/granule.h>
 #include <host.h>
 #include <host_dart.h>
+#include <host_smmuv3.h>
 
 #define MACHINE_REASON 256
 #define MACHINE_MAX 256u /* of IOMMUs, and of devices */
@@ -34,8 +35,12 @@ struct machine;
 struct machine_iommu {
     struct gr_dt_iommu tree;
     struct machine *machine;
-    struct host_dart hardware; /* its model is NULL where there is no driver */
-    struct gr_dart dart;       /* set up if `up`; and what it said of itself, which stays: */
+    /* A DART, or with GR_DT_SMMUV3 an SMMUv3; its model is NULL where there is no driver. */
+    struct host_dart dart_hw;
+    struct host_smmuv3 smmu_hw;
+    struct gr_dart dart; /* set up if `up` */
+    struct gr_smmuv3 smmu;
+    struct gr_instance *inst; /* of the driver; and what it said of itself, which stays: */
     struct gr_range aperture;
     uint64_t granule; /* bytes */
     uint32_t streams;
@@ -126,6 +131,23 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
  * which the hardware may look at the tables. It may use the models, not the library. NULL for none.
  */
 void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg);
+
+/* What a model counts, whatever it is of. */
+struct machine_hw_stats {
+    uint64_t hits, misses, fetches, invalidations;
+    uint64_t misuse; /* by the library, of the hardware */
+};
+
+/* The models' calls of these names; without a model nothing happens, and all is 0. */
+struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu);
+uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset);
+uint32_t machine_hw_size(const struct machine_iommu *iommu); /* of its registers, in bytes */
+void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova);
+enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
+                                       bool write, uint64_t len, gr_pa_t *out_pa);
+
+/* Can a device read what is mapped for its writes only? Some formats have no such leaves. */
+bool machine_reads_all(const struct machine_device *dev);
 
 /* Run the interrupt handler while the line is up, and deliver what it recorded. */
 void machine_serve_irq(struct machine_iommu *iommu);

@@ -87,9 +87,7 @@ static json_t *json_u64(uint64_t value)
 
 static json_t *json_instance(const struct machine_iommu *iommu)
 {
-    static const struct dart_model_stats none;
-    const struct dart_model_stats *tlb =
-        iommu->hardware.model ? dart_model_stats(iommu->hardware.model) : &none;
+    const struct machine_hw_stats tlb = machine_hw_stats(iommu);
     json_t *object;
 
     object = json_pack(
@@ -97,8 +95,8 @@ static json_t *json_instance(const struct machine_iommu *iommu)
         cli_json_text(iommu->tree.path), "compatible", cli_json_text(iommu->tree.compatible),
         "granule", json_u64(iommu->granule), "aperture", show_json_hex(iommu->aperture.first),
         show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams), "locked",
-        iommu->locked, "tlb", "hits", json_u64(tlb->hits), "misses", json_u64(tlb->misses),
-        "fetches", json_u64(tlb->fetches), "invalidations", json_u64(tlb->invalidations));
+        iommu->locked, "tlb", "hits", json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches",
+        json_u64(tlb.fetches), "invalidations", json_u64(tlb.invalidations));
     if (object && !iommu->up) {
         json_object_set_new(object, "reason", cli_json_text(iommu->reason));
     }
@@ -228,15 +226,15 @@ static void table_instances(const struct machine *m)
         path_text(iommu->tree.path, width, path, sizeof(path));
         printf("%-*s  %-*.*s  ", width, path, kind, kind, iommu->tree.compatible);
         if (iommu->up) {
-            const struct dart_model_stats *tlb = dart_model_stats(iommu->hardware.model);
+            const struct machine_hw_stats tlb = machine_hw_stats(iommu);
 
             snprintf(aperture, sizeof(aperture), "0x%llx-0x%llx",
                      (unsigned long long)iommu->aperture.first,
                      (unsigned long long)iommu->aperture.last);
             printf("%6s  %-24s %4u  %9llu %7llu %6llu\n",
                    size_text(iommu->granule, granule, sizeof(granule)), aperture, iommu->streams,
-                   (unsigned long long)tlb->hits, (unsigned long long)tlb->misses,
-                   (unsigned long long)tlb->invalidations);
+                   (unsigned long long)tlb.hits, (unsigned long long)tlb.misses,
+                   (unsigned long long)tlb.invalidations);
         } else {
             printf("not used\n");
         }

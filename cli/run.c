@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "exercise.h"
 #include "machine.h"
+#include "progress.h"
 #include "report.h"
 #include "snapshot_write.h"
 
@@ -145,6 +146,8 @@ int cli_run(int argc, char **argv)
     struct cli_error error;
     struct board board;
     struct machine machine;
+    bool loaded;
+    bool up;
     int status;
 
     if (!parse(argc, argv, &options, &error)) {
@@ -157,10 +160,14 @@ int cli_run(int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    if (!board_load(&board, options.board, &error)) {
+    progress_begin("reading", options.board);
+    loaded = board_load(&board, options.board, &error);
+    up = loaded && machine_up(&machine, &board, options.cpu_page, options.seed, &error);
+    progress_end();
+    if (!loaded) {
         return cli_refuse(&error, options.json);
     }
-    if (machine_up(&machine, &board, options.cpu_page, options.seed, &error)) {
+    if (up) {
         status = run_machine(&machine, &options);
         machine_free(&machine);
     } else {

@@ -174,8 +174,8 @@ static json_t *json_registers(struct machine_iommu *iommu)
 {
     json_t *registers = json_object();
 
-    for (uint32_t offset = 0; offset < iommu->hardware.mmio.size; offset += 4) {
-        uint32_t value = dart_model_read32(iommu->hardware.model, offset);
+    for (uint32_t offset = 0; offset < machine_hw_size(iommu); offset += 4) {
+        uint32_t value = machine_hw_read32(iommu, offset);
         char key[16];
 
         if (value != 0) {
@@ -201,6 +201,8 @@ static const char *compatible(const struct machine_iommu *iommu)
         return "apple,t8103-usb4-dart";
     case GR_DT_DART_S5L8960X:
         return "apple,s5l8960x-dart";
+    case GR_DT_SMMUV3:
+        return "arm,smmu-v3";
     case GR_DT_NONE:
         break;
     }

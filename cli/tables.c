@@ -102,7 +102,8 @@ static bool add_problem(const struct tables *tables, const struct walker_problem
     return complain(problems, tables->inst, tables->sid, problem->iova,
                     "%s 0x%" PRIx64 " of level %u, at %s0x%" PRIx64 ", points at 0x%" PRIx64 ": %s",
                     root ? "TTBR" : "entry", problem->entry, problem->level,
-                    root ? "register " : "", problem->at, problem->pa, problem->text);
+                    root && !tables->stream.in_memory ? "register " : "", problem->at, problem->pa,
+                    problem->text);
 }
 
 static bool iterate(struct tables *tables, struct walker_iter *iter,
@@ -137,6 +138,9 @@ bool tables_load(struct tables *tables, const struct snapshot_instance *inst, un
     tables->inst = inst;
     tables->sid = sid;
     walker_stream(&tables->stream, &inst->walker, sid);
+    if (tables->stream.mode != WALKER_TRANSLATE) {
+        return true;
+    }
     if (!walker_begin(&iter, &tables->stream)) {
         return false;
     }

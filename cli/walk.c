@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* granule walk: how one IOVA is translated, step by step, or why it is not. */
+#include "progress.h"
 #include "show.h"
 
 #include <getopt.h>
@@ -158,6 +159,10 @@ static void say(struct told *told)
             snprintf(text, room, "blocked: %s", told->stream.reason);
         }
         break;
+    case WALKER_TOO_HIGH:
+        snprintf(text, room, "fails before any table: the stream translates %u bits of IOVA",
+                 told->stream.va_bits);
+        break;
     case WALKER_NO_ROOT:
         snprintf(text, room, "fails above level %u: TTBR%u, register 0x%" PRIx32 ", is not valid",
                  told->stream.levels - 1, walk->root, told->stream.roots[walk->root].offset);
@@ -227,17 +232,25 @@ static json_t *json_walk(const struct told *told)
         json_object_set_new(object, "note", json_string(told->note));
     }
     json_object_set_new(object, "sid", json_integer((json_int_t)told->stream.sid));
-    json_object_set_new(object, "tcr", show_json_hex(told->stream.tcr));
+    if (told->stream.in_memory) {
+        json_object_set_new(object, "entry", show_json_hex(told->stream.entry));
+        json_object_set_new(object, "context", show_json_hex(told->stream.context));
+    } else {
+        json_object_set_new(object, "tcr", show_json_hex(told->stream.tcr));
+    }
     if (told->stream.mode == WALKER_TRANSLATE) {
         const struct walker_root *root = &told->stream.roots[told->walk.root];
 
         json_object_set_new(object, "iova", show_json_hex(told->walk.iova));
         json_object_set_new(object, "va_bits", json_integer((json_int_t)told->stream.va_bits));
-        json_object_set_new(object, "ttbr",
-                            json_pack("{s:i,s:o,s:o,s:b,s:o}", "index", (int)told->walk.root,
-                                      "register", show_json_hex(root->offset), "value",
-                                      show_json_hex(root->value), "valid", root->valid, "table",
-                                      root->valid ? show_json_hex(root->pa) : json_null()));
+        json_object_set_new(object, told->stream.in_memory ? "ttb" : "ttbr",
+                            told->stream.in_memory
+                                ? show_json_hex(root->pa)
+                                : json_pack("{s:i,s:o,s:o,s:b,s:o}", "index", (int)told->walk.root,
+                                            "register", show_json_hex(root->offset), "value",
+                                            show_json_hex(root->value), "valid", root->valid,
+                                            "table",
+                                            root->valid ? show_json_hex(root->pa) : json_null()));
         json_object_set_new(object, "steps", json_steps(told));
     }
     if (mapped) {
@@ -257,6 +270,22 @@ static json_t *json_walk(const struct told *told)
 
 /* ---- For people ---- */
 
+/* Of a stream in memory. */
+static void print_entries(const struct walker_stream *s)
+{
+    printf("  entry    memory   0x%-13" PRIx64 " 0x%016" PRIx64 "  %s\n", s->entry_at, s->entry,
+           show_mode(s->mode));
+    if (s->context_at) {
+        printf("  context  memory   0x%-13" PRIx64 " 0x%016" PRIx64 "  ", s->context_at,
+               s->context);
+        if (s->mode == WALKER_TRANSLATE) {
+            printf("%u bits of IOVA, table at 0x%" PRIx64 "\n", s->va_bits, s->roots[0].pa);
+        } else {
+            printf("not used\n");
+        }
+    }
+}
+
 static void print_walk(const struct told *told, uint64_t iova)
 {
     const struct walker_stream *s = &told->stream;
@@ -266,12 +295,16 @@ static void print_walk(const struct told *told, uint64_t iova)
     if (s->sid != told->sid) {
         printf("  remapped to stream %u\n", s->sid);
     }
-    printf("  TCR      register 0x%-13" PRIx32 " 0x%08" PRIx32 "          %s\n", s->tcr_offset,
-           s->tcr, show_mode(s->mode));
+    if (s->in_memory) {
+        print_entries(s);
+    } else {
+        printf("  TCR      register 0x%-13" PRIx32 " 0x%08" PRIx32 "          %s\n", s->tcr_offset,
+               s->tcr, show_mode(s->mode));
+    }
     if (told->note[0]) {
         printf("  %s\n", told->note);
     }
-    if (s->mode == WALKER_TRANSLATE) {
+    if (s->mode == WALKER_TRANSLATE && !s->in_memory) {
         const struct walker_root *root = &s->roots[walk->root];
 
         printf("  TTBR%u    register 0x%-13" PRIx32 " 0x%08" PRIx32 "          ", walk->root,
@@ -378,6 +411,7 @@ int cli_walk(int argc, char **argv)
     struct walk_options options = {.json = cli_wants_json(argc, argv)};
     struct cli_error error;
     struct snapshot snapshot;
+    bool loaded;
     int status;
 
     if (!parse(argc, argv, &options, &error)) {
@@ -390,7 +424,10 @@ int cli_walk(int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    if (!snapshot_load(&snapshot, options.dir, &error)) {
+    progress_begin("reading", options.dir);
+    loaded = snapshot_load(&snapshot, options.dir, &error);
+    progress_end();
+    if (!loaded) {
         return cli_refuse(&error, options.json);
     }
     status = check_selection(&snapshot, &options, &error) ? walk_all(&snapshot, &options)

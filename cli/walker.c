@@ -102,6 +102,10 @@ static const struct walker_kind kinds[] = {
         .ttbr_pa = {0, 31, 12},
         .ttbr_valid = 0x80000000u,
     },
+    {.compatible = "arm,smmu-v3",
+     .streams = 65536,
+     .formats = {&lpae[0], &lpae[1], &lpae[2]},
+     .in_memory = true},
 };
 
 const struct walker_kind *walker_kind(const char *compatible)
@@ -326,12 +330,137 @@ static void settle_bits(struct walker_stream *s, const struct walker_kind *kind)
     }
 }
 
+/* ---- Streams in memory: Arm IHI 0070, 5 and 6.3 ---- */
+
+#define SMMU_CR0 0x20u
+#define SMMU_GBPA 0x44u
+#define SMMU_IDR5 0x14u
+#define SMMU_STRTAB_BASE 0x80u
+#define SMMU_STRTAB_CFG 0x88u
+
+static uint64_t bits_of(uint64_t word, unsigned hi, unsigned lo)
+{
+    return word >> lo & low_mask(hi - lo + 1);
+}
+
+static bool read_word(const struct walker_stream *s, uint64_t at, uint64_t *out)
+{
+    uint8_t bytes[8];
+
+    *out = 0;
+    if (!s->from->memory(s->from->opaque, at, bytes, sizeof(bytes))) {
+        return false;
+    }
+    for (unsigned i = 8; i-- > 0;) {
+        *out = *out << 8 | bytes[i];
+    }
+    return true;
+}
+
+/* Where the stream's entry lies, or why it has none: 5.1. */
+static const char *find_entry(struct walker_stream *s)
+{
+    uint32_t cfg = s->from->reg(s->from->opaque, SMMU_STRTAB_CFG);
+    unsigned split = (unsigned)bits_of(cfg, 10, 6);
+    uint64_t index = s->sid;
+    uint64_t table = s->from->reg(s->from->opaque, SMMU_STRTAB_BASE) |
+                     (uint64_t)s->from->reg(s->from->opaque, SMMU_STRTAB_BASE + 4) << 32;
+    uint64_t upper;
+
+    table = table & low_mask(48) & ~low_mask(6);
+    if (index >> bits_of(cfg, 5, 0)) {
+        return "the stream table does not reach so far";
+    }
+    if (bits_of(cfg, 17, 16) == 1) {
+        if (!read_word(s, table + 8 * (index >> split), &upper)) {
+            return "the stream table lies outside memory";
+        }
+        index &= low_mask(split);
+        if (!bits_of(upper, 4, 0) || index >> (bits_of(upper, 4, 0) - 1)) {
+            return "the stream table has no part for it";
+        }
+        table = upper & low_mask(48) & ~low_mask(6);
+    }
+    s->entry_at = table + 64 * index;
+    return read_word(s, s->entry_at, &s->entry) ? NULL : "its entry lies outside memory";
+}
+
+/* What its context says: 5.4. NULL, or why nothing can be translated by it. */
+static const char *read_context(struct walker_stream *s)
+{
+    static const uint8_t granules[4] = {12, 16, 14, 0};
+    static const uint8_t sizes[8] = {32, 36, 40, 42, 44, 48, 52, 0};
+    unsigned oas = sizes[bits_of(s->from->reg(s->from->opaque, SMMU_IDR5), 2, 0)];
+    unsigned page = s->format->page_bits;
+    uint64_t root;
+
+    s->context_at = s->entry & low_mask(48) & ~low_mask(6);
+    if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root)) {
+        return "its context lies outside memory";
+    }
+    if (!bits_of(s->context, 31, 31) || !bits_of(s->context, 41, 41) ||
+        bits_of(s->context, 14, 14) || bits_of(s->context, 5, 0) < 16 ||
+        bits_of(s->context, 5, 0) > 39) {
+        return "its context is not valid";
+    }
+    if (granules[bits_of(s->context, 7, 6)] != page) {
+        return "its context has another granule";
+    }
+    s->va_bits = 64 - (unsigned)bits_of(s->context, 5, 0);
+    s->reach_bits = s->va_bits;
+    s->pa_bits = sizes[bits_of(s->context, 34, 32)];
+    s->pa_bits = s->pa_bits < oas ? s->pa_bits : oas;
+    while (page + s->levels * (page - 3) < s->va_bits) {
+        s->levels++;
+    }
+    s->nroots = 1;
+    s->roots[0] = (struct walker_root){.pa = root & low_mask(48) & ~low_mask(4), .valid = true};
+    return NULL;
+}
+
+static void settle_in_memory(struct walker_stream *s)
+{
+    const char *why;
+
+    s->mode = WALKER_BLOCKED;
+    if (!(s->from->reg(s->from->opaque, SMMU_CR0) & 1)) {
+        s->reason = "the instance is disabled, and aborts";
+        if (!bits_of(s->from->reg(s->from->opaque, SMMU_GBPA), 20, 20)) {
+            s->mode = WALKER_BYPASS;
+            s->reason = "the instance is disabled, and lets pass";
+        }
+        return;
+    }
+    why = find_entry(s);
+    if (why) {
+        s->reason = why;
+    } else if (!(s->entry & 1)) {
+        s->reason = "its entry is not valid";
+    } else if (!bits_of(s->entry, 3, 3)) {
+        s->reason = "its entry aborts";
+    } else if (bits_of(s->entry, 2, 2)) {
+        s->reason = "its entry asks for stage 2, which is not known here";
+    } else if (!bits_of(s->entry, 1, 1)) {
+        s->mode = WALKER_BYPASS;
+        s->reason = "its entry bypasses";
+    } else {
+        why = read_context(s);
+        s->mode = why ? WALKER_BLOCKED : WALKER_TRANSLATE;
+        s->reason = why ? why : "its entry asks for translation";
+    }
+}
+
 void walker_stream(struct walker_stream *stream, const struct walker_instance *inst, unsigned sid)
 {
     memset(stream, 0, sizeof(*stream));
     stream->format = inst->format;
     stream->from = inst->from;
     stream->sid = sid;
+    stream->in_memory = inst->kind->in_memory;
+    if (stream->in_memory) {
+        settle_in_memory(stream);
+        return;
+    }
     settle_mode(stream, inst);
     if (stream->mode == WALKER_TRANSLATE) {
         settle_roots(stream, inst->kind);
@@ -381,6 +510,10 @@ void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_wal
     walk->iova = iova;
     walk->end = WALKER_NO_STREAM;
     if (s->mode != WALKER_TRANSLATE) {
+        return;
+    }
+    if (s->in_memory && iova & ~low_mask(s->va_bits)) {
+        walk->end = WALKER_TOO_HIGH;
         return;
     }
     walk->iova &= low_mask(s->va_bits);
@@ -532,8 +665,8 @@ static enum walker_event next_root(struct walker_iter *iter)
     }
     iter->problem = (struct walker_problem){.iova = iova,
                                             .last = iova | low_mask(span),
-                                            .at = root->offset,
-                                            .entry = root->value,
+                                            .at = s->in_memory ? s->context_at + 8 : root->offset,
+                                            .entry = s->in_memory ? root->pa : root->value,
                                             .level = s->levels,
                                             .pa = root->pa};
     return enter(iter);

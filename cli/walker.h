@@ -64,12 +64,16 @@ struct walker_reg_field {
     uint8_t from, width;
 };
 
-/* Where a kind of instance keeps what about its streams. facts/DART.md 2, 3 and 6. */
+/*
+ * Where a kind of instance keeps what about its streams: in registers (facts/DART.md 2, 3 and 6),
+ * or with `in_memory` as an SMMUv3 does (Arm IHI 0070, 5), and then the rest is not used.
+ */
 struct walker_kind {
     const char *compatible;
     unsigned streams;                       /* at most */
-    const struct walker_format *formats[2]; /* tried in turn for one of the granule's size */
-    struct walker_reg_field page_bits;      /* log2 of the page, to be compared */
+    const struct walker_format *formats[3]; /* tried in turn for one of the granule's size */
+    bool in_memory;
+    struct walker_reg_field page_bits; /* log2 of the page, to be compared */
     struct walker_reg_field bypass_supported;
     struct walker_reg_field va_bits;  /* IOVA bits compared, where a register says so */
     struct walker_reg_field pa_bits;  /* PA bits driven; without it, those of the format */
@@ -146,6 +150,10 @@ struct walker_stream {
     unsigned pa_bits;
     unsigned nroots;
     struct walker_root roots[WALKER_ROOTS];
+    /* Instead of TCR and TTBR, where streams lie in memory: first words and where they are. */
+    bool in_memory; /* and IOVA bits above those that are compared fault */
+    uint64_t entry_at, entry;
+    uint64_t context_at, context; /* 0: there is none */
 };
 
 /* What becomes of stream `sid`. What the instance points at must outlive the stream. */
@@ -169,6 +177,7 @@ struct walker_leaf {
 enum walker_end {
     WALKER_MAPPED,      /* the leaf says with which permissions and window */
     WALKER_NO_STREAM,   /* blocked or bypassed: nothing is walked */
+    WALKER_TOO_HIGH,    /* the IOVA has more bits than are translated */
     WALKER_NO_ROOT,     /* the TTBR is not valid */
     WALKER_NO_ENTRY,    /* the last step's entry is not valid */
     WALKER_NO_MEMORY,   /* the last step's entry lies outside memory */
@@ -206,7 +215,8 @@ enum walker_event {
 struct walker_problem {
     const char *text;    /* "its table lies outside memory" */
     uint64_t iova, last; /* what the entry would map */
-    uint64_t at, entry;  /* the entry's PA and value; of a root, the register's offset and value */
+    uint64_t at, entry;  /* the entry's PA and value; of a root, where its register or context has
+                            the pointer, and that */
     unsigned level;      /* of the entry; of a root, as many as there are levels */
     uint64_t pa;         /* where it points */
 };

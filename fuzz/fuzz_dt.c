@@ -38,6 +38,7 @@ static const char *const strings[] = {
     "apple,t6000-dart",
     "apple,t8110-dart",
     "apple,t8103-usb4-dart",
+    "arm,smmu-v3",
     "okay",
     "disabled",
     "memory",
@@ -149,10 +150,15 @@ static void check_iommu(const void *record)
         FUZZ_CHECK(!iommu->reg_base && !iommu->page_bits && !iommu->streams, "%s", iommu->path);
         return;
     }
-    FUZZ_CHECK(iommu->page_bits == 12 || iommu->page_bits == 14, "%u", iommu->page_bits);
+    const bool smmu = iommu->driver == GR_DT_SMMUV3;
+
+    FUZZ_CHECK(iommu->page_bits == 12 || iommu->page_bits == 14 ||
+                   (smmu && (iommu->page_bits == 0 || iommu->page_bits == 16)),
+               "%u", iommu->page_bits);
     FUZZ_CHECK(iommu->va_bits > iommu->page_bits && iommu->va_bits <= 48, "%u", iommu->va_bits);
-    FUZZ_CHECK(iommu->pa_bits == 36 || iommu->pa_bits == 42, "%u", iommu->pa_bits);
-    FUZZ_CHECK(iommu->streams >= 1 && iommu->streams <= 256, "%u", iommu->streams);
+    FUZZ_CHECK(iommu->pa_bits == 36 || iommu->pa_bits == (smmu ? 44u : 42u), "%u", iommu->pa_bits);
+    FUZZ_CHECK(iommu->streams >= 1 && iommu->streams <= (smmu ? 65536u : 256u), "%u",
+               iommu->streams);
     FUZZ_CHECK(iommu->reg_size && iommu->reg_base <= UINT64_MAX - (iommu->reg_size - 1), "%s",
                iommu->path);
     check_range(&iommu->aperture);
@@ -233,6 +239,19 @@ static void check_streams(struct gr_dt *dt, const struct gr_dt_master *master)
     }
 }
 
+static void check_function(struct gr_dt *dt, int node, uint32_t rid)
+{
+    struct gr_dt_master master;
+    const int rc = gr_dt_pci_function(dt, node, rid, &master);
+
+    FUZZ_CHECK(rc == 0 || rc == 1 || rc == GR_EBADMSG, "%d", rc);
+    check_error(dt, rc);
+    if (rc == 1) {
+        check_master(&master);
+        FUZZ_CHECK(master.nstreams == 1, "%u", master.nstreams);
+    }
+}
+
 static void iterate(struct gr_dt *dt, const struct kind *kind, size_t size)
 {
     struct gr_dt_iter it = {0};
@@ -247,8 +266,10 @@ static void iterate(struct gr_dt *dt, const struct kind *kind, size_t size)
     while ((rc = kind->next(dt, &it, &record)) > 0) {
         FUZZ_CHECK(rc == 1, "%d", rc);
         kind->check(&record);
-        if (kind->next == next_master)
+        if (kind->next == next_master) {
             check_streams(dt, &record.master);
+            check_function(dt, record.master.node, (uint32_t)size & 0xffff);
+        }
         records++;
         FUZZ_CHECK(records <= size, "more records than the tree has bytes");
     }

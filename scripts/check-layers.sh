@@ -20,10 +20,13 @@ dma      | include/granule/dma.h src/dma/ | base core iova pt instance iommu fs
 dt       | include/granule/dt.h src/dt/ | base core fdt fs
 all      | include/granule/granule.h | base core+ iova+ pt+ instance+ drv+ iommu+ dma+
 models   | models/ | fs libc
+image    | ports/template/image.c | public fs
 template | ports/template/ | base fs
+qemu     | ports/qemu-aarch64/ | public drivers fdt fs
 ports    | ports/ | public models fs libc
 walker   | cli/walker.h cli/walker.c | fs libc
 cli      | cli/ | walker public ports models fdt json fs libc
+drivers  | examples/drivers/ | public fs
 examples | examples/ | public ports models fs libc
 bench    | bench/ | public ports json fs libc
 tests    | tests/ | walker public private ports models fdt json cmocka fs libc
@@ -122,7 +125,8 @@ check() {
 self_test() {
     tmp=$(mktemp -d) || exit 1
     trap 'rm -rf "$tmp"' EXIT
-    mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/ports/host" "$tmp/ports/template"
+    mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/ports/host" "$tmp/ports/template" \
+        "$tmp/ports/qemu-aarch64" "$tmp/examples/drivers"
     for dir in core iova pt/fmt drv/dart iommu dma dt; do mkdir -p "$tmp/src/$dir"; done
     for dir in cli examples bench tests fuzz; do mkdir -p "$tmp/$dir"; done
     for name in types err port config pt iova fault instance domain dma dt drv/dart; do
@@ -131,7 +135,8 @@ self_test() {
     echo '#include <granule/dma.h>' > "$tmp/include/granule/granule.h"
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/iommu/iommu src/dma/dma src/dt/dt models/model models/dart/dart \
-        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker examples/hello; do
+        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker examples/hello \
+        examples/drivers/pci; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
 
@@ -188,6 +193,16 @@ self_test() {
 + ports/host/x.c "dart/dart.h"
 - ports/host/x.c "core/log.h"
 - ports/template/x.h <stdlib.h>
+- ports/template/gr_port.c <granule/dma.h>
++ ports/template/image.c <granule/dma.h>
+- ports/template/image.c <stdlib.h>
++ ports/qemu-aarch64/x.c "examples/drivers/pci.h"
++ ports/qemu-aarch64/x.c <libfdt.h>
+- ports/qemu-aarch64/x.c <stdlib.h>
+- ports/qemu-aarch64/x.c "core/log.h"
++ examples/drivers/x.c <granule/dma.h>
+- examples/drivers/x.c <stdlib.h>
+- examples/drivers/x.c "host.h"
 + cli/x.c "models/dart/dart.h"
 + cli/x.c <jansson.h>
 + cli/x.c "host.h"

@@ -16,7 +16,7 @@ x86_64 | aarch64) general=-mgeneral-regs-only ;;
 esac
 san="B=$B/san SAN=address,undefined WERROR=1 W=-DGR_CFG_DEBUG=1"
 
-$MAKE deps-check || exit 1
+$MAKE deps-check deps-qemu || exit 1
 begin_tally
 # shellcheck disable=SC2086 # lists of arguments
 {
@@ -31,6 +31,8 @@ begin_tally
     step "sweep, self-test" sh scripts/check-sweep.sh --self-test
     step freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
     step boards $MAKE $san RUNS=1 matrix
+    step "QEMU's SMMUv3" $MAKE qemu-check
+    step "QEMU's SMMUv3, self-test" sh scripts/qemu-check.sh --self-test
     if [ "${1-}" = long ]; then
         SEED=${SEED:-$(date +%s)} && export SEED
         step "boards, long" $MAKE RUNS="${RUNS:-3000}" matrix

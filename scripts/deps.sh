@@ -4,6 +4,7 @@
 #   build  what `make` and `make run` need     check  and what `make check` needs
 #   ci     and what .ci/run needs              dev    clang-format and clang-tidy
 #   peer   Linux's sources for bench-peer      plots  and gnuplot
+#   qemu   what `make qemu-check` needs
 # Needs are probed, never looked up in a package database, so a machine that has them in its own
 # way is left alone. Installing is apt-get's work; elsewhere the list is printed, and that is all.
 set -u
@@ -96,6 +97,11 @@ find_missing() {
     esac
     case $groups in *" plots "*)
         need gnuplot-nox has gnuplot
+        ;;
+    esac
+    case $groups in *" qemu "*)
+        need qemu-system-arm has qemu-system-aarch64
+        need gcc-aarch64-linux-gnu has aarch64-linux-gnu-gcc
         ;;
     esac
     case $groups in *" dev "*)

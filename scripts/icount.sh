@@ -41,7 +41,7 @@ fi
 sed -n '/^#/p' "$baselines" > "$tmp/new"
 echo "compiler $compiler" >> "$tmp/new"
 failed=0
-for row in $(sed -n 's/^\([0-9]*K\/[^ ]*\) .*/\1/p' "$baselines"); do
+for row in $(awk '/\// && !/^#/ { print $1 }' "$baselines"); do
     now=$(count "$row") || exit 1
     echo "$row $now" >> "$tmp/new"
     awk -v row="$row" -v now="$now" -v limit=$TOLERANCE '

@@ -59,6 +59,13 @@ end_tally() {
     return $_rc
 }
 
+# limit NANOSECONDS: the seconds after which a program that takes so long when all is well hangs.
+limit() {
+    _limit=$(($1 / 200000000 + 1)) # five times as long
+    [ "$_limit" -ge 30 ] || _limit=30
+    echo "$_limit"
+}
+
 # cores: how many jobs to run side by side.
 cores() {
     nproc 2> /dev/null || getconf _NPROCESSORS_ONLN 2> /dev/null || echo 1

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
 #
 # awk -v OUT=FOLDER -f removal-sites.awk FILE...: write a copy of each file below FOLDER in which
-# every barrier, cache operation and invalidation, and every call of a function that is there for
-# one, is wrapped in SITE() or SITE_IN() (tests/removal/site.h), and print their names,
+# every barrier, cache operation and invalidation, every call of a function that is there for one,
+# and what fills a slot of a bounce pool, is wrapped in SITE() or SITE_IN() (tests/removal/site.h), and print their names,
 # FILE:LINE:WHAT. Lines keep their numbers. Relies on clang-format's layout: what is not indented is
 # no call.
 
 # Operations, and calls of what does them: switched off, such a call does all but these operations.
 BEGIN {
     RS = "\001"
-    operation = "gr_port_wmb|gr_port_rmb|gr_port_mb|gr_port_cache|wait_idle|gr_port_write32"
-    call = "clean|gri_dma_to_device|gri_dma_to_cpu|sync_list|invalidate|retire|flush|attach|block"
+    operation = "gr_port_wmb|gr_port_rmb|gr_port_mb|gr_port_cache|wait_idle|command|gr_port_write32|gri_bounce_copy|memset"
+    call = "clean|gri_dma_to_device|gri_dma_to_cpu|sync_list|invalidate|retire|flush|attach|block" \
+        "|gri_domain_invalidate|gri_defer_flush|gr_domain_flush|gri_dma_sync|gri_isolation_sync"
+    call = call "|sync|forget_[a-z_]*"
     any = "([A-Za-z_][A-Za-z_0-9]*->)*(" operation "|" call ")\\("
 }
 
@@ -36,8 +38,10 @@ function call_length(text, i, c, depth) {
     exit 1
 }
 
-# Register writes that start a TLB command, or say for which streams and IOVAs; no others.
+# Register writes that start a TLB command, or say for which streams and IOVAs, and zeroes in slots; no others.
 function is_site(name, text) {
+    if (name == "memset")
+        return text ~ /^memset\(va[, ]/
     return name != "gr_port_write32" || text ~ /^[^;]*\((dart->mmio, )?(command|[A-Z0-9_]*_(SELECT|SELECT_HI|RANGE_FIRST|RANGE_LAST)),/
 }
 

@@ -33,7 +33,7 @@ static inline void iova_tell(struct iova_ranges *r, uint64_t first, uint64_t uni
 
 static inline bool iova_noted(const struct gr_iova_arena *a, const size_t *bits, unsigned at)
 {
-    return a->slot->cur == a && (bits[at / GRI_WORD_BITS] & gri_mark_bit(at));
+    return a->slot->cur == a && gri_noted(bits, at);
 }
 
 /* Each range of an arena; also those free for good that its owner has not collected yet. */
@@ -41,21 +41,21 @@ static inline void iova_each_in(const struct gr_iova *space, const struct gr_iov
                                 struct iova_ranges *r)
 {
     const unsigned units = gri_arena_units(space);
-    unsigned last = 0;
+    unsigned end = 0;
 
-    for (unsigned at = 0; at < units; at = last + 1) {
-        const unsigned first = gri_mark_next(a, units, at, GRI_FIRST);
+    for (unsigned at = 0; at < units; at = end) {
+        const unsigned first = gri_mark_next(a, units, at, GRI_A_RANGE);
         enum gri_iova_state state = GRI_IOVA_ALLOCATED;
 
         iova_tell(r, a->first + at, first - at, GRI_IOVA_FREE);
         if (first == units)
             return;
-        last = gri_mark_next(a, units, first, GRI_LAST);
-        if (gri_marked(a, last, GRI_HELD) || iova_noted(a, a->slot->claimed, last))
+        end = gri_mark_next(a, units, first + 1, GRI_ANY_MARK);
+        if (gri_mark(a, first) == GRI_HELD || iova_noted(a, a->slot->claimed, first))
             state = GRI_IOVA_HELD;
-        if (iova_noted(a, a->slot->done, last))
+        if (iova_noted(a, a->slot->done, first))
             state = GRI_IOVA_FREE;
-        iova_tell(r, a->first + first, last - first + 1, state);
+        iova_tell(r, a->first + first, end - first, state);
     }
 }
 

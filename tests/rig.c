@@ -27,11 +27,24 @@ const struct rig_kind rig_kinds[RIG_KINDS] = {
     [RIG_T8110_PA36] = {"t8110 16K pa36", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 36, 0},
     [RIG_T8110_VA42] = {"t8110 16K va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42, 0},
     [RIG_T8110_4K_VA39] = {"t8110 4K va39", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42, 0},
+    [RIG_T8110_2_2_4K] = {"t8110 2.2 4K", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42, 0x0202},
     [RIG_T8110_2_2] = {"t8110 2.2 va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42, 0x0202},
     [RIG_USB4] = {"usb4 16K", DART_MODEL_T8103_USB4, GR_DART_T8103_USB4, 14, 32, 36, 0},
     [RIG_S5L8960X] = {"s5l8960x 4K", DART_MODEL_S5L8960X, GR_DART_S5L8960X, 12, 32, 36, 0},
     [RIG_T6000_PA36] = {"t6000 16K pa36", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 36, 0},
+    [RIG_SMMU_VA48] = {.name = "smmuv3 16K va48", .page_bits = 14, .va_bits = 48, .pa_bits = 42},
+    [RIG_SMMU_4K_VA39] = {.name = "smmuv3 4K va39", .page_bits = 12, .va_bits = 39, .pa_bits = 42},
+    [RIG_SMMU_4K_VA48] = {.name = "smmuv3 4K va48", .page_bits = 12, .va_bits = 48, .pa_bits = 36},
+    [RIG_SMMU_64K_VA42] = {.name = "smmuv3 64K va42",
+                           .page_bits = 16,
+                           .va_bits = 42,
+                           .pa_bits = 42},
 };
+
+static bool is_smmu(const struct rig_dart *d)
+{
+    return !d->kind->driver;
+}
 
 /* ---- the tap ---- */
 
@@ -78,6 +91,39 @@ static void tap_write32(void *opaque, uint32_t offset, uint32_t value)
         dart_model_write32(d->hw.model, offset, value);
 }
 
+/* The register that says how far commands are, and the one that starts them. */
+#define SMMU_CMDQ_PROD 0x98u
+#define SMMU_CMDQ_CONS 0x9cu
+
+static uint32_t smmu_read32(void *opaque, uint32_t offset)
+{
+    struct rig_dart *const d = opaque;
+    const uint32_t value = smmuv3_model_read32(d->smmu_hw.model, offset);
+
+    if (offset != SMMU_CMDQ_CONS || !d->busy_reads)
+        return value;
+    d->busy_reads--;
+    return value ^ 1;
+}
+
+static void smmu_write32(void *opaque, uint32_t offset, uint32_t value)
+{
+    struct rig_dart *const d = opaque;
+
+    if (offset == SMMU_CMDQ_PROD && d->hang && !--d->hang)
+        d->busy_reads = GR_CFG_SMMUV3_TIMEOUT_NS / RIG_POLL_NS + 100;
+    smmuv3_model_lose(d->smmu_hw.model, d->lose_commands);
+    d->lost += offset == SMMU_CMDQ_PROD && d->lose_commands;
+    smmuv3_model_write32(d->smmu_hw.model, offset, value);
+}
+
+static void smmu_write64(void *opaque, uint32_t offset, uint64_t value)
+{
+    struct rig_dart *const d = opaque;
+
+    smmuv3_model_write64(d->smmu_hw.model, offset, value);
+}
+
 /* ---- making and ending ---- */
 
 static bool on_fault(void *cookie, const struct gr_fault *fault)
@@ -89,9 +135,39 @@ static bool on_fault(void *cookie, const struct gr_fault *fault)
     return true;
 }
 
+static const char *const names[RIG_DARTS] = {"dart0", "dart1", "dart2"};
+
+static void make_smmu(struct rig *rig, unsigned i, const struct rig_setup *setup)
+{
+    struct rig_dart *const d = &rig->dart[i];
+    struct smmuv3_model_config model = smmuv3_model_defaults();
+    const struct gr_smmuv3_config config = {
+        .env = rig->host,
+        .mmio = &d->tap,
+        .mmio_size = 0x20000,
+        .name = names[i],
+        .granule_lg2 = (uint8_t)d->kind->page_bits,
+        .va_bits = (uint8_t)d->kind->va_bits,
+        .aperture = setup->aperture,
+    };
+
+    model.idr5 = (model.idr5 & ~7u) | (d->kind->pa_bits == 42 ? 3 : 1);
+    model.keep_all = true;
+    assert_true(host_smmuv3_init(&d->smmu_hw, rig->host, &model, rig->rng + i));
+    d->tap = (struct host_mmio){
+        .host = rig->host,
+        .opaque = d,
+        .size = 0x20000,
+        .read32 = smmu_read32,
+        .write32 = smmu_write32,
+        .write64 = smmu_write64,
+    };
+    assert_int_equal(gr_smmuv3_init(&d->smmu, &config), 0);
+    d->inst = &d->smmu.inst;
+}
+
 static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup)
 {
-    static const char *const names[RIG_DARTS] = {"dart0", "dart1", "dart2"};
     struct rig_dart *const d = &rig->dart[i];
     const struct rig_kind *const kind = &rig_kinds[setup->kind];
     struct dart_model_config model = dart_model_defaults(kind->model);
@@ -113,7 +189,7 @@ static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup
     model.va_bits = kind->va_bits;
     model.pa_bits = kind->pa_bits;
     model.keep_all = true;
-    d->kind = kind;
+    model.watch_reuse = true;
     assert_true(host_dart_init(&d->hw, rig->host, &model, rig->rng + i));
     d->tap = (struct host_mmio){
         .host = rig->host,
@@ -123,7 +199,7 @@ static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup
         .write32 = tap_write32,
     };
     assert_int_equal(gr_dart_init(&d->drv, &config), 0);
-    gr_instance_set_fault_handler(&d->drv.inst, on_fault, rig);
+    d->inst = &d->drv.inst;
 }
 
 void rig_make(struct rig *rig, unsigned cpu_page, uint64_t seed, unsigned darts,
@@ -162,8 +238,14 @@ void rig_make(struct rig *rig, unsigned cpu_page, uint64_t seed, unsigned darts,
     if (!rig->host)
         fail_msg("no host: %s", why);
     host_log_level(rig->host, -1);
-    for (unsigned i = 0; i < darts; i++)
-        make_dart(rig, i, &setup[i]);
+    for (unsigned i = 0; i < darts; i++) {
+        rig->dart[i].kind = &rig_kinds[setup[i].kind];
+        if (is_smmu(&rig->dart[i]))
+            make_smmu(rig, i, &setup[i]);
+        else
+            make_dart(rig, i, &setup[i]);
+        gr_instance_set_fault_handler(rig->dart[i].inst, on_fault, rig);
+    }
 }
 
 void rig_make_plain(struct rig *rig, unsigned kind, unsigned darts)
@@ -173,9 +255,25 @@ void rig_make_plain(struct rig *rig, unsigned kind, unsigned darts)
     rig_make(rig, 4096, 1, darts, setup);
 }
 
+static void end_smmu(struct rig_dart *d)
+{
+    const struct smmuv3_model_stats *const stats = smmuv3_model_stats(d->smmu_hw.model);
+
+    smmuv3_model_lose(d->smmu_hw.model, false);
+    assert_int_equal(gr_smmuv3_fini(&d->smmu), 0);
+    assert_int_equal(stats->bad_fetches, 0);
+    assert_int_equal(stats->misuse, 0);
+    assert_int_equal(stats->bus_errors, 0);
+    host_smmuv3_fini(&d->smmu_hw);
+}
+
 void rig_end_leaking(struct rig *rig, int leaks)
 {
     for (unsigned i = 0; i < rig->darts; i++) {
+        if (is_smmu(&rig->dart[i])) {
+            end_smmu(&rig->dart[i]);
+            continue;
+        }
         const struct dart_model_stats *const stats = dart_model_stats(rig->dart[i].hw.model);
 
         assert_int_equal(gr_dart_fini(&rig->dart[i].drv), 0);
@@ -200,7 +298,7 @@ struct gr_device_config rig_device(struct rig *rig, struct gr_stream *streams, u
 {
     for (unsigned i = 0; i < count; i++) {
         streams[i] = (struct gr_stream){
-            .inst = &rig->dart[first + i].drv.inst,
+            .inst = rig->dart[first + i].inst,
             .sid = sid,
             .window = {0, UINT64_MAX},
         };
@@ -239,13 +337,49 @@ uint64_t rig_random(struct rig *rig, uint64_t below)
 
 /* ---- accesses ---- */
 
+void rig_set_busy(struct rig *rig, unsigned dart, uint64_t delay_ns, bool stuck)
+{
+    struct rig_dart *const d = &rig->dart[dart];
+
+    if (is_smmu(d))
+        smmuv3_model_set_busy(d->smmu_hw.model, delay_ns, stuck ? SMMUV3_MODEL_STUCK_COMMANDS : 0);
+    else
+        dart_model_set_busy(d->hw.model, delay_ns, stuck);
+}
+
+void rig_prefetch(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova)
+{
+    struct rig_dart *const d = &rig->dart[dart];
+
+    if (is_smmu(d))
+        smmuv3_model_prefetch(d->smmu_hw.model, sid, iova);
+    else
+        dart_model_prefetch(d->hw.model, sid, iova);
+}
+
+static void serve_smmu(struct rig_dart *d)
+{
+    if (!d->smmu_hw.irq)
+        return;
+    d->smmu_hw.irq = false;
+    assert_true(gr_smmuv3_isr(&d->smmu));
+    do
+        (void)gr_fault_dispatch(d->inst);
+    while (gr_smmuv3_isr(&d->smmu));
+}
+
 enum model_result rig_access(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova, void *buf,
                              uint64_t len, bool write, bool coherent, uint64_t *done)
 {
     struct rig_dart *const d = &rig->dart[dart];
-    const enum model_result result =
-        host_dart_access(&d->hw, sid, iova, buf, len, write, coherent, done);
+    enum model_result result;
 
+    if (is_smmu(d)) {
+        result = host_smmuv3_access(&d->smmu_hw, sid, iova, buf, len, write, coherent, done);
+        serve_smmu(d);
+        return result;
+    }
+    result = host_dart_access(&d->hw, sid, iova, buf, len, write, coherent, done);
     while (d->hw.irq) {
         assert_true(gr_dart_isr(&d->drv));
         (void)gr_fault_dispatch(&d->drv.inst);
@@ -282,45 +416,61 @@ static uint64_t digest(uint64_t sum, uint64_t word)
     return (sum ^ word) * UINT64_C(0x100000001b3) ^ sum >> 29;
 }
 
-/* facts/DART.md 4.1 to 4.3, read anew rather than taken from the library. */
+/* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
 static uint64_t entry_pa(const struct gr_pt *pt, uint64_t entry)
 {
-    const uint64_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                                                  : entry & ((UINT64_C(1) << 36) - 1);
+    const uint64_t pa = pt->format == GR_PT_DART2     ? entry << 4 & ((UINT64_C(1) << 42) - 1)
+                        : pt->format == GR_PT_LPAE_S1 ? entry & ((UINT64_C(1) << 48) - 1)
+                                                      : entry & ((UINT64_C(1) << 36) - 1);
 
     return pa >> pt->granule_lg2 << pt->granule_lg2;
 }
 
-static uint64_t digest_table(struct rig *rig, uint64_t sum, uint64_t pa, uint64_t bytes)
+static bool is_table(const struct gr_pt *pt, uint64_t entry)
+{
+    return (entry & 1) && (pt->format != GR_PT_LPAE_S1 || (entry & 2));
+}
+
+/* A table of `level` and what is below it. */
+static uint64_t digest_table(struct rig *rig, const struct gr_pt *pt, uint64_t sum, uint64_t pa,
+                             uint64_t bytes, unsigned level)
 {
     const uint64_t *const words = host_ptr(rig->host, pa, bytes);
 
     assert_non_null(words);
     for (uint64_t i = 0; i < bytes / 8; i++) {
-        if (words[i])
-            sum = digest(digest(sum, i), words[i]);
+        if (!words[i])
+            continue;
+        sum = digest(digest(sum, i), words[i]);
+        if (level && is_table(pt, words[i]))
+            sum = digest_table(rig, pt, sum, entry_pa(pt, words[i]), UINT64_C(1) << pt->granule_lg2,
+                               level - 1);
     }
     return sum;
 }
 
 static uint64_t digest_tables(struct rig *rig, const struct gr_pt *pt)
 {
-    const uint64_t bytes = UINT64_C(1) << pt->root_lg2;
-    const uint64_t below = UINT64_C(1) << pt->granule_lg2;
-    const uint64_t *const root = host_ptr(rig->host, pt->root_pa, bytes);
-    uint64_t sum = digest_table(rig, 1, pt->root_pa, bytes);
+    assert_in_range(pt->levels, 2, 4);
+    return digest_table(rig, pt, 1, pt->root_pa, UINT64_C(1) << pt->root_lg2, pt->levels - 1u);
+}
 
-    assert_in_range(pt->levels, 2, 3);
-    for (uint64_t i = 0; i < bytes / 8; i++) {
-        if (!(root[i] & 1))
-            continue;
-        const uint64_t *const middle = host_ptr(rig->host, entry_pa(pt, root[i]), below);
+/* Registers that do not change with every command, and the streams' entries. */
+static uint64_t digest_smmu(struct rig *rig, uint64_t sum, const struct rig_dart *d)
+{
+    static const uint32_t offsets[] = {0x20, 0x24, 0x28, 0x2c, 0x44, 0x50, 0x60, 0x64,
+                                       0x80, 0x84, 0x88, 0x90, 0x94, 0xa0, 0xa4};
 
-        sum = digest_table(rig, sum, entry_pa(pt, root[i]), below);
-        for (uint64_t k = 0; pt->levels == 3 && k < below / 8; k++) {
-            if (middle[k] & 1)
-                sum = digest_table(rig, sum, entry_pa(pt, middle[k]), below);
-        }
+    for (unsigned i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++)
+        sum = digest(sum, smmuv3_model_read32(d->smmu_hw.model, offsets[i]));
+    for (uint32_t sid = 0; sid < 256; sid++) {
+        const uint64_t l1 = smmuv3_model_read32(d->smmu_hw.model, 0x80) |
+                            (uint64_t)smmuv3_model_read32(d->smmu_hw.model, 0x84) << 32;
+        const uint64_t *const upper = host_ptr(rig->host, l1 & 0xfffffffff000, 8);
+        const uint64_t *const entry =
+            *upper ? host_ptr(rig->host, (*upper & 0xfffffffff000) + 64 * sid, 64) : NULL;
+
+        sum = digest(sum, entry && (entry[0] & 0xe) ? entry[0] : 0);
     }
     return sum;
 }
@@ -334,6 +484,10 @@ struct rig_state rig_state(struct rig *rig, struct gr_domain *domain)
         state.tables = digest_tables(rig, &domain->pt);
     }
     for (unsigned i = 0; i < rig->darts; i++) {
+        if (is_smmu(&rig->dart[i])) {
+            state.registers = digest_smmu(rig, state.registers, &rig->dart[i]);
+            continue;
+        }
         for (uint32_t off = 0; off < 0x2400; off += 4) {
             /* but the TLB command and its operands */
             if ((off < 0x20 || off >= 0x40) && off != 0x80 && off != 0x84 && off != 0x98 &&

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A small machine for tests: a host, up to three DART models that keep every stale entry and
- * prefetch at random, their drivers, and a tap on each register block that can lose TLB commands.
+ * A small machine for tests: a host, up to three models of DARTs or SMMUv3s that keep every stale
+ * entry and prefetch at random, their drivers, and a tap on each register block that can lose TLB
+ * commands. What is called a DART below is any of them.
  * Every function fails the running test where it cannot do what it says.
  */
 #ifndef TESTS_RIG_H
@@ -10,6 +11,7 @@
 #include <granule/granule.h>
 
 #include <host_dart.h>
+#include <host_smmuv3.h>
 
 #define RIG_DARTS 3u
 #define RIG_SID 2u
@@ -17,7 +19,7 @@
 struct rig_kind {
     const char *name;
     enum dart_model_kind model;
-    enum gr_dart_kind driver;
+    enum gr_dart_kind driver; /* 0: it is an SMMUv3 */
     unsigned page_bits;
     unsigned va_bits;
     unsigned pa_bits;
@@ -41,20 +43,29 @@ enum {
     RIG_T6000_PA36,
     RIG_T8110_VA42, /* four levels, the TTBR counted */
     RIG_T8110_4K_VA39,
-    RIG_T8110_2_2, /* range invalidation, a fault record for each stream */
+    RIG_T8110_2_2_4K, /* range invalidation, a fault record for each stream */
+    RIG_T8110_2_2,
     RIG_USB4,
     RIG_S5L8960X,
+    RIG_SMMU, /* from here on SMMUv3s */
+    RIG_SMMU_VA48 = RIG_SMMU,
+    RIG_SMMU_4K_VA39,
+    RIG_SMMU_4K_VA48,
+    RIG_SMMU_64K_VA42,
     RIG_KINDS
 };
 extern const struct rig_kind rig_kinds[RIG_KINDS];
 
 struct rig_dart {
+    struct gr_instance *inst;
     struct host_dart hw;
     struct host_mmio tap; /* what the driver talks to */
     struct gr_dart drv;
+    struct host_smmuv3 smmu_hw; /* these two instead, where it is one */
+    struct gr_smmuv3 smmu;
     const struct rig_kind *kind;
     bool lose_commands; /* TLB commands do not arrive, and look done at once */
-    unsigned lost;
+    unsigned lost;      /* of an SMMUv3: batches, up to a CMD_SYNC each */
     unsigned
         busy_reads; /* so many reads of the command register say busy, whatever the model says */
     unsigned hang;  /* the n-th TLB command from now times out, although it is done; 0: none */
@@ -68,6 +79,17 @@ struct rig {
     uint64_t faults; /* delivered to the instances' handlers */
     struct gr_fault last_fault;
 };
+
+static inline bool rig_is_smmu(unsigned kind)
+{
+    return kind >= RIG_SMMU;
+}
+
+/* What GR_DMA_* or GR_PROT_* lets a device do there: an SMMUv3 has no write-only. */
+static inline unsigned rig_opens(unsigned kind, unsigned bits)
+{
+    return rig_is_smmu(kind) ? bits | 1 : bits;
+}
 
 /* One DART of a machine; zeroes take the kind's own values. */
 struct rig_setup {
@@ -100,6 +122,10 @@ struct gr_device_config rig_device(struct rig *rig, struct gr_stream *streams, u
 /* SEED= or a new one, printed. */
 uint64_t rig_seed(const char *test);
 uint64_t rig_random(struct rig *rig, uint64_t below);
+
+/* As dart_model_set_busy() and dart_model_prefetch(); stuck: TLB commands are. */
+void rig_set_busy(struct rig *rig, unsigned dart, uint64_t delay_ns, bool stuck);
+void rig_prefetch(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova);
 
 /* A device's access through one DART, waiting while it stalls. Faults are taken and recorded. */
 enum model_result rig_access(struct rig *rig, unsigned dart, uint32_t sid, uint64_t iova, void *buf,

@@ -125,8 +125,8 @@ static void prefetch(void *arg)
     const struct sweep_slot *const slot = s->watched;
 
     for (unsigned i = 0; slot && i < s->kind->darts; i++) {
-        dart_model_prefetch(s->rig.dart[i].hw.model, sid_of[slot->dev], slot->iova);
-        dart_model_prefetch(s->rig.dart[i].hw.model, sid_of[slot->dev], slot->iova + slot->len - 1);
+        rig_prefetch(&s->rig, i, sid_of[slot->dev], slot->iova);
+        rig_prefetch(&s->rig, i, sid_of[slot->dev], slot->iova + slot->len - 1);
     }
 }
 
@@ -178,7 +178,7 @@ static void fill_slot(struct sweep *s, unsigned i)
 static void make_slots(struct sweep *s)
 {
     const uint64_t g = s->g;
-    const uint64_t span = UINT64_C(1) << (s->g == 4096 ? 21 : 25);
+    const uint64_t span = UINT64_C(1) << (2 * s->rig.dart[0].inst->table.granule_lg2 - 3);
 
     s->slot[ODD] = slot_of(SLOT_MAP, MAIN, OURS, g + 5);
     s->slot[ACROSS] = slot_of(SLOT_MAP, MAIN, OURS, 4 * g);
@@ -200,6 +200,60 @@ static void make_slots(struct sweep *s)
         s->slot[i] = slot_of(SLOT_LIST, MAIN, OURS, g);
     for (unsigned i = 0; i < SWEEP_SLOTS; i++)
         fill_slot(s, i);
+}
+
+static bool is_smmu(const struct sweep *s)
+{
+    return rig_is_smmu(s->kind->rig);
+}
+
+/* Pages that an SMMUv3 has once a stream was attached: four, a second table, a page of contexts. */
+#define SMMU_PAGES (4u + 4u + 1u)
+
+static uint64_t smmu_pages(const struct sweep *s)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; is_smmu(s) && i < s->kind->darts; i++)
+        pages += s->dart_live[i] ? SMMU_PAGES : 0;
+    return pages;
+}
+
+/* It keeps what it makes for the first stream: here it comes with the start. */
+static int warm_up(struct rig_dart *d)
+{
+    const struct gr_pt pt = {.va_bits = 39, .granule_lg2 = 12, .pa_bits = 36};
+    struct gr_binding binding = {.inst = d->inst};
+    int rc = d->inst->ops->attach(d->inst, RIG_SID, &pt, &binding);
+
+    if (!rc)
+        rc = d->inst->ops->block(d->inst, RIG_SID, &binding);
+    return rc;
+}
+
+static int start_smmu(struct sweep *s, unsigned i)
+{
+    struct rig_dart *const d = &s->rig.dart[i];
+    const struct gr_smmuv3_config config = {
+        .env = s->rig.host,
+        .mmio = &d->tap,
+        .mmio_size = 0x20000,
+        .name = "dart",
+        .granule_lg2 = (uint8_t)d->kind->page_bits,
+        .va_bits = (uint8_t)d->kind->va_bits,
+    };
+    int rc = gr_smmuv3_init(&d->smmu, &config);
+
+    if (rc)
+        return rc;
+    rc = warm_up(d);
+    if (rc) {
+        assert_int_equal(gr_smmuv3_fini(&d->smmu), 0);
+        return rc;
+    }
+    s->dart_live[i] = true;
+    gr_instance_set_fault_handler(d->inst, on_fault, s);
+    return 0;
 }
 
 static int start_dart(struct sweep *s, unsigned i)
@@ -232,6 +286,12 @@ void sweep_make(struct sweep *s, const struct sweep_kind *kind)
     s->stuck = -1;
     rig_make_plain(&s->rig, kind->rig, kind->darts);
     for (unsigned i = 0; i < kind->darts; i++) {
+        s->dart_live[i] = true;
+        gr_instance_set_fault_handler(s->rig.dart[i].inst, on_fault, s);
+        if (is_smmu(s)) {
+            assert_int_equal(warm_up(&s->rig.dart[i]), 0);
+            continue;
+        }
         s->line[i] = (struct sweep_line){.sweep = s, .dart = i};
         s->rig.dart[i].tap = (struct host_mmio){
             .host = s->rig.host,
@@ -240,10 +300,8 @@ void sweep_make(struct sweep *s, const struct sweep_kind *kind)
             .read32 = line_read,
             .write32 = line_write,
         };
-        s->dart_live[i] = true;
-        gr_instance_set_fault_handler(&s->rig.dart[i].drv.inst, on_fault, s);
     }
-    lg2 = s->rig.dart[0].drv.inst.table.granule_lg2;
+    lg2 = s->rig.dart[0].inst->table.granule_lg2;
     s->g = UINT64_C(1) << lg2;
     /* Between two tables of the level below the root, or two of the TTBRs. */
     below_root = lg2 + 2 * (lg2 - 3);
@@ -271,12 +329,13 @@ void sweep_end(struct sweep *s)
 
 SWEEP_CALL(sweep_dart_init)
 {
-    return start_dart(s, step->a);
+    return is_smmu(s) ? start_smmu(s, step->a) : start_dart(s, step->a);
 }
 
 SWEEP_CALL(sweep_dart_fini)
 {
-    const int rc = gr_dart_fini(&s->rig.dart[step->a].drv);
+    struct rig_dart *const d = &s->rig.dart[step->a];
+    const int rc = is_smmu(s) ? gr_smmuv3_fini(&d->smmu) : gr_dart_fini(&d->drv);
 
     s->dart_live[step->a] = s->dart_live[step->a] && rc;
     return rc;
@@ -292,7 +351,7 @@ SWEEP_CALL(sweep_instance)
 
 SWEEP_CALL(sweep_instance_handler)
 {
-    gr_instance_set_fault_handler(&s->rig.dart[step->a].drv.inst, on_fault, s);
+    gr_instance_set_fault_handler(s->rig.dart[step->a].inst, on_fault, s);
     return 0;
 }
 
@@ -307,7 +366,7 @@ static void dispatch_one(struct sweep *s, struct gr_instance *inst)
 
 SWEEP_CALL(sweep_instance_fault)
 {
-    struct gr_instance *const inst = &s->rig.dart[step->a].drv.inst;
+    struct gr_instance *const inst = s->rig.dart[step->a].inst;
     const struct gr_fault fault = {.instance = inst, .reasons = GR_FAULT_NO_LEAF};
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
 
@@ -323,13 +382,23 @@ SWEEP_CALL(sweep_isr)
     struct rig_dart *const d = &s->rig.dart[step->a];
     uint8_t byte;
 
+    if (is_smmu(s)) {
+        assert_int_not_equal(
+            host_smmuv3_access(&d->smmu_hw, RIG_SID, s->g, &byte, 1, false, true, NULL), MODEL_OK);
+        assert_true(d->smmu_hw.irq);
+        d->smmu_hw.irq = false;
+        assert_true(gr_smmuv3_isr(&d->smmu));
+        assert_false(gr_smmuv3_isr(&d->smmu));
+        dispatch_one(s, d->inst);
+        return 0;
+    }
     assert_int_not_equal(host_dart_access(&d->hw, RIG_SID, s->g, &byte, 1, false, true, NULL),
                          MODEL_OK);
     assert_true(d->hw.irq);
     assert_true(gr_dart_isr(&d->drv));
     assert_false(d->hw.irq);
     assert_false(gr_dart_isr(&d->drv));
-    dispatch_one(s, &d->drv.inst);
+    dispatch_one(s, d->inst);
     return 0;
 }
 
@@ -343,8 +412,11 @@ static int power_up(struct rig_dart *d)
 SWEEP_CALL(sweep_dart_suspend)
 {
     struct rig_dart *const d = &s->rig.dart[step->a];
-    const int rc = gr_dart_suspend(&d->drv);
+    int rc;
 
+    if (is_smmu(s)) /* no driver of power */
+        return 0;
+    rc = gr_dart_suspend(&d->drv);
     return rc ? rc : power_up(d);
 }
 
@@ -352,6 +424,8 @@ SWEEP_CALL(sweep_dart_lost)
 {
     struct rig_dart *const d = &s->rig.dart[step->a];
 
+    if (is_smmu(s))
+        return 0;
     gr_dart_lost(&d->drv);
     return power_up(d);
 }
@@ -369,6 +443,7 @@ SWEEP_CALL(sweep_device_init)
 
     config.name = names[d];
     config.coherent = s->kind->coherent;
+    config.isolation = step->b == BOUNCES ? GR_ISOLATION_BOUNCE : GR_ISOLATION_DEFAULT;
     if (d == SECOND) {
         config.reserved = s->reserved;
         config.reserved_count = sizeof(s->reserved) / sizeof(s->reserved[0]);
@@ -396,9 +471,10 @@ SWEEP_CALL(sweep_device_ask)
 SWEEP_CALL(sweep_domain_init)
 {
     const unsigned dom = step->b & 15u;
-    const enum gr_domain_type type = (enum gr_domain_type)(step->b >> 4);
-    const int rc = gr_domain_init(&s->domain[dom], s->rig.host, &s->dev[step->a], type,
-                                  type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0);
+    const enum gr_domain_type type = (enum gr_domain_type)(step->b >> 4 & 15u);
+    const int rc =
+        gr_domain_init(&s->domain[dom], s->rig.host, &s->dev[step->a], type,
+                       (step->b >> 8) | (type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0));
 
     s->domain_live[dom] = s->domain_live[dom] || !rc;
     return rc;
@@ -439,6 +515,91 @@ SWEEP_CALL(sweep_attach)
 SWEEP_CALL(sweep_detach)
 {
     return gr_domain_detach(&s->domain[step->b], &s->dev[step->a]);
+}
+
+SWEEP_CALL(sweep_policy)
+{
+    struct gr_policy policy;
+    const int rc = gr_device_policy(&s->dev[step->a], GR_DOMAIN_LINEAR, &policy);
+
+    assert_int_equal(policy.type, GR_DOMAIN_LINEAR);
+    return rc;
+}
+
+/* Memory that is nobody's, far from where mappings are fixed. */
+SWEEP_CALL(sweep_linear)
+{
+    const struct gr_range ram = {RIG_BIG, RIG_BIG + 1024 * 1024 - 1};
+    const struct gr_range hole = {RIG_BIG + 0x12345, RIG_BIG + 0x12345};
+    const struct gr_linear_config config = {&ram, 1, &hole, 1};
+    const int rc =
+        gr_domain_init_linear(&s->domain[step->b], s->rig.host, &s->dev[step->a], &config);
+
+    s->domain_live[step->b] = s->domain_live[step->b] || !rc;
+    return rc;
+}
+
+SWEEP_CALL(sweep_set_bounce)
+{
+    return gr_domain_set_bounce(&s->domain[step->b], &s->pool);
+}
+
+static int flush(struct sweep *s, const struct sweep_step *step)
+{
+    struct gr_domain *const domain = &s->domain[step->b];
+    const int rc = gr_domain_flush(domain);
+
+    for (unsigned i = 0; i < SWEEP_SLOTS; i++)
+        s->slot[i].waiting = s->slot[i].waiting && &s->domain[s->slot[i].dom] != domain;
+    return rc;
+}
+
+SWEEP_CALL(sweep_flush)
+{
+    return flush(s, step);
+}
+
+SWEEP_CALL(sweep_flush_again)
+{
+    return flush(s, step);
+}
+
+/* One chunk is all it has. */
+SWEEP_CALL(sweep_pool_init)
+{
+    const struct gr_bounce_config config = {
+        .pa_last = UINT64_C(0xfffffffff),
+        .limit = GR_BOUNCE_CHUNK,
+        .reserve = step->a * GR_BOUNCE_CHUNK,
+    };
+    const int rc = gr_bounce_init(&s->pool, s->rig.host, &config);
+
+    s->pool_live = s->pool_live || !rc;
+    return rc;
+}
+
+SWEEP_CALL(sweep_pool_ask)
+{
+    struct gr_bounce_stats stats;
+
+    gr_bounce_stats(&s->pool, &stats);
+    assert_int_equal(stats.slots, step->a);
+    assert_int_equal(stats.lost, 0);
+    return 0;
+}
+
+SWEEP_CALL(sweep_pool_fini)
+{
+    struct gr_bounce_stats stats;
+    int rc;
+
+    (void)step;
+    gr_bounce_stats(&s->pool, &stats);
+    rc = gr_bounce_fini(&s->pool);
+    if (!rc && stats.lost)
+        s->lost_pages += GR_BOUNCE_CHUNK / 4096;
+    s->pool_live = s->pool_live && rc;
+    return rc;
 }
 
 SWEEP_CALL(sweep_set_mask)
@@ -522,6 +683,7 @@ static int unmap_slot(struct sweep *s, struct sweep_slot *slot)
     }
     if (!rc || rc == GR_ETIMEDOUT)
         slot->live = false;
+    slot->waiting = !rc && slot->how != SLOT_BUFFER && s->domain[slot->dom].defer;
     return rc;
 }
 
@@ -603,7 +765,7 @@ SWEEP_CALL(sweep_fill_up)
 
 SWEEP_CALL(sweep_pt_init)
 {
-    struct gr_pt_config config = s->rig.dart[0].drv.inst.table;
+    struct gr_pt_config config = s->rig.dart[0].inst->table;
     int rc;
 
     (void)step;
@@ -684,8 +846,8 @@ SWEEP_CALL(sweep_iova_init)
     int rc;
 
     (void)step;
-    rc = gr_iova_init(&s->space, s->rig.host, s->rig.dart[0].drv.inst.table.granule_lg2, 0,
-                      UINT64_MAX);
+    rc =
+        gr_iova_init(&s->space, s->rig.host, s->rig.dart[0].inst->table.granule_lg2, 0, UINT64_MAX);
     s->space_live = s->space_live || !rc;
     s->space_count = 0;
     gr_iova_set_spans(&s->space, spans, 2);
@@ -864,6 +1026,10 @@ void sweep_down(struct sweep *s, bool device_first)
         end_domain(s, i);
     for (unsigned i = 0; i < SWEEP_DEVICES; i++)
         end_device(s, i);
+    if (s->pool_live)
+        assert_int_equal(sweep_pool_fini(s, &(struct sweep_step){.a = 0}), 0);
+    for (unsigned i = 0; i < SWEEP_SLOTS; i++)
+        s->slot[i].waiting = false;
     if (s->pt_live) {
         gr_pt_gather_free(&s->pt, &s->gather);
         gr_pt_fini(&s->pt);
@@ -871,13 +1037,14 @@ void sweep_down(struct sweep *s, bool device_first)
     if (s->space_live)
         gr_iova_fini(&s->space);
     s->pt_live = s->space_live = false;
-    assert_int_equal(host_leaks(s->rig.host), s->lost_pages + s->lost_tables);
+    assert_int_equal(host_leaks(s->rig.host), s->lost_pages + s->lost_tables + smmu_pages(s));
 }
 
 /* ---- What devices get ---- */
 
-/* The live mapping that a device sees at an address, or NULL. */
-static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr_iova_t iova)
+/* The mapping that a device sees at an address, live or waiting, or NULL. */
+static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr_iova_t iova,
+                                         bool waiting)
 {
     const struct gr_domain *const domain = s->dev_live[dev] ? gr_device_domain(&s->dev[dev]) : NULL;
 
@@ -887,7 +1054,7 @@ static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr
         const struct sweep_slot *const slot = &s->slot[i];
         const gr_iova_t first = slot->iova & ~(s->g - 1);
 
-        if (slot->live && &s->domain[slot->dom] == domain &&
+        if ((waiting ? slot->waiting : slot->live) && &s->domain[slot->dom] == domain &&
             iova - first < sweep_slot_bytes(s, slot))
             return slot;
     }
@@ -896,16 +1063,18 @@ static const struct sweep_slot *expected(const struct sweep *s, unsigned dev, gr
 
 static void probe(struct sweep *s, unsigned dev, unsigned dart, gr_iova_t iova, const char *where)
 {
-    const struct sweep_slot *const slot = expected(s, dev, iova);
+    const struct sweep_slot *const slot = expected(s, dev, iova, false);
     const bool buffer = slot && slot->how == SLOT_BUFFER;
+    const bool beside = slot && s->dev[dev].config.isolation == GR_ISOLATION_BOUNCE &&
+                        iova - slot->iova >= slot->len;
     uint8_t byte = 0;
     const enum model_result got = rig_access(&s->rig, dart, sid_of[dev], iova, &byte, 1, false,
                                              !buffer || s->kind->coherent, NULL);
 
-    if (slot && (got != MODEL_OK || (byte != slot->pattern && !buffer)))
+    if (slot && (got != MODEL_OK || (byte != (beside ? 0 : slot->pattern) && !buffer)))
         fail_msg("%s: device %u cannot read 0x%" PRIx64 " of mapping %u through DART %u", where,
                  dev, iova, (unsigned)(slot - s->slot), dart);
-    if (!slot && got == MODEL_OK)
+    if (!slot && got == MODEL_OK && !expected(s, dev, iova, true))
         fail_msg("%s: device %u reads 0x%" PRIx64 " through DART %u, and nothing is mapped", where,
                  dev, iova, dart);
 }
@@ -947,11 +1116,12 @@ static uint64_t mix(uint64_t sum, uint64_t word)
     return sum ^ sum >> 29;
 }
 
-/* facts/DART.md 4.1 to 4.3, read anew rather than taken from the library. */
+/* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
 static gr_pa_t entry_pa(const struct gr_pt *pt, uint64_t entry)
 {
-    const gr_pa_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                                                 : entry & ((UINT64_C(1) << 36) - 1);
+    const gr_pa_t pa = pt->format == GR_PT_DART2     ? entry << 4 & ((UINT64_C(1) << 42) - 1)
+                       : pt->format == GR_PT_LPAE_S1 ? entry & ((UINT64_C(1) << 48) - 1)
+                                                     : entry & ((UINT64_C(1) << 36) - 1);
 
     return pa >> pt->granule_lg2 << pt->granule_lg2;
 }
@@ -987,7 +1157,7 @@ static struct reached reach(struct sweep *s, const struct gr_pt *pt)
 
             if (!words[i])
                 continue;
-            if (!at.level) {
+            if (!at.level || (pt->format == GR_PT_LPAE_S1 && !(words[i] & 2))) { /* or a block */
                 out.leaves = mix(mix(out.leaves, iova), words[i]);
                 continue;
             }
@@ -1064,9 +1234,12 @@ static void look_at_domain(struct sweep *s, unsigned i, struct sweep_seen *out)
     struct gr_domain_stats stats;
 
     gr_domain_stats(domain, &stats);
-    look_at_tables(s, &domain->pt, domain->quarantined.count, SEEN_DOMAIN, out);
+    if (domain->pt.ops)
+        look_at_tables(s, &domain->pt, domain->quarantined.count + domain->defer_tables.count,
+                       SEEN_DOMAIN, out);
     note(out, SEEN_DOMAIN, "bytes quarantined", stats.quarantined_bytes);
     note(out, SEEN_DOMAIN, "broken", stats.broken);
+    note(out, SEEN_DOMAIN, "unmaps that wait", stats.deferred);
     note(out, SEEN_DOMAIN, "overlapping calls", stats.overlaps);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         look_at_space(&domain->iova, SEEN_DOMAIN, out);
@@ -1079,8 +1252,10 @@ static void look_at_domain(struct sweep *s, unsigned i, struct sweep_seen *out)
 /* Bookkeeping of IOVA spaces, which is kept for later (iova.h), and tables, which were counted. */
 static uint64_t known_pages(const struct sweep *s)
 {
-    uint64_t bytes = s->space_live ? s->space.memory : 0;
+    uint64_t bytes = (s->space_live ? s->space.memory : 0) + smmu_pages(s) * 4096;
 
+    if (s->pool_live) /* chunks stay, each with its page */
+        bytes += 4096 + s->pool.chunks * (GR_BOUNCE_CHUNK + 4096);
     if (s->pt_live)
         bytes += s->pt.tables << s->pt.granule_lg2;
     for (unsigned i = 0; i < SWEEP_DOMAINS; i++) {
@@ -1117,6 +1292,14 @@ void sweep_look(struct sweep *s, struct sweep_seen *out)
     }
     if (s->space_live)
         look_at_space(&s->space, SEEN_LOOSE, out);
+    if (s->pool_live) {
+        struct gr_bounce_stats stats;
+
+        gr_bounce_stats(&s->pool, &stats);
+        note(out, SEEN_DOMAIN, "slots", stats.slots);
+        note(out, SEEN_DOMAIN, "bytes of slots", stats.used);
+        note(out, SEEN_LOST, "slots lost", stats.lost);
+    }
     note(out, SEEN_MEMORY, "pages", (uint64_t)host_leaks(s->rig.host) - known_pages(s));
     note(out, SEEN_HARDWARE, "registers", rig_state(&s->rig, NULL).registers);
 }

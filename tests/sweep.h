@@ -45,7 +45,8 @@ struct sweep_slot {
     unsigned dev;
     unsigned dom;
     bool live;
-    bool lost; /* a buffer whose memory must stay allocated */
+    bool lost;    /* a buffer whose memory must stay allocated */
+    bool waiting; /* unmapped, and not yet forgotten: the device may get there or not */
     gr_pa_t pa;
     gr_iova_t iova; /* also from an earlier run: where it will lie */
     uint64_t len;
@@ -89,6 +90,8 @@ struct sweep {
     struct gr_range reserved[40];
     struct gr_domain domain[SWEEP_DOMAINS];
     bool domain_live[SWEEP_DOMAINS];
+    struct gr_bounce pool;
+    bool pool_live;
     struct sweep_slot slot[SWEEP_SLOTS];
     unsigned crowd;
     const struct sweep_slot *watched; /* devices ask for it at every store to a table */
@@ -139,7 +142,8 @@ uint64_t sweep_slot_bytes(const struct sweep *s, const struct sweep_slot *slot);
 #define SEEN_NOTES 0x20u   /* the streams that a domain's invalidations cover */
 #define SEEN_TABLES 0x40u  /* which tables there are, beside what they map */
 #define SEEN_COUNT 0x80u   /* how many; more than before is never the same */
-#define SEEN_ALL 0xffu
+#define SEEN_LOST 0x100u   /* slots of the pool */
+#define SEEN_ALL 0x1ffu
 
 struct sweep_seen {
     unsigned count;
@@ -168,6 +172,7 @@ enum sweep_class {
     MAP,
     UNMAP,
     TRIM,
+    FLUSH, /* of the one mapping that waits */
 };
 
 struct sweep_step {
@@ -190,7 +195,11 @@ SWEEP_CALL(sweep_isr);
 SWEEP_CALL(sweep_dart_suspend); /* and resume, with the power off between */
 SWEEP_CALL(sweep_dart_lost);    /* and found again */
 
-/* a: device; b: domain, for init also its type << 4 */
+/* a: device; b, for a device's init: does it bounce? */
+#define BOUNCES 1u
+
+/* a: device; b: domain, for init also its type << 4, and flags << 8 */
+#define DEFERRED(domain) (TRANSLATED(domain) | GR_DOMAIN_DEFERRED << 8)
 #define TRANSLATED(domain) ((domain) | (unsigned)GR_DOMAIN_TRANSLATED << 4)
 #define UNMANAGED(domain) ((domain) | (unsigned)GR_DOMAIN_UNMANAGED << 4)
 SWEEP_CALL(sweep_device_init);
@@ -202,6 +211,18 @@ SWEEP_CALL(sweep_domain_ask);
 SWEEP_CALL(sweep_domain_handler);
 SWEEP_CALL(sweep_attach);
 SWEEP_CALL(sweep_detach);
+SWEEP_CALL(sweep_policy);
+SWEEP_CALL(sweep_linear);
+
+/* b: domain; a, for flush: the mapping that waits */
+SWEEP_CALL(sweep_set_bounce);
+SWEEP_CALL(sweep_flush);
+SWEEP_CALL(sweep_flush_again);
+
+/* a: chunks to have from the start; slots in use; are any lost? */
+SWEEP_CALL(sweep_pool_init);
+SWEEP_CALL(sweep_pool_ask);
+SWEEP_CALL(sweep_pool_fini);
 
 /* a: device; b: 0, or a mapping's length in granules that straddles under the mask */
 SWEEP_CALL(sweep_set_mask);

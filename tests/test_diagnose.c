@@ -98,7 +98,7 @@ static void names(void **state)
 static void never_mapped_and_stale(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         gr_iova_t iova, again;
         uint64_t leaf = UINT64_MAX;
@@ -125,7 +125,7 @@ static void never_mapped_and_stale(void **state)
 static void protection(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         gr_iova_t iova;
 
@@ -279,7 +279,7 @@ static void fault(struct bench *b)
 static void storm(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         const bool can_mask = rig_kinds[kind].driver == GR_DART_T8110;
         struct gr_instance *inst;
         struct host_dart *hw;
@@ -319,7 +319,7 @@ static void storm(void **state)
 static void storm_then_off(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
 
         bench_make(&b, kind);

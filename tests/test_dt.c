@@ -437,11 +437,11 @@ static void test_iommu_defaults(void **state)
     set_cells("/soc/b@2000", "granule,page-bits", CELLS(12));
     set_cells("/soc/five", "iommus", CELLS(FIVE, 0, 0, 0x3fff0000, 0, 0x10000));
     set_cells("/soc/a@1000", "granule,va-bits", CELLS(38));
-    set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+    set("/soc/d@4000", "compatible", "arm,mmu-500", 12);
     read_ok(tree, sizeof(tree));
     assert_int_equal(find_iommu("/soc/b@2000")->va_bits, 30);
     check_range(&find_iommu("/soc/a@1000")->aperture, 0, 0x3fffffffff);
-    assert_string_equal(find_iommu("/soc/d@4000")->reason, "no driver for arm,smmu-v3");
+    assert_string_equal(find_iommu("/soc/d@4000")->reason, "no driver for arm,mmu-500");
 
     /* The layout of the USB4 variant must not be taken for its second string's. */
     build();
@@ -464,6 +464,55 @@ static void test_iommu_defaults(void **state)
     read_ok(tree, sizeof(tree));
     assert_false(find_iommu("/soc/a@1000")->enabled);
     assert_int_equal(seen.masters, 0);
+}
+
+/* What an SMMUv3 has that DARTs have not: three granules, or none that anybody chose. */
+static void test_smmuv3(void **state)
+{
+    static const struct {
+        const char *prop;
+        uint32_t value;
+        const char *error;
+    } rows[] = {
+        {"granule,page-bits", 11,
+         "/soc/d@4000: granule,page-bits is 11; give a value from 12 to 16"},
+        {"granule,page-bits", 13, "/soc/d@4000: granule,page-bits is 13; give 12, 14 or 16"},
+        {"granule,va-bits", 31, "/soc/d@4000: granule,va-bits is 31; give a value from 32 to 48"},
+        {"granule,va-bits", 49, "/soc/d@4000: granule,va-bits is 49; give a value from 32 to 48"},
+        {"granule,pa-bits", 40, "/soc/d@4000: granule,pa-bits is 40; give 36 or 44"},
+        {"granule,streams", 65537,
+         "/soc/d@4000: granule,streams is 65537; give a value from 1 to 65536"},
+    };
+    const struct gr_dt_iommu *i;
+    struct gr_dt dt;
+
+    (void)state;
+    build();
+    set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+    read_ok(tree, sizeof(tree));
+    i = find_iommu("/soc/d@4000");
+    assert_true(i->enabled && i->driver == GR_DT_SMMUV3);
+    assert_int_equal(i->page_bits, 0);
+    assert_int_equal(i->va_bits, 48);
+    assert_int_equal(i->pa_bits, 44);
+    assert_int_equal(i->streams, 65536);
+    check_range(&i->aperture, 0, 0xffffffffffff);
+    assert_int_equal(find_master("/soc/pcie/rid@500")->nstreams, 1); /* of a whole bus */
+    for (unsigned bits = 12; bits <= 16; bits += 2) {
+        set_cells("/soc/d@4000", "granule,page-bits", CELLS(bits));
+        read_ok(tree, sizeof(tree));
+        assert_int_equal(find_iommu("/soc/d@4000")->page_bits, bits);
+    }
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x500, OTHER, 9, 8));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_master("/soc/pcie/rid@500")->nstreams, 8);
+    for (unsigned k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+        build();
+        set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+        set_cells("/soc/d@4000", rows[k].prop, CELLS(rows[k].value));
+        assert_int_equal(read_all(&dt, tree, sizeof(tree)), GR_EBADMSG);
+        assert_string_equal(dt.error, rows[k].error);
+    }
 }
 
 static void test_masters(void **state)
@@ -1026,6 +1075,61 @@ static void memory_node(const char *name, unsigned banks)
     end();
 }
 
+static int function(struct gr_dt *dt, const char *bridge, uint32_t rid, struct gr_dt_master *out)
+{
+    const int node = fdt_path_offset(tree, bridge);
+
+    OK(gr_dt_open(dt, tree, sizeof(tree)));
+    return gr_dt_pci_function(dt, node, rid, out);
+}
+
+/* What an entry of iommu-map makes of one RID, also of an entry too long to be a device. */
+static void test_pci_function(void **state)
+{
+    struct gr_dt_master m = {.nstreams = 77};
+    struct gr_dt dt;
+
+    (void)state;
+    build();
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), 1);
+    assert_int_equal(m.nstreams, 1);
+    assert_int_equal(m.streams[0].sid, 2);
+    assert_string_equal(m.path, "/soc/pcie/pci@0,0");
+    assert_false(m.untrusted);
+    assert_int_equal(function(&dt, "/soc/pcie", 0x401, &m), 1);
+    assert_int_equal(m.nstreams, 1);
+    assert_int_equal(m.streams[0].sid, 5);
+    assert_true(m.untrusted);
+    assert_int_equal(function(&dt, "/soc/pcie", 0x5a3, &m), 1); /* 256 RIDs */
+    assert_int_equal(m.streams[0].sid, 9 + 0xa3);
+    assert_string_equal(m.path, "/soc/pcie/rid@5a3");
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x100, T8103, 0, 16)); /* too long for one device */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x10f, &m), 1);
+    assert_int_equal(m.nstreams, 1);
+    assert_int_equal(m.streams[0].sid, 15);
+    set_cells("/soc/pcie", "iommu-map-mask", CELLS(0xff00)); /* the functions of a bus are one */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x1ff, &m), 1);
+    assert_int_equal(m.streams[0].sid, 0);
+
+    build();
+    m.nstreams = 77;
+    assert_int_equal(function(&dt, "/soc/pcie", 0x300, &m), 0); /* its IOMMU is disabled */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x50, &m), 0);  /* below, between, and above */
+    assert_int_equal(function(&dt, "/soc/pcie", 0x150, &m), 0);
+    assert_int_equal(function(&dt, "/soc/pcie", 0x600, &m), 0);
+    assert_int_equal(function(&dt, "/soc", 0x200, &m), 0); /* no bridge, no node */
+    assert_int_equal(function(&dt, "/nowhere", 0x200, &m), 0);
+    set_cells("/soc/pcie/pci@0,0", "bus-range", CELLS(1));
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x100, 77, 1, 1, 0x200, T8103, 1, 1));
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
+    assert_string_equal(
+        dt.error, "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU");
+    set_cells("/soc/pcie", "iommu-map", CELLS(1, 2, 3));
+    assert_int_equal(function(&dt, "/soc/pcie", 0x200, &m), GR_EBADMSG);
+    assert_int_equal(m.nstreams, 77);
+}
+
 static void test_limits(void **state)
 {
     static const char part[] = "a-name-of-thirty-one-characters";
@@ -1215,15 +1319,191 @@ static void test_limits(void **state)
     expect(tree, sizeof(tree), GR_EBADMSG, "/: a node on this path has no name; name it");
     begin_tree();
     memset(name, 'x', sizeof(name) - 1);
-    name[sizeof(name) - 1] = '\0';
+    name[GR_DT_NAME - 1] = '\0';
     begin(name);
     P("#iommu-cells", 1);
     end();
     end_tree();
     name[0] = '/';
-    (void)snprintf(name + GR_DT_PATH, sizeof(name) - GR_DT_PATH,
-                   ": the path is longer than 159 characters; shorten the names");
+    (void)snprintf(name + GR_DT_PATH - 1, sizeof(name) - GR_DT_PATH,
+                   "x: the path is longer than 159 characters; shorten the names");
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+
+    /* The longest names, and one character more; what the tree would say next is about its RAM. */
+    for (int more = 0; more < 2; more++) {
+        memset(name, 'x', sizeof(name) - 1);
+        name[GR_DT_NAME - 1 + more] = '\0';
+        begin_tree();
+        begin(name);
+        end();
+        end_tree();
+        expect(tree, sizeof(tree), GR_EBADMSG,
+               more ? "a node's name is longer than 159 characters; shorten it"
+                    : "/: no enabled node has device_type = \"memory\" and a reg; add one with the "
+                      "machine's RAM");
+        begin_tree();
+        EMPTY(name);
+        end_tree();
+        expect(tree, sizeof(tree), GR_EBADMSG,
+               more ? "a property's name is longer than 159 characters; shorten it"
+                    : "/: no enabled node has device_type = \"memory\" and a reg; add one with the "
+                      "machine's RAM");
+    }
+}
+
+/* ------------------------------------------------------------------ trees that take long */
+
+static _Alignas(8) char big[GR_DT_SIZE_MAX];
+
+static void big_iommu(uint32_t phandle)
+{
+    const fdt32_t reg[] = {cpu_to_fdt32(0x10000000), cpu_to_fdt32(0x4000)};
+
+    OK(fdt_begin_node(big, "i"));
+    OK(fdt_property_string(big, "compatible", "apple,t8103-dart"));
+    OK(fdt_property(big, "reg", reg, sizeof(reg)));
+    OK(fdt_property_u32(big, "#iommu-cells", 1));
+    OK(fdt_property_u32(big, "phandle", phandle));
+    OK(fdt_end_node(big));
+}
+
+static void big_nodes(unsigned n, const char *prop)
+{
+    for (; n; n--) {
+        OK(fdt_begin_node(big, "n"));
+        OK(fdt_property_u32(big, prop, 1));
+        OK(fdt_end_node(big));
+    }
+}
+
+static void big_begin(unsigned properties)
+{
+    OK(fdt_create(big, sizeof(big)));
+    OK(fdt_finish_reservemap(big));
+    OK(fdt_begin_node(big, ""));
+    for (; properties; properties--)
+        OK(fdt_property(big, "wide", NULL, 0));
+    OK(fdt_property_u32(big, "#address-cells", 1));
+    OK(fdt_property_u32(big, "#size-cells", 1));
+}
+
+static void big_end(void)
+{
+    OK(fdt_end_node(big));
+    OK(fdt_finish(big));
+}
+
+/* 128 devices that name two IOMMUs at the end of the tree by turns, or one. */
+static void big_refs(bool by_turns)
+{
+    big_begin(0);
+    for (unsigned d = 0; d < 128; d++) {
+        fdt32_t refs[16];
+
+        for (unsigned i = 0; i < 8; i++) {
+            refs[2 * i] = cpu_to_fdt32(by_turns && i % 2 ? 2 : 1);
+            refs[2 * i + 1] = cpu_to_fdt32(i);
+        }
+        OK(fdt_begin_node(big, "device"));
+        OK(fdt_property(big, "iommus", refs, sizeof(refs)));
+        OK(fdt_end_node(big));
+    }
+    big_nodes(50000, "filler");
+    big_iommu(1);
+    big_iommu(2);
+    big_end();
+}
+
+/* An iteration ends with one sentence and the record as it was; how many records came before? */
+static unsigned gives_up(bool masters, const char *node)
+{
+    struct gr_dt_iter it = {0};
+    struct gr_dt_master master;
+    struct gr_dt_master as_before;
+    struct gr_dt_iommu iommu;
+    struct gr_dt dt;
+    char want[400];
+    unsigned n = 0;
+    int rc;
+
+    OK(gr_dt_open(&dt, big, sizeof(big)));
+    do {
+        memset(&master, 0x5a, sizeof(master));
+        rc = masters ? gr_dt_master_next(&dt, &it, &master) : gr_dt_iommu_next(&dt, &it, &iommu);
+        n += rc == 1;
+    } while (rc == 1);
+    assert_int_equal(rc, GR_EBADMSG);
+    assert_int_equal(it.work, GR_DT_WORK);
+    memset(&as_before, 0x5a, sizeof(as_before));
+    assert_memory_equal(&master, &as_before, sizeof(master));
+    (void)snprintf(want, sizeof(want),
+                   "%s: to read the tree up to here takes more looks at nodes, properties and "
+                   "windows than we make; give a smaller tree, or fewer references",
+                   node);
+    assert_string_equal(dt.error, want);
+    rc = masters ? gr_dt_master_next(&dt, &it, &master) : gr_dt_iommu_next(&dt, &it, &iommu);
+    assert_int_equal(rc, 0);
+    return n;
+}
+
+static void test_work(void **state)
+{
+    struct gr_dt_iter it = {0};
+    struct gr_dt_master master;
+    struct gr_range range;
+    fdt32_t *ranges;
+    struct gr_dt dt;
+    unsigned n = 0;
+
+    (void)state;
+    big_refs(true);
+    assert_in_range(gives_up(true, "/device"), 1, 127);
+    big_refs(false); /* one search for all */
+    OK(gr_dt_open(&dt, big, sizeof(big)));
+    while (gr_dt_master_next(&dt, &it, &master) == 1)
+        n++;
+    assert_int_equal(n, 128);
+    assert_true(it.work < GR_DT_WORK / 8);
+
+    /* Each node asks its parents, and the root has much to look through. */
+    big_begin(60000);
+    big_nodes(40000, "#iommu-cells");
+    big_end();
+    assert_in_range(gives_up(false, "/n"), 1, 39999);
+
+    /* Registers that the last of many windows lets through. */
+    ranges = calloc(4 * 60000, sizeof(*ranges));
+    assert_non_null(ranges);
+    for (uint32_t i = 0; i < 60000; i++) {
+        ranges[3 * i] = cpu_to_fdt32(i);
+        ranges[3 * i + 2] = cpu_to_fdt32(i < 59999 ? 1 : 0x20000000);
+    }
+    big_begin(0);
+    OK(fdt_begin_node(big, "bus"));
+    OK(fdt_property_u32(big, "#address-cells", 1));
+    OK(fdt_property_u32(big, "#size-cells", 1));
+    OK(fdt_property(big, "ranges", ranges, 12 * 60000));
+    free(ranges);
+    for (uint32_t i = 0; i < 8000; i++)
+        big_iommu(i + 1);
+    OK(fdt_end_node(big));
+    big_end();
+    assert_in_range(gives_up(false, "/bus/i"), 1, 7999);
+
+    /* As many reservations as fit are read one by one. */
+    OK(fdt_create(big, sizeof(big)));
+    for (uint64_t i = 0; i < 100000; i++)
+        OK(fdt_add_reservemap_entry(big, i << 12, 1));
+    OK(fdt_finish_reservemap(big));
+    OK(fdt_begin_node(big, ""));
+    big_end();
+    OK(gr_dt_open(&dt, big, sizeof(big)));
+    memset(&it, 0, sizeof(it));
+    for (uint64_t i = 0; i < 100000; i++) {
+        assert_int_equal(gr_dt_reserved_next(&dt, &it, &range), 1);
+        assert_true(range.first == i << 12 && range.last == range.first);
+    }
+    assert_int_equal(gr_dt_reserved_next(&dt, &it, &range), 0);
 }
 
 /*
@@ -1522,22 +1802,16 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_iommus),
-        cmocka_unit_test(test_iommu_defaults),
-        cmocka_unit_test(test_iommu_generations),
-        cmocka_unit_test(test_masters),
-        cmocka_unit_test(test_pcie),
-        cmocka_unit_test(test_dma_ranges),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_seldom),
-        cmocka_unit_test(test_old_version),
-        cmocka_unit_test(test_two_roots),
-        cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_boards),
-        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_work),           cmocka_unit_test(test_iommus),
+        cmocka_unit_test(test_iommu_defaults), cmocka_unit_test(test_iommu_generations),
+        cmocka_unit_test(test_smmuv3),         cmocka_unit_test(test_masters),
+        cmocka_unit_test(test_pcie),           cmocka_unit_test(test_dma_ranges),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_seldom),
+        cmocka_unit_test(test_old_version),    cmocka_unit_test(test_two_roots),
+        cmocka_unit_test(test_mistakes),       cmocka_unit_test(test_open),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_boards),         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_pci_function),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

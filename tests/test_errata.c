@@ -61,7 +61,7 @@ static const struct gr_pt one_root = {.root_pa = 0x8a0b0c000, .granule_lg2 = 14,
 static void erratum_01_uncached_leaves(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct gr_pt_walk walk;
         struct bench b;
 
@@ -186,7 +186,7 @@ static void erratum_07_flush_register_and_enable(void **state)
 static void erratum_08_last_entry(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         uint64_t g, span, pa;
 
@@ -279,7 +279,7 @@ static void erratum_12_writes_to_locked(void **state)
 static void erratum_13_switches_flush(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         const bool bypass = dart_model_defaults(rig_kinds[kind].model).bypass;
         struct gr_domain between;
         struct bench b;
@@ -306,7 +306,7 @@ static void erratum_13_switches_flush(void **state)
 static void erratum_14_first_and_last(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         uint64_t g, last;
 

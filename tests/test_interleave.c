@@ -22,6 +22,7 @@
 #include <cli/walker.h>
 #include <granule/granule.h>
 #include <host_dart.h>
+#include <host_smmuv3.h>
 
 #include <inttypes.h>
 #include <time.h>
@@ -51,6 +52,10 @@ struct machine {
     struct host_dart hw;
     struct host_mmio tap;
     struct gr_dart drv;
+    struct gr_instance *inst;
+    bool is_smmu; /* then these instead */
+    struct host_smmuv3 smmu_hw;
+    struct gr_smmuv3 smmu;
     bool hang;     /* the next TLB command times out, although it is done */
     uint32_t hung; /* it says busy as long as the driver's lock is held by who gave it */
 };
@@ -78,6 +83,7 @@ struct scenario {
     const char *name;
     enum gr_domain_type type;
     bool t8110;     /* else t8020 */
+    bool smmu;      /* else a DART */
     unsigned bound; /* of preemptions; 0: every schedule there is */
     bool two_domains;
     bool two_tables; /* the window lies in two leaf tables, else in one */
@@ -131,6 +137,8 @@ static gr_pa_t dies(struct world *w, unsigned sid, gr_iova_t iova)
 
 static bool translates(struct world *w, unsigned sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
+    if (w->m.is_smmu)
+        return smmuv3_model_translate(w->m.smmu_hw.model, sid, iova, false, 1, out_pa) == MODEL_OK;
     return dart_model_translate(model(w), sid, iova, false, 1, out_pa) == MODEL_OK;
 }
 
@@ -156,8 +164,12 @@ static void watch(void *arg)
             il_fail("stream %u gets from 0x%" PRIx64 " to 0x%" PRIx64 ", not 0x%" PRIx64, l->sid,
                     l->iova, pa, l->pa);
     }
-    for (unsigned i = 0; i < SIDS * WINDOW; i++)
-        dart_model_prefetch(model(w), SID + i % SIDS, w->base + i / SIDS * G);
+    for (unsigned i = 0; i < SIDS * WINDOW; i++) {
+        if (w->m.is_smmu)
+            smmuv3_model_prefetch(w->m.smmu_hw.model, SID + i % SIDS, w->base + i / SIDS * G);
+        else
+            dart_model_prefetch(model(w), SID + i % SIDS, w->base + i / SIDS * G);
+    }
 }
 
 struct eyes {
@@ -169,7 +181,8 @@ static uint32_t eyes_reg(void *opaque, uint32_t offset)
 {
     const struct eyes *const e = opaque;
 
-    return dart_model_read32(model(e->w), offset);
+    return e->w->m.is_smmu ? smmuv3_model_read32(e->w->m.smmu_hw.model, offset)
+                           : dart_model_read32(model(e->w), offset);
 }
 
 static bool eyes_memory(void *opaque, uint64_t pa, void *buf, size_t len)
@@ -207,7 +220,9 @@ static void walk_all(struct world *w)
 {
     struct eyes eyes = {.w = w};
     const struct walker_instance inst = {
-        .kind = walker_kind(w->scenario->t8110 ? "apple,t8110-dart" : "apple,t8103-dart"),
+        .kind = walker_kind(w->scenario->smmu    ? "arm,smmu-v3"
+                            : w->scenario->t8110 ? "apple,t8110-dart"
+                                                 : "apple,t8103-dart"),
         .from = &eyes.source,
         .streams = 16,
     };
@@ -253,12 +268,16 @@ static void check_domain(struct world *w, struct gr_domain *domain)
 
 static void check_machine(struct world *w)
 {
-    const struct dart_model_stats *const stats = dart_model_stats(model(w));
+    const bool smmu = w->m.is_smmu;
+    const uint64_t bad = smmu ? smmuv3_model_stats(w->m.smmu_hw.model)->bad_fetches
+                              : dart_model_stats(model(w))->bad_fetches;
+    const uint64_t misuse =
+        smmu ? smmuv3_model_stats(w->m.smmu_hw.model)->misuse : dart_model_stats(model(w))->misuse;
 
-    if (stats->bad_fetches)
-        il_fail("the walker met %" PRIu64 " freed tables", stats->bad_fetches);
-    if (stats->misuse)
-        il_fail("%" PRIu64 " stores to busy registers and the like", stats->misuse);
+    if (bad)
+        il_fail("the walker met %" PRIu64 " freed tables", bad);
+    if (misuse)
+        il_fail("%" PRIu64 " stores to busy registers and the like", misuse);
     if (host_misuse(w->m.host))
         il_fail("misuse: %s", host_last_log(w->m.host));
 }
@@ -383,9 +402,9 @@ static void op_sync(struct world *w, unsigned who)
 static void op_interrupt(struct world *w, unsigned who)
 {
     (void)who;
-    if (!gr_dart_isr(&w->m.drv))
+    if (!(w->m.is_smmu ? gr_smmuv3_isr(&w->m.smmu) : gr_dart_isr(&w->m.drv)))
         il_fail("the instance says that it raised no interrupt");
-    w->dispatched += gr_fault_dispatch(&w->m.drv.inst);
+    w->dispatched += gr_fault_dispatch(w->m.inst);
 }
 
 static void op_isr(struct world *w, unsigned who)
@@ -398,7 +417,7 @@ static void op_isr(struct world *w, unsigned who)
 static void op_dispatch(struct world *w, unsigned who)
 {
     (void)who;
-    w->dispatched += gr_fault_dispatch(&w->m.drv.inst);
+    w->dispatched += gr_fault_dispatch(w->m.inst);
 }
 
 /* UNMANAGED: A has the window's granule 0, B granule 1. */
@@ -544,7 +563,7 @@ static void raise_fault(struct world *w)
 {
     gr_pa_t pa;
 
-    if (translates(w, SID, w->base, &pa) || !w->m.hw.irq)
+    if (translates(w, SID, w->base, &pa) || !(w->m.is_smmu ? w->m.smmu_hw.irq : w->m.hw.irq))
         il_fail("a wild access did not fault");
 }
 
@@ -601,6 +620,13 @@ static void one_fault(struct world *w)
 {
     if (w->dispatched != 1 || w->delivered != 1)
         il_fail("one fault was raised, %u dispatched, %u delivered", w->dispatched, w->delivered);
+}
+
+/* It has a queue, and what the test asks after the unmap faults as well. */
+static void some_faults(struct world *w)
+{
+    if (w->dispatched < 1 || w->delivered != 1)
+        il_fail("a fault was raised, %u dispatched, %u delivered", w->dispatched, w->delivered);
 }
 
 static void two_faults(struct world *w)
@@ -670,6 +696,32 @@ static const struct scenario scenarios[] = {
      .before = raise_fault_map_a,
      .op = {op_unmap, op_interrupt},
      .after = one_fault},
+    {.name = "map-unmap-smmu",
+     .type = TR,
+     .smmu = true,
+     .bound = 3,
+     .before = map_b,
+     .op = {op_map, op_unmap}},
+    {.name = "unmap-unmap-smmu",
+     .type = TR,
+     .smmu = true,
+     .bound = 3,
+     .before = map_both,
+     .op = {op_unmap, op_unmap}},
+    {.name = "unmap-unmap-two-domains-smmu",
+     .type = TR,
+     .smmu = true,
+     .two_domains = true,
+     .bound = 3,
+     .before = map_both,
+     .op = {op_unmap, op_unmap}},
+    {.name = "unmap-interrupt-smmu",
+     .type = TR,
+     .smmu = true,
+     .bound = 3,
+     .before = raise_fault_map_a,
+     .op = {op_unmap, op_interrupt},
+     .after = some_faults},
     {.name = "interrupt-dispatch",
      .bound = 3,
      .type = TR,
@@ -757,8 +809,62 @@ static bool on_fault(void *cookie, const struct gr_fault *fault)
     return true;
 }
 
-static void make_machine(struct machine *m, bool t8110, struct gr_range aperture, uint64_t with)
+static uint32_t smmu_read32(void *opaque, uint32_t offset)
 {
+    struct machine *const m = opaque;
+
+    return smmuv3_model_read32(m->smmu_hw.model, offset);
+}
+
+static void smmu_write32(void *opaque, uint32_t offset, uint32_t value)
+{
+    struct machine *const m = opaque;
+
+    smmuv3_model_write32(m->smmu_hw.model, offset, value);
+}
+
+static void smmu_write64(void *opaque, uint32_t offset, uint64_t value)
+{
+    struct machine *const m = opaque;
+
+    smmuv3_model_write64(m->smmu_hw.model, offset, value);
+}
+
+/* An SMMUv3 instead of the DART: a small one, since each schedule has its own. */
+static void make_smmu(struct machine *m, struct gr_range aperture, uint64_t with)
+{
+    struct smmuv3_model_config model = smmuv3_model_defaults();
+    const struct gr_smmuv3_config config = {
+        .env = m->host,
+        .mmio = &m->tap,
+        .mmio_size = 0x20000,
+        .name = "smmu",
+        .granule_lg2 = 14,
+        .va_bits = 36,
+        .stream_bits = 4,
+        .aperture = aperture,
+    };
+
+    model.keep_all = true;
+    model.tlb_entries = model.walk_entries = 8;
+    m->is_smmu = true;
+    assert_true(host_smmuv3_init(&m->smmu_hw, m->host, &model, with));
+    m->tap = (struct host_mmio){
+        .host = m->host,
+        .opaque = m,
+        .size = 0x20000,
+        .read32 = smmu_read32,
+        .write32 = smmu_write32,
+        .write64 = smmu_write64,
+    };
+    assert_int_equal(gr_smmuv3_init(&m->smmu, &config), 0);
+    m->inst = &m->smmu.inst;
+}
+
+static void make_machine(struct machine *m, const struct scenario *s, struct gr_range aperture,
+                         uint64_t with)
+{
+    const bool t8110 = s->t8110;
     const struct host_config host = {
         .cpu_page = 4096,
         .nbanks = 1,
@@ -774,6 +880,10 @@ static void make_machine(struct machine *m, bool t8110, struct gr_range aperture
     m->host = host_create(&host, why, sizeof(why));
     assert_non_null(m->host);
     host_log_level(m->host, -1);
+    if (s->smmu) {
+        make_smmu(m, aperture, with);
+        return;
+    }
     model.keep_all = true;
     assert_true(host_dart_init(&m->hw, m->host, &model, with));
     m->tap = (struct host_mmio){
@@ -794,11 +904,15 @@ static void make_machine(struct machine *m, bool t8110, struct gr_range aperture
     };
 
     assert_int_equal(gr_dart_init(&m->drv, &config), 0);
+    m->inst = &m->drv.inst;
 }
 
 static void end_machine(struct machine *m)
 {
-    host_dart_fini(&m->hw);
+    if (m->is_smmu)
+        host_smmuv3_fini(&m->smmu_hw);
+    else
+        host_dart_fini(&m->hw);
     (void)host_destroy(m->host);
 }
 
@@ -807,8 +921,8 @@ static void make_world(struct world *w, const struct scenario *s, uint64_t with)
     memset(w, 0, sizeof(*w));
     w->scenario = s;
     w->base = SPAN - (s->two_tables ? WINDOW / 2 * G : 0);
-    make_machine(&w->m, s->t8110, (struct gr_range){w->base, w->base + WINDOW * G - 1}, with);
-    gr_instance_set_fault_handler(&w->m.drv.inst, on_fault, w);
+    make_machine(&w->m, s, (struct gr_range){w->base, w->base + WINDOW * G - 1}, with);
+    gr_instance_set_fault_handler(w->m.inst, on_fault, w);
     for (unsigned i = 0; i < 2; i++) {
         const struct gr_device_config config = {
             .name = "device",
@@ -818,7 +932,7 @@ static void make_world(struct world *w, const struct scenario *s, uint64_t with)
         };
 
         w->stream[i] = (struct gr_stream){
-            .inst = &w->m.drv.inst,
+            .inst = w->m.inst,
             .sid = SID + i,
             .window = {0, UINT64_MAX},
         };
@@ -877,7 +991,7 @@ static void end_world(struct world *w)
         if (gr_domain_fini(&w->dom[i]) || gr_device_fini(&w->dev[i]))
             il_fail("domain %u does not end", i);
     }
-    if (gr_dart_fini(&w->m.drv))
+    if (w->m.is_smmu ? gr_smmuv3_fini(&w->m.smmu) : gr_dart_fini(&w->m.drv))
         il_fail("the instance does not end");
     if (host_leaks(w->m.host))
         il_fail("%d pages leaked", host_leaks(w->m.host));

@@ -137,33 +137,41 @@ static void check_arenas(const struct gr_iova *space)
             const struct gr_iova_arena *prev = NULL;
             assert_int_equal(slot->bin[bin] != NULL, slot->bins >> bin & 1);
             for (const struct gr_iova_arena *a = slot->bin[bin]; a; prev = a, a = a->next) {
-                unsigned longest = 0;
+                unsigned known = 0;
+                unsigned rest = 0;
                 unsigned hi;
                 assert_ptr_equal(a->prev, prev);
                 assert_ptr_equal(a->slot, slot);
                 assert_ptr_equal(gri_arena_of(space, a->first), a);
                 assert_ptr_not_equal(a, slot->cur);
                 assert_int_equal(a->bin, bin);
-                for (unsigned lo = 0; lo < units; lo = gri_mark_next(a, units, hi, GRI_LAST) + 1) {
-                    hi = gri_mark_next(a, units, lo, GRI_FIRST);
-                    longest = hi - lo > longest ? hi - lo : longest;
+                for (unsigned lo = 0; lo < units; lo = hi) {
+                    hi = gri_mark_next(a, units, lo + 1, GRI_ANY_MARK);
+                    if (gri_is_range(gri_mark(a, lo)))
+                        continue;
+                    if (lo == a->hole_at)
+                        known = hi - lo;
+                    else
+                        rest = hi - lo > rest ? hi - lo : rest;
+                    assert_true(hi == units || gri_is_range(gri_mark(a, hi)));
                 }
-                assert_int_equal(a->hole, longest);
-                assert_int_equal(a->busy == 0, bin == GRI_BIN_EMPTY);
+                assert_int_equal(a->hole, known);
+                assert_true(a->rest >= rest);
+                assert_int_equal(gri_counted(&a->busy) == 0, bin == GRI_BIN_EMPTY);
             }
         }
         if (slot && slot->cur) {
             assert_true(slot->lo <= slot->hi);
             if (slot->lo < slot->hi) {
-                assert_ptr_equal(gri_arena_of(space, slot->lo), slot->cur);
-                assert_ptr_equal(gri_arena_of(space, slot->hi - 1), slot->cur);
-                for (uint64_t u = slot->lo; u < slot->hi; u++) {
-                    unsigned a;
-                    unsigned b;
-                    assert_int_equal(
-                        gri_arena_range(slot->cur, units, (unsigned)(u - slot->cur->first), &a, &b),
-                        GRI_IOVA_FREE);
-                }
+                const unsigned lo = slot->lo;
+                const unsigned hi = slot->hi;
+                assert_true(slot->base == slot->cur->first << space->unit_lg2);
+                assert_true(hi <= units);
+                assert_int_equal(gri_mark_next(slot->cur, units, lo + 1, GRI_ANY_MARK),
+                                 gri_mark_next(slot->cur, units, hi, GRI_ANY_MARK));
+                assert_true(hi == units || gri_mark(slot->cur, hi) != GRI_NONE);
+                assert_int_equal(gri_mark(slot->cur, lo), lo ? GRI_HOLE : gri_mark(slot->cur, 0));
+                assert_false(gri_is_range(gri_mark(slot->cur, lo)));
             }
         }
     }

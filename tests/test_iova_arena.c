@@ -286,19 +286,19 @@ static void test_double_free(void **state)
         assert_int_equal(gr_iova_alloc(&w.space, &req, &at[i]), 0);
     struct gr_iova_slot *const slot = w.space.slots[0];
     struct gr_iova_arena *const cur = gri_arena_of(&w.space, at[2] / K4);
-    const unsigned last = (unsigned)(at[2] / K4 - cur->first + 2);
+    const unsigned first = (unsigned)(at[2] / K4 - cur->first);
 
     assert_ptr_equal(slot->cur, cur);
     for (unsigned notes = 1; notes < 4; notes++) {
         assert_int_equal(gr_iova_free(&w.space, at[2], 3 * K4), 0);
         /* as the other CPU leaves them that looked before */
         if (notes & 1)
-            slot->claimed[last / GRI_WORD_BITS] |= gri_mark_bit(last);
+            slot->claimed[first / GRI_WORD_BITS] |= gri_note_bit(first);
         if (notes & 2)
-            slot->done[last / GRI_WORD_BITS] |= gri_mark_bit(last);
+            slot->done[first / GRI_WORD_BITS] |= gri_note_bit(first);
         slot->remote += (notes & 1) + (notes >> 1);
         assert_int_equal(gr_iova_free(&w.space, at[2], 3 * K4), GR_ENOENT);
-        assert_int_equal(cur->busy, 2);
+        assert_int_equal(gri_count_ranges(&cur->busy), 2);
         assert_int_equal(slot->remote, 0);
         assert_int_equal(gr_iova_check(&w.space, at[0], 3 * K4), 0);
         assert_int_equal(gr_iova_check(&w.space, at[1], 3 * K4), 0);
@@ -308,28 +308,6 @@ static void test_double_free(void **state)
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(gr_iova_free(&w.space, at[i], 3 * K4), 0);
     assert_int_equal(gr_iova_drain(&w.space), 128 * K4);
-    end(&w);
-}
-
-/* Who asks for what is not its own may see marks of which the owner has made the first. */
-static void test_half_made(void **state)
-{
-    static struct world w;
-    const struct gr_iova_req req = {.size = K4};
-    gr_iova_t at;
-
-    (void)state;
-    make(&w, false);
-    host_set_cpu(0);
-    assert_int_equal(gr_iova_alloc(&w.space, &req, &at), 0);
-    struct gr_iova_arena *const cur = gri_arena_of(&w.space, at / K4);
-
-    assert_true(at / K4 == cur->first + 127);
-    gri_unmark(cur, 127, GRI_LAST);
-    host_set_cpu(1);
-    assert_int_equal(gr_iova_check(&w.space, at, K4), GR_ENOENT);
-    gri_mark(cur, 127, GRI_LAST);
-    assert_int_equal(gr_iova_free(&w.space, at, K4), 0);
     end(&w);
 }
 
@@ -389,46 +367,271 @@ static void test_free_with_tables(void **state)
     end(&w);
 }
 
+/* Each page that a first allocation wants, near the end of a large space and far from it. */
 static void test_no_memory(void **state)
 {
     static struct world w;
-    const struct gr_iova_req req = {.size = K4};
-    struct gr_iova_stats before, after;
+    struct gr_iova_stats stats;
     gr_iova_t at;
-    unsigned n = 1;
 
     (void)state;
-    for (;; n++) { /* slots, their table, an arena's header, the map */
+    for (unsigned far = 0; far < 2; far++) {
+        const struct gr_iova_req req = {.size = K4, .last = far ? UINT32_MAX : 0};
+        unsigned n = 0;
         int rc;
 
         make(&w, false);
-        host_fail_alloc(w.host, n);
-        rc = gr_iova_alloc(&w.space, &req, &at);
-        host_fail_alloc(w.host, 0);
-        if (!rc)
-            break;
-        assert_int_equal(rc, GR_ENOMEM);
-        assert_int_equal(w.space.arenas, 0);
+        gr_iova_fini(&w.space);
+        do {
+            assert_int_equal(gr_iova_init(&w.space, w.host, 12, 0, (UINT64_C(1) << 48) - 1), 0);
+            host_fail_alloc(w.host, ++n);
+            at = 1;
+            rc = gr_iova_alloc(&w.space, &req, &at);
+            host_fail_alloc(w.host, 0);
+            gr_iova_stats(&w.space, &stats);
+            assert_int_equal(stats.allocations, rc ? 0 : 1);
+            assert_true(stats.available == (UINT64_C(1) << 48) - (rc ? 0 : K4));
+            assert_int_equal(stats.arenas, rc ? 0 : 1);
+            if (rc) {
+                assert_int_equal(rc, GR_ENOMEM);
+                assert_true(at == 1);
+                assert_int_equal(gr_iova_alloc(&w.space, &req, &at), 0);
+            }
+            assert_int_equal(gr_iova_free(&w.space, at, K4), 0);
+            gr_iova_fini(&w.space);
+        } while (rc);
+        /* slots, slot, header, the map's top; far away the map has more levels */
+        assert_in_range(n, 4, far ? 12 : 8);
+        assert_int_equal(gr_iova_init(&w.space, w.host, 12, 0, UNITS * K4 - 1), 0);
         end(&w);
     }
-    assert_in_range(n, 4, 8);
-    for (unsigned i = 0; i < 99; i++)
-        (void)must_alloc(&w, 1);
+}
+
+/* A full arena wants more nodes than there are: what meets it fails, and nothing has changed. */
+static void test_dissolve_no_memory(void **state)
+{
+    static struct world w;
+    struct gr_iova_stats before;
+    struct gr_iova_stats after;
+    gr_iova_t at = 0;
+
+    (void)state;
+    make(&w, false);
+    for (unsigned i = 0; i < 100; i++)
+        at = must_alloc(&w, 1);
     gr_iova_stats(&w.space, &before);
-    host_fail_alloc(w.host, 1); /* to dissolve the arena takes more nodes than there are */
+    host_fail_alloc(w.host, 1);
     assert_int_equal(gr_iova_alloc_fixed(&w.space, (UNITS - 128) * K4, K4), GR_ENOMEM);
     host_fail_alloc(w.host, 1);
     assert_int_equal(gr_iova_reserve(&w.space, (UNITS - 128) * K4, (UNITS - 127) * K4 - 1),
                      GR_ENOMEM);
     host_fail_alloc(w.host, 0);
     gr_iova_stats(&w.space, &after);
-    assert_int_equal(after.allocations, before.allocations);
-    assert_int_equal(after.available, before.available);
+    assert_memory_equal(&before, &after, sizeof(before));
     assert_int_equal(after.arenas, 1);
     assert_int_equal(gr_iova_alloc_fixed(&w.space, (UNITS - 128) * K4, K4), 0);
     assert_int_equal(gr_iova_check(&w.space, at, K4), 0); /* in the core now */
     assert_int_equal(w.space.arenas, 0);
     end(&w);
+}
+
+/* An arena is no longer than a table, and there are none in tables of less than 64 units. */
+static void test_spans(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    for (unsigned lg2 = 5; lg2 <= 7; lg2++) {
+        const uint8_t span_lg2[] = {(uint8_t)(12 + lg2), 12, 12 + 9};
+        const struct gr_iova_req req = {.size = K4};
+        struct gr_range held;
+        struct gr_range wrong;
+        gr_iova_t at;
+
+        make(&w, false);
+        gr_iova_set_spans(&w.space, span_lg2, 3);
+        assert_int_equal(w.space.arena_lg2, lg2 < 6 ? 0 : lg2);
+        assert_int_equal(gr_iova_alloc(&w.space, &req, &at), 0);
+        assert_int_equal(gr_iova_alloc(&w.space, &req, &at), 0);
+        assert_int_equal(gr_iova_free_begin(&w.space, at, K4, &held), 0);
+        wrong = (struct gr_range){held.first, held.last + K4};
+        assert_false(gr_iova_free_end(&w.space, &wrong, &wrong));
+        wrong = (struct gr_range){held.first + K4, held.last + K4};
+        assert_false(gr_iova_free_end(&w.space, &wrong, &wrong));
+        assert_false(gr_iova_free_end(&w.space, &held, &held));
+        assert_int_equal(gr_iova_free(&w.space, at + K4, K4), 0);
+        end(&w);
+    }
+}
+
+/* Limits narrower than an arena: inside the current one, a parked one, and what is another's. */
+static void test_narrow(void **state)
+{
+    static struct world w;
+    const struct gr_iova_req one = {.size = K4};
+    gr_iova_t at;
+    gr_iova_t got;
+
+    (void)state;
+    make(&w, false);
+    host_set_cpu(0);
+    assert_int_equal(gr_iova_alloc(&w.space, &one, &at), 0);
+    const uint64_t low = at - 127 * K4;
+    const struct gr_iova_req within = {
+        .size = 2 * K4, .first = low + 10 * K4, .last = low + 14 * K4 - 1};
+
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(gr_iova_alloc(&w.space, &within, &got), 0);
+        assert_true(got == low + (12 - 2 * i) * K4);
+    }
+    assert_int_equal(gr_iova_alloc(&w.space, &within, &got), GR_ENOSPC);
+    assert_int_equal(gr_iova_alloc(&w.space, &one, &got), 0); /* and the current arena goes on */
+    assert_true(got == at - K4);
+    host_set_cpu(1);
+    assert_int_equal(gr_iova_free(&w.space, low + 12 * K4, 2 * K4), 0);
+    assert_int_equal(gr_iova_alloc(&w.space, &within, &got), GRI_IOVA_EXCLUSIVE ? GR_ENOSPC : 0);
+    host_set_cpu(0);
+    assert_int_equal(gr_iova_alloc(&w.space, &within, &got), GRI_IOVA_EXCLUSIVE ? 0 : GR_ENOSPC);
+    end(&w);
+}
+
+/* The owner's last free takes the arena along; what others freed there it uses again. */
+static void test_owner(void **state)
+{
+    static struct world w;
+    struct gr_iova_stats stats;
+    struct gr_range held;
+    gr_iova_t at[4];
+    const struct gr_iova_req req = {.size = 32 * K4};
+
+    (void)state;
+    make(&w, true);
+    host_set_cpu(0);
+    assert_int_equal(gr_iova_alloc(&w.space, &req, &at[0]), 0);
+    assert_int_equal(gr_iova_free_begin(&w.space, at[0], 32 * K4, &held), 0);
+    assert_true(held.first <= at[0] && held.last - held.first >= 128 * K4 - 1);
+    gr_iova_stats(&w.space, &stats);
+    assert_int_equal(stats.arenas, 0);
+    assert_false(gr_iova_free_end(&w.space, &held, &held));
+
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(gr_iova_alloc(&w.space, &req, &at[i]), 0);
+    host_set_cpu(1);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(gr_iova_free_begin(&w.space, at[i], 32 * K4, &held), 0);
+        assert_false(gr_iova_free_end(&w.space, &held, &held));
+    }
+    host_set_cpu(0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(gr_iova_alloc(&w.space, &req, &at[i]), 0);
+    gr_iova_stats(&w.space, &stats);
+    assert_int_equal(stats.arenas, 1);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(gr_iova_free(&w.space, at[i], 32 * K4), 0);
+    gr_iova_stats(&w.space, &stats);
+    assert_int_equal(stats.arenas, 0);
+    end(&w);
+}
+
+/* Exclusive calls meet a current arena in which another CPU has freed and begun to free. */
+static void test_dissolve(void **state)
+{
+    static struct world w;
+    struct gr_iova_stats stats;
+    struct gr_range held[2];
+    gr_iova_t at[3];
+    const struct gr_iova_req req = {.size = 3 * K4};
+
+    (void)state;
+    for (unsigned reserves = 0; reserves < 2; reserves++) {
+        make(&w, true);
+        host_set_cpu(0);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(gr_iova_alloc(&w.space, &req, &at[i]), 0);
+        host_set_cpu(1);
+        for (unsigned i = 0; i < 2; i++)
+            assert_int_equal(gr_iova_free_begin(&w.space, at[i], 3 * K4, &held[i]), 0);
+        assert_false(gr_iova_free_end(&w.space, &held[0], &held[0]));
+
+        const uint64_t free_at = at[2] - K4;
+        if (reserves) {
+            assert_int_equal(gr_iova_reserve(&w.space, at[1], at[1]), GR_EBUSY);
+            assert_int_equal(gr_iova_reserve(&w.space, at[2], at[2]), GR_EBUSY);
+            assert_int_equal(gr_iova_reserve(&w.space, free_at, free_at), 0);
+            assert_int_equal(gr_iova_reserve(&w.space, at[0], at[0] + 3 * K4 - 1), 0);
+        } else {
+            assert_int_equal(gr_iova_alloc_fixed(&w.space, at[1], K4), GR_EEXIST);
+            assert_int_equal(gr_iova_alloc_fixed(&w.space, at[2] + 2 * K4, K4), GR_EEXIST);
+            assert_int_equal(gr_iova_alloc_fixed(&w.space, free_at, K4), 0);
+            assert_int_equal(gr_iova_alloc_fixed(&w.space, at[0], 3 * K4), 0);
+        }
+        gr_iova_stats(&w.space, &stats);
+        assert_int_equal(stats.arenas, 0);
+        assert_int_equal(stats.held, 3 * K4);
+        assert_int_equal(stats.allocations, reserves ? 1 : 3);
+        assert_int_equal(stats.allocated, (reserves ? 3 : 7) * K4);
+        assert_int_equal(stats.reserved, (reserves ? 4 : 0) * K4);
+        assert_int_equal(gr_iova_free(&w.space, at[1], 3 * K4), GR_ENOENT);
+        assert_false(gr_iova_free_end(&w.space, &held[1], &held[1]));
+        assert_int_equal(gr_iova_free(&w.space, at[2], 3 * K4), 0);
+        host_set_cpu(0);
+        assert_int_equal(gr_iova_alloc(&w.space, &req, &at[2]), 0);
+        assert_int_equal(gr_iova_free(&w.space, at[2], 3 * K4), 0);
+        end(&w);
+    }
+}
+
+/* How often a lock of the space was taken so far: ports/host counts in twos. */
+static uint64_t locks_taken(const struct gr_iova *space)
+{
+    uint64_t n = space->lock.cookie / 2;
+
+    for (unsigned cpu = 0; space->slots && cpu < GR_PORT_CPUS; cpu++)
+        n += space->slots[cpu] ? space->slots[cpu]->lock.cookie / 2 : 0;
+    return n;
+}
+
+/* An allocation that fails does so in few steps, whatever is live: here every second unit is. */
+static void test_fails_soon(void **state)
+{
+    static const struct gr_iova_req fails[] = {
+        {.size = 2 * K4},
+        {.size = 2 * K4, .align = 2 * K4},
+        {.size = 1024 * K4},
+        {.size = 2 * K4, .last = UINT32_MAX / 2},
+        {.size = 2 * K4, .first = 700 * K4 + 1, .last = UINT32_MAX / 3},
+        {.size = 2 * K4, .boundary = 4096 * K4},
+    };
+    static struct world w;
+    const struct gr_iova_req one = {.size = K4};
+
+    (void)state;
+    for (unsigned lg2 = 26; lg2 <= 32; lg2 += 6) {
+        const uint64_t units = UINT64_C(1) << (lg2 - 12);
+        gr_iova_t at;
+
+        make(&w, false);
+        gr_iova_fini(&w.space);
+        assert_int_equal(gr_iova_init(&w.space, w.host, 12, 0, (UINT64_C(1) << lg2) - 1), 0);
+        for (uint64_t i = 0; i < units; i++) {
+            host_set_cpu((uint32_t)(i / 4096 % 4));
+            assert_int_equal(gr_iova_alloc(&w.space, &one, &at), 0);
+        }
+        assert_int_equal(gr_iova_alloc(&w.space, &one, &at), GR_ENOSPC);
+        for (uint64_t i = 0; i < units; i += 2)
+            assert_int_equal(gr_iova_free(&w.space, i * K4, K4), 0);
+        for (unsigned cpu = 0; cpu < 4; cpu++) {
+            host_set_cpu(cpu);
+            for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
+                const uint64_t before = locks_taken(&w.space);
+
+                assert_int_equal(gr_iova_alloc(&w.space, &fails[i], &at), GR_ENOSPC);
+                /* slot, new arena, core, count; two visits to each slot, core; nine arenas */
+                assert_true(locks_taken(&w.space) - before <= 4 + 4 * 2 + 1 + 9 + 4);
+            }
+        }
+        end(&w);
+    }
 }
 
 int main(void)
@@ -438,10 +641,19 @@ int main(void)
     rng_state = (env ? strtoull(env, NULL, 0) : 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
     print_message("SEED=%s\n", env ? env : "1");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_free_with_tables), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_random),           cmocka_unit_test(test_random_with_tables),
-        cmocka_unit_test(test_remote),           cmocka_unit_test(test_double_free),
-        cmocka_unit_test(test_half_made),        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_free_with_tables),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_dissolve_no_memory),
+        cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_dissolve),
+        cmocka_unit_test(test_fails_soon),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_random_with_tables),
+        cmocka_unit_test(test_remote),
+        cmocka_unit_test(test_double_free),
+        cmocka_unit_test(test_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -697,6 +697,51 @@ static void test_stale(void **state)
     }
 }
 
+/* A hit that the tables, as they are now, would lead elsewhere is counted; no other is. */
+static void test_reuse(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < KINDS; k++) {
+        struct machine *w = machine_make(kinds[k]);
+        uint64_t fetches;
+
+        w->config.watch_reuse = true;
+        power_up(w);
+        example(w);
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        fetches = stats(w)->fetches;
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        put64(w, L2E_PA, 0); /* unmapped, and not forgotten: what DEFERRED allows */
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        put64(w, L1E_PA, 0);
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        wr(w, ttbr_off(w, 5, 0), 0);
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        set_ttbr(w, 5, 0, L1_PA);
+        put64(w, L1E_PA, table_entry(w, L2_PA));
+        put64(w, L2E_PA, leaf_entry(w, PAGE_PA, NO_WRITE, 0, 0xfff)); /* the same page again */
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        w->poisoned = L2E_PA;
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        w->poisoned = 0;
+        assert_int_equal(stats(w)->reused, 0);
+        assert_int_equal(stats(w)->fetches, fetches);
+        assert_int_equal(stats(w)->bad_fetches, 0);
+        put64(w, L2E_PA, leaf_entry(w, PAGE_PA + 0x4000, 0, 0, 0xfff));
+        expect(w, 5, IOVA, false, 1, DATA_PA);
+        assert_int_equal(stats(w)->reused, 1);
+        flush(w, 5);
+        expect(w, 5, IOVA, false, 1, DATA_PA + 0x4000);
+        expect(w, 5, IOVA, false, 1, DATA_PA + 0x4000);
+        put64(w, L2E_PA + 8, 0);
+        expect(w, 5, IOVA + 0x4000, false, 1, REFUSED); /* absent, and cached as that */
+        put64(w, L2E_PA + 8, leaf_entry(w, PAGE_PA, 0, 0, 0xfff));
+        expect(w, 5, IOVA + 0x4000, false, 1, REFUSED);
+        assert_int_equal(stats(w)->reused, 1);
+        machine_free(w);
+    }
+}
+
 static void test_explicit_prefetch(void **state)
 {
     struct machine *w = example_new(DART_MODEL_T8110);
@@ -1527,33 +1572,20 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_worked_example),
-        cmocka_unit_test(test_worked_registers),
-        cmocka_unit_test(test_range_flush),
-        cmocka_unit_test(test_four_levels),
-        cmocka_unit_test(test_4k_example),
-        cmocka_unit_test(test_ttbr_select),
-        cmocka_unit_test(test_fault_codes),
-        cmocka_unit_test(test_pa_width),
-        cmocka_unit_test(test_subpage_edges),
-        cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_explicit_prefetch),
-        cmocka_unit_test(test_capacity),
-        cmocka_unit_test(test_busy),
-        cmocka_unit_test(test_wrong_commands),
-        cmocka_unit_test(test_blocked_and_bypass),
-        cmocka_unit_test(test_remap),
-        cmocka_unit_test(test_many_streams),
-        cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_registers),
-        cmocka_unit_test(test_bad_configs),
-        cmocka_unit_test(test_s5l8960x),
-        cmocka_unit_test(test_records),
-        cmocka_unit_test(test_lock_on_error),
-        cmocka_unit_test(test_upper_bits),
-        cmocka_unit_test(test_error_record),
-        cmocka_unit_test(test_access),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_worked_example), cmocka_unit_test(test_worked_registers),
+        cmocka_unit_test(test_range_flush),    cmocka_unit_test(test_four_levels),
+        cmocka_unit_test(test_4k_example),     cmocka_unit_test(test_ttbr_select),
+        cmocka_unit_test(test_fault_codes),    cmocka_unit_test(test_pa_width),
+        cmocka_unit_test(test_subpage_edges),  cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_reuse),          cmocka_unit_test(test_explicit_prefetch),
+        cmocka_unit_test(test_capacity),       cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_wrong_commands), cmocka_unit_test(test_blocked_and_bypass),
+        cmocka_unit_test(test_remap),          cmocka_unit_test(test_many_streams),
+        cmocka_unit_test(test_lock),           cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_bad_configs),    cmocka_unit_test(test_s5l8960x),
+        cmocka_unit_test(test_records),        cmocka_unit_test(test_lock_on_error),
+        cmocka_unit_test(test_upper_bits),     cmocka_unit_test(test_error_record),
+        cmocka_unit_test(test_access),         cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,7 +82,7 @@ static void unmap(struct bench *b, gr_iova_t iova)
 static void translated(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         gr_iova_t old, kept, new;
         uint64_t commands;
@@ -118,7 +118,7 @@ static void translated(void **state)
 static void power_stays(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         gr_iova_t old, new;
         uint64_t leaf;
@@ -158,7 +158,7 @@ static void resume_alone(void **state)
 static void bypassed_and_blocked(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
 
         if (dart_model_defaults(rig_kinds[kind].model).bypass) {
@@ -211,7 +211,7 @@ static void blocked_confirms(void **state)
 static void changes_while_off(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct gr_domain other;
         struct bench b;
         gr_iova_t iova;
@@ -272,7 +272,7 @@ static void one_of_two(void **state)
 static void suspend_times_out(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         gr_iova_t iova;
 
@@ -301,7 +301,7 @@ static void suspend_times_out(void **state)
 static void resume_times_out(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         /* In the reset, and at the first and the second stream. */
         for (unsigned at = 0; at < 3; at++) {
             struct gr_stream second = {.sid = 1, .window = {0, UINT64_MAX}};
@@ -385,7 +385,7 @@ static uint32_t absent_read32(void *opaque, uint32_t offset)
 static void resume_without_power(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         uint32_t (*tap)(void *, uint32_t);
         struct bench b;
         gr_iova_t iova;
@@ -446,7 +446,7 @@ static void resume_locked(void **state)
 static void lost(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
         gr_iova_t iova;
 
@@ -485,7 +485,7 @@ static void lost_and_found(void **state)
 static void device_goes_in_use(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
+    for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct gr_device_config config;
         struct bench b;
         gr_iova_t iova;

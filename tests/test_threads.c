@@ -63,6 +63,7 @@ struct worker {
 
 struct test {
     struct rig rig;
+    bool smmu;          /* the instances are SMMUv3s */
     pthread_mutex_t hw; /* the model is not for threads */
     struct gr_stream stream[2];
     struct gr_device dev[2];
@@ -106,7 +107,8 @@ static uint32_t locked_read32(void *opaque, uint32_t offset)
     uint32_t value;
 
     pthread_mutex_lock(&t->hw);
-    value = dart_model_read32(t->rig.dart[0].hw.model, offset);
+    value = t->smmu ? smmuv3_model_read32(t->rig.dart[0].smmu_hw.model, offset)
+                    : dart_model_read32(t->rig.dart[0].hw.model, offset);
     pthread_mutex_unlock(&t->hw);
     return value;
 }
@@ -116,8 +118,19 @@ static void locked_write32(void *opaque, uint32_t offset, uint32_t value)
     struct test *const t = opaque;
 
     pthread_mutex_lock(&t->hw);
-    dart_model_write32(t->rig.dart[0].hw.model, offset, value);
+    if (t->smmu)
+        smmuv3_model_write32(t->rig.dart[0].smmu_hw.model, offset, value);
+    else
+        dart_model_write32(t->rig.dart[0].hw.model, offset, value);
     pthread_mutex_unlock(&t->hw);
+}
+
+static enum model_result translate(struct test *t, uint32_t sid, gr_iova_t iova, bool write,
+                                   gr_pa_t *out_pa)
+{
+    return t->smmu
+               ? smmuv3_model_translate(t->rig.dart[0].smmu_hw.model, sid, iova, write, 1, out_pa)
+               : dart_model_translate(t->rig.dart[0].hw.model, sid, iova, write, 1, out_pa);
 }
 
 static bool device(struct worker *w, gr_iova_t iova, void *buf, uint64_t len, bool write)
@@ -127,8 +140,12 @@ static bool device(struct worker *w, gr_iova_t iova, void *buf, uint64_t len, bo
     enum model_result result;
 
     pthread_mutex_lock(&t->hw);
-    result = host_dart_access(&t->rig.dart[0].hw, sid, iova, buf, len, write,
-                              w->dev->config.coherent, NULL);
+    if (t->smmu)
+        result = host_smmuv3_access(&t->rig.dart[0].smmu_hw, sid, iova, buf, len, write,
+                                    w->dev->config.coherent, NULL);
+    else
+        result = host_dart_access(&t->rig.dart[0].hw, sid, iova, buf, len, write,
+                                  w->dev->config.coherent, NULL);
     pthread_mutex_unlock(&t->hw);
     return result == MODEL_OK;
 }
@@ -140,8 +157,7 @@ static bool translates(struct worker *w, gr_iova_t iova, gr_pa_t *out_pa)
 
     while (result == MODEL_STALLED) {
         pthread_mutex_lock(&t->hw);
-        result = dart_model_translate(t->rig.dart[0].hw.model, w->dev->config.streams[0].sid, iova,
-                                      false, 1, out_pa);
+        result = translate(t, w->dev->config.streams[0].sid, iova, false, out_pa);
         pthread_mutex_unlock(&t->hw);
         if (result == MODEL_STALLED)
             host_advance(t->rig.host, 100);
@@ -314,7 +330,6 @@ static void *ask(void *arg)
 static void *wander(void *arg)
 {
     struct test *const t = arg;
-    struct dart_model *const model = t->rig.dart[0].hw.model;
     gr_pa_t pa;
 
     while (!atomic_load(&t->stop)) {
@@ -322,9 +337,9 @@ static void *wander(void *arg)
         const gr_iova_t iova = anywhere(&t->dom[0], &t->rng[1]);
 
         pthread_mutex_lock(&t->hw);
-        dart_model_prefetch(model, sid, iova);
+        rig_prefetch(&t->rig, 0, sid, iova);
         if (!below(&t->rng[1], 8))
-            (void)dart_model_translate(model, sid, iova, true, 1, &pa);
+            (void)translate(t, sid, iova, true, &pa);
         pthread_mutex_unlock(&t->hw);
     }
     return NULL;
@@ -335,6 +350,8 @@ static void *serve(void *arg)
     struct test *const t = arg;
     struct gr_dart *const dart = &t->rig.dart[0].drv;
 
+    while (t->smmu && !atomic_load(&t->stop))
+        (void)gr_smmuv3_isr(&t->rig.dart[0].smmu); /* whether there is something or not */
     while (!atomic_load(&t->stop)) {
         bool raised;
 
@@ -352,7 +369,7 @@ static void *deliver(void *arg)
     struct test *const t = arg;
 
     while (!atomic_load(&t->stop))
-        (void)gr_fault_dispatch(&t->rig.dart[0].drv.inst);
+        (void)gr_fault_dispatch(t->rig.dart[0].inst);
     return NULL;
 }
 
@@ -368,6 +385,7 @@ static void make_test(struct test *t, const char *name, unsigned kind, struct gr
     const uint64_t seed = rig_seed(name);
 
     memset(t, 0, sizeof(*t));
+    t->smmu = rig_is_smmu(kind);
     rig_make(&t->rig, 4096, seed, darts, setup);
     pthread_mutex_init(&t->hw, NULL);
     pthread_mutex_init(&t->why_lock, NULL);
@@ -375,7 +393,7 @@ static void make_test(struct test *t, const char *name, unsigned kind, struct gr
     d->tap.opaque = t;
     d->tap.read32 = locked_read32;
     d->tap.write32 = locked_write32;
-    dart_model_set_busy(d->hw.model, BUSY_NS, false);
+    rig_set_busy(&t->rig, 0, BUSY_NS, false);
     t->domains = domains;
     for (unsigned i = 0; i < 2; i++) {
         struct gr_device_config config =
@@ -450,7 +468,7 @@ static void end_test(struct test *t)
 
 /* ---- the DMA API ---- */
 
-static void dma_threads(const char *name, unsigned domains)
+static void dma_threads(const char *name, unsigned kind, unsigned domains)
 {
     static void *(*const others[OTHERS])(void *) = {ask, wander, serve, deliver};
     static struct test t;
@@ -458,7 +476,7 @@ static void dma_threads(const char *name, unsigned domains)
     uint64_t tables;
     uint64_t maps = 0;
 
-    make_test(&t, name, RIG_T8020, (struct gr_range){SPAN - EACH * G, SPAN + EACH * G - 1},
+    make_test(&t, name, kind, (struct gr_range){SPAN - EACH * G, SPAN + EACH * G - 1},
               GR_DOMAIN_TRANSLATED, domains, 1);
     for (unsigned i = 0; i < WORKERS; i++) {
         for (unsigned k = 0; k < SLOTS; k++)
@@ -500,13 +518,19 @@ static void dma_threads(const char *name, unsigned domains)
 static void test_one_domain(void **state)
 {
     (void)state;
-    dma_threads("one domain", 1);
+    dma_threads("one domain", RIG_T8020, 1);
 }
 
 static void test_two_domains(void **state)
 {
     (void)state;
-    dma_threads("two domains", 2);
+    dma_threads("two domains", RIG_T8020, 2);
+}
+
+static void test_smmuv3(void **state)
+{
+    (void)state;
+    dma_threads("two domains of an SMMUv3", RIG_SMMU, 2);
 }
 
 /* ---- UNMANAGED ---- */
@@ -581,12 +605,181 @@ static void test_unmanaged(void **state)
     end_test(&t);
 }
 
+/* ---- slots, and unmaps that wait ---- */
+
+static int say_done(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
+{
+    (void)inst;
+    (void)stream;
+    (void)binding;
+    return 0;
+}
+
+static int say_attached(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                        struct gr_binding *binding)
+{
+    (void)pt;
+    return say_done(inst, stream, binding);
+}
+
+static int say_forgotten(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
+                         gr_iova_t last, bool tables)
+{
+    (void)inst;
+    (void)binding;
+    (void)tables;
+    return first <= last ? 0 : GR_EINVAL;
+}
+
+static const struct gr_instance_ops easy_ops = {
+    .attach = say_attached, .block = say_done, .invalidate = say_forgotten};
+
+struct crowd {
+    struct rig rig;
+    struct gr_instance inst;
+    struct gr_stream stream;
+    struct gr_device dev;
+    struct gr_domain dom;
+    struct gr_bounce pool;
+    atomic_uint bad;
+    atomic_bool stop;
+};
+
+struct member {
+    struct crowd *crowd;
+    pthread_t thread;
+    uint64_t rng;
+    gr_pa_t ram;
+    uint64_t maps, full;
+};
+
+/* What the device writes to a buffer arrives, and nobody else's. */
+static void *bounce(void *arg)
+{
+    struct member *const m = arg;
+    struct crowd *const c = m->crowd;
+
+    for (unsigned i = 0; i < OPS; i++) {
+        const uint64_t offset = below(&m->rng, G);
+        const uint64_t len = 1 + below(&m->rng, 2 * G);
+        uint8_t *const at = host_ptr(c->rig.host, m->ram + offset, len);
+        const uint8_t mark = (uint8_t)(1 + below(&m->rng, 250));
+        gr_iova_t iova;
+        gr_pa_t pa;
+        int ret;
+
+        at[0] = at[len - 1] = 0;
+        ret = gr_dma_map(&c->dev, m->ram + offset, len, GR_DMA_BIDIRECTIONAL, 0, &iova);
+        if (ret) {
+            m->full++;
+            c->bad += ret != GR_ENOBUFS && ret != GR_ENOSPC;
+            continue;
+        }
+        m->maps++;
+        c->bad += gr_domain_iova_to_phys(&c->dom, iova + len - 1, &pa) != 0;
+        c->bad += !host_mem_write(c->rig.host, pa, &mark, 1, true);
+        if (i % 3 == 0)
+            c->bad += gr_dma_sync_for_cpu(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL) != 0;
+        c->bad += gr_dma_unmap(&c->dev, iova, len, GR_DMA_BIDIRECTIONAL, 0) != 0;
+        c->bad += at[len - 1] != mark;
+    }
+    return NULL;
+}
+
+/* The host's timer, and who asks how it goes. */
+static void *tick(void *arg)
+{
+    struct crowd *const c = arg;
+
+    while (!atomic_load(&c->stop)) {
+        struct gr_bounce_stats stats;
+        struct gr_domain_stats domain;
+
+        c->bad += gr_domain_flush(&c->dom) != 0;
+        gr_bounce_stats(&c->pool, &stats);
+        gr_domain_stats(&c->dom, &domain);
+        c->bad += stats.used > stats.memory || domain.deferred > GR_CFG_DEFER * GR_CFG_COUNTS;
+        host_advance(c->rig.host, GR_CFG_DEFER_NS / 8);
+    }
+    return NULL;
+}
+
+static void crowd(const char *name, unsigned flags)
+{
+    static struct crowd c;
+    static struct member m[WORKERS];
+    const struct gr_bounce_config limits = {UINT64_C(0xfffffffff), 2 * GR_BOUNCE_CHUNK, 0};
+    struct gr_device_config config = {.name = "device",
+                                      .streams = &c.stream,
+                                      .stream_count = 1,
+                                      .isolation = GR_ISOLATION_BOUNCE,
+                                      .coherent = true};
+    const uint64_t seed = rig_seed(name);
+    struct gr_domain_stats stats;
+    uint64_t maps = 0;
+    pthread_t timer;
+
+    memset(&c, 0, sizeof(c));
+    rig_make_plain(&c.rig, RIG_T8020, 1);
+    c.inst = (struct gr_instance){
+        .ops = &easy_ops,
+        .env = c.rig.host,
+        .name = "easy",
+        .table = c.rig.dart[0].drv.inst.table,
+        .aperture = {SPAN - 40 * G, SPAN + 40 * G - 1},
+        .streams = 1,
+        .caches_absent = seed % 2,
+    };
+    gr_instance_init(&c.inst);
+    c.stream = (struct gr_stream){.inst = &c.inst, .window = {0, UINT64_MAX}};
+    assert_int_equal(gr_device_init(&c.dev, &config), 0);
+    assert_int_equal(gr_domain_init(&c.dom, c.rig.host, &c.dev, GR_DOMAIN_TRANSLATED, flags), 0);
+    assert_int_equal(gr_bounce_init(&c.pool, c.rig.host, &limits), 0);
+    assert_int_equal(gr_domain_set_bounce(&c.dom, &c.pool), 0);
+    assert_int_equal(gr_domain_attach(&c.dom, &c.dev), 0);
+    assert_int_equal(pthread_create(&timer, NULL, tick, &c), 0);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        m[i] = (struct member){.crowd = &c, .rng = seed + i, .ram = rig_ram(&c.rig, 4 * G, G)};
+        assert_int_equal(pthread_create(&m[i].thread, NULL, bounce, &m[i]), 0);
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_join(m[i].thread, NULL), 0);
+        maps += m[i].maps;
+    }
+    atomic_store(&c.stop, true);
+    assert_int_equal(pthread_join(timer, NULL), 0);
+    assert_int_equal(c.bad, 0);
+    assert_true(maps > WORKERS * OPS / 4);
+    assert_int_equal(gr_domain_flush(&c.dom), 0);
+    assert_int_equal(gr_domain_detach(&c.dom, &c.dev), 0);
+    gr_domain_stats(&c.dom, &stats);
+    assert_int_equal(stats.iova.held, 0);
+    assert_int_equal(stats.overlaps, 0);
+    assert_int_equal(gr_domain_fini(&c.dom), 0);
+    assert_int_equal(gr_bounce_fini(&c.pool), 0);
+    assert_int_equal(gr_device_fini(&c.dev), 0);
+    assert_int_equal(gr_instance_fini(&c.inst), 0);
+    rig_end(&c.rig);
+}
+
+static void test_slots(void **state)
+{
+    (void)state;
+    crowd("slots", 0);
+}
+
+static void test_deferred(void **state)
+{
+    (void)state;
+    crowd("deferred", GR_DOMAIN_DEFERRED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_domain),
-        cmocka_unit_test(test_two_domains),
-        cmocka_unit_test(test_unmanaged),
+        cmocka_unit_test(test_one_domain), cmocka_unit_test(test_two_domains),
+        cmocka_unit_test(test_smmuv3),     cmocka_unit_test(test_unmanaged),
+        cmocka_unit_test(test_slots),      cmocka_unit_test(test_deferred),
     };
 
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

@@ -194,7 +194,7 @@ static void sub_granule(unsigned kind, bool coherent, uint64_t seed)
     } live[96];
     const unsigned most = sizeof(live) / sizeof(live[0]);
     unsigned count = 0;
-    uint8_t seen[16384];
+    uint8_t seen[65536];
     struct bench b;
 
     rig_make(&b.rig, 4096, seed, 1, &(const struct rig_setup){.kind = kind});
@@ -294,6 +294,8 @@ static void vector_08_last_granule(void **state)
         const uint64_t block = UINT64_C(1) << rig_kinds[kind].va_bits;
 
         last_granule(kind, block - 1);
+        if (rig_is_smmu(kind))
+            continue; /* it translates no upper bits */
         last_granule(kind, 7 * block - 1);
         last_granule(kind, UINT64_MAX);
     }
@@ -341,6 +343,11 @@ static void vector_10_rollback(void **state)
         }
         assert_true(n >= 4);
         unmap_list(&b, &list);
+        if (rig_is_smmu(kind)) { /* whose maps wait for nothing */
+            must_unmap(&b, old, 1);
+            bench_end(&b);
+            continue;
+        }
 
         /* The first DART does its part; the second is late once, and takes the rollback's. */
         before = rig_state(&b.rig, &b.domain);
@@ -352,10 +359,10 @@ static void vector_10_rollback(void **state)
         check_nothing(&b, old, !bench_stats(&b).broken);
 
         /* The second never answers: it is blocked, and so is the first. */
-        dart_model_set_busy(b.rig.dart[1].hw.model, 0, true);
+        rig_set_busy(&b.rig, 1, 0, true);
         ret = gr_dma_map_sg(&b.dev, &list, BOTH, 0);
         assert_true(ret == GR_ETIMEDOUT || ret == GR_EIO);
-        dart_model_set_busy(b.rig.dart[1].hw.model, 0, false);
+        rig_set_busy(&b.rig, 1, 0, false);
         assert_true(bench_stats(&b).broken);
         assert_true(bench_stats(&b).quarantined_bytes > 0);
         assert_int_equal(gr_dma_map_sg(&b.dev, &list, BOTH, 0), GR_EIO);
@@ -436,7 +443,7 @@ static void test_max_mapping_size(void **state)
 
         for (unsigned i = 0; i < 12; i++) {
             max_with(&dice, kind, block);
-            max_with(&dice, kind, 0);
+            max_with(&dice, kind, rig_is_smmu(kind) ? block : 0);
         }
     }
 }
@@ -631,11 +638,12 @@ static uint64_t leaf_at(struct bench *b, gr_iova_t iova)
     return walk.step[walk.steps - 1].entry;
 }
 
-/* facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. */
+/*
+ * facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
+ * MAIR's index 1 instead of 0.
+ */
 static void test_uncached(void **state)
 {
-    const uint64_t address = UINT64_C(0x3fffffff00) | ~UINT64_C(0xff) << 32 >> 28;
-
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
         const struct gr_seg seg = {3 * 65536, 100};
@@ -644,10 +652,13 @@ static void test_uncached(void **state)
         struct bench b;
         gr_iova_t iova[2] = {0};
         void *cpu[2];
+        uint64_t address = UINT64_C(0x3fffffff00) | ~UINT64_C(0xff) << 32 >> 28;
         uint64_t bit;
 
+        if (rig_is_smmu(kind))
+            address = UINT64_C(0xfffffffff000);
         bench_make(&b, kind, 1, true);
-        bit = b.domain.pt.format == GR_PT_DART2 ? 2 : 0;
+        bit = rig_is_smmu(kind) ? 4 : b.domain.pt.format == GR_PT_DART2 ? 2 : 0;
         for (unsigned i = 0; i < 2; i++)
             assert_int_equal(
                 gr_dma_map(&b.dev, seg.pa, seg.len, BOTH, i ? GR_DMA_UNCACHED : 0, &iova[i]), 0);

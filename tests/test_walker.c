@@ -851,19 +851,161 @@ static void test_lookup(void **state)
     assert_int_equal(walker_format(walker_kind("apple,t8110-dart"), 4096)->page_bits, 12);
 }
 
+/* ---- streams in memory: Arm IHI 0070, 5 ---- */
+
+#define STRTAB (RAM_BASE + 0x100000)
+#define STES (RAM_BASE + 0x200000)
+#define CONTEXT (RAM_BASE + 0x300000)
+#define SMMU_ROOT (RAM_BASE + 0x400000)
+#define VALID_CD (UINT64_C(0x0000e204c0003500) | 25) /* 39 bits, 4 KiB, 44 bits of PA */
+
+/* Two levels of 256 entries; stream 0x305 translates. */
+static struct world *new_smmu(void)
+{
+    struct world *w = new_world("arm,smmu-v3", 4096);
+
+    w->inst.streams = 65536;
+    set_reg(w, 0x14, 0x74);
+    set_reg(w, 0x20, 0xd);
+    set_reg(w, 0x80, (uint32_t)STRTAB);
+    set_reg(w, 0x84, 0x40000000 | (uint32_t)(STRTAB >> 32));
+    set_reg(w, 0x88, 0x10210);
+    set_word(w, STRTAB + 8 * 3, STES | 9);
+    set_word(w, STES + 64 * 5, CONTEXT | 0xb);
+    set_word(w, CONTEXT, VALID_CD);
+    set_word(w, CONTEXT + 8, SMMU_ROOT);
+    set_word(w, SMMU_ROOT + 8 * 3, (SMMU_ROOT + 0x1000) | 3);
+    set_word(w, SMMU_ROOT + 0x1000 + 8 * 2, 0x8c0000741 | 4); /* a block of 2 MiB */
+    set_word(w, SMMU_ROOT + 0x1000 + 8 * 5, (SMMU_ROOT + 0x2000) | 3);
+    set_word(w, SMMU_ROOT + 0x2000 + 8 * 7, 0x8a12347c3); /* read only */
+    return w;
+}
+
+static void test_smmu(void **state)
+{
+    struct world *w = new_smmu();
+    struct walker_stream s;
+    struct walker_walk got;
+
+    (void)state;
+    walker_stream(&s, &w->inst, 0x305);
+    assert_int_equal(s.mode, WALKER_TRANSLATE);
+    assert_true(s.in_memory);
+    assert_int_equal(s.entry_at, STES + 64 * 5);
+    assert_int_equal(s.context_at, CONTEXT);
+    assert_int_equal(s.levels, 3);
+    assert_int_equal(s.va_bits, 39);
+    assert_int_equal(s.pa_bits, 44);
+    got = walk(w, 0x305, UINT64_C(3) << 30 | 2 << 21 | 0x12345);
+    assert_int_equal(got.end, WALKER_MAPPED);
+    assert_int_equal(got.pa, 0x8c0012345);
+    assert_true(got.leaf.read && got.leaf.write && got.leaf.uncached);
+    got = walk(w, 0x305, UINT64_C(3) << 30 | 5 << 21 | 7 << 12 | 0x678);
+    assert_int_equal(got.end, WALKER_MAPPED);
+    assert_int_equal(got.pa, 0x8a1234678);
+    assert_true(got.leaf.read && !got.leaf.write && !got.leaf.uncached);
+    assert_int_equal(walk(w, 0x305, UINT64_C(3) << 30).end, WALKER_NO_ENTRY);
+    assert_int_equal(walk(w, 0x305, UINT64_C(1) << 39).end, WALKER_TOO_HIGH);
+    assert_int_equal(walk(w, 0x306, 0).end, WALKER_NO_STREAM);
+    free(w);
+}
+
+/* What keeps a stream from translating, and what it then does. */
+static void test_smmu_reasons(void **state)
+{
+    static const struct {
+        uint32_t reg, value;
+        uint64_t at, word;
+        enum walker_mode mode;
+        const char *reason;
+    } rows[] = {
+        {0x20, 0xc, 0, 0, WALKER_BYPASS, "lets pass"},
+        {0x44, 1u << 20, 0, 0, WALKER_TRANSLATE, "translation"}, /* GBPA counts when it is off */
+        {0x88, 0x10209, 0, 0, WALKER_BLOCKED, "does not reach so far"},
+        {0, 0, STRTAB + 8 * 3, 0, WALKER_BLOCKED, "no part for it"},
+        {0, 0, STRTAB + 8 * 3, STES | 3, WALKER_BLOCKED, "no part for it"},
+        {0x84, 0, 0, 0, WALKER_BLOCKED, "table lies outside memory"},
+        {0, 0, STRTAB + 8 * 3, 0x1000 | 9, WALKER_BLOCKED, "entry lies outside memory"},
+        {0, 0, STES + 64 * 5, CONTEXT | 0xa, WALKER_BLOCKED, "entry is not valid"},
+        {0, 0, STES + 64 * 5, 1, WALKER_BLOCKED, "entry aborts"},
+        {0, 0, STES + 64 * 5, 9, WALKER_BYPASS, "entry bypasses"},
+        {0, 0, STES + 64 * 5, CONTEXT | 0xf, WALKER_BLOCKED, "stage 2"},
+        {0, 0, STES + 64 * 5, 0x100b, WALKER_BLOCKED, "context lies outside memory"},
+        {0, 0, CONTEXT, VALID_CD & ~(UINT64_C(1) << 31), WALKER_BLOCKED, "context is not valid"},
+        {0, 0, CONTEXT, VALID_CD & ~(UINT64_C(1) << 41), WALKER_BLOCKED, "context is not valid"},
+        {0, 0, CONTEXT, VALID_CD | 1 << 14, WALKER_BLOCKED, "context is not valid"},
+        {0, 0, CONTEXT, VALID_CD & ~UINT64_C(0x18), WALKER_BLOCKED, "context is not valid"},
+        {0, 0, CONTEXT, VALID_CD | 0x38, WALKER_BLOCKED, "context is not valid"},
+        {0, 0, CONTEXT, VALID_CD | 0x80, WALKER_BLOCKED, "another granule"},
+        {0x88, 0x10, 0, 0, WALKER_BLOCKED, "entry is not valid"}, /* linear, and empty there */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct world *w = new_smmu();
+        struct walker_stream s;
+
+        if (rows[i].reg) {
+            set_reg(w, rows[i].reg, rows[i].value);
+        }
+        if (rows[i].at) {
+            set_word(w, rows[i].at, rows[i].word);
+        }
+        walker_stream(&s, &w->inst, 0x305);
+        assert_int_equal(s.mode, rows[i].mode);
+        if (!strstr(s.reason, rows[i].reason)) {
+            fail_msg("row %zu: %s", i, s.reason);
+        }
+        free(w);
+    }
+}
+
+/* Off, with GBPA closed; a linear table; fewer PA bits than the context asks for. */
+static void test_smmu_more(void **state)
+{
+    struct world *w = new_smmu();
+    struct walker_stream s;
+
+    (void)state;
+    set_reg(w, 0x88, 0xd);
+    set_word(w, STRTAB + 64 * 0x305, CONTEXT | 0xb);
+    set_reg(w, 0x14, 0x71);
+    walker_stream(&s, &w->inst, 0x305);
+    assert_int_equal(s.mode, WALKER_TRANSLATE);
+    assert_int_equal(s.pa_bits, 36);
+    set_reg(w, 0x20, 0);
+    set_reg(w, 0x44, 1u << 20);
+    walker_stream(&s, &w->inst, 0x305);
+    assert_int_equal(s.mode, WALKER_BLOCKED);
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lookup),       cmocka_unit_test(test_lpae),
-        cmocka_unit_test(test_worked_dart1), cmocka_unit_test(test_worked_dart2),
-        cmocka_unit_test(test_wide_pa),      cmocka_unit_test(test_worked_four_levels),
-        cmocka_unit_test(test_worked_4k),    cmocka_unit_test(test_dart2_4k),
-        cmocka_unit_test(test_usb4),         cmocka_unit_test(test_s5l8960x),
-        cmocka_unit_test(test_failures),     cmocka_unit_test(test_modes_t8020),
-        cmocka_unit_test(test_modes_t8110),  cmocka_unit_test(test_compared_bits),
-        cmocka_unit_test(test_iterate),      cmocka_unit_test(test_iterate_roots),
-        cmocka_unit_test(test_loops),        cmocka_unit_test(test_outside),
-        cmocka_unit_test(test_random),       cmocka_unit_test(test_other_formats),
+        cmocka_unit_test(test_smmu),
+        cmocka_unit_test(test_smmu_reasons),
+        cmocka_unit_test(test_smmu_more),
+        cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_lpae),
+        cmocka_unit_test(test_worked_dart1),
+        cmocka_unit_test(test_worked_dart2),
+        cmocka_unit_test(test_wide_pa),
+        cmocka_unit_test(test_worked_four_levels),
+        cmocka_unit_test(test_worked_4k),
+        cmocka_unit_test(test_dart2_4k),
+        cmocka_unit_test(test_usb4),
+        cmocka_unit_test(test_s5l8960x),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_modes_t8020),
+        cmocka_unit_test(test_modes_t8110),
+        cmocka_unit_test(test_compared_bits),
+        cmocka_unit_test(test_iterate),
+        cmocka_unit_test(test_iterate_roots),
+        cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_other_formats),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

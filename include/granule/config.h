@@ -43,6 +43,17 @@
 #define GR_CFG_DART_RANGE 256u
 #endif
 
+/* How long an SMMUv3 may take to do its commands or to acknowledge, in nanoseconds. */
+#ifndef GR_CFG_SMMUV3_TIMEOUT_NS
+#define GR_CFG_SMMUV3_TIMEOUT_NS 10000000u
+#endif
+
+/* An SMMUv3 without range commands forgets so many granules one by one, more with all of a domain.
+ */
+#ifndef GR_CFG_SMMUV3_SINGLE
+#define GR_CFG_SMMUV3_SINGLE 32u
+#endif
+
 /*
  * 1: watch for what only a bug of the caller can do, at some cost: calls on overlapping ranges of
  * one domain at the same time. They are logged and counted (gr_domain_stats). It changes the size

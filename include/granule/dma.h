@@ -92,7 +92,8 @@ GR_MUST_CHECK int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t l
 /*
  * Hand [iova, iova + len), any part of one mapping, of a list: of one output segment, to the CPU
  * (to read what the device wrote) or back to the device (with what the CPU wrote). Free of cost for
- * a coherent device that is not isolated, where it checks nothing but its arguments. Errors:
+ * a coherent device that is not isolated or whose domain has no pool, where it checks nothing but
+ * its arguments. Errors:
  * GR_ENODEV, GR_ENODATA, GR_EACCES, GR_EOVERFLOW, GR_ENOENT (not mapped in whole).
  */
 GR_MUST_CHECK int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len,

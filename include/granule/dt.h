@@ -18,7 +18,9 @@
  *         puts(dt.error);
  *
  * Context: any; no locks, no allocation. One gr_dt belongs to one thread at a time (its error text
- * is written). Time is linear in the size of the tree for each record and each reference in it.
+ * is written). Opening takes time linear in the size of the tree; an iteration looks at GR_DT_WORK
+ * entries of it at most, however often at the same ones: a second for a hostile tree, next to
+ * nothing for others.
  *
  * What counts
  *   An IOMMU is a node with `#iommu-cells`, whatever its name. Node and master are enabled when
@@ -27,26 +29,29 @@
  *
  * What the tree cannot say about an instance comes from this table and from overrides on its node:
  *
- *                          granule,  -va-bits         -pa-bits  -streams  -bypass
+ *                          granule,  -va-bits         -pa-bits  -streams       -bypass
  *   compatible   driver    page-bits  16K      4K
  *   apple,
- *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)   1 (0)
- *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)   1 (0)
- *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)  1 (0)
- *   t8103-usb4-  T8103_    14 (12)    32 (38)  32 (32)  36 (36)   64 (64)   0 (0)
+ *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)        1 (0)
+ *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)        1 (0)
+ *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)       1 (0)
+ *   t8103-usb4-  T8103_    14 (12)    32 (38)  32 (32)  36 (36)   64 (64)        0 (0)
  *   dart         USB4
- *   s5l8960x-    S5L8960X  12 (12)       -     32 (32)  36 (36)    4 (4)    0 (0)
+ *   s5l8960x-    S5L8960X  12 (12)       -     32 (32)  36 (36)    4 (4)         0 (0)
  *   dart
+ *   arm,smmu-v3  SMMUV3    0 (16)     48 (48)  48 (48)  44 (36)   65536 (65536)  1 (0)
  *
- *   Brackets: the other value that an override may give, or the highest. Sources:
- *   facts/DART.md 1, 4, 6, 8. The t8110 values are read from its registers on hardware: VA 36 fits
- *   the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover every
- *   SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
- *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
- *   are at least page bits + 1. An s5l8960x with an `apple,dma-range` that is an aligned block has
- *   the bits of that block, unless an override says otherwise. Any other property of the node whose
- * name begins with `granule,` is a mistake. Of the first eight strings in `compatible`, the first
- * in the table decides.
+ *   Brackets: the other value that an override may give, or the highest. An SMMUv3 has several
+ *   granules: `granule,page-bits` says which of 12, 14 and 16 to use, and 0 that nobody has said;
+ *   its IOVAs have 32 bits at least, and what its registers say goes before the table. Sources:
+ *   facts/DART.md 1, 4, 6, 8, facts/QEMU.md. The t8110 values are read from its registers on
+ *   hardware: VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16
+ *   streams cover every SID that a tree is known to use. Bypass is 1 because most instances have it
+ *   (PCIe DARTs do not); a tree that knows better says `granule,bypass = <0>`. An override is one
+ *   cell; VA bits are at least page bits + 1. An s5l8960x with an `apple,dma-range` that is an
+ *   aligned block has the bits of that block, unless an override says otherwise. Any other property
+ *   of the node whose name begins with `granule,` is a mistake. Of the first eight strings in
+ *   `compatible`, the first in the table decides.
  */
 #ifndef GRANULE_DT_H
 #define GRANULE_DT_H
@@ -64,10 +69,13 @@ GR_BEGIN_DECLS
 #define GR_DT_RESERVED 16        /* reserved IOVA ranges of one master */
 #define GR_DT_BANKS 64           /* banks of RAM */
 #define GR_DT_REFS 1024          /* references to IOMMUs in a tree */
+#define GR_DT_NAME 160           /* bytes of a node's or a property's name with its NUL */
+#define GR_DT_WORK 0x2000000u    /* nodes, properties and windows that an iteration may look at */
 
 /* A tree. It points into the caller's blob, which must stay unchanged. */
 struct gr_dt {
     const void *fdt;
+    uint32_t work;   /* of GR_DT_WORK, what is left to the iteration that runs; private */
     char error[384]; /* of the last error: one sentence, no newline, printable ASCII; "" before */
 };
 
@@ -85,6 +93,9 @@ struct gr_dt_iter {
     struct gr_dt_chain at;
     unsigned entry;
     unsigned count;
+    uint32_t work;
+    uint32_t phandle; /* of `target`, the last IOMMU that was looked up; 0: none */
+    struct gr_dt_chain target;
 };
 
 enum gr_dt_driver {
@@ -94,6 +105,7 @@ enum gr_dt_driver {
     GR_DT_DART_T8110,
     GR_DT_DART_T8103_USB4,
     GR_DT_DART_S5L8960X,
+    GR_DT_SMMUV3,
 };
 
 /* One IOMMU. Members after `iommu_cells` are 0 unless it is enabled and has a driver. */
@@ -108,7 +120,7 @@ struct gr_dt_iommu {
     unsigned iommu_cells;
     uint64_t reg_base; /* registers: the first `reg` entry as a CPU address, and its bytes */
     uint64_t reg_size;
-    unsigned page_bits; /* log2 of the granule: 12 or 14 */
+    unsigned page_bits; /* log2 of the granule: 12 or 14; of an SMMUv3 also 16, or 0: any */
     unsigned va_bits;
     unsigned pa_bits;
     unsigned streams;
@@ -134,8 +146,9 @@ struct gr_dt_stream {
  *
  * Or one entry of an `iommu-map` = <RID-base &iommu SID-base length>..., one IOMMU cell, on a PCI
  * host bridge: the streams are the SIDs of the RIDs in it that `iommu-map-mask` can produce (on an
- * IOMMU without a driver only the first). Its path is the port: the outermost bridge below the host
- * bridge whose `bus-range` holds RID-base >> 8, enabled or not; without one "<bridge>/rid@HEX".
+ * IOMMU without a driver, and of more than eight RIDs on an SMMUv3, only the first). Its path is
+ * the port: the outermost bridge below the host bridge whose `bus-range` holds RID-base >> 8,
+ * enabled or not; without one "<bridge>/rid@HEX".
  *
  * Entries whose IOMMU is disabled are left out, and so is a master that has no other, or that is
  * disabled itself.
@@ -167,13 +180,14 @@ struct gr_dt_master {
 /*
  * Check a tree of `size` bytes at `blob`, 8-byte aligned, and prepare *dt. Needs no closing.
  * Returns 0, GR_EINVAL (blob NULL or not aligned), GR_EBADMSG (too short, too long, not a flattened
- * tree, its structure is broken), with the sentence in dt->error.
+ * tree, its structure is broken, a name is longer than GR_DT_NAME), with the sentence in dt->error.
  */
 GR_MUST_CHECK int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size);
 
 /*
  * The next record of each kind, in the order of the tree. Return 1 and *out, 0 at the end, or
- * GR_EBADMSG and the sentence; *out is written only with 1.
+ * GR_EBADMSG and the sentence, also where the iteration would pass GR_DT_WORK; *out is written only
+ * with 1.
  *
  * Memory: every `reg` entry of every enabled node with device_type = "memory". Banks that overlap
  * or are empty and a tree without any bank are errors.
@@ -189,6 +203,16 @@ GR_MUST_CHECK int gr_dt_master_next(struct gr_dt *dt, struct gr_dt_iter *it,
 GR_MUST_CHECK int gr_dt_memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out);
 GR_MUST_CHECK int gr_dt_reserved_next(struct gr_dt *dt, struct gr_dt_iter *it,
                                       struct gr_range *out);
+
+/*
+ * The record of one PCI function that the host has found: `rid` behind the host bridge at libfdt's
+ * offset `bridge`, with the streams of this function only. An iommu-map is often one entry for a
+ * whole segment, which is no device to iterate over. Returns 1 and *out; 0 where no entry covers
+ * it, the IOMMU is disabled, or there is no enabled node with an iommu-map at `bridge`; or
+ * GR_EBADMSG.
+ */
+GR_MUST_CHECK int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid,
+                                     struct gr_dt_master *out);
 
 GR_END_DECLS
 

@@ -8,6 +8,7 @@
 #include <granule/dma.h>
 #include <granule/domain.h>
 #include <granule/drv/dart.h>
+#include <granule/drv/smmuv3.h>
 #include <granule/err.h>
 #include <granule/fault.h>
 #include <granule/instance.h>

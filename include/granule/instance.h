@@ -30,7 +30,8 @@ struct gr_instance_ops {
      * Translate `stream` through the tables of `pt`, replacing whatever it did before; note in
      * `binding->hw` what invalidate() needs. No access is ever translated by a mix of old and new.
      * On failure the stream is blocked and has not used `pt`. Returns 0, GR_ETIMEDOUT,
-     * GR_EOPNOTSUPP.
+     * GR_EOPNOTSUPP, GR_ENOMEM, GR_ENOSPC (no context left), or GR_EIO: what it did before is
+     * forgotten, but it may be using `pt` until block() confirms that it does not.
      */
     int (*attach)(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
                   struct gr_binding *binding);

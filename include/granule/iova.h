@@ -41,9 +41,11 @@ struct gr_iova_slot;
 struct gr_iova {
     gr_env_t env; /* from here on: written when something is set up, read by every call */
     unsigned unit_lg2;
-    unsigned arena_lg2;  /* log2 of an arena's units; 0: there are none */
-    uint64_t arena_size; /* its bytes, or 0 */
-    uint64_t first;      /* the aperture's whole units: [first, end) */
+    unsigned arena_lg2;   /* log2 of an arena's units; 0: there are none */
+    uint64_t unit_mask;   /* these three follow from the two */
+    uint64_t arena_units; /* or 0 */
+    uint64_t arena_size;  /* its bytes, or 0 */
+    uint64_t first;       /* the aperture's whole units: [first, end) */
     uint64_t end;
     uint8_t span_lg2[GR_IOVA_SPANS];
     unsigned spans;

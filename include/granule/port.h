@@ -38,7 +38,7 @@ typedef struct {
 #define GR_PAGES_MAY_SLEEP                                                                         \
     0x1u                    /* the caller holds no lock and may wait; without it: any context      \
                              */
-#define GR_PAGES_TABLE 0x2u /* an IOMMU will walk this memory as a page table */
+#define GR_PAGES_TABLE 0x2u /* an IOMMU will read this memory: page tables, streams, commands */
 
 /* Operations of gr_port_cache(). */
 #define GR_CACHE_CLEAN 0x1u /* write dirty lines back */
@@ -76,7 +76,8 @@ void gr_port_pages_free(gr_env_t env, void *va, unsigned lg2);
 
 /*
  * Exact inverses of each other on memory from gr_port_pages_alloc() and, where the device of a
- * mapping is not coherent, on every buffer handed to the DMA API. No other address is asked for.
+ * mapping is not coherent or its domain has a bounce pool, on every buffer handed to the DMA API: a
+ * physically contiguous buffer is contiguous here. No other address is asked for.
  * Any context.
  */
 gr_pa_t gr_port_virt_to_phys(gr_env_t env, const void *va);

@@ -51,8 +51,8 @@ struct gr_pt_config {
     uint8_t levels;      /* of tables, the root included: 2, DART2 also 3, LPAE up to 4 */
     uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2, LPAE 0 */
     /*
-     * IOVA bits that are translated; higher ones are ignored, as DARTs do. LPAE: 25 to 48, and as
-     * many as need all the levels, because an SMMU derives these from T0SZ.
+     * IOVA bits that are translated; higher ones are ignored, as DARTs do (an SMMU faults on them).
+     * LPAE: 25 to 48, and as many as need all the levels, because an SMMU derives these from T0SZ.
      */
     uint8_t va_bits;
     uint8_t
@@ -120,7 +120,8 @@ unsigned gr_pt_reach_bits(const struct gr_pt_config *config);
  */
 GR_MUST_CHECK int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config);
 
-/* Free every table. The hardware must not walk them any more. */
+/* Free every table but those on a gather, which go first. The hardware must not walk them any more.
+ */
 void gr_pt_fini(struct gr_pt *pt);
 
 /* How many pages tables take. Any context, also while others map; takes the lock. */
@@ -130,10 +131,10 @@ uint64_t gr_pt_tables(struct gr_pt *pt);
  * Map [iova, iova + len) to [pa, pa + len) with GR_PROT_*. All three in whole granules.
  * *out_done is always written: on success len, on failure the bytes from iova on that were mapped
  * before it; the caller unmaps these, and invalidates, before it reports the failure (a rollback is
- * an unmap). Context: any.
+ * an unmap, and never one that GR_EMSGSIZE refuses). Context: any.
  * Returns 0, GR_ENODATA (len 0), GR_EINVAL (unaligned), GR_EOVERFLOW, GR_EACCES (neither read nor
- * write), GR_EOPNOTSUPP (unknown bits in prot), GR_EFAULT (beyond pa_bits), GR_ERANGE (the range is
- * longer than the table's reach), GR_EEXIST, GR_ENOMEM.
+ * write), GR_EOPNOTSUPP (unknown bits in prot), GR_EFAULT (beyond pa_bits), GR_ERANGE (the range
+ * passes a multiple of 2^va_bits), GR_EEXIST (some of it is mapped), GR_ENOMEM.
  */
 GR_MUST_CHECK int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len,
                             unsigned prot, uint64_t *out_done);

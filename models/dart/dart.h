@@ -59,6 +59,9 @@ struct dart_model_config {
      * command is about to drop, which shows software that does not wait.
      */
     bool serve_while_busy;
+
+    /* Compare each hit of the TLB with the tables as they are now: see `reused`. */
+    bool watch_reuse;
 };
 
 struct dart_model_stats {
@@ -71,6 +74,8 @@ struct dart_model_stats {
     uint64_t faults;        /* accesses the DART refused, whether latched or not */
     uint64_t lost;          /* of these, found ERROR already holding another */
     uint64_t bus_errors;    /* accesses refused behind the DART, bad_fetches not included */
+    uint64_t reused;        /* hits whose page the tables, walked anew, place elsewhere: an IOVA got
+                               a new meaning before the old one was forgotten; watch_reuse only */
     uint64_t locked_writes; /* stores to registers a lock protects: dropped (facts 9.1) */
     uint64_t misuse;        /* stores while busy, wrong commands, bad or unaligned offsets,
                                registers touched while off */

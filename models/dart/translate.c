@@ -310,6 +310,37 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
     return DART_MODEL_NONE;
 }
 
+/* What a walk that has nothing cached finds now; leaves caches and counters alone. */
+static bool walk_anew(const struct dart_model *m, const struct view *v, uint64_t iova,
+                      uint64_t *out_leaf)
+{
+    const struct model_host *host = m->config.host;
+    uint64_t table;
+    uint64_t entry = 0;
+
+    if (!ttbr_pa(m, v, iova, &table))
+        return false;
+    for (unsigned level = v->levels; level--; table = entry_pa(m, entry)) {
+        const uint64_t index = iova >> (m->config.page_bits + level * v->bits);
+
+        if (!host->table_read64(host->opaque, table + 8 * (index & ((UINT64_C(1) << v->bits) - 1)),
+                                &entry) ||
+            !(entry & MODEL_ENTRY_VALID))
+            return false;
+    }
+    *out_leaf = entry;
+    return true;
+}
+
+/* A device is about to be led by a leaf that was cached. */
+static void watch_reuse(struct dart_model *m, const struct view *v, uint64_t iova, uint64_t leaf)
+{
+    uint64_t now;
+
+    if (m->config.watch_reuse && (leaf & MODEL_ENTRY_VALID) && walk_anew(m, v, iova, &now))
+        m->stats.reused += entry_pa(m, now) != entry_pa(m, leaf);
+}
+
 /* facts/DART.md 15: valid, permission, sub-page window (4.4), in this order. */
 static enum dart_model_fault check(const struct dart_model *m, uint64_t leaf, bool write,
                                    uint64_t offset, uint64_t len)
@@ -378,6 +409,7 @@ static enum dart_model_fault lookup(struct dart_model *m, const struct view *v, 
     iova &= v->mask;
     if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf)) {
         m->stats.hits++;
+        watch_reuse(m, v, iova, leaf);
     } else {
         m->stats.misses++;
         fault = walk(m, v, iova, &leaf);

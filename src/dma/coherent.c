@@ -9,14 +9,16 @@ struct shape {
     uint64_t span;
 };
 
-static int shape_of(const struct gr_domain *domain, uint64_t size, struct shape *out)
+static int shape_of(const struct gr_device *dev, uint64_t size, struct shape *out)
 {
+    const struct gr_domain *const domain = gri_dma_any(dev);
     const uint64_t mask = gri_mask(domain->table.granule_lg2);
 
     if (!size)
         return GR_ENODATA;
-    if (size > INT64_MAX)
+    if (size > (uint64_t)INT64_MAX - dev->config.overread)
         return GR_EOVERFLOW;
+    size += dev->config.overread; /* zero as well */
     out->span = (size + mask) & ~mask;
     out->lg2 = domain->table.granule_lg2;
     while (size > (uint64_t)1 << out->lg2)
@@ -26,13 +28,11 @@ static int shape_of(const struct gr_domain *domain, uint64_t size, struct shape 
 
 static int check(const struct gr_device *dev, uint64_t size, unsigned attrs, struct shape *out)
 {
-    const struct gr_domain *const domain = gri_dma_any(dev);
-
-    if (!domain)
+    if (!gri_dma_any(dev))
         return GR_ENODEV;
     if (attrs & ~GR_DMA_UNCACHED)
         return GR_EOPNOTSUPP;
-    return shape_of(domain, size, out);
+    return shape_of(dev, size, out);
 }
 
 static int map_pages(struct gr_device *dev, void *va, const struct shape *shape, unsigned attrs,
@@ -86,7 +86,7 @@ int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **ou
         cpu = gr_port_map_uncached(domain->env, va, (size_t)shape.span);
     }
     ret = cpu ? map_pages(dev, va, &shape, attrs, out_iova) : GR_EOPNOTSUPP;
-    if (ret == GR_ETIMEDOUT && gri_domain_is_broken(domain))
+    if (ret == GR_ETIMEDOUT && gri_domain_is_unsafe(domain))
         return ret; /* the device may have seen the mapping: the pages are not safe to free */
     if (ret) {
         if (cpu && cpu != va)

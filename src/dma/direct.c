@@ -38,10 +38,12 @@ static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, u
 
     if ((attrs & GR_DMA_MMIO) || !domain->bounce)
         return GR_EFAULT;
-    if (len > GR_BOUNCE_CHUNK - offset)
-        return GR_ENOBUFS;
-    ret = gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1), (uint32_t)offset,
-                          pa, (uint32_t)len, &slot);
+    ret = len > GR_BOUNCE_CHUNK - offset
+              ? GR_ENOBUFS
+              : gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1),
+                                (uint32_t)offset, pa, (uint32_t)len, &slot);
+    if (ret == GR_ENOBUFS)
+        gri_bounce_refused(domain->bounce, len);
     if (ret)
         return ret;
     at = gri_bounce_pa(slot);
@@ -106,7 +108,7 @@ int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
         return ret;
     if (slot && len != slot->len)
         return GR_EMSGSIZE;
-    if (!(attrs & GR_DMA_SKIP_SYNC)) {
+    if (!(attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO))) {
         ret = gri_direct_sync(dev, iova, len, dir, true);
         if (ret)
             return ret;
@@ -159,6 +161,12 @@ static bool over_limits(const struct gr_device *dev, gr_iova_t iova, uint64_t le
     return len > dev->seg_max || (iova & boundary) > boundary - (len - 1);
 }
 
+static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
+                      enum gr_dma_dir dir, unsigned attrs)
+{
+    return gri_dma_direct(dev) ? gri_dma_check_list(list, dir, attrs) : GR_ENODEV;
+}
+
 /* Do something with the first `count` segments, which `list->out` describes; the first error. */
 static int for_each_segment(struct gr_device *dev, const struct gr_dma_list *list, unsigned count,
                             int (*fn)(struct gr_device *dev, gr_iova_t iova, uint64_t len,
@@ -187,10 +195,12 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
                       unsigned attrs)
 {
     struct gr_dma_seg *out = list->out;
-    unsigned i;
-    int ret = 0;
+    unsigned i = 0;
+    int ret = check_list(dev, list, dir, attrs);
 
-    for (i = 0; i < list->count; i++) {
+    if (ret)
+        return ret;
+    for (; i < list->count; i++) {
         const struct gr_seg *const seg = &list->segs[i];
         gr_iova_t iova;
 
@@ -221,7 +231,11 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
 int gri_direct_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                         unsigned attrs)
 {
-    return for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
+    int ret = check_list(dev, list, dir, attrs);
+
+    if (!ret && !list->out_count)
+        ret = GR_ENODATA;
+    return ret ? ret : for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
 }
 
 static int sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
@@ -241,8 +255,11 @@ static int sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, 
 int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                        bool for_cpu)
 {
-    return for_each_segment(dev, list, list->count, for_cpu ? sync_for_cpu : sync_for_device, dir,
-                            0);
+    const int ret = check_list(dev, list, dir, 0);
+
+    return ret ? ret
+               : for_each_segment(dev, list, list->count, for_cpu ? sync_for_cpu : sync_for_device,
+                                  dir, 0);
 }
 
 /* ---- limits ---- */

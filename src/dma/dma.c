@@ -118,40 +118,60 @@ static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, e
     return 0;
 }
 
-int gri_dma_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
-                 bool for_cpu)
+/* In this order for all parts: nothing half done, no line dropped that a copy has just filled. */
+enum sync_step {
+    LOOK,
+    CACHES, /* a copy goes in before they are cleaned */
+    COPY_OUT,
+    SYNC_STEPS,
+};
+
+static int sync_part(struct gr_device *dev, const struct gr_dma_seg *part, enum gr_dma_dir dir,
+                     bool for_cpu, unsigned step)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
-    const bool caches = !dev->config.coherent;
+    const bool caches = !dev->config.coherent && step != COPY_OUT;
     const bool slots = gri_isolated(dev);
-    int ret;
+    const bool copies = slots && (step == LOOK || (step == CACHES && !for_cpu) ||
+                                  (step == COPY_OUT && for_cpu && (dir & GR_DMA_FROM_DEVICE)));
+    int ret = step == LOOK ? gri_dma_check(part->iova, part->len, dir, 0) : 0;
 
-    if (!domain)
-        return gri_direct_sync(dev, iova, len, dir, for_cpu);
-    ret = gri_dma_check(iova, len, dir, 0);
-    /* First look at all of it, then touch it: nothing half done. */
-    if (!ret && slots)
-        ret = gri_isolation_sync(dev, iova, len, false, true);
+    if (!ret && copies)
+        ret = gri_isolation_sync(dev, part->iova, part->len, for_cpu, step == LOOK);
     if (!ret && caches)
-        ret = sync_caches(domain, iova, len, dir, for_cpu, false);
-    /* A copy goes in before the caches are cleaned, and out once they have forgotten. */
-    if (!ret && slots && !for_cpu)
-        ret = gri_isolation_sync(dev, iova, len, false, false);
-    if (!ret && caches)
-        ret = sync_caches(domain, iova, len, dir, for_cpu, true);
-    if (!ret && slots && for_cpu && (dir & GR_DMA_FROM_DEVICE))
-        ret = gri_isolation_sync(dev, iova, len, true, false);
+        ret = sync_caches(domain, part->iova, part->len, dir, for_cpu, step != LOOK);
     return ret;
+}
+
+int gri_dma_sync(struct gr_device *dev, const struct gr_dma_seg *parts, unsigned count,
+                 enum gr_dma_dir dir, bool for_cpu)
+{
+    int ret = 0;
+
+    for (unsigned step = LOOK; step < SYNC_STEPS; step++) {
+        for (unsigned i = 0; !ret && i < count; i++)
+            ret = sync_part(dev, &parts[i], dir, for_cpu, step);
+    }
+    return ret;
+}
+
+static int sync_one(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+                    bool for_cpu)
+{
+    const struct gr_dma_seg part = {iova, len};
+
+    return gri_dma_domain(dev) ? gri_dma_sync(dev, &part, 1, dir, for_cpu)
+                               : gri_direct_sync(dev, iova, len, dir, for_cpu);
 }
 
 int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
 {
-    return gri_dma_sync(dev, iova, len, dir, true);
+    return sync_one(dev, iova, len, dir, true);
 }
 
 int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
 {
-    return gri_dma_sync(dev, iova, len, dir, false);
+    return sync_one(dev, iova, len, dir, false);
 }
 
 /* ---- limits ---- */

@@ -87,6 +87,17 @@ GR_MUST_CHECK static inline int gri_dma_check(uint64_t start, uint64_t len, enum
     return gri_overflows(start, len) ? GR_EOVERFLOW : 0;
 }
 
+/* What is wrong with what comes along with a list, or 0. */
+GR_MUST_CHECK static inline int gri_dma_check_list(const struct gr_dma_list *list,
+                                                   enum gr_dma_dir dir, unsigned attrs)
+{
+    if (!list->count)
+        return GR_ENODATA;
+    if (!gri_dma_dir_ok(dir))
+        return GR_EACCES;
+    return attrs & ~GRI_DMA_ATTRS ? GR_EOPNOTSUPP : 0;
+}
+
 /* ---- isolate.c: buffers whose first and last granule are closed off ---- */
 
 /* Must the ends of a buffer be looked at? */
@@ -149,9 +160,13 @@ GR_MUST_CHECK int gri_dma_unmap_one(struct gr_device *dev, gr_iova_t iova, uint6
 
 /* ---- dma.c ---- */
 
-/* gr_dma_sync_for_*(), with `for_cpu` one or the other. */
-GR_MUST_CHECK int gri_dma_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len,
-                               enum gr_dma_dir dir, bool for_cpu);
+/*
+ * gr_dma_sync_for_*(), with `for_cpu` one or the other, of several parts of one mapping in a
+ * TRANSLATED domain. Whole lists go at once: a copy to one part must not be in the caches when a
+ * line that it shares with the next is dropped.
+ */
+GR_MUST_CHECK int gri_dma_sync(struct gr_device *dev, const struct gr_dma_seg *parts,
+                               unsigned count, enum gr_dma_dir dir, bool for_cpu);
 
 /* ---- direct.c: the DMA API in IDENTITY and LINEAR domains, or where there is none ---- */
 

@@ -58,14 +58,21 @@ static int bounce(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, 
                   uint64_t len, uint64_t span)
 {
     struct gr_domain *const domain = is->domain;
+    const uint32_t offset = (uint32_t)(pa & domain->pt.granule_mask);
     struct gri_slot *slot;
     struct gr_seg seg;
     int ret;
 
     if (is->mmio || !domain->bounce)
         return GR_EOPNOTSUPP;
-    ret = gri_bounce_make(domain->bounce, span, (uint32_t)(pa & domain->pt.granule_mask), pa,
-                          (uint32_t)len, &slot);
+    ret = gri_bounce_make(domain->bounce, span, offset, pa, (uint32_t)len, &slot);
+    if (ret == GR_ENOBUFS && domain->defer) { /* some may only wait for an invalidation */
+        ret = gr_domain_flush(domain);
+        if (!ret)
+            ret = gri_bounce_make(domain->bounce, span, offset, pa, (uint32_t)len, &slot);
+    }
+    if (ret == GR_ENOBUFS)
+        gri_bounce_refused(domain->bounce, span);
     if (ret)
         return ret;
     slot->next = is->slots;
@@ -120,7 +127,7 @@ int gri_isolate(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr
 
 void gri_isolation_undo(struct gri_isolation *is, int ret)
 {
-    gri_bounce_free(is->slots, ret == GR_ETIMEDOUT && gri_domain_is_broken(is->domain));
+    gri_bounce_free(is->slots, ret == GR_ETIMEDOUT && gri_domain_is_unsafe(is->domain));
     is->slots = NULL;
 }
 
@@ -146,7 +153,8 @@ void gri_isolation_find(struct gri_isolation *is, gr_iova_t iova, uint64_t len)
     for (unsigned i = 0; i < GRI_ARRAY_SIZE(at); i++) {
         struct gri_slot *const slot = slot_at(is, at[i] & ~mask);
 
-        if (slot && slot != is->slots) {
+        /* Outputs of one run may meet each of its two slots again. */
+        if (slot && slot != is->slots && !(is->slots && slot == is->slots->next)) {
             slot->next = is->slots;
             is->slots = slot;
         }
@@ -169,10 +177,10 @@ int gri_isolation_unmap(struct gri_isolation *is, gr_iova_t iova, uint64_t size)
     const bool defer = is->domain->defer;
     const int ret = gri_domain_unmap_free(is->domain, iova, size, NULL, is->slots);
 
-    if (defer && (!ret || ret == GR_ETIMEDOUT))
-        is->slots = NULL; /* they are in the queue, or went with it */
-    else if (ret == GR_ETIMEDOUT)
-        gri_isolation_undo(is, ret);
+    if (ret == GR_ETIMEDOUT && !defer)
+        gri_bounce_free(is->slots, true);
+    if (ret == GR_ETIMEDOUT || defer)
+        is->slots = NULL; /* lost, or in the queue, or gone with it */
     return ret;
 }
 

@@ -37,6 +37,12 @@ static inline uint64_t up(const struct limits *l, uint64_t at)
     return (at + l->over + l->mask) & ~l->mask;
 }
 
+/* Where a range is before its first segment: nothing is read beyond what is not there. */
+static inline uint64_t start_of(const struct limits *l)
+{
+    return 0 - l->over; /* which up() makes 0 */
+}
+
 /* Would `len` bytes at `at` cross a multiple of the boundary? */
 static bool crosses(const struct limits *l, uint64_t at, uint64_t len)
 {
@@ -74,7 +80,7 @@ static int check_seg(const struct limits *l, const struct gr_seg *seg)
 /* What is wrong, first of all, with a list of which something is. */
 static int reason(const struct limits *l, const struct gr_dma_list *list)
 {
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
 
     for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
@@ -94,31 +100,38 @@ static int reason(const struct limits *l, const struct gr_dma_list *list)
     return GR_EOVERFLOW;
 }
 
-/* Check the list, write the output, find the layout. */
-static int measure(const struct limits *l, struct gr_dma_list *list, struct layout *out_layout)
+/*
+ * Check the list, write the output, find the layout. Not inlined, and with the limits copied: all
+ * that the loop needs stays in registers.
+ */
+static __attribute__((noinline)) int measure(const struct limits *limits, struct gr_dma_list *list,
+                                             struct layout *out_layout)
 {
+    const struct limits k = *limits;
+    const struct limits *const l = &k;
     const uint64_t longest = gri_min(gri_min(l->max_len - 1, l->boundary), l->pa_max);
+    const struct gr_seg *const end = list->segs + list->count;
     struct gr_dma_seg *out = list->out;
-    uint64_t pos = 0;
+    bool apart = false;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX; /* no segment ends there */
     uint64_t pas = 0;          /* all addresses, or'ed */
     uint64_t offsets = 0; /* likewise: a PA has far fewer bits than 64, so that the top bit tells
                              of a list that is too long before it wraps */
 
-    *out_layout = (struct layout){0};
-    for (const struct gr_seg *seg = list->segs; seg < list->segs + list->count; seg++) {
+    for (const struct gr_seg *seg = list->segs; seg < end; seg++) {
         const gr_pa_t pa = seg->pa;
         const uint64_t len = seg->len;
         uint64_t at = pa == next ? pos : up(l, pos) + (pa & l->mask);
 
         if (len - 1 > longest)
-            return reason(l, list);
+            return reason(limits, list);
         if (at + (len - 1) > l->boundary) { /* before that there is none to cross */
-            const uint64_t to = place(l, pos, next, seg);
+            const uint64_t to = place(limits, pos, next, seg);
 
             if (crosses(l, to, len))
-                return reason(l, list);
-            out_layout->apart |= to != at;
+                return reason(limits, list);
+            apart |= to != at;
             at = to;
         }
         /* The first is at 0, a boundary, or not at pos. */
@@ -131,10 +144,9 @@ static int measure(const struct limits *l, struct gr_dma_list *list, struct layo
         pas |= pa | (next - 1);
         offsets |= pos;
     }
-    out_layout->out_count = (unsigned)(out - list->out);
-    out_layout->size = up(l, pos);
+    *out_layout = (struct layout){up(l, pos), (unsigned)(out - list->out), apart};
     if (pas > l->pa_max || (offsets | out_layout->size) > INT64_MAX)
-        return reason(l, list);
+        return reason(limits, list);
     return 0;
 }
 
@@ -154,7 +166,7 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_i
 {
     const struct gr_seg *first = list->segs; /* of the run */
     uint64_t first_at = 0;
-    uint64_t pos = 0;
+    uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
     int ret = 0;
 
@@ -174,18 +186,6 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_i
                          (unsigned)(list->segs + list->count - first));
 }
 
-static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
-                      enum gr_dma_dir dir, unsigned attrs)
-{
-    if (!gri_dma_any(dev))
-        return GR_ENODEV;
-    if (!list->count)
-        return GR_ENODATA;
-    if (!gri_dma_dir_ok(dir))
-        return GR_EACCES;
-    return attrs & ~GRI_DMA_ATTRS ? GR_EOPNOTSUPP : 0;
-}
-
 static void sync_list(const struct gr_device *dev, const struct gr_dma_list *list,
                       enum gr_dma_dir dir, bool for_cpu)
 {
@@ -199,64 +199,93 @@ static void sync_list(const struct gr_device *dev, const struct gr_dma_list *lis
     }
 }
 
-static int map_list(struct gr_device *dev, const struct limits *l, struct gr_dma_list *list,
-                    enum gr_dma_dir dir, unsigned attrs)
+/* What range a list wants. */
+static inline struct gr_iova_req request(const struct gr_device *dev,
+                                         const struct gr_domain *domain, const struct limits *l,
+                                         uint64_t size)
+{
+    struct gr_iova_req req = {
+        .size = size,
+        .last = gri_min(dev->dma_mask, domain->aperture.last),
+    };
+
+    /* So that offsets and addresses agree on where a boundary is; 0, none, wraps. */
+    if (l->boundary + 1 > size)
+        req.boundary = l->boundary + 1;
+    else
+        req.align = l->boundary + 1;
+    return req;
+}
+
+/* What a map of it was given goes into the output. */
+static inline void place_output(struct gr_dma_list *list, unsigned count, gr_iova_t iova)
+{
+    for (unsigned i = 0; i < count; i++)
+        list->out[i].iova += iova;
+    list->out_count = count;
+}
+
+static __attribute__((noinline)) int map_isolated(struct gr_device *dev, const struct limits *l,
+                                                  struct gr_dma_list *list, enum gr_dma_dir dir,
+                                                  unsigned attrs)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
-    const bool isolated = gri_isolated(dev);
-    const uint64_t boundary = l->boundary + 1;
-    struct gr_iova_req req = {0};
     struct gri_isolation is;
+    struct gr_iova_req req;
     struct gri_mapping m;
     struct layout layout;
     int ret = measure(l, list, &layout);
 
     if (ret)
         return ret;
-    req.size = layout.size;
-    req.last = gri_min(dev->dma_mask, domain->aperture.last);
-    /* So that offsets and addresses agree on where a boundary is. */
-    if (boundary > req.size)
-        req.boundary = boundary;
-    else
-        req.align = boundary;
+    req = request(dev, domain, l, layout.size);
     if (gri_dma_must_sync(dev, attrs))
         sync_list(dev, list, dir, false);
     ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
     if (ret)
         return ret;
-    if (isolated) {
-        gri_isolation_init(&is, dev, attrs);
-        ret = gri_domain_map_finish(&m, map_apart(l, &m, &is, list));
-        if (ret)
-            gri_isolation_undo(&is, ret);
-    } else {
-        ret = gri_domain_map_finish(&m, layout.apart
-                                            ? map_apart(l, &m, NULL, list)
-                                            : gri_domain_map_segs(&m, 0, list->segs, list->count));
-    }
+    gri_isolation_init(&is, dev, attrs);
+    ret = gri_domain_map_finish(&m, map_apart(l, &m, &is, list));
     if (ret)
-        return ret;
-    for (unsigned i = 0; i < layout.out_count; i++)
-        list->out[i].iova += m.iova;
-    list->out_count = layout.out_count;
-    return 0;
+        gri_isolation_undo(&is, ret);
+    else
+        place_output(list, layout.out_count, m.iova);
+    return ret;
 }
 
 int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
                   unsigned attrs)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
+    struct gr_iova_req req;
+    struct gri_mapping m;
+    struct layout layout;
     struct limits l;
-    int ret = check_list(dev, list, dir, attrs);
+    int ret;
 
     list->out_count = 0;
-    if (ret)
-        return ret;
     if (!domain)
         return gri_direct_map_sg(dev, list, dir, attrs);
+    ret = gri_dma_check_list(list, dir, attrs);
+    if (ret)
+        return ret;
     l = limits_of(dev, domain);
-    return map_list(dev, &l, list, dir, attrs);
+    if (gri_isolated(dev))
+        return map_isolated(dev, &l, list, dir, attrs);
+    ret = measure(&l, list, &layout);
+    if (ret)
+        return ret;
+    req = request(dev, domain, &l, layout.size);
+    if (gri_dma_must_sync(dev, attrs))
+        sync_list(dev, list, dir, false);
+    ret = gri_domain_map_begin(domain, &req, gri_dma_prot(dir, attrs), &m);
+    if (!ret)
+        ret = gri_domain_map_finish(&m, layout.apart
+                                            ? map_apart(&l, &m, NULL, list)
+                                            : gri_domain_map_segs(&m, 0, list->segs, list->count));
+    if (!ret)
+        place_output(list, layout.out_count, m.iova);
+    return ret;
 }
 
 int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
@@ -270,7 +299,7 @@ int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma
 
     l.max_len = UINT64_MAX;
     l.boundary = UINT64_MAX;
-    ret = map_list(dev, &l, &list, dir, attrs);
+    ret = map_isolated(dev, &l, &list, dir, attrs);
     if (!ret)
         *out_iova = out.iova;
     return ret;
@@ -296,8 +325,7 @@ static int unmap_isolated(struct gr_device *dev, const struct gr_dma_list *list,
         one->pa = gri_isolation_origin(&is, list->out->iova);
     /* Slots that wait for an invalidation are another's to free: copy out first. */
     if (is.slots && domain->defer && !(attrs & GR_DMA_SKIP_SYNC)) {
-        for (unsigned i = 0; !ret && i < list->out_count; i++)
-            ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, true);
+        ret = gri_dma_sync(dev, list->out, list->out_count, dir, true);
         attrs |= GR_DMA_SKIP_SYNC;
     }
     if (!ret)
@@ -333,8 +361,11 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     uint64_t mask;
     uint64_t first;
     uint64_t end;
-    int ret = check_list(dev, list, dir, attrs);
+    int ret;
 
+    if (!domain)
+        return gri_direct_unmap_sg(dev, list, dir, attrs);
+    ret = gri_dma_check_list(list, dir, attrs);
     if (ret)
         return ret;
     if (!list->out_count)
@@ -344,8 +375,6 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
         return GR_ENODATA;
     if (gri_overflows(last->iova, last->len))
         return GR_EOVERFLOW;
-    if (!domain)
-        return gri_direct_unmap_sg(dev, list, dir, attrs);
     mask = domain->pt.granule_mask;
     first = list->out[0].iova & ~mask;
     end = last->iova + (last->len - 1); /* inclusive */
@@ -363,28 +392,18 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     return ret;
 }
 
-/* Lists whose memory is not all where the caller put it, output by output. */
-static int sync_outputs(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
-                        bool for_cpu)
-{
-    int ret = 0;
-
-    for (unsigned i = 0; !ret && i < list->out_count; i++)
-        ret = gri_dma_sync(dev, list->out[i].iova, list->out[i].len, dir, for_cpu);
-    return ret;
-}
-
 static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                    bool for_cpu)
 {
-    const int ret = check_list(dev, list, dir, 0);
+    int ret;
 
-    if (ret)
-        return ret;
-    if (gri_isolated(dev))
-        return sync_outputs(dev, list, dir, for_cpu);
     if (!gri_dma_domain(dev))
         return gri_direct_sync_sg(dev, list, dir, for_cpu);
+    ret = gri_dma_check_list(list, dir, 0);
+    if (ret)
+        return ret;
+    if (gri_isolated(dev)) /* its memory is not all where the caller put it */
+        return gri_dma_sync(dev, list->out, list->out_count, dir, for_cpu);
     if (!dev->config.coherent)
         sync_list(dev, list, dir, for_cpu);
     return 0;

@@ -79,11 +79,45 @@ int gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt,
     return GR_EBADMSG;
 }
 
+/*
+ * libfdt reads a name to its end whenever it passes one, fdt_check_full() too. False where one in
+ * the strings block has no end in GR_DT_NAME bytes.
+ */
+static bool short_strings(const void *blob, size_t size)
+{
+    const char *s = blob;
+    size_t run = 0;
+
+    if (size < sizeof(struct fdt_header) || fdt_check_header(blob) != 0 ||
+        size < fdt_totalsize(blob))
+        return true; /* fdt_check_full() says what is wrong */
+    s += fdt_off_dt_strings(blob);
+    for (size_t i = 0; i < fdt_size_dt_strings(blob) && run < GR_DT_NAME; i++)
+        run = s[i] != '\0' ? run + 1 : 0;
+    return run < GR_DT_NAME;
+}
+
+/* The same of nodes, whose names lie between two tags. */
+static bool short_nodes(const void *blob)
+{
+    int node = 0;
+    int next = 0;
+
+    do {
+        (void)fdt_next_tag(blob, node, &next);
+        if (next - node > 4 + GR_DT_NAME)
+            return false;
+        node = fdt_next_node(blob, node, NULL);
+    } while (node >= 0);
+    return true;
+}
+
 int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
 {
     int rc;
 
     dt->fdt = blob;
+    dt->work = 0;
     dt->error[0] = '\0';
     if (blob == NULL || ((uintptr_t)blob & 7) != 0) {
         (void)gri_dt_fail(dt, NULL, "the device tree must lie at an 8-byte aligned address");
@@ -92,6 +126,9 @@ int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
     if (size > GR_DT_SIZE_MAX)
         return gri_dt_fail(dt, NULL, "the device tree is larger than %u bytes; give a smaller one",
                            GR_DT_SIZE_MAX);
+    if (!short_strings(blob, size))
+        return gri_dt_fail(dt, NULL, "a property's name is longer than %u characters; shorten it",
+                           GR_DT_NAME - 1u);
     rc = fdt_check_full(blob, size);
     if (rc != 0)
         return gri_dt_fail(dt, NULL,
@@ -99,7 +136,24 @@ int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
                            fdt_strerror(rc));
     if (fdt_get_name(blob, 0, NULL) == NULL)
         return gri_dt_fail(dt, NULL, "the device tree has no root node; compile it again with dtc");
+    if (!short_nodes(blob))
+        return gri_dt_fail(dt, NULL, "a node's name is longer than %u characters; shorten it",
+                           GR_DT_NAME - 1u);
     return 0;
+}
+
+int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int rc)
+{
+    it->work = GR_DT_WORK - dt->work;
+    if (dt->work == 0 && it->at.depth > 0)
+        rc = gri_dt_fail(dt, &it->at,
+                         "to read the tree up to here takes more looks at nodes, properties and "
+                         "windows than we make; give a smaller tree, or fewer references");
+    if (rc < 0) {
+        it->at.depth = -1;
+        it->entry = 0;
+    }
+    return rc;
 }
 
 int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
@@ -112,7 +166,13 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
     if (depth == 0) {
         depth = 1;
     } else {
+        const uint32_t here = (uint32_t)gri_dt_node(at);
+
         node = fdt_next_node(dt->fdt, gri_dt_node(at), &depth);
+        /* one for each tag passed, at most */
+        gri_dt_spend(dt, ((node < 0 ? fdt_totalsize(dt->fdt) : (uint32_t)node) - here) / 4);
+        if (dt->work == 0)
+            return GR_EBADMSG;
         if (node < 0 || depth < 2) {
             at->depth = -1;
             return 0;
@@ -126,14 +186,24 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
     return 1;
 }
 
-int gri_dt_locate(struct gr_dt *dt, int node, struct gr_dt_chain *out)
+static bool has_phandle(struct gr_dt *dt, const struct gr_dt_chain *at, uint32_t phandle)
+{
+    int len = 0;
+    const fdt32_t *value = gri_dt_get(dt, at, "phandle", &len);
+
+    if (value == NULL || len != 4)
+        value = gri_dt_get(dt, at, "linux,phandle", &len);
+    return value != NULL && len == 4 && fdt32_ld(value) == phandle;
+}
+
+int gri_dt_locate(struct gr_dt *dt, uint32_t phandle, struct gr_dt_chain *out)
 {
     int rc;
 
     out->depth = 0;
     do
         rc = gri_dt_step(dt, out);
-    while (rc > 0 && gri_dt_node(out) != node);
+    while (rc > 0 && !has_phandle(dt, out, phandle));
     return rc;
 }
 
@@ -166,15 +236,40 @@ int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf)
     return 0;
 }
 
+/* As fdt_getprop(), but counting. */
+const void *gri_dt_get(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, int *len)
+{
+    int next = 0;
+    uint32_t tag;
+
+    (void)fdt_next_tag(dt->fdt, gri_dt_node(at), &next);
+    do {
+        const int here = next;
+        const char *name = NULL;
+
+        tag = fdt_next_tag(dt->fdt, here, &next);
+        gri_dt_spend(dt, 1);
+        if (tag == FDT_PROP) {
+            const void *value = fdt_getprop_by_offset(dt->fdt, here, &name, len);
+
+            if (gri_dt_same(name, prop))
+                return value;
+        }
+    } while (dt->work != 0 && (tag == FDT_PROP || tag == FDT_NOP));
+    return NULL;
+}
+
 bool gri_dt_has(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop)
 {
-    return fdt_getprop(dt->fdt, gri_dt_node(at), prop, NULL) != NULL;
+    int len;
+
+    return gri_dt_get(dt, at, prop, &len) != NULL;
 }
 
 bool gri_dt_is(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, const char *text)
 {
     int len = 0;
-    const char *value = fdt_getprop(dt->fdt, gri_dt_node(at), prop, &len);
+    const char *value = gri_dt_get(dt, at, prop, &len);
     size_t want = gri_dt_length(text) + 1;
 
     return value != NULL && (size_t)len == want && memcmp(value, text, want) == 0;
@@ -182,7 +277,13 @@ bool gri_dt_is(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
 
 bool gri_dt_compatible(struct gr_dt *dt, const struct gr_dt_chain *at, const char *with)
 {
-    return fdt_node_check_compatible(dt->fdt, gri_dt_node(at), with) == 0;
+    int len = 0;
+    const char *value = gri_dt_get(dt, at, "compatible", &len);
+
+    if (value == NULL)
+        return false;
+    gri_dt_spend(dt, (uint32_t)len);
+    return fdt_stringlist_contains(value, len, with) != 0;
 }
 
 bool gri_dt_enabled(struct gr_dt *dt, const struct gr_dt_chain *at)
@@ -201,7 +302,7 @@ int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
                      struct gri_dt_cells *out)
 {
     int len = 0;
-    const void *value = fdt_getprop(dt->fdt, gri_dt_node(at), prop, &len);
+    const void *value = gri_dt_get(dt, at, prop, &len);
 
     if (value == NULL)
         return 0;
@@ -282,6 +383,9 @@ int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
     unsigned parent_flags = ranges->parent_cells == 3;
     uint64_t size = gri_dt_number(parent + ranges->parent_cells, ranges->size_cells);
 
+    gri_dt_spend(dt, 1);
+    if (dt->work == 0)
+        return GR_EBADMSG;
     out->flags = child_flags ? fdt32_ld(child) : 0;
     if (!gri_dt_make_range(gri_dt_number(child + child_flags, ranges->child_cells - child_flags),
                            size, &out->child) ||

@@ -40,6 +40,15 @@ static inline size_t gri_dt_length(const char *text)
     return n;
 }
 
+static inline bool gri_dt_same(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
 static inline int gri_dt_node(const struct gr_dt_chain *at)
 {
     return at->node[at->depth - 1];
@@ -52,26 +61,36 @@ static inline int gri_dt_node(const struct gr_dt_chain *at)
 __attribute__((format(printf, 3, 4))) int
 gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt, ...);
 
+/*
+ * Work: a hostile tree makes every lookup slow, and asks for many. What takes time that the size of
+ * a record does not bound is counted, and where nothing is left, lookups find nothing, steps and
+ * windows fail, and gri_dt_end() makes an error of whatever came out.
+ */
+static inline void gri_dt_spend(struct gr_dt *dt, uint32_t work)
+{
+    dt->work -= dt->work < work ? dt->work : work;
+}
+
+static inline void gri_dt_begin(struct gr_dt *dt, const struct gr_dt_iter *it)
+{
+    dt->work = GR_DT_WORK - it->work;
+}
+
+/* The end of each gr_dt_*_next(). After an error an iteration is at its end. */
+int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int rc);
+
 /* To the next node in tree order: 1, 0 at the end, or an error. A zeroed chain is before the root.
  */
 int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at);
 
-/* After an error an iteration is at its end. */
-static inline int gri_dt_end(struct gr_dt_iter *it, int rc)
-{
-    if (rc < 0) {
-        it->at.depth = -1;
-        it->entry = 0;
-    }
-    return rc;
-}
-
-/* The node at offset `node`, which must begin one. */
-int gri_dt_locate(struct gr_dt *dt, int node, struct gr_dt_chain *out);
+/* The node with this phandle: 1, 0 where there is none, or an error. */
+int gri_dt_locate(struct gr_dt *dt, uint32_t phandle, struct gr_dt_chain *out);
 
 /* The full path into buf[GR_DT_PATH]. Fails when it does not fit or a name is not printable. */
 int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf);
 
+/* The value of a property and its bytes, or NULL. */
+const void *gri_dt_get(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, int *len);
 bool gri_dt_has(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop);
 bool gri_dt_is(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, const char *text);
 bool gri_dt_compatible(struct gr_dt *dt, const struct gr_dt_chain *at, const char *with);

@@ -12,8 +12,8 @@ static const struct kind {
     uint8_t va_bits[2];
     uint8_t va_max[2];
     uint8_t pa_bits;
-    uint16_t streams;
-    uint16_t streams_max;
+    uint32_t streams;
+    uint32_t streams_max;
     uint8_t bypass;  /* as usual, and at most */
     bool drops_bits; /* of an IOVA, those that the start of the aperture has: section 6 */
 } kinds[] = {
@@ -31,23 +31,28 @@ static const struct kind {
      64,
      0,
      false},
+    {"arm,smmu-v3", GR_DT_SMMUV3, {0, 0}, {48, 48}, {48, 48}, 44, 65536, 65536, 1, false},
     {"apple,s5l8960x-dart", GR_DT_DART_S5L8960X, {12, 12}, {32, 0}, {32, 0}, 36, 4, 4, 0, true},
 };
 
+#define SMMUV3_VA_MIN 32u
 #define COMPATIBLES 8
 
 /* The first string into out->compatible; the row of the first string that has one, or NULL. */
 static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out,
                      const struct kind **out_kind)
 {
-    *out_kind = NULL;
-    for (int i = 0; i < COMPATIBLES; i++) {
-        int len = 0;
-        const char *s = fdt_stringlist_get(dt->fdt, gri_dt_node(at), "compatible", i, &len);
+    int left = 0;
+    const char *s = gri_dt_get(dt, at, "compatible", &left);
 
-        if (s == NULL && len == -FDT_ERR_NOTFOUND)
-            return 0;
-        if (s == NULL)
+    *out_kind = NULL;
+    for (int i = 0; s != NULL && left != 0 && i < COMPATIBLES; i++) {
+        int len = 0;
+
+        while (len < left && s[len] != '\0')
+            len++;
+        gri_dt_spend(dt, (uint32_t)len);
+        if (len == left)
             return gri_dt_fail(dt, at, "compatible does not end with a NUL; write strings");
         if (i == 0) {
             if (len >= GR_DT_COMPATIBLE)
@@ -68,6 +73,8 @@ static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_d
                 return 0;
             }
         }
+        s += len + 1;
+        left -= len + 1;
     }
     return 0;
 }
@@ -119,15 +126,6 @@ static const char pa_bits_name[] = "granule,pa-bits";
 static const char streams_name[] = "granule,streams";
 static const char bypass_name[] = "granule,bypass";
 
-static bool same_text(const char *a, const char *b)
-{
-    while (*a != '\0' && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
 /* A typing error in an override would change the machine in silence. */
 static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
@@ -140,10 +138,11 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
         const char *name = NULL;
         bool good = fdt_getprop_by_offset(dt->fdt, prop, &name, NULL) == NULL;
 
+        gri_dt_spend(dt, 1);
         for (size_t i = 0; i < 8 && !good; i++)
             good = name[i] != "granule,"[i];
         for (size_t i = 0; i < sizeof(known) / sizeof(known[0]) && !good; i++)
-            good = same_text(name, known[i]);
+            good = gri_dt_same(name, known[i]);
         if (!good)
             return gri_dt_fail(dt, at,
                                "%s is not known; give one of granule,page-bits, -va-bits, "
@@ -153,22 +152,37 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
     return 0;
 }
 
+/* The granule. */
+static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
+                     struct gr_dt_iommu *out)
+{
+    if (kind->driver != GR_DT_SMMUV3) {
+        out->page_bits = kind->page_bits[0];
+        return override_either(dt, at, page_bits_name, kind->page_bits[1], kind->page_bits[0],
+                               &out->page_bits);
+    }
+    if (override(dt, at, page_bits_name, 12, 16, &out->page_bits) != 0)
+        return GR_EBADMSG;
+    if ((out->page_bits & 1) != 0)
+        return gri_dt_fail(dt, at, "%s is %u; give 12, 14 or 16", page_bits_name, out->page_bits);
+    return 0;
+}
+
 static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                         struct gr_dt_iommu *out)
 {
     unsigned bypass = kind->bypass;
+    unsigned va_min;
     bool large;
 
-    out->page_bits = kind->page_bits[0];
     out->pa_bits = kind->pa_bits;
     out->streams = kind->streams;
-    if (check_overrides(dt, at) != 0 || override_either(dt, at, page_bits_name, kind->page_bits[1],
-                                                        kind->page_bits[0], &out->page_bits) != 0)
+    if (check_overrides(dt, at) != 0 || read_page(dt, at, kind, out) != 0)
         return GR_EBADMSG;
+    va_min = kind->driver == GR_DT_SMMUV3 ? SMMUV3_VA_MIN : out->page_bits + 1;
     large = out->page_bits == 14;
     out->va_bits = kind->va_bits[large];
-    if (override(dt, at, va_bits_name, out->page_bits + 1, kind->va_max[large], &out->va_bits) !=
-            0 ||
+    if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
         override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
         override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
         override(dt, at, bypass_name, 0, kind->bypass, &bypass) != 0)
@@ -265,7 +279,6 @@ int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_
 
 static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    struct gr_dt_iommu record;
     int rc;
 
     do {
@@ -273,14 +286,18 @@ static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iomm
         if (rc <= 0)
             return rc;
     } while (!gri_dt_has(dt, &it->at, "#iommu-cells"));
-    rc = gri_dt_read_iommu(dt, &it->at, &record);
-    if (rc != 0)
-        return rc;
-    *out = record;
-    return 1;
+    rc = gri_dt_read_iommu(dt, &it->at, out);
+    return rc != 0 ? rc : 1;
 }
 
 int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    return gri_dt_end(it, iommu_next(dt, it, out));
+    struct gr_dt_iommu record;
+    int rc;
+
+    gri_dt_begin(dt, it);
+    rc = gri_dt_end(dt, it, iommu_next(dt, it, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }

@@ -19,25 +19,30 @@ static const struct {
 static int resolve(struct gr_dt *dt, struct gr_dt_iter *it, const char *prop, uint32_t phandle,
                    struct gr_dt_iommu *out)
 {
-    struct gr_dt_chain target;
-    int node = fdt_node_offset_by_phandle(dt->fdt, phandle);
+    struct gr_dt_chain *const target = &it->target;
+    int rc = 1;
 
     if (++it->count > GR_DT_REFS)
         return gri_dt_fail(dt, &it->at,
                            "%s is past the %u references to IOMMUs that we follow; "
                            "remove some",
                            prop, (unsigned)GR_DT_REFS);
-    if (node < 0)
+    if (phandle == 0 || phandle == UINT32_MAX) /* what no phandle may be */
+        rc = 0;
+    else if (phandle != it->phandle) /* one walk where several in a row name the same */
+        rc = gri_dt_locate(dt, phandle, target);
+    if (rc == 0)
         return gri_dt_fail(dt, &it->at, "%s names phandle %llx, which no node has; name an IOMMU",
                            prop, (unsigned long long)phandle);
-    if (gri_dt_locate(dt, node, &target) <= 0)
+    if (rc < 0)
         return gri_dt_fail(dt, &it->at, "%s names a node nested too deep; flatten the tree", prop);
-    if (!gri_dt_has(dt, &target, "#iommu-cells"))
+    it->phandle = phandle;
+    if (!gri_dt_has(dt, target, "#iommu-cells"))
         return gri_dt_fail(dt, &it->at,
                            "%s names %s, which is no IOMMU: it lacks #iommu-cells; "
                            "name an IOMMU",
-                           prop, fdt_get_name(dt->fdt, node, NULL));
-    return gri_dt_read_iommu(dt, &target, out);
+                           prop, fdt_get_name(dt->fdt, gri_dt_node(target), NULL));
+    return gri_dt_read_iommu(dt, target, out);
 }
 
 static int add_stream(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
@@ -327,11 +332,15 @@ struct map_entry {
     uint32_t sid;
 };
 
-/* The SIDs of the RIDs that the mask can produce, or the first where there is no driver. */
+/*
+ * The SIDs of the RIDs that the mask can produce, or the first where there is no driver, or where
+ * an SMMUv3's entry is a whole segment rather than a device.
+ */
 static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
                        const struct map_entry *e, const struct gr_dt_iommu *iommu,
                        struct gr_dt_master *out)
 {
+    const bool segment = iommu->driver == GR_DT_SMMUV3 && e->last - e->first >= GR_DT_STREAMS;
     const bool driven = iommu->driver != GR_DT_NONE;
     uint32_t rid = e->first;
 
@@ -340,7 +349,7 @@ static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
                        driven ? &iommu->aperture : &ALL_ADDRESSES, out) != 0)
             return GR_EBADMSG;
         rid = ((rid | ~e->mask) + 1) & e->mask;
-    } while (driven && rid > e->first && rid <= e->last);
+    } while (driven && !segment && rid > e->first && rid <= e->last);
     return 0;
 }
 
@@ -478,6 +487,27 @@ static int check_entry(struct gr_dt *dt, const struct gr_dt_chain *bridge, unsig
     return 0;
 }
 
+/*
+ * Entry `index` of the iommu-map at it->at, into *e (but its mask) and *iommu: 1, 0 where the IOMMU
+ * is disabled, or an error.
+ */
+static int read_entry(struct gr_dt *dt, struct gr_dt_iter *it, const struct gri_dt_cells *cells,
+                      unsigned index, struct map_entry *e, struct gr_dt_iommu *iommu)
+{
+    const fdt32_t *v = cells->v + (size_t)index * 4;
+    const uint32_t length = fdt32_ld(v + 3);
+    int rc = resolve(dt, it, "iommu-map", fdt32_ld(v + 1), iommu);
+
+    if (rc != 0 || !iommu->enabled)
+        return rc;
+    e->first = fdt32_ld(v);
+    e->sid = fdt32_ld(v + 2);
+    if (check_entry(dt, &it->at, index, e, length, iommu) != 0)
+        return GR_EBADMSG;
+    e->last = e->first + (length - 1);
+    return 1;
+}
+
 /* Entry it->entry - 1 of the iommu-map at it->at: 1 and a device, 0 (also past the end), an error.
  */
 static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
@@ -486,8 +516,6 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
     struct gri_dt_cells cells = {NULL, 0};
     struct gr_dt_iommu iommu;
     struct map_entry e;
-    const fdt32_t *v;
-    uint32_t length;
     int rc = open_map(dt, &it->at, &cells, &e);
 
     if (rc < 0)
@@ -497,24 +525,62 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
         return 0;
     }
     it->entry++;
-    v = cells.v + (size_t)index * 4;
-    rc = resolve(dt, it, "iommu-map", fdt32_ld(v + 1), &iommu);
-    if (rc != 0 || !iommu.enabled)
+    rc = read_entry(dt, it, &cells, index, &e, &iommu);
+    if (rc <= 0)
         return rc;
-    e.first = fdt32_ld(v);
-    e.sid = fdt32_ld(v + 2);
-    length = fdt32_ld(v + 3);
-    if (check_entry(dt, &it->at, index, &e, length, &iommu) != 0)
-        return GR_EBADMSG;
-    e.last = e.first + (length - 1);
     rc = map_device(dt, &it->at, &e, &iommu, out);
     return rc != 0 ? rc : 1;
+}
+
+/* To a node that is known by its offset. */
+static int go_to(struct gr_dt *dt, int node, struct gr_dt_chain *out)
+{
+    int rc;
+
+    do
+        rc = gri_dt_step(dt, out);
+    while (rc > 0 && gri_dt_node(out) != node);
+    return rc;
+}
+
+static int pci_function(struct gr_dt *dt, struct gr_dt_iter *it, int bridge, uint32_t rid,
+                        struct gr_dt_master *out)
+{
+    struct gri_dt_cells cells = {NULL, 0};
+    struct gr_dt_iommu iommu;
+    struct map_entry e;
+    int rc = go_to(dt, bridge, &it->at);
+
+    if (rc > 0)
+        rc = open_map(dt, &it->at, &cells, &e);
+    for (unsigned i = 0; i < cells.n / 4 && rc >= 0; i++) {
+        rc = read_entry(dt, it, &cells, i, &e, &iommu);
+        if (rc <= 0 || (rid & e.mask) < e.first || (rid & e.mask) > e.last)
+            continue;
+        e.sid += (rid & e.mask) - e.first;
+        e.first = e.last = rid & e.mask;
+        rc = map_device(dt, &it->at, &e, &iommu, out);
+        return rc != 0 ? rc : 1;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid, struct gr_dt_master *out)
+{
+    struct gr_dt_iter it = {0};
+    struct gr_dt_master record;
+    int rc;
+
+    gri_dt_begin(dt, &it);
+    rc = gri_dt_end(dt, &it, pci_function(dt, &it, bridge, rid, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }
 
 /* it->entry is 0 where the next node is due, else 1 + the index of the next entry of iommu-map. */
 static int master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
-    struct gr_dt_master record;
     int rc;
 
     do {
@@ -523,17 +589,22 @@ static int master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
             if (rc <= 0)
                 return rc;
             it->entry = 1;
-            rc = from_iommus(dt, it, &record);
+            rc = from_iommus(dt, it, out);
         } else {
-            rc = from_map(dt, it, &record);
+            rc = from_map(dt, it, out);
         }
     } while (rc == 0);
-    if (rc > 0)
-        *out = record;
     return rc;
 }
 
 int gr_dt_master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
-    return gri_dt_end(it, master_next(dt, it, out));
+    struct gr_dt_master record;
+    int rc;
+
+    gri_dt_begin(dt, it);
+    rc = gri_dt_end(dt, it, master_next(dt, it, &record));
+    if (rc > 0)
+        *out = record;
+    return rc;
 }

@@ -94,11 +94,11 @@ static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_ra
     uint64_t base = 0;
     uint64_t size = 0;
 
-    if ((int)it->entry >= fdt_num_mem_rsv(dt->fdt)) {
+    (void)fdt_get_mem_rsv(dt->fdt, (int)it->entry++, &base, &size); /* is 0 up to the empty one */
+    if (size == 0) {
         it->entry = 0;
         return 0;
     }
-    (void)fdt_get_mem_rsv(dt->fdt, (int)it->entry++, &base, &size); /* below their number: is 0 */
     if (!gri_dt_make_range(base, size, out))
         return gri_dt_fail(dt, NULL,
                            "/memreserve/ %llx %llx passes the end of the address space; correct "
@@ -109,12 +109,9 @@ static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_ra
 
 static int is_reserved(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
-    static const char parent[] = "reserved-memory";
-    int len = 0;
-    const char *name = at->depth == 3 ? fdt_get_name(dt->fdt, at->node[1], &len) : NULL;
+    const char *name = at->depth == 3 ? fdt_get_name(dt->fdt, at->node[1], NULL) : NULL;
 
-    return name != NULL && len == (int)sizeof(parent) - 1 &&
-           memcmp(name, parent, sizeof(parent)) == 0 && gri_dt_enabled(dt, at);
+    return name != NULL && gri_dt_same(name, "reserved-memory") && gri_dt_enabled(dt, at);
 }
 
 static int reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
@@ -133,12 +130,27 @@ static int reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_rang
     return 1;
 }
 
+static int range_end(struct gr_dt *dt, struct gr_dt_iter *it, int rc, const struct gr_range *range,
+                     struct gr_range *out)
+{
+    rc = gri_dt_end(dt, it, rc);
+    if (rc > 0)
+        *out = *range;
+    return rc;
+}
+
 int gr_dt_memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
 {
-    return gri_dt_end(it, memory_next(dt, it, out));
+    struct gr_range range;
+
+    gri_dt_begin(dt, it);
+    return range_end(dt, it, memory_next(dt, it, &range), &range, out);
 }
 
 int gr_dt_reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
 {
-    return gri_dt_end(it, reserved_next(dt, it, out));
+    struct gr_range range;
+
+    gri_dt_begin(dt, it);
+    return range_end(dt, it, reserved_next(dt, it, &range), &range, out);
 }

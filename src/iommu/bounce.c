@@ -211,7 +211,7 @@ static void count(struct gr_bounce_area *area, uint64_t bounced, uint64_t copied
     gr_port_unlock(&area->lock, state);
 }
 
-static void refuse(struct gr_bounce *pool, uint64_t size)
+void gri_bounce_refused(struct gr_bounce *pool, uint64_t size)
 {
     const gr_lock_state_t state = gr_port_lock(&pool->lock);
     const bool first = !pool->refused++;
@@ -236,11 +236,8 @@ int gri_bounce_make(struct gr_bounce *pool, uint64_t size, uint32_t offset, gr_p
         order++;
     if (order < ORDERS)
         ret = find_room(pool, order, &slot);
-    if (ret) {
-        if (ret == GR_ENOBUFS)
-            refuse(pool, size);
+    if (ret)
         return ret;
-    }
     slot->pa = pa;
     slot->offset = offset;
     slot->len = len;

@@ -24,6 +24,9 @@ struct gri_slot {
 GR_MUST_CHECK int gri_bounce_make(struct gr_bounce *pool, uint64_t size, uint32_t offset,
                                   gr_pa_t pa, uint32_t len, struct gri_slot **out);
 
+/* A map fails with GR_ENOBUFS for want of a slot of `size`: count it, and say so once. */
+void gri_bounce_refused(struct gr_bounce *pool, uint64_t size);
+
 /* The slot that `pa` lies in, or NULL. It must not be freed meanwhile. Any context, no lock. */
 struct gri_slot *gri_bounce_find(const struct gr_bounce *pool, gr_pa_t pa);
 

@@ -115,6 +115,8 @@ static int flush_locked(struct gr_domain *domain, struct gr_range range)
         return 0;
     domain->defer_tables = (struct gr_pt_gather){0};
     ret = gri_domain_invalidate(domain, range.first, range.last, map || gather.count);
+    if (!len)
+        return ret; /* a map's alone, which is undone, and that asks again */
     ret = gri_domain_settle(domain, ret, len, &gather);
     result = ret;
     for (unsigned i = 0; i < GR_CFG_COUNTS; i++) {

@@ -18,7 +18,7 @@
 #include "iommu/iommu_internal.h"
 #include "iova/iova_internal.h"
 
-/* Looks for room before a map gives up: see alloc(). */
+/* Looks for room before a map gives up: see gri_domain_alloc_again(). */
 #define ENOUGH 64u
 
 /* Visit every stream of every member of a group. */
@@ -340,6 +340,11 @@ static bool in_doubt(const struct gr_domain *domain)
     return domain->unconfirmed || !gri_list_empty(&domain->doubtful);
 }
 
+bool gri_domain_is_unsafe(const struct gr_domain *domain)
+{
+    return gri_domain_is_broken(domain) || in_doubt(domain);
+}
+
 int gr_domain_fini(struct gr_domain *domain)
 {
     struct gr_iova_stats stats = {0};
@@ -446,9 +451,9 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
     ret = gri_domain_open_stream(domain, stream);
-    if (!ret)
+    if (!ret || ret == GR_EIO)
         gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
-    return ret;
+    return ret == GR_EIO ? GR_ETIMEDOUT : ret;
 }
 
 /* Block a stream and drop it from its binding. */
@@ -564,21 +569,6 @@ int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev)
 
 /* ---- mapping; domain->lock is held unless a function takes it ---- */
 
-/* No more than a load and a store: two CPUs that share a counter may lose a count. */
-static void add(uintptr_t *counter, uint64_t n)
-{
-    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + (uintptr_t)n,
-                     __ATOMIC_RELAXED);
-}
-
-static void count(struct gr_domain *domain, uint64_t walks, uint64_t invalidations)
-{
-    struct gr_domain_counts *const c = &domain->counts[gr_port_cpu() % GR_CFG_COUNTS];
-
-    add(&c->walks, walks);
-    add(&c->invalidations, invalidations);
-}
-
 /*
  * Forget [first, last] on every instance, also when one fails; the first error. The cleared or new
  * entries have been stored.
@@ -587,6 +577,7 @@ static int invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,
 {
     int ret = 0;
 
+    gri_domain_add(&gri_domain_counts(domain)->invalidations, 1);
     for (unsigned i = 0; i < domain->bindings; i++) {
         struct gr_binding *const b = &domain->binding[i];
         const int one = b->inst->ops->invalidate(b->inst, b, first, last, tables);
@@ -599,7 +590,6 @@ static int invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,
 int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
 {
     gr_port_wmb(); /* the cleared entries before the command to forget them */
-    count(domain, 0, 1);
     return invalidate(domain, first, last, tables);
 }
 
@@ -679,8 +669,10 @@ static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, s
 }
 
 /* The same where no table goes, as mostly: no lock. */
-static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
+static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                    const struct gri_iova_hold *hold)
 {
+    struct gr_range held;
     int ret = len ? gri_domain_invalidate(domain, iova, iova + len - 1, false) : 0;
 
     if (ret || in_doubt(domain)) {
@@ -689,9 +681,17 @@ static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, stru
         ret = gri_domain_settle(domain, ret, len, &(struct gr_pt_gather){0});
         gr_port_unlock(&domain->lock, state);
     }
-    if (!ret && gr_iova_free_end(&domain->iova, &held, &held))
+    if (!ret && gri_iova_end(&domain->iova, hold, &held))
         ret = retire_held(domain, held.first, 0, held); /* others were being freed beside it */
     return ret;
+}
+
+/* gr_pt_unmap() of a range that is known to be good, where no table goes. */
+static int clear(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+{
+    const uint64_t va = iova & domain->pt.va_mask;
+
+    return domain->pt.ops->unmap(&domain->pt, va, va + len - 1, (struct gr_range){1, 0}, NULL);
 }
 
 /*
@@ -701,38 +701,40 @@ static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, stru
 static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
                       gr_pa_t *out_pa, bool defer, struct gri_slot *slots)
 {
-    struct gr_range held;
+    struct gri_iova_hold hold;
     struct gr_range span;
     int ret;
 
     gri_overlap_enter(domain, iova, iova + size - 1);
-    ret = gr_iova_free_begin(&domain->iova, iova, size, &held);
+    ret = gri_iova_begin(&domain->iova, iova, size, &hold);
     if (!ret && out_pa)
         ret = gri_pt_to_phys(&domain->pt, iova, out_pa);
     if (!ret && done)
-        ret = gr_pt_unmap(&domain->pt, iova, done, NULL, NULL);
+        ret = clear(domain, iova, done);
     gri_overlap_leave(domain, iova, iova + size - 1); /* from here on they may be another's */
     if (ret)
         return ret;
-    span = held;
+    span = hold.range;
     if (defer) {
-        const struct gri_deferred entry = {held, iova, done, slots};
+        const struct gri_deferred entry = {hold.range, iova, done, slots};
 
-        return gri_defer_push(domain, &entry, holds_table(domain, &span) ? &span : NULL);
+        return gri_defer_push(domain, &entry,
+                              !hold.arena && holds_table(domain, &span) ? &span : NULL);
     }
-    return holds_table(domain, &span) ? retire_held(domain, iova, done, held)
-                                      : end_held(domain, iova, done, held);
+    return !hold.arena && holds_table(domain, &span) ? retire_held(domain, iova, done, hold.range)
+                                                     : end_held(domain, iova, done, &hold);
 }
 
 /*
- * Allocate. What is on its way out may hold all the room that there is for a moment: wait for that,
- * but not for ever, since we may be the interrupt of who does it.
+ * What is on its way out may hold all the room that there is for a moment: wait for that, but not
+ * for ever, since we may be the interrupt of who does it.
  */
-static int alloc(struct gr_domain *domain, const struct gr_iova_req *req, gr_iova_t *out_iova)
+int gri_domain_alloc_again(struct gr_domain *domain, const struct gr_iova_req *req,
+                           gr_iova_t *out_iova)
 {
-    int ret = gr_iova_alloc(&domain->iova, req, out_iova);
+    int ret = GR_ENOSPC;
 
-    if (ret == GR_ENOSPC && domain->defer) {
+    if (domain->defer) {
         gri_defer_flush(domain);
         ret = gr_iova_alloc(&domain->iova, req, out_iova);
     }
@@ -750,33 +752,13 @@ static int alloc(struct gr_domain *domain, const struct gr_iova_req *req, gr_iov
     return ret;
 }
 
-int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req, unsigned prot,
-                         struct gri_mapping *out)
-{
-    gr_iova_t iova;
-    const int ret = gri_domain_is_broken(domain) ? GR_EIO : alloc(domain, req, &iova);
-
-    if (ret)
-        return ret;
-    *out = (struct gri_mapping){
-        .domain = domain,
-        .iova = iova,
-        .size = req->size,
-        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & domain->pt.va_mask},
-    };
-    return 0;
-}
-
-int gri_domain_map_finish(struct gri_mapping *m, int ret)
+int gri_domain_map_settle(struct gri_mapping *m, int ret)
 {
     struct gr_domain *const domain = m->domain;
-    const bool flush = !ret && domain->invalidate_on_map;
 
-    gri_pt_map_end(&m->cursor);
-    count(domain, m->cursor.walks, flush);
-    if (flush && domain->defer)
+    if (!ret && domain->defer)
         ret = gri_defer_flush_with(domain, m->iova, m->iova + m->size - 1);
-    else if (flush)
+    else if (!ret)
         ret = invalidate(domain, m->iova, m->iova + m->size - 1, true);
     if (ret) {
         const uint64_t done = m->cursor.end - (m->iova & domain->pt.va_mask);
@@ -850,10 +832,8 @@ int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t
     gri_overlap_enter(domain, iova, iova + len - 1);
     state = gr_port_lock(&domain->lock);
     ret = domain->broken ? GR_EIO : gr_pt_map(&domain->pt, iova, pa, len, prot, &done);
-    if (!ret && domain->invalidate_on_map) {
-        count(domain, 0, 1);
+    if (!ret && domain->invalidate_on_map)
         ret = invalidate(domain, iova, iova + len - 1, true);
-    }
     if (ret && done) {
         const int undo = roll_back(domain, iova, done);
 

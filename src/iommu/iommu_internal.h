@@ -5,6 +5,7 @@
 
 #include <granule/domain.h>
 
+#include "core/bits.h"
 #include "pt/pt_internal.h"
 
 struct gri_slot;
@@ -15,6 +16,21 @@ static inline bool gri_domain_is_broken(const struct gr_domain *domain)
     return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
 }
 
+/* After a map that failed with GR_ETIMEDOUT: may a device still know what it had mapped? */
+bool gri_domain_is_unsafe(const struct gr_domain *domain);
+
+/* No more than a load and a store: two CPUs that share a counter may lose a count. */
+static inline void gri_domain_add(uintptr_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + (uintptr_t)n,
+                     __ATOMIC_RELAXED);
+}
+
+static inline struct gr_domain_counts *gri_domain_counts(struct gr_domain *domain)
+{
+    return &domain->counts[gr_port_cpu() % GR_CFG_COUNTS];
+}
+
 /* A map under way in a TRANSLATED domain. */
 struct gri_mapping {
     struct gr_domain *domain;
@@ -23,12 +39,36 @@ struct gri_mapping {
     struct gri_pt_cursor cursor;
 };
 
+/* There was no room: wait for what is on its way out. */
+GR_MUST_CHECK int gri_domain_alloc_again(struct gr_domain *domain, const struct gr_iova_req *req,
+                                         gr_iova_t *out_iova);
+
 /*
  * Allocate an IOVA range as `req` says. Lengths, alignment and PA width are the caller's to check.
  * Returns 0, GR_EIO (broken), GR_ENOSPC, GR_ERANGE, GR_ENOMEM; on failure nothing is held.
  */
-GR_MUST_CHECK int gri_domain_map_begin(struct gr_domain *domain, const struct gr_iova_req *req,
-                                       unsigned prot, struct gri_mapping *out);
+GR_MUST_CHECK static inline int gri_domain_map_begin(struct gr_domain *domain,
+                                                     const struct gr_iova_req *req, unsigned prot,
+                                                     struct gri_mapping *out)
+{
+    gr_iova_t iova;
+    int ret;
+
+    if (gri_domain_is_broken(domain))
+        return GR_EIO;
+    ret = gr_iova_alloc(&domain->iova, req, &iova);
+    if (ret == GR_ENOSPC)
+        ret = gri_domain_alloc_again(domain, req, &iova);
+    if (ret)
+        return ret;
+    *out = (struct gri_mapping){
+        .domain = domain,
+        .iova = iova,
+        .size = req->size,
+        .cursor = {.pt = &domain->pt, .prot = prot, .end = iova & domain->pt.va_mask},
+    };
+    return 0;
+}
 
 /*
  * Map a list from `offset` in the range on, which is on a granule, as gri_pt_map_segs() does.
@@ -47,11 +87,19 @@ GR_MUST_CHECK static inline int gri_domain_map_window(struct gri_mapping *m, uin
     return gri_pt_map_window(&m->cursor, (m->iova + offset) & m->domain->pt.va_mask, seg);
 }
 
+/* The rest of gri_domain_map_finish(), where there is any. */
+GR_MUST_CHECK int gri_domain_map_settle(struct gri_mapping *m, int ret);
+
 /*
  * Finish: with `ret` 0, make the mapping usable; else, or if that fails, undo it all.
  * Returns ret, or GR_ETIMEDOUT.
  */
-GR_MUST_CHECK int gri_domain_map_finish(struct gri_mapping *m, int ret);
+GR_MUST_CHECK static inline int gri_domain_map_finish(struct gri_mapping *m, int ret)
+{
+    gri_pt_map_end(&m->cursor);
+    gri_domain_add(&gri_domain_counts(m->domain)->walks, m->cursor.walks);
+    return ret || m->domain->invalidate_on_map ? gri_domain_map_settle(m, ret) : 0;
+}
 
 /* The three in one, for a single run of req->size bytes at `pa`. */
 GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req,

@@ -63,6 +63,7 @@ bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
 static int add_hole(struct build *b, uint64_t first, uint64_t last)
 {
     struct gr_domain *const domain = b->domain;
+    uint64_t after;
     unsigned from;
     unsigned to;
 
@@ -70,9 +71,10 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
         return 0;
     first = gri_max(first & ~b->mask, domain->direct.first);
     last = gri_min(last | b->mask, domain->direct.last);
+    after = last + (last < UINT64_MAX);
     /* Holes that it touches become one with it. */
     from = find_hole(domain, first ? first - 1 : 0);
-    for (to = from; to < domain->hole_count && domain->holes[to].first - 1 <= last; to++) {
+    for (to = from; to < domain->hole_count && domain->holes[to].first <= after; to++) {
         first = gri_min(first, domain->holes[to].first);
         last = gri_max(last, domain->holes[to].last);
     }

@@ -9,6 +9,12 @@
 
 #define PAGE_LG2 12u
 
+/* Of no current arena: no unit lies a multiple of units from it. */
+#define NO_BASE 1u
+
+/* Not inlined into what most calls are, which then saves no registers. */
+#define COLD __attribute__((noinline))
+
 /* How many arenas that might do are looked at before the search goes on. */
 #define TRIES 8u
 
@@ -63,7 +69,7 @@ static int want_from(const struct gr_iova *space, const struct gr_iova_req *req,
 /* May it come from an arena? One has no multiple of a boundary of its own size inside. */
 static bool for_arenas(const struct gr_iova *space, const struct gri_iova_want *want)
 {
-    uint64_t most = space->arena_lg2 ? gri_arena_units(space) / 4 : 0;
+    uint64_t most = gri_arena_units(space) / 4;
     return want->units <= most && want->align <= most &&
            (!want->boundary || want->boundary >= gri_arena_units(space));
 }
@@ -114,17 +120,6 @@ static void leave(struct visit *v)
     gr_port_unlock(&v->slot->lock, v->state);
 }
 
-static struct gri_iova_tally *tally_of(const struct visit *v)
-{
-    return v->own ? &v->slot->own : &v->slot->others;
-}
-
-/* Read without the lock by gr_iova_stats(). */
-static void tally(size_t *sum, uint64_t units)
-{
-    __atomic_store_n(sum, __atomic_load_n(sum, __ATOMIC_RELAXED) + (size_t)units, __ATOMIC_RELAXED);
-}
-
 static struct gr_iova_slot *slot_of(const struct gr_iova *space, unsigned cpu)
 {
     struct gr_iova_slot **slots = __atomic_load_n(&space->slots, __ATOMIC_ACQUIRE);
@@ -157,12 +152,18 @@ static void bin_remove(struct gr_iova_slot *slot, struct gr_iova_arena *arena)
     arena->bin = GRI_BIN_NONE;
 }
 
-/* Put an arena where its hole and its ranges say. */
+/* No hole of an arena that is not current is longer. */
+static unsigned longest(const struct gr_iova_arena *arena)
+{
+    return arena->hole > arena->rest ? arena->hole : arena->rest;
+}
+
+/* Put an arena where its holes say. */
 static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
                        struct gr_iova_arena *arena)
 {
     unsigned bin = arena->hole == gri_arena_units(space) ? GRI_BIN_EMPTY
-                   : arena->hole                         ? bin_of(arena->hole)
+                   : longest(arena)                      ? bin_of(longest(arena))
                                                          : GRI_BIN_NONE;
     if (bin == arena->bin)
         return;
@@ -180,44 +181,95 @@ static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
 
 /* --- Within one arena ------------------------------------------------------------------------- */
 
+/* A range that is at the top of a hole which has none inside. */
 static inline __attribute__((always_inline)) void put(struct gr_iova_arena *arena, unsigned at,
                                                       unsigned units)
 {
-    gri_mark(arena, at, GRI_FIRST);
-    gri_mark(arena, at + units - 1, GRI_LAST);
-    arena->busy++;
+    gri_mark_new(arena, at, GRI_LIVE);
+    gri_count_up(&arena->busy, units);
 }
 
-/* Find the longest hole. */
+/* A range anywhere in such a hole. */
+static void put_any(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned at,
+                    unsigned units)
+{
+    unsigned end = at + units;
+    if (end < gri_arena_units(space) && gri_mark(arena, end) == GRI_NONE)
+        gri_mark_new(arena, end, GRI_HOLE);
+    put(arena, at, units);
+}
+
+/* The first hole from `at` on, which is where a range ends, or 0: its first unit; `units` if there
+ * is none. */
+static unsigned hole_next(const struct gr_iova_arena *arena, unsigned units, unsigned at)
+{
+    return !at && !gri_is_range(gri_mark(arena, 0)) ? 0
+                                                    : gri_mark_next(arena, units, at, GRI_A_HOLE);
+}
+
+/* [lo, hi) is a hole as well. */
+static void hole_found(struct gr_iova_arena *arena, unsigned lo, unsigned hi)
+{
+    unsigned other = hi - lo;
+    if (other >= arena->hole) {
+        other = arena->hole;
+        arena->hole = (uint16_t)(hi - lo);
+        arena->hole_at = (uint16_t)lo;
+    }
+    if (other > arena->rest)
+        arena->rest = (uint16_t)other;
+}
+
+/* Join the hole [*lo, *hi) with those beside it. */
+static void join(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned *lo,
+                 unsigned *hi)
+{
+    unsigned units = gri_arena_units(space);
+    unsigned behind = gri_mark_before(arena, *lo);
+    if (*hi < units && gri_mark(arena, *hi) == GRI_HOLE) {
+        gri_unmark(arena, *hi, GRI_HOLE);
+        *hi = gri_mark_next(arena, units, *hi, GRI_ANY_MARK);
+    }
+    if (!behind || gri_mark(arena, behind - 1) == GRI_HOLE) {
+        if (*lo)
+            gri_unmark(arena, *lo, GRI_HOLE);
+        *lo = behind ? behind - 1 : 0;
+    }
+}
+
+/* Join the holes and find the longest two. */
 static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
 {
     unsigned units = gri_arena_units(space);
     unsigned hi;
-    gri_any_refresh(arena);
     arena->hole = 0;
-    for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
-        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
-        if (hi - lo >= arena->hole) {
-            arena->hole = (uint16_t)(hi - lo);
-            arena->hole_at = (uint16_t)lo;
-        }
+    arena->rest = 0;
+    for (unsigned lo = hole_next(arena, units, 0); lo < units; lo = hole_next(arena, units, hi)) {
+        unsigned at = gri_mark_next(arena, units, lo + 1, GRI_ANY_MARK);
+        hi = gri_mark_next(arena, units, at, GRI_A_RANGE);
+        for (; at < hi; at = gri_mark_next(arena, units, at + 1, GRI_ANY_MARK))
+            gri_unmark(arena, at, GRI_HOLE);
+        hole_found(arena, lo, hi);
     }
 }
 
-/* A hole in which `want` has a place: the longest if any place will do, else the highest. */
-static bool hole_for(const struct gr_iova *space, const struct gr_iova_arena *arena,
+/* A hole in which `want` has a place: the one that is known if any place will do, which is then the
+ * longest if need be; else the highest. */
+static bool hole_for(const struct gr_iova *space, struct gr_iova_arena *arena,
                      const struct gri_iova_want *want, unsigned *out_lo, unsigned *out_hi)
 {
     unsigned units = gri_arena_units(space);
     uint64_t start;
     bool found = false;
     unsigned hi;
+    if (arena->hole < want->units && arena->rest >= want->units)
+        rescan(space, arena);
     *out_lo = arena->hole_at;
     *out_hi = arena->hole_at + (unsigned)arena->hole;
     if (want->align == 1 || arena->hole < want->units)
         return arena->hole >= want->units;
-    for (unsigned lo = 0; lo < units; lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
-        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+    for (unsigned lo = hole_next(arena, units, 0); lo < units; lo = hole_next(arena, units, hi)) {
+        hi = gri_mark_next(arena, units, lo, GRI_A_RANGE);
         if (gri_iova_place(want, arena->first + lo, arena->first + hi, &start)) {
             *out_lo = lo;
             *out_hi = hi;
@@ -236,65 +288,88 @@ static bool within(const struct gr_iova *space, const struct gr_iova_arena *aren
 /* --- The current arena; inside the slot as its owner ------------------------------------------ */
 
 /* Cut `want` off the hole. */
-static inline bool cut(struct gr_iova_slot *slot, const struct gri_iova_want *want,
-                       uint64_t *out_first)
+static bool cut(const struct gr_iova *space, struct gr_iova_slot *slot,
+                const struct gri_iova_want *want, uint64_t *out_first)
 {
+    uint64_t first = slot->cur->first;
     if (slot->hi - slot->lo < want->units)
         return false;
-    uint64_t start = (slot->hi - want->units) & ~(want->align - 1);
-    if (start < slot->lo || start < want->first || start + want->units > want->end)
+    uint64_t start = (first + slot->hi - want->units) & ~(want->align - 1);
+    uint64_t end = start + want->units;
+    if (start < first + slot->lo || start < want->first || end > want->end)
         return false;
-    if (start + want->units < slot->hi) /* an alignment leaves a hole */
+    if (end < first + slot->hi) /* an alignment leaves a hole */
         slot->most = GRI_ARENA_UNITS;
-    slot->hi = start;
-    put(slot->cur, (unsigned)(start - slot->cur->first), (unsigned)want->units);
-    tally(&slot->own.live, 1);
-    tally(&slot->own.used, want->units);
+    slot->hi = (unsigned)(start - first);
+    put_any(space, slot->cur, slot->hi, (unsigned)want->units);
     *out_first = start;
     return true;
 }
 
 static void set_hole(struct gr_iova_slot *slot, unsigned lo, unsigned hi)
 {
-    slot->lo = slot->cur->first + lo;
-    slot->hi = slot->cur->first + hi;
+    slot->lo = lo;
+    slot->hi = hi;
 }
 
-/* [at, at + units) of the current arena is free now. */
-static inline void grow_current(struct gr_iova_slot *slot, uint64_t at, uint64_t units)
+/* Join the holes of the current arena and take the longest. */
+static void rescan_current(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
-    if (at == slot->hi)
+    struct gr_iova_arena *cur = slot->cur;
+    rescan(space, cur);
+    slot->most = cur->rest;
+    set_hole(slot, cur->hole_at, cur->hole_at + (unsigned)cur->hole);
+}
+
+/* The range [at, at + units) of the current arena, whose mark is `mark`, is free now. */
+static inline __attribute__((always_inline)) void
+drop_current(struct gr_iova_slot *slot, unsigned at, unsigned units, enum gri_mark mark)
+{
+    struct gr_iova_arena *cur = slot->cur;
+    if (at == slot->hi && slot->lo != at) {
+        gri_unmark(cur, at, mark);
         slot->hi += units;
-    else if (at + units == slot->lo)
-        slot->lo -= units;
-    else
-        slot->most = GRI_ARENA_UNITS;
+    } else {
+        gri_remark(cur, at, mark, GRI_HOLE);
+        if (slot->lo == slot->hi) {
+            slot->lo = at;
+            slot->hi = at + units;
+        } else if (at + units == slot->lo) {
+            gri_unmark(cur, at + units, GRI_HOLE);
+            slot->lo = at;
+        } else {
+            slot->most = GRI_ARENA_UNITS;
+        }
+    }
+    gri_count_down(&cur->busy, units);
 }
 
-/* [at, at + units) of the arena is free now. */
-static void grow(const struct gr_iova *space, struct gr_iova_slot *slot,
-                 struct gr_iova_arena *arena, unsigned at, unsigned units)
+/* The range [first, end) of the arena is free now. */
+static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
+                 struct gr_iova_arena *arena, unsigned first, unsigned end)
 {
+    enum gri_mark mark = gri_mark(arena, first);
+    if (mark == GRI_HELD)
+        gri_count_down(&arena->held, end - first);
     if (arena == slot->cur) {
-        grow_current(slot, arena->first + at, units);
+        drop_current(slot, first, end - first, mark);
         return;
     }
-    unsigned lo = gri_mark_before(arena, at, GRI_LAST);
-    unsigned hi = gri_mark_next(arena, gri_arena_units(space), at + units, GRI_FIRST);
-    if (hi - lo >= arena->hole) {
-        arena->hole = (uint16_t)(hi - lo);
-        arena->hole_at = (uint16_t)lo;
-        bin_update(space, slot, arena);
-    }
+    unsigned lo = first;
+    unsigned hi = end;
+    gri_remark(arena, first, mark, GRI_HOLE);
+    join(space, arena, &lo, &hi);
+    gri_count_down(&arena->busy, end - first);
+    if (arena->hole_at >= lo && arena->hole_at < hi)
+        arena->hole = 0; /* it is in this one now */
+    hole_found(arena, lo, hi);
+    bin_update(space, slot, arena);
 }
 
-static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
-                 struct gr_iova_arena *arena, unsigned first, unsigned last)
+static inline void hold(struct gr_iova_arena *arena, unsigned first, unsigned units)
 {
-    gri_unmark(arena, first, GRI_FIRST);
-    gri_unmark(arena, last, GRI_LAST);
-    arena->busy--;
-    grow(space, slot, arena, first, last - first + 1);
+    gri_remark(arena, first, GRI_LIVE, GRI_HELD);
+    gri_count_up(&arena->held, units);
 }
 
 /* Finish what other CPUs freed in the current arena, and make what they began to free ours; but not
@@ -306,15 +381,15 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
     if (!slot->remote)
         return;
     __atomic_store_n(&slot->remote, 0, __ATOMIC_RELAXED);
+    slot->noted = (struct gri_iova_tally){0};
     for (unsigned i = 0; i < units / GRI_WORD_BITS; i++) {
-        size_t claimed = slot->claimed[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_LAST);
-        for (; claimed; claimed &= claimed - 1)
-            gri_mark(cur, i * GRI_WORD_BITS + gri_low_bit(claimed), GRI_HELD);
-        size_t done = slot->done[i] & gri_mark_word(cur, i * GRI_WORD_BITS, GRI_HELD);
-        for (; done; done &= done - 1) {
-            unsigned last = i * GRI_WORD_BITS + gri_low_bit(done);
-            gri_unmark(cur, last, GRI_HELD);
-            drop(space, slot, cur, gri_mark_before(cur, last + 1, GRI_FIRST) - 1, last);
+        for (size_t left = slot->claimed[i] | slot->done[i]; left; left &= left - 1) {
+            unsigned first = i * GRI_WORD_BITS + gri_low_bit(left);
+            unsigned end = gri_mark_next(cur, units, first + 1, GRI_ANY_MARK);
+            if (gri_noted(slot->claimed, first) && gri_mark(cur, first) == GRI_LIVE)
+                hold(cur, first, end - first);
+            if (gri_noted(slot->done, first) && gri_mark(cur, first) == GRI_HELD)
+                drop(space, slot, cur, first, end);
         }
         slot->claimed[i] = 0;
         slot->done[i] = 0;
@@ -326,42 +401,54 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
 {
     struct gr_iova_arena *old = slot->cur;
     collect(space, slot);
+    if (slot->most == GRI_ARENA_UNITS) {
+        rescan(space, old);
+    } else { /* only beside the hole may there be others */
+        if (slot->lo < slot->hi)
+            join(space, old, &slot->lo, &slot->hi);
+        old->hole = (uint16_t)(slot->hi - slot->lo);
+        old->hole_at = (uint16_t)slot->lo;
+        old->rest = (uint16_t)slot->most;
+    }
+    gri_tally_add(&slot->sum, old);
     slot->cur = NULL;
+    slot->base = NO_BASE;
     slot->lo = slot->hi = 0;
     return old;
 }
 
-/* `scanned`: the longest hole of the current arena is known. */
+/* [lo, hi) is the hole to take. */
 static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
-                    struct gr_iova_arena *arena, bool scanned)
+                    struct gr_iova_arena *arena, unsigned lo, unsigned hi)
 {
-    struct gr_iova_arena *old = slot->cur ? retreat(space, slot) : NULL;
-    if (old) {
-        if (!scanned)
-            rescan(space, old);
-        bin_update(space, slot, old);
-    }
+    if (slot->cur)
+        bin_update(space, slot, retreat(space, slot));
     bin_remove(slot, arena);
+    gri_tally_sub(&slot->sum, arena);
     slot->cur = arena;
-    slot->most = GRI_ARENA_UNITS;
+    slot->base = arena->first << space->unit_lg2;
+    slot->most = lo == arena->hole_at ? arena->rest : longest(arena);
+    set_hole(slot, lo, hi);
 }
 
 /* --- From arena to arena; inside the slot ----------------------------------------------------- */
 
 /* An arena of the bins [from, to) in which `want` has a place, the fullest first. Gives up after
  * a few that have none, of which *out_elsewhere says whether one has room outside the limits. */
-static struct gr_iova_arena *search(const struct gr_iova *space, const struct gr_iova_slot *slot,
+static struct gr_iova_arena *search(const struct gr_iova *space, struct gr_iova_slot *slot,
                                     const struct gri_iova_want *want, unsigned from, unsigned to,
                                     unsigned *out_lo, unsigned *out_hi, bool *out_elsewhere)
 {
     unsigned tries = TRIES;
     uint64_t bins = slot->bins & gri_mask(to) & ~gri_mask(from);
     for (; bins; bins &= bins - 1) {
-        struct gr_iova_arena *arena = slot->bin[gri_low_bit(bins)];
-        for (; arena; arena = arena->next) {
+        struct gr_iova_arena *next;
+        for (struct gr_iova_arena *arena = slot->bin[gri_low_bit(bins)]; arena; arena = next) {
             bool inside = within(space, arena, want);
+            next = arena->next;
             if (inside && hole_for(space, arena, want, out_lo, out_hi))
                 return arena;
+            bin_update(space, slot, arena); /* more is known of its holes, perhaps */
             *out_elsewhere = *out_elsewhere || !inside;
             if (!--tries)
                 return NULL;
@@ -370,17 +457,23 @@ static struct gr_iova_arena *search(const struct gr_iova *space, const struct gr
     return NULL;
 }
 
-/* Allocate in an arena that is not current. */
+/* The next two allocate in an arena that is not current. */
+static void put_in(const struct gr_iova *space, struct gr_iova_slot *slot,
+                   struct gr_iova_arena *arena, uint64_t units, uint64_t first)
+{
+    put_any(space, arena, (unsigned)(first - arena->first), (unsigned)units);
+    rescan(space, arena);
+    bin_update(space, slot, arena);
+    slot->sum.live++;
+    slot->sum.used += (size_t)units;
+}
+
 static void cut_in(const struct gr_iova *space, struct gr_iova_slot *slot,
                    struct gr_iova_arena *arena, const struct gri_iova_want *want, unsigned lo,
                    unsigned hi, uint64_t *out_first)
 {
     (void)gri_iova_place(want, arena->first + lo, arena->first + hi, out_first);
-    put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
-    rescan(space, arena);
-    bin_update(space, slot, arena);
-    tally(&slot->others.live, 1);
-    tally(&slot->others.used, want->units);
+    put_in(space, slot, arena, want->units, *out_first);
 }
 
 /* Allocate from the slot's arenas; see search() for *out_elsewhere. */
@@ -388,20 +481,19 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
                  const struct gri_iova_want *want, uint64_t *out_first, bool *out_elsewhere)
 {
     struct gr_iova_slot *slot = v->slot;
-    bool scanned = false;
     unsigned lo;
     unsigned hi;
     if (v->own && slot->cur) {
         collect(space, slot);
-        if (cut(slot, want, out_first))
+        if (cut(space, slot, want, out_first))
             return true;
         if (within(space, slot->cur, want) && want->units <= slot->most) {
-            rescan(space, slot->cur);
-            scanned = true;
-            slot->most = slot->cur->hole;
+            rescan_current(space, slot);
             if (hole_for(space, slot->cur, want, &lo, &hi)) {
+                if (lo != slot->lo)
+                    slot->most = longest(slot->cur);
                 set_hole(slot, lo, hi);
-                return cut(slot, want, out_first);
+                return cut(space, slot, want, out_first);
             }
         }
     }
@@ -423,9 +515,8 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
         cut_in(space, slot, arena, want, lo, hi, out_first);
         return true;
     }
-    advance(space, slot, arena, scanned);
-    set_hole(slot, lo, hi);
-    return cut(slot, want, out_first);
+    advance(space, slot, arena, lo, hi);
+    return cut(space, slot, want, out_first);
 }
 
 /* --- The map from units to arenas ------------------------------------------------------------- */
@@ -501,7 +592,7 @@ static void **map_ready(struct gr_iova *space, uint64_t unit)
 static size_t arena_size(const struct gr_iova *space)
 {
     return offsetof(struct gr_iova_arena, mark) +
-           gri_arena_units(space) / GRI_WORD_BITS * sizeof(size_t[GRI_MARKS]);
+           (gri_arena_units(space) / GRI_WORD_MARKS + 1) * sizeof(size_t);
 }
 
 /* Have a spare header. A slab's first bytes link the slabs. The space's lock is held. */
@@ -544,6 +635,7 @@ static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
             memset(&arena->next, 0, arena_size(space) - offsetof(struct gr_iova_arena, next));
             arena->first = first;
             arena->hole = (uint16_t)all.units;
+            arena->mark[all.units / GRI_WORD_MARKS] = GRI_HOLE;
             arena->bin = GRI_BIN_NONE;
             __atomic_store_n(&arena->slot, slot, __ATOMIC_RELAXED);
             __atomic_store_n(entry, arena, __ATOMIC_RELEASE);
@@ -566,8 +658,8 @@ void gri_arena_forget(struct gr_iova *space, struct gr_iova_arena *arena)
     space->arenas--;
 }
 
-/* Take an arena out of the slot's hands, but not out of the map. Inside the slot, as its owner if
- * the arena is current. */
+/* Take an arena with all that is in it out of the slot's hands, but not out of the map. Inside the
+ * slot, as its owner if the arena is current. */
 static void take_out(const struct gr_iova *space, struct gr_iova_slot *slot,
                      struct gr_iova_arena *arena)
 {
@@ -575,6 +667,7 @@ static void take_out(const struct gr_iova *space, struct gr_iova_slot *slot,
         (void)retreat(space, slot);
     else
         bin_remove(slot, arena);
+    gri_tally_sub(&slot->sum, arena);
 }
 
 void gri_arena_detach(struct gr_iova *space, struct gr_iova_arena *arena)
@@ -615,6 +708,7 @@ static struct gr_iova_slot *slot_here(struct gr_iova *space)
         if (slot) {
             gr_port_lock_init(&slot->lock);
             slot->cpu = cpu;
+            slot->base = NO_BASE;
             __atomic_store_n(&slots[cpu], slot, __ATOMIC_RELEASE);
         }
     }
@@ -688,26 +782,23 @@ static inline void here_leave(const struct here *h)
 
 /* What most requests are: some units from the hole of this CPU. Whatever is not so simple, also any
  * error, is for the others. */
-static bool alloc_here(const struct gr_iova *space, const struct gr_iova_req *req,
-                       gr_iova_t *out_start)
+static inline bool alloc_here(const struct gr_iova *space, const struct gr_iova_req *req,
+                              gr_iova_t *out_start)
 {
-    uint64_t unit = gri_iova_unit_mask(space);
-    uint64_t units = req->size >> space->unit_lg2;
+    uint64_t size = req->size;
     bool found = false;
-    if (req->size & unit || req->align > unit + 1 || !is_pow2(req->align) ||
-        !is_pow2(req->boundary) || req->boundary - 1 < space->arena_size - 1 ||
-        req->size - 1 >= space->arena_size / 4)
+    if (size & gri_iova_unit_mask(space) || size - 1 >= space->arena_size / 4 || req->align ||
+        !is_pow2(req->boundary) || req->boundary - 1 < space->arena_size - 1)
         return false;
     struct here h = here_enter(space);
-    if (h.slot && h.slot->hi - h.slot->lo >= units) {
-        struct gr_iova_slot *slot = h.slot;
-        uint64_t at = slot->hi - units;
-        gr_iova_t start = at << space->unit_lg2;
-        if (start >= req->first && start + (req->size - 1) <= req->last - !req->last) {
+    struct gr_iova_slot *slot = h.slot;
+    unsigned units = (unsigned)(size >> space->unit_lg2);
+    if (slot && slot->hi - slot->lo >= units) {
+        unsigned at = slot->hi - units;
+        gr_iova_t start = slot->base + ((gr_iova_t)at << space->unit_lg2);
+        if (start >= req->first && start + (size - 1) <= req->last - !req->last) {
             slot->hi = at;
-            put(slot->cur, (unsigned)(at - slot->cur->first), (unsigned)units);
-            tally(&slot->own.live, 1);
-            tally(&slot->own.used, units);
+            put(slot->cur, at, units);
             *out_start = start;
             found = true;
         }
@@ -745,11 +836,9 @@ static void park_empty(const struct gr_iova *space, struct gr_iova_slot *slot)
     if (!slot->cur)
         return;
     collect(space, slot);
-    if (slot->cur->busy)
+    if (gri_counted(&slot->cur->busy))
         return;
-    struct gr_iova_arena *arena = retreat(space, slot);
-    rescan(space, arena);
-    bin_update(space, slot, arena);
+    bin_update(space, slot, retreat(space, slot));
 }
 
 /* Give back the slot's arenas that have no range; returns how many. */
@@ -781,12 +870,15 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
     if (!arena)
         return false;
     bool current = arena == v.slot->cur;
-    uint64_t longest = !current ? arena->hole
-                       : v.own  ? gri_max(v.slot->most, v.slot->hi - v.slot->lo)
-                                : 0;
-    for (unsigned lo = 0; lo < units && longest >= want->units;
-         lo = gri_mark_next(arena, units, hi, GRI_LAST) + 1) {
-        hi = gri_mark_next(arena, units, lo, GRI_FIRST);
+    uint64_t most = longest(arena);
+    if (current) {
+        most = v.own ? gri_max(v.slot->most, v.slot->hi - v.slot->lo) : 0;
+        if (most >= want->units)
+            rescan_current(space, v.slot);
+    }
+    for (unsigned lo = most < want->units ? units : hole_next(arena, units, 0); lo < units;
+         lo = hole_next(arena, units, hi)) {
+        hi = gri_mark_next(arena, units, lo, GRI_A_RANGE);
         uint64_t first = gri_max(arena->first + lo, want->first);
         uint64_t end = gri_min(arena->first + hi, want->end);
         if (first < end && gri_iova_place(want, first, end, out_first)) {
@@ -794,17 +886,12 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
             break;
         }
     }
-    if (found) {
-        put(arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
-        tally(&tally_of(&v)->live, 1);
-        tally(&tally_of(&v)->used, want->units);
-        if (current) {
-            v.slot->lo = v.slot->hi = 0;
-            v.slot->most = GRI_ARENA_UNITS;
-        } else {
-            rescan(space, arena);
-            bin_update(space, v.slot, arena);
-        }
+    if (found && current) {
+        put_any(space, arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
+        v.slot->lo = v.slot->hi = 0;
+        v.slot->most = GRI_ARENA_UNITS;
+    } else if (found) {
+        put_in(space, v.slot, arena, want->units, *out_first);
     }
     leave(&v);
     return found;
@@ -852,12 +939,11 @@ static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *wan
     return err == GR_ENOSPC && alloc_within(space, want, out_first) ? 0 : err;
 }
 
-int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
+static COLD int alloc_any(struct gr_iova *space, const struct gr_iova_req *req,
+                          gr_iova_t *out_start)
 {
     struct gri_iova_want want;
     uint64_t first;
-    if (alloc_here(space, req, out_start))
-        return 0;
     int err = want_from(space, req, &want);
     if (err)
         return err;
@@ -872,6 +958,11 @@ int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_
     return err;
 }
 
+int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_t *out_start)
+{
+    return alloc_here(space, req, out_start) ? 0 : alloc_any(space, req, out_start);
+}
+
 /* --- Freeing ---------------------------------------------------------------------------------- */
 
 /* Is [start, start + size) the `state`d range [first, last] of the arena or node? */
@@ -883,27 +974,36 @@ static int exactly(const struct gr_iova *space, gr_iova_t start, uint64_t size,
     return start == first << space->unit_lg2 && size == units << space->unit_lg2 ? 0 : GR_EMSGSIZE;
 }
 
-static bool noted(const size_t *bits, unsigned at)
+/* Another CPU's current arena: leave it a note that a range is being freed, or free. */
+static void note(struct gr_iova_slot *slot, size_t *notes, unsigned first)
 {
-    return bits[at / GRI_WORD_BITS] & gri_mark_bit(at);
+    notes[first / GRI_WORD_BITS] |= gri_note_bit(first);
+    __atomic_store_n(&slot->remote, slot->remote + 1, __ATOMIC_RELAXED);
 }
 
-/* Another CPU's current arena: leave it a note. */
-static void note(struct gr_iova_slot *slot, size_t *bits, unsigned at)
+static void note_claimed(struct gr_iova_slot *slot, unsigned first, unsigned units)
 {
-    bits[at / GRI_WORD_BITS] |= gri_mark_bit(at);
-    __atomic_store_n(&slot->remote, slot->remote + 1, __ATOMIC_RELAXED);
+    note(slot, slot->claimed, first);
+    slot->noted.live--;
+    slot->noted.used -= units;
+    slot->noted.held += units;
+}
+
+static void note_done(struct gr_iova_slot *slot, unsigned first, unsigned units)
+{
+    note(slot, slot->done, first);
+    slot->noted.held -= units;
 }
 
 /* What the range at `at` is, also where the slot has notes about it. */
 static enum gri_iova_state range_at(const struct gr_iova *space, const struct visit *v,
                                     const struct gr_iova_arena *arena, unsigned at, unsigned *first,
-                                    unsigned *last)
+                                    unsigned *end)
 {
     if (v->own)
         collect(space, v->slot);
-    enum gri_iova_state state = gri_arena_range(arena, gri_arena_units(space), at, first, last);
-    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur && noted(v->slot->claimed, *last))
+    enum gri_iova_state state = gri_arena_range(arena, gri_arena_units(space), at, first, end);
+    if (state == GRI_IOVA_ALLOCATED && arena == v->slot->cur && gri_noted(v->slot->claimed, *first))
         state = GRI_IOVA_HELD;
     return state;
 }
@@ -917,84 +1017,59 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
 {
     struct gr_iova_slot *slot = v->slot;
     unsigned first = 0;
-    unsigned last = 0;
+    unsigned end = 0;
     unsigned at = (unsigned)((start >> space->unit_lg2) - arena->first);
-    enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
-    uint64_t units = (uint64_t)last - first + 1;
-    int err = exactly(space, start, size, state, arena->first + first, units);
+    enum gri_iova_state state = range_at(space, v, arena, at, &first, &end);
+    int err = exactly(space, start, size, state, arena->first + first, end - first);
     if (err)
         return err;
-    struct gri_iova_tally *sums = tally_of(v);
     bool current = arena == slot->cur;
     bool gone = false;
-    tally(&sums->live, (uint64_t)-1);
-    tally(&sums->used, -units);
+    if (!current)
+        gri_tally_sub(&slot->sum, arena);
     if (current && !v->own) {
-        note(slot, slot->claimed, last);
+        note_claimed(slot, first, end - first);
         if (at_once)
-            note(slot, slot->done, last);
+            note_done(slot, first, end - first);
     } else if (at_once) {
-        drop(space, slot, arena, first, last);
-        gone = !arena->busy && !current;
-    } else if (arena->busy == 1 && space->spans) {
+        drop(space, slot, arena, first, end);
+        gone = !gri_counted(&arena->busy) && !current;
+    } else if (gri_count_ranges(&arena->busy) == 1 && space->spans) {
         gone = true;
     } else {
-        gri_mark(arena, last, GRI_HELD);
+        hold(arena, first, end - first);
     }
+    if (!current)
+        gri_tally_add(&slot->sum, arena);
     if (gone) {
         take_out(space, slot, arena);
         pause(v);
         give_back(space, arena, at_once ? NULL : out_held);
-        return 0;
-    }
-    if (!at_once) {
-        tally(&sums->held, units);
+    } else if (!at_once) {
         *out_held = (struct gr_range){start, start + (size - 1)};
     }
     return 0;
 }
 
-/* Begin or end to free, or both, in the current arena of this CPU, if nobody left notes there and
- * the arena stays what it is. Whatever is not so simple, also any error, is for the others. */
-static inline __attribute__((always_inline)) bool
-free_here(const struct gr_iova *space, gr_iova_t start, uint64_t size, bool begins, bool ends)
+/* The live range [start, start + size), if it is one in the current arena of this CPU,
+ * nobody left notes there, and the arena stays what it is without it. Else, also for any error, the
+ * answer is false, and the long way is for it. */
+static inline __attribute__((always_inline)) bool find_here(const struct gr_iova *space,
+                                                            struct gr_iova_slot *slot,
+                                                            gr_iova_t start, uint64_t size,
+                                                            bool spans, struct gri_iova_hold *out)
 {
-    bool done = false;
-    struct here h = here_enter(space);
-    struct gr_iova_slot *slot = h.slot;
-    struct gr_iova_arena *cur = slot ? slot->cur : NULL;
-    if (cur && !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED)) {
-        uint64_t first = (start >> space->unit_lg2) - cur->first;
-        uint64_t units = size >> space->unit_lg2;
-        uint64_t last = first + units - 1;
-        unsigned all = gri_arena_units(space);
-        if (first < all && last < all && !((start | size) & gri_iova_unit_mask(space)) &&
-            (cur->busy > 1 || !space->spans) && first <= last &&
-            gri_arena_exactly(cur, all, (unsigned)first, (unsigned)last) &&
-            gri_marked(cur, (unsigned)last, GRI_HELD) != begins) {
-            if (begins) {
-                tally(&slot->own.live, (uint64_t)-1);
-                tally(&slot->own.used, -units);
-            }
-            if (begins && !ends) {
-                gri_mark(cur, (unsigned)last, GRI_HELD);
-                tally(&slot->own.held, units);
-            }
-            if (!begins) {
-                gri_unmark(cur, (unsigned)last, GRI_HELD);
-                tally(&slot->own.held, -units);
-            }
-            if (ends) {
-                gri_unmark(cur, (unsigned)first, GRI_FIRST);
-                gri_unmark(cur, (unsigned)last, GRI_LAST);
-                cur->busy--;
-                grow_current(slot, cur->first + first, units);
-            }
-            done = true;
-        }
-    }
-    here_leave(&h);
-    return done;
+    if (!slot || __atomic_load_n(&slot->remote, __ATOMIC_RELAXED))
+        return false;
+    uint64_t offset = start - slot->base;
+    if (offset >= space->arena_size || (offset | size) & space->unit_mask ||
+        (spans && gri_count_ranges(&slot->cur->busy) == 1))
+        return false;
+    out->arena = slot->cur;
+    out->first = (unsigned)(offset >> space->unit_lg2);
+    out->units = (unsigned)(size >> space->unit_lg2);
+    return gri_arena_exactly(out->arena, (unsigned)space->arena_units, out->first,
+                             size >> space->unit_lg2);
 }
 
 static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
@@ -1015,8 +1090,8 @@ static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
     return err;
 }
 
-static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
-                 struct gr_range *out_held)
+static COLD int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
+                      struct gr_range *out_held)
 {
     uint64_t unit = start >> space->unit_lg2;
     struct visit v;
@@ -1032,14 +1107,30 @@ static int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_
     return err;
 }
 
+int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, struct gri_iova_hold *out)
+{
+    struct gri_iova_hold in = {.range = {start, start + (size - 1)}};
+    struct here h = here_enter(space);
+    bool found = find_here(space, h.slot, start, size, space->spans, &in);
+    if (found)
+        hold(in.arena, in.first, in.units);
+    here_leave(&h);
+    if (found) {
+        *out = in;
+        return 0;
+    }
+    out->arena = NULL;
+    return begin(space, start, size, false, &out->range);
+}
+
 int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
                        struct gr_range *out_held)
 {
-    if (free_here(space, start, size, true, false)) {
-        *out_held = (struct gr_range){start, start + (size - 1)};
-        return 0;
-    }
-    return begin(space, start, size, false, out_held);
+    struct gri_iova_hold hold;
+    int err = gri_iova_begin(space, start, size, &hold);
+    if (!err)
+        *out_held = hold.range;
+    return err;
 }
 
 static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_arena *arena,
@@ -1047,25 +1138,24 @@ static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_are
 {
     struct gr_iova_slot *slot = v->slot;
     unsigned first = 0;
-    unsigned last = 0;
+    unsigned end = 0;
     unsigned at = (unsigned)((held->first >> space->unit_lg2) - arena->first);
-    enum gri_iova_state state = range_at(space, v, arena, at, &first, &last);
-    uint64_t units = (uint64_t)last - first + 1;
+    enum gri_iova_state state = range_at(space, v, arena, at, &first, &end);
     bool current = arena == slot->cur;
     if (state != GRI_IOVA_HELD || held->first != (arena->first + first) << space->unit_lg2 ||
-        held->last != (((arena->first + last) << space->unit_lg2) | gri_iova_unit_mask(space)))
+        held->last != ((arena->first + end) << space->unit_lg2) - 1)
         return false;
     if (current && !v->own) {
-        if (noted(slot->done, last))
-            return false;
-        note(slot, slot->done, last);
-        tally(&slot->others.held, -units);
+        if (!gri_noted(slot->done, first))
+            note_done(slot, first, end - first);
         return false;
     }
-    tally(&tally_of(v)->held, -units);
-    gri_unmark(arena, last, GRI_HELD);
-    drop(space, slot, arena, first, last);
-    if (arena->busy || (current && !space->spans))
+    if (!current)
+        gri_tally_sub(&slot->sum, arena);
+    drop(space, slot, arena, first, end);
+    if (!current)
+        gri_tally_add(&slot->sum, arena);
+    if (gri_counted(&arena->busy) || (current && !space->spans))
         return false;
     take_out(space, slot, arena);
     pause(v);
@@ -1086,14 +1176,12 @@ static void core_end(struct gr_iova *space, const struct gr_range *held)
     gr_port_unlock(&space->lock, state);
 }
 
-bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
-                      struct gr_range *out_empty)
+static COLD bool end(struct gr_iova *space, const struct gr_range *held, struct gr_range *out_empty)
 {
     uint64_t unit = held->first >> space->unit_lg2;
     bool empty = false;
     struct visit v;
-    if (free_here(space, held->first, held->last - held->first + 1, false, true) ||
-        unit < space->first || unit >= space->end)
+    if (unit < space->first || unit >= space->end)
         return false;
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (arena) {
@@ -1105,16 +1193,46 @@ bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
     return empty;
 }
 
-int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
+bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,
+                  struct gr_range *out_empty)
+{
+    struct here h = here_enter(space);
+    struct gr_iova_slot *slot = h.slot;
+    bool found = slot && hold->arena && slot->cur == hold->arena &&
+                 !__atomic_load_n(&slot->remote, __ATOMIC_RELAXED) &&
+                 (!space->spans || gri_count_ranges(&hold->arena->busy) > 1);
+    if (found) {
+        drop_current(slot, hold->first, hold->units, GRI_HELD);
+        gri_count_down(&hold->arena->held, hold->units);
+    }
+    here_leave(&h);
+    return !found && end(space, &hold->range, out_empty);
+}
+
+bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
+                      struct gr_range *out_empty)
+{
+    return end(space, held, out_empty);
+}
+
+static COLD int free_any(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     struct gr_range held;
-    if (!space->spans)
-        return free_here(space, start, size, true, true) ? 0
-                                                         : begin(space, start, size, true, NULL);
-    int err = begin(space, start, size, false, &held);
-    for (bool more = !err; more;)
+    int err = begin(space, start, size, !space->spans, &held);
+    for (bool more = !err && space->spans; more;)
         more = gr_iova_free_end(space, &held, &held);
     return err;
+}
+
+int gr_iova_free(struct gr_iova *space, gr_iova_t start, uint64_t size)
+{
+    struct gri_iova_hold hold;
+    struct here h = here_enter(space);
+    bool found = !space->spans && find_here(space, h.slot, start, size, false, &hold);
+    if (found)
+        drop_current(h.slot, hold.first, hold.units, GRI_LIVE);
+    here_leave(&h);
+    return found ? 0 : free_any(space, start, size);
 }
 
 /* --- Questions -------------------------------------------------------------------------------- */
@@ -1123,7 +1241,7 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     uint64_t unit = start >> space->unit_lg2;
     unsigned first = 0;
-    unsigned last = 0;
+    unsigned end = 0;
     struct visit v;
     int err;
     if (!size)
@@ -1133,8 +1251,8 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
     struct gr_iova_arena *arena = visit_arena(space, unit, &v);
     if (arena) {
         enum gri_iova_state state =
-            range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &last);
-        err = exactly(space, start, size, state, arena->first + first, (uint64_t)last - first + 1);
+            range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &end);
+        err = exactly(space, start, size, state, arena->first + first, end - first);
         leave(&v);
         return err;
     }
@@ -1145,16 +1263,25 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
     return err;
 }
 
+static void tally_add(struct gri_iova_tally *sum, const struct gri_iova_tally *part)
+{
+    sum->live += part->live;
+    sum->used += part->used;
+    sum->held += part->held;
+}
+
 void gr_iova_stats(struct gr_iova *space, struct gr_iova_stats *out)
 {
     struct gri_iova_tally sum = {0};
     for (unsigned cpu = 0; cpu < GR_PORT_CPUS; cpu++) {
         struct gr_iova_slot *slot = slot_of(space, cpu);
-        for (unsigned i = 0; slot && i < 2; i++) {
-            const struct gri_iova_tally *part = i ? &slot->own : &slot->others;
-            sum.live += __atomic_load_n(&part->live, __ATOMIC_RELAXED);
-            sum.used += __atomic_load_n(&part->used, __ATOMIC_RELAXED);
-            sum.held += __atomic_load_n(&part->held, __ATOMIC_RELAXED);
+        if (slot) {
+            gr_lock_state_t state = gr_port_lock(&slot->lock);
+            tally_add(&sum, &slot->sum);
+            tally_add(&sum, &slot->noted);
+            if (slot->cur)
+                gri_tally_add(&sum, slot->cur);
+            gr_port_unlock(&slot->lock, state);
         }
     }
     gr_lock_state_t state = gr_port_lock(&space->lock);
@@ -1201,7 +1328,8 @@ static unsigned arena_lg2_for(uint64_t units)
 
 static void size_arenas(struct gr_iova *space)
 {
-    space->arena_size = space->arena_lg2 ? (uint64_t)1 << space->arena_lg2 << space->unit_lg2 : 0;
+    space->arena_units = space->arena_lg2 ? (uint64_t)1 << space->arena_lg2 : 0;
+    space->arena_size = space->arena_units << space->unit_lg2;
 }
 
 int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova_t first,
@@ -1212,6 +1340,7 @@ int gr_iova_init(struct gr_iova *space, gr_env_t env, unsigned unit_lg2, gr_iova
     space->unit_lg2 = unit_lg2;
     if (unit_lg2 < 12 || unit_lg2 > 32 || first > last)
         return GR_EINVAL;
+    space->unit_mask = gri_mask(unit_lg2);
     space->first = unit_from(space, first);
     space->end = unit_end(space, last);
     if (space->first >= space->end)

@@ -2,16 +2,18 @@
 /*
  * Arenas: aligned runs of 2^arena_lg2 units that the core gave to one CPU's slot.
  *
- * An arena marks the first and the last unit of each range in it, so that an operation costs two
- * bits whatever the length, and a third bit at the last unit while the range is being freed. Holes
- * are what lies between a last unit and the next first one.
+ * An arena has a mark of two bits for each unit: what begins there, if anything does. A range ends
+ * where the next mark is, so an operation changes one mark, whatever the length. Holes have one
+ * too, except that what lies before the first mark is a hole as well. In an arena that is not
+ * current holes are as long as they can be; in a current one they may lie side by side, but none in
+ * the hole of the slot.
  *
  * Who may touch what. A slot's lock guards its arenas, but for the current one, `cur`, where the
- * port has an exclusive section: that arena, the hole and `own` belong to the CPU inside a section,
- * with plain loads and stores (relaxed atomics, since others may look at marks of a range that is
- * theirs). `cur` itself changes with both, so that whoever has the lock knows what is current. A
- * CPU that frees what lies in another's current arena leaves `claimed` and `done` in the slot,
- * under its lock; the owner collects them. Without a section the lock is all there is.
+ * port has an exclusive section: that arena and the hole belong to the CPU inside a section, with
+ * plain loads and stores (relaxed atomics, since others may look at marks of a range that is
+ * theirs, and count). `cur` itself changes with both, so that whoever has the lock knows what is
+ * current. A CPU that frees what lies in another's current arena leaves `claimed` and `done` in the
+ * slot, under its lock; the owner collects them. Without a section the lock is all there is.
  *
  * Headers and slots stay what they are until gr_iova_fini(): a stale pointer to one is harmless.
  * Order of locks: a slot's, then the space's. An exclusive section is inside all and takes none.
@@ -29,36 +31,41 @@
 
 #define GRI_ARENA_LG2_MIN 6u
 #define GRI_ARENA_LG2_MAX                                                                          \
-    (sizeof(size_t) == 8 ? 11u : 10u)             /* so that a word has a bit for each             \
-                                                   */
+    (sizeof(size_t) == 8 ? 11u : 9u)              /* so that `any` has a bit for each word */
 #define GRI_ARENA_UNITS (1u << GRI_ARENA_LG2_MAX) /* of the largest */
 
 #define GRI_WORD_BITS ((unsigned)(8 * sizeof(size_t)))
-#define GRI_ARENA_WORDS (GRI_ARENA_UNITS / GRI_WORD_BITS)
+#define GRI_NOTE_WORDS (GRI_ARENA_UNITS / GRI_WORD_BITS)
+#define GRI_WORD_MARKS (GRI_WORD_BITS / 2)
 
-enum gri_mark { GRI_FIRST, GRI_LAST, GRI_HELD, GRI_MARKS };
+/* What begins at a unit. Bit 1: a range. */
+enum gri_mark { GRI_NONE, GRI_HOLE, GRI_HELD, GRI_LIVE };
 
 struct gr_iova_arena {
     uint64_t first;            /* its first unit */
     struct gr_iova_slot *slot; /* whose it is; also of a spare one, for who comes too late */
     struct gr_iova_arena *next;
     struct gr_iova_arena *prev; /* in its bin */
-    uint16_t busy;              /* ranges in it, live or being freed */
-    uint16_t hole;              /* units of the longest hole, but of a current arena */
+    uint32_t busy; /* ranges in it, live or being freed; and their units: gri_count() */
+    uint32_t held; /* those being freed */
+    uint16_t
+        hole; /* units of a hole that begins at hole_at; but of a current arena: see the slot */
     uint16_t hole_at;
+    uint16_t rest; /* no other hole is longer */
     uint16_t bin;
-    size_t any[GRI_HELD];     /* for first and last units: which words have a mark */
-    size_t mark[][GRI_MARKS]; /* GRI_WORD_BITS units each */
+    size_t any;    /* which words have a mark */
+    size_t mark[]; /* of GRI_WORD_MARKS units each; and one for the end, where a hole might begin */
 };
 
-/* Bins of arenas by the longest hole: exact up to 16 units, then eight for each power of two up to
- * the longest request, those above, and those without a range. */
+/* Bins of arenas by what no hole is longer than: exact up to 16 units, then eight for each power of
+ * two up to the longest request, those above, and those without a range. */
 #define GRI_BIN_LONG 55u
 #define GRI_BIN_EMPTY 56u
 #define GRI_BINS 57u
 #define GRI_BIN_NONE 0xffffu
 
-/* Sums of all slots' are what counts: a range may come in one and go in another. */
+/* What is in arenas. Sums of all slots' are what counts: a range may come in one and go in another.
+ */
 struct gri_iova_tally {
     size_t live;
     size_t used; /* units */
@@ -67,18 +74,20 @@ struct gri_iova_tally {
 
 struct gr_iova_slot {
     struct gr_iova_arena *cur;
-    uint64_t lo; /* [lo, hi) is free in `cur`: where the next range is cut off, at the top */
-    uint64_t hi;
+    gr_iova_t
+        base;    /* its first byte; where there is none, what no unit is a number of units from */
+    unsigned lo; /* [lo, hi) is free in `cur`: where the next range is cut off, at the top */
+    unsigned hi;
     unsigned most; /* no other hole of `cur` is longer */
     unsigned cpu;
-    struct gri_iova_tally own;
     uint8_t apart[GR_PORT_CACHE_LINE];
     gr_lock_t lock;
-    struct gri_iova_tally others; /* what other CPUs did */
-    uint64_t bins;                /* which of them have an arena */
+    struct gri_iova_tally sum; /* of all arenas but `cur` */
+    uint64_t bins;             /* which of them have an arena */
     struct gr_iova_arena *bin[GRI_BINS];
-    size_t claimed[GRI_ARENA_WORDS]; /* at the last unit of ranges in `cur` */
-    size_t done[GRI_ARENA_WORDS];
+    size_t claimed[GRI_NOTE_WORDS]; /* at the first unit of ranges in `cur` */
+    size_t done[GRI_NOTE_WORDS];
+    struct gri_iova_tally noted; /* what the notes change */
     uint8_t apart_too[GR_PORT_CACHE_LINE];
     size_t remote; /* bits in both; read without the lock */
 };
@@ -94,123 +103,209 @@ _Static_assert(GRI_SLOTS_SIZE <= 1u << GRI_SLOTS_LG2, "GR_PORT_CPUS is 4096 at m
 
 static inline unsigned gri_arena_units(const struct gr_iova *space)
 {
-    return 1u << space->arena_lg2;
+    return (unsigned)space->arena_units;
+}
+
+/* ---- Counts: of ranges in the lower half of a word, of their units in the upper ---- */
+
+#define GRI_COUNT_UNITS 16u
+
+static inline uint32_t gri_count(uint64_t units)
+{
+    return (uint32_t)units << GRI_COUNT_UNITS | 1;
+}
+
+static inline uint32_t gri_counted(const uint32_t *count)
+{
+    return __atomic_load_n(count, __ATOMIC_RELAXED);
+}
+
+/* gr_iova_stats() reads them under the lock only. */
+static inline void gri_count_up(uint32_t *count, uint64_t units)
+{
+    __atomic_store_n(count, gri_counted(count) + gri_count(units), __ATOMIC_RELAXED);
+}
+
+static inline void gri_count_down(uint32_t *count, uint64_t units)
+{
+    __atomic_store_n(count, gri_counted(count) - gri_count(units), __ATOMIC_RELAXED);
+}
+
+static inline unsigned gri_count_ranges(const uint32_t *count)
+{
+    return gri_counted(count) & ((1u << GRI_COUNT_UNITS) - 1);
+}
+
+static inline unsigned gri_count_units(const uint32_t *count)
+{
+    return gri_counted(count) >> GRI_COUNT_UNITS;
+}
+
+/* Add what is in an arena to a sum. */
+static inline void gri_tally_add(struct gri_iova_tally *sum, const struct gr_iova_arena *arena)
+{
+    sum->live += (size_t)gri_count_ranges(&arena->busy) - gri_count_ranges(&arena->held);
+    sum->used += (size_t)gri_count_units(&arena->busy) - gri_count_units(&arena->held);
+    sum->held += gri_count_units(&arena->held);
+}
+
+/* Take it out. */
+static inline void gri_tally_sub(struct gri_iova_tally *sum, const struct gr_iova_arena *arena)
+{
+    struct gri_iova_tally part = {0};
+    gri_tally_add(&part, arena);
+    sum->live -= part.live;
+    sum->used -= part.used;
+    sum->held -= part.held;
 }
 
 /* ---- Marks ---- */
 
-static inline size_t gri_mark_word(const struct gr_iova_arena *arena, unsigned at,
-                                   enum gri_mark mark)
+static inline size_t gri_mark_word(const struct gr_iova_arena *arena, unsigned i)
 {
-    return __atomic_load_n(&arena->mark[at / GRI_WORD_BITS][mark], __ATOMIC_RELAXED);
+    return __atomic_load_n(&arena->mark[i], __ATOMIC_RELAXED);
 }
 
-static inline size_t gri_mark_bit(unsigned at)
+static inline unsigned gri_mark_shift(unsigned at)
+{
+    return at % GRI_WORD_MARKS * 2;
+}
+
+static inline enum gri_mark gri_mark(const struct gr_iova_arena *arena, unsigned at)
+{
+    return (enum gri_mark)(gri_mark_word(arena, at / GRI_WORD_MARKS) >> gri_mark_shift(at) & 3);
+}
+
+static inline bool gri_is_range(enum gri_mark mark)
+{
+    return mark & 2;
+}
+
+static inline size_t gri_any(const struct gr_iova_arena *arena)
+{
+    return __atomic_load_n(&arena->any, __ATOMIC_RELAXED);
+}
+
+/* One store, so that who has the range on one side of the mark sees it at any time. */
+static inline void gri_remark(struct gr_iova_arena *arena, unsigned at, enum gri_mark from,
+                              enum gri_mark to)
+{
+    unsigned i = at / GRI_WORD_MARKS;
+    size_t word = gri_mark_word(arena, i) ^ (size_t)(from ^ to) << gri_mark_shift(at);
+    __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
+}
+
+/* No mark any more; and no branch for what nobody can foresee. */
+static inline __attribute__((always_inline)) void gri_unmark(struct gr_iova_arena *arena,
+                                                             unsigned at, enum gri_mark from)
+{
+    unsigned i = at / GRI_WORD_MARKS;
+    size_t word = gri_mark_word(arena, i) ^ (size_t)from << gri_mark_shift(at);
+    __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
+    __atomic_store_n(&arena->any, gri_any(arena) & ~((size_t)!word << i), __ATOMIC_RELAXED);
+}
+
+/* Where nothing may be marked. */
+static inline void gri_mark_new(struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
+{
+    unsigned i = at / GRI_WORD_MARKS;
+    size_t word = gri_mark_word(arena, i) | (size_t)mark << gri_mark_shift(at);
+    __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
+    __atomic_store_n(&arena->any, gri_any(arena) | (size_t)1 << i, __ATOMIC_RELAXED);
+}
+
+#define GRI_MARKS_LOW ((size_t)-1 / 3)
+
+/* The lowest bit of these is in the lowest mark that is meant; the highest bit in the highest. */
+enum gri_seek { GRI_ANY_MARK, GRI_A_RANGE, GRI_A_HOLE };
+
+static inline size_t gri_seek(size_t word, enum gri_seek what)
+{
+    return what == GRI_ANY_MARK  ? word
+           : what == GRI_A_RANGE ? word & ~GRI_MARKS_LOW
+                                 : word & ~(word >> 1) & GRI_MARKS_LOW;
+}
+
+/* The first such mark from `at` on; `units` if there is none. */
+static inline unsigned gri_mark_next(const struct gr_iova_arena *arena, unsigned units, unsigned at,
+                                     enum gri_seek what)
+{
+    if (at >= units)
+        return units;
+    unsigned i = at / GRI_WORD_MARKS;
+    size_t w = gri_seek(gri_mark_word(arena, i) & (size_t)-1 << gri_mark_shift(at), what);
+    for (size_t above = gri_any(arena) & (size_t)-2 << i; !w; above &= above - 1) {
+        if (!above)
+            return units;
+        i = gri_low_bit(above);
+        w = gri_seek(gri_mark_word(arena, i), what);
+    }
+    return i * GRI_WORD_MARKS + gri_low_bit(w) / 2;
+}
+
+/* One more than the last mark below `at`; 0 if there is none. */
+static inline unsigned gri_mark_before(const struct gr_iova_arena *arena, unsigned at)
+{
+    if (!at--)
+        return 0;
+    unsigned i = at / GRI_WORD_MARKS;
+    size_t w = gri_mark_word(arena, i) & (size_t)-1 >> (GRI_WORD_BITS - 2 - gri_mark_shift(at));
+    for (size_t below = gri_any(arena) & (((size_t)1 << i) - 1); !w; below &= ~((size_t)1 << i)) {
+        if (!below)
+            return 0;
+        i = gri_high_bit(below);
+        w = gri_mark_word(arena, i);
+    }
+    return i * GRI_WORD_MARKS + gri_high_bit(w) / 2 + 1;
+}
+
+/* The range that unit `at` is in: [*first, *end). Reads only what belongs to it, if there is one
+ * that begins at `at`. */
+static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *arena, unsigned units,
+                                                  unsigned at, unsigned *first, unsigned *end)
+{
+    unsigned behind = gri_mark_before(arena, at + 1);
+    enum gri_mark mark = behind ? gri_mark(arena, behind - 1) : GRI_HOLE;
+    if (!gri_is_range(mark))
+        return GRI_IOVA_FREE;
+    *first = behind - 1;
+    *end = gri_mark_next(arena, units, behind, GRI_ANY_MARK);
+    return mark == GRI_HELD ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
+}
+
+/* Is [first, first + units), `first` in the arena, a live range? Reads only what belongs to it, if
+ * it is one. */
+static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned all,
+                                     unsigned first, uint64_t units)
+{
+    unsigned i = first / GRI_WORD_MARKS;
+    unsigned shift = gri_mark_shift(first);
+    size_t word = gri_mark_word(arena, i) >> shift;
+    if (~word & GRI_LIVE)
+        return false;
+    /* As many marks as a word has, behind `first`: what branches does so for long ranges only. */
+    size_t next = word >> 2 | gri_mark_word(arena, i + 1) << (GRI_WORD_BITS - 2 - shift);
+    unsigned end = first + 1; /* of all that is not in `next` */
+    if (!next) {
+        size_t above = gri_any(arena) & (size_t)-2 << i;
+        i = above ? gri_low_bit(above) : all / GRI_WORD_MARKS;
+        next = gri_mark_word(arena, i);
+        end = i * GRI_WORD_MARKS;
+    }
+    end += gri_low_bit(next) / 2;
+    return first + units == end;
+}
+
+/* ---- Notes ---- */
+
+static inline size_t gri_note_bit(unsigned at)
 {
     return (size_t)1 << at % GRI_WORD_BITS;
 }
 
-static inline bool gri_marked(const struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
+static inline bool gri_noted(const size_t *notes, unsigned at)
 {
-    return gri_mark_word(arena, at, mark) & gri_mark_bit(at);
-}
-
-static inline void gri_set(size_t *word, size_t value)
-{
-    __atomic_store_n(word, value, __ATOMIC_RELAXED);
-}
-
-/* The words of an arena that may have a mark: all that have, and some that had. */
-static inline size_t gri_any(const struct gr_iova_arena *arena, enum gri_mark mark)
-{
-    return __atomic_load_n(&arena->any[mark], __ATOMIC_RELAXED);
-}
-
-static inline void gri_mark(struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
-{
-    unsigned i = at / GRI_WORD_BITS;
-    gri_set(&arena->mark[i][mark], gri_mark_word(arena, at, mark) | gri_mark_bit(at));
-    if (mark != GRI_HELD && !(gri_any(arena, mark) >> i & 1))
-        gri_set(&arena->any[mark], gri_any(arena, mark) | (size_t)1 << i);
-}
-
-static inline void gri_unmark(struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
-{
-    gri_set(&arena->mark[at / GRI_WORD_BITS][mark],
-            gri_mark_word(arena, at, mark) & ~gri_mark_bit(at));
-}
-
-/* The first marked unit from `at` on; `units` if there is none. Not of GRI_HELD. */
-static inline unsigned gri_mark_next(const struct gr_iova_arena *arena, unsigned units, unsigned at,
-                                     enum gri_mark mark)
-{
-    if (at >= units)
-        return units;
-    unsigned i = at / GRI_WORD_BITS;
-    size_t w = gri_mark_word(arena, at, mark) & ~(gri_mark_bit(at) - 1);
-    for (size_t above = gri_any(arena, mark) & ~((((size_t)1 << i) << 1) - 1); !w;
-         above &= above - 1) {
-        if (!above)
-            return units;
-        i = gri_low_bit(above);
-        w = gri_mark_word(arena, i * GRI_WORD_BITS, mark);
-    }
-    return i * GRI_WORD_BITS + gri_low_bit(w);
-}
-
-/* One more than the last marked unit below `at`; 0 if there is none. Not of GRI_HELD. */
-static inline unsigned gri_mark_before(const struct gr_iova_arena *arena, unsigned at,
-                                       enum gri_mark mark)
-{
-    if (!at--)
-        return 0;
-    unsigned i = at / GRI_WORD_BITS;
-    size_t w = gri_mark_word(arena, at, mark) & (gri_mark_bit(at) | (gri_mark_bit(at) - 1));
-    for (size_t below = gri_any(arena, mark) & (((size_t)1 << i) - 1); !w;
-         below &= ~((size_t)1 << i)) {
-        if (!below)
-            return 0;
-        i = gri_high_bit(below);
-        w = gri_mark_word(arena, i * GRI_WORD_BITS, mark);
-    }
-    return i * GRI_WORD_BITS + gri_high_bit(w) + 1;
-}
-
-/* Forget the words that had marks. */
-static inline void gri_any_refresh(struct gr_iova_arena *arena)
-{
-    for (unsigned mark = 0; mark < GRI_HELD; mark++) {
-        size_t any = gri_any(arena, (enum gri_mark)mark);
-        for (size_t left = any; left; left &= left - 1) {
-            unsigned i = gri_low_bit(left);
-            if (!gri_mark_word(arena, i * GRI_WORD_BITS, (enum gri_mark)mark))
-                any &= ~((size_t)1 << i);
-        }
-        gri_set(&arena->any[mark], any);
-    }
-}
-
-/* The range that unit `at` is in: [*first, *last]. Reads only what belongs to it, if there is one
- * that begins at `at`; else perhaps half of what its owner makes at this moment. */
-static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *arena, unsigned units,
-                                                  unsigned at, unsigned *first, unsigned *last)
-{
-    unsigned end = gri_mark_before(arena, at + 1, GRI_FIRST);
-    if (!end)
-        return GRI_IOVA_FREE;
-    *first = end - 1;
-    *last = gri_mark_next(arena, units, *first, GRI_LAST);
-    if (*last < at || *last == units)
-        return GRI_IOVA_FREE;
-    return gri_marked(arena, *last, GRI_HELD) ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
-}
-
-/* Is [first, last] a range, live or being freed? Reads only what belongs to it, if it is. */
-static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned units,
-                                     unsigned first, unsigned last)
-{
-    return gri_marked(arena, first, GRI_FIRST) &&
-           gri_mark_next(arena, units, first, GRI_LAST) == last;
+    return notes[at / GRI_WORD_BITS] & gri_note_bit(at);
 }
 
 /* ---- Slots, for iova_fixed.c; the space is the caller's alone ---- */

@@ -8,31 +8,27 @@
 /* Turn an arena back into ranges of the core. GR_ENOMEM: it is as it was. */
 static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
 {
-    struct gr_iova_slot *slot = arena->slot;
     unsigned units = gri_arena_units(space);
-    unsigned last;
-    int err = gri_core_ready(space, 2 * (uint64_t)arena->busy);
+    unsigned end;
+    int err = gri_core_ready(space, 2 * (uint64_t)gri_count_ranges(&arena->busy));
     if (err)
         return err;
     gri_arena_detach(space, arena);
     gri_arena_forget(space, arena);
     gri_core_settle(space, gri_core_find(space, arena->first), GRI_IOVA_FREE);
-    for (unsigned at = gri_mark_next(arena, units, 0, GRI_FIRST); at < units;
-         at = gri_mark_next(arena, units, last + 1, GRI_FIRST)) {
-        last = gri_mark_next(arena, units, at, GRI_LAST);
+    for (unsigned at = gri_mark_next(arena, units, 0, GRI_A_RANGE); at < units;
+         at = gri_mark_next(arena, units, end, GRI_A_RANGE)) {
+        end = gri_mark_next(arena, units, at + 1, GRI_ANY_MARK);
         struct gr_iova_node *node = gri_core_find(space, arena->first + at);
-        if (gri_marked(arena, last, GRI_HELD)) {
-            (void)gri_core_carve(space, &node, arena->first + at, arena->first + last + 1,
+        if (gri_mark(arena, at) == GRI_HELD) {
+            (void)gri_core_carve(space, &node, arena->first + at, arena->first + end,
                                  GRI_IOVA_HELD);
-            slot->others.held -= last - at + 1;
-            space->held_units += last - at + 1;
+            space->held_units += end - at;
         } else {
-            (void)gri_core_carve(space, &node, arena->first + at, arena->first + last + 1,
+            (void)gri_core_carve(space, &node, arena->first + at, arena->first + end,
                                  GRI_IOVA_ALLOCATED);
-            slot->others.live--;
-            slot->others.used -= last - at + 1;
             space->allocations++;
-            space->used_units += last - at + 1;
+            space->used_units += end - at;
         }
     }
     return 0;

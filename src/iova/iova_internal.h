@@ -53,7 +53,7 @@ static inline uint64_t gri_iova_end_of(const struct gr_iova_node *node)
 
 static inline uint64_t gri_iova_unit_mask(const struct gr_iova *space)
 {
-    return ((uint64_t)1 << space->unit_lg2) - 1; /* it is 32 at most */
+    return space->unit_mask;
 }
 
 /* The highest legal place for `want` in [first, end), first <= end. */
@@ -93,6 +93,24 @@ void gri_core_settle(struct gr_iova *space, struct gr_iova_node *node, enum gri_
 
 /* Hold `node` and the free neighbourhood of which tables' spans are left without a user. */
 void gri_core_hold(struct gr_iova *space, struct gr_iova_node *node, struct gr_range *out_held);
+
+/* ---- To free in two steps, for who does the second soon ---- */
+
+/* What gr_iova_free_begin() finds. */
+struct gri_iova_hold {
+    struct gr_range range;       /* as it says */
+    struct gr_iova_arena *arena; /* the current one of this CPU, and none of its tables is held; or
+                                    NULL: not so simple */
+    unsigned first;              /* then: where in it, and how long */
+    unsigned units;
+};
+
+/* gr_iova_free_begin(), and gr_iova_free_end() of what it gave, without looking for it again: no
+ * exclusive call has come between. */
+GR_MUST_CHECK int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
+                                 struct gri_iova_hold *out);
+GR_MUST_CHECK bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,
+                                struct gr_range *out_empty);
 
 /* ---- Exclusive calls ---- */
 

@@ -330,12 +330,6 @@ static void make_instance(struct host *h, unsigned i, struct gr_range aperture, 
     h->m.inst[i] = inst;
 }
 
-bool machine_has(const struct prop_shape *shape)
-{
-    (void)shape;
-    return true;
-}
-
 struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_range aperture,
                                   uint64_t seed)
 {

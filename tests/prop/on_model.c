@@ -7,6 +7,7 @@
 #include "prop.h"
 
 #include <host_dart.h>
+#include <host_smmuv3.h>
 
 #include <string.h>
 
@@ -17,6 +18,9 @@
 struct dart {
     struct host_dart hw;
     struct gr_dart drv;
+    bool is_smmu; /* then these instead */
+    struct host_smmuv3 smmu_hw;
+    struct gr_smmuv3 smmu;
 };
 
 static struct model_machine {
@@ -34,11 +38,6 @@ static const struct {
     [PROP_T6000] = {DART_MODEL_T6000, GR_DART_T6000},
     [PROP_T8110] = {DART_MODEL_T8110, GR_DART_T8110},
 };
-
-bool machine_has(const struct prop_shape *shape)
-{
-    return shape->hardware != PROP_NONE;
-}
 
 static bool on_fault(void *cookie, const struct gr_fault *fault)
 {
@@ -81,6 +80,37 @@ static void make_dart(struct dart *d, const struct prop_shape *shape, struct gr_
     gr_instance_set_fault_handler(&d->drv.inst, on_fault, NULL);
 }
 
+static void make_smmu(struct dart *d, const struct prop_shape *shape, struct gr_range aperture,
+                      uint64_t seed)
+{
+    static const uint64_t delays[4] = {0, 0, 150, 900};
+    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48};
+    struct smmuv3_model_config model = smmuv3_model_defaults();
+    const struct gr_smmuv3_config config = {
+        .env = machine.host,
+        .mmio = &d->smmu_hw.mmio,
+        .mmio_size = 0x20000,
+        .name = "smmu",
+        .granule_lg2 = (uint8_t)shape->granule_lg2,
+        .va_bits = (uint8_t)shape->va_bits,
+        .aperture = aperture,
+    };
+
+    model.idr5 &= ~7u;
+    while (sizes[model.idr5 & 7] != shape->pa_bits)
+        model.idr5++;
+    if (seed >> 24 & 1)
+        model.idr3 = 0; /* no range commands */
+    model.keep_all = true;
+    d->is_smmu = true;
+    if (!host_smmuv3_init(&d->smmu_hw, machine.host, &model, seed))
+        prop_fail("the model refuses this row");
+    smmuv3_model_set_busy(d->smmu_hw.model, delays[seed >> 16 & 3], 0);
+    if (gr_smmuv3_init(&d->smmu, &config))
+        prop_fail("the driver refuses this row: %s", host_last_log(machine.host));
+    gr_instance_set_fault_handler(&d->smmu.inst, on_fault, NULL);
+}
+
 static void on_store(void *arg)
 {
     (void)arg;
@@ -106,11 +136,28 @@ struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_rang
     host_log_level(machine.host, -1);
     machine.m = (struct prop_machine){.env = machine.host, .snoops = true};
     for (unsigned i = 0; i < PROP_INSTANCES; i++) {
-        make_dart(&machine.dart[i], shape, aperture, prop_mix(seed + i));
-        machine.m.inst[i] = &machine.dart[i].drv.inst;
+        struct dart *const d = &machine.dart[i];
+
+        if (shape->hardware == PROP_SMMUV3)
+            make_smmu(d, shape, aperture, prop_mix(seed + i));
+        else
+            make_dart(d, shape, aperture, prop_mix(seed + i));
+        machine.m.inst[i] = d->is_smmu ? &d->smmu.inst : &d->drv.inst;
     }
     host_set_observer(machine.host, on_store, NULL);
     return &machine.m;
+}
+
+static void end_smmu(struct dart *d)
+{
+    const struct smmuv3_model_stats *const stats = smmuv3_model_stats(d->smmu_hw.model);
+
+    if (gr_smmuv3_fini(&d->smmu))
+        prop_fail("gr_smmuv3_fini() fails");
+    if (stats->bad_fetches || stats->misuse)
+        prop_fail("%" PRIu64 " reads of tables that are none, %" PRIu64 " misuses",
+                  stats->bad_fetches, stats->misuse);
+    host_smmuv3_fini(&d->smmu_hw);
 }
 
 void machine_end(struct prop_machine *m)
@@ -118,6 +165,11 @@ void machine_end(struct prop_machine *m)
     (void)m;
     for (unsigned i = 0; i < PROP_INSTANCES; i++) {
         struct dart *const d = &machine.dart[i];
+
+        if (d->is_smmu) {
+            end_smmu(d);
+            continue;
+        }
         const struct dart_model_stats *const stats = dart_model_stats(d->hw.model);
 
         if (stats->bad_fetches || stats->misuse)
@@ -141,7 +193,10 @@ bool machine_peek(struct prop_machine *m, unsigned inst, unsigned sid, gr_iova_t
 
     (void)m;
     for (unsigned tries = 0; result == MODEL_STALLED && tries < 100; tries++) {
-        result = dart_model_translate(machine.dart[inst].hw.model, sid, iova, write, 1, out_pa);
+        const struct dart *const d = &machine.dart[inst];
+
+        result = d->is_smmu ? smmuv3_model_translate(d->smmu_hw.model, sid, iova, write, 1, out_pa)
+                            : dart_model_translate(d->hw.model, sid, iova, write, 1, out_pa);
         if (result == MODEL_STALLED)
             host_advance(machine.host, 100);
     }
@@ -158,6 +213,11 @@ bool machine_reach(struct prop_machine *m, unsigned inst, unsigned sid, gr_iova_
     struct dart *const d = &machine.dart[inst];
     const bool good = machine_peek(m, inst, sid, iova, write, out_pa);
 
+    while (d->smmu_hw.irq) {
+        d->smmu_hw.irq = false;
+        while (gr_smmuv3_isr(&d->smmu))
+            (void)gr_fault_dispatch(&d->smmu.inst);
+    }
     while (d->hw.irq) {
         if (!gr_dart_isr(&d->drv))
             prop_fail("the handler does not know its interrupt");

@@ -34,12 +34,12 @@
 /* ---- Rows ---- */
 
 /* The hardware that the model's machine makes for a row. */
-enum prop_hardware { PROP_T8020, PROP_T6000, PROP_T8110, PROP_NONE };
+enum prop_hardware { PROP_T8020, PROP_T6000, PROP_T8110, PROP_SMMUV3 };
 
 struct prop_shape {
     const char *name;
-    const char *entries;         /* the walker's name of the format */
-    enum prop_hardware hardware; /* PROP_NONE: only on the fast machine */
+    const char *entries; /* the walker's name of the format */
+    enum prop_hardware hardware;
     enum gr_pt_format format;
     uint8_t granule_lg2;
     uint8_t levels;    /* that an aperture of all va_bits needs */
@@ -133,9 +133,6 @@ struct prop_cache {
 };
 
 struct machine;
-
-/* Is there such hardware on this machine? */
-bool machine_has(const struct prop_shape *shape);
 
 /* Fail the episode where they cannot do what they say. */
 struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_range aperture,

@@ -1310,7 +1310,8 @@ static void choose_aperture(struct world *w)
 {
     const uint64_t size = (uint64_t)1 << shape.va_bits;
     const uint64_t dice = below(w, 8);
-    const uint64_t block = dice < 4   ? 0
+    const bool low = dice < 4 || shape.hardware == PROP_SMMUV3; /* whose upper bits are 0 */
+    const uint64_t block = low        ? 0
                            : dice < 7 ? 0 - size /* its last byte is 2^64 - 1 */
                                       : prop_draw(&w->rng) << shape.va_bits;
 

@@ -3,7 +3,7 @@
 #define PROP_ROW prop_lpae_64k_va48
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \
-        .name = "lpae_64k_va48", .entries = "LPAE", .hardware = PROP_NONE,                         \
+        .name = "lpae_64k_va48", .entries = "LPAE", .hardware = PROP_SMMUV3,                       \
         .format = GR_PT_LPAE_S1, .granule_lg2 = 16, .levels = 3, .roots_lg2 = 0, .va_bits = 48,    \
         .pa_bits = 48,                                                                             \
     }

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "progress.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* What the handler prints: made before the timer runs, but for the seconds. */
+static struct {
+    char text[80];
+    volatile sig_atomic_t ticks;
+} line;
+
+/* Only what a signal handler may call. */
+static void tick(int signal)
+{
+    const int before = errno;
+    char text[sizeof(line.text) + 12];
+    size_t length = strlen(line.text);
+    sig_atomic_t n = ++line.ticks;
+    sig_atomic_t unit = 1;
+
+    (void)signal;
+    memcpy(text, line.text, length);
+    while (n / unit >= 10) {
+        unit *= 10;
+    }
+    for (; unit > 0; unit /= 10) {
+        text[length++] = (char)('0' + n / unit % 10);
+    }
+    memcpy(text + length, " s", 2);
+    if (write(STDERR_FILENO, text, length + 2) < 0) {
+        /* the terminal is gone: nothing to be done */
+    }
+    errno = before;
+}
+
+void progress_begin(const char *what, const char *name)
+{
+    const struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
+    const struct itimerval every = {.it_interval = {.tv_sec = 1}, .it_value = {.tv_sec = 1}};
+
+    line.ticks = 0;
+    if (isatty(STDERR_FILENO)) {
+        snprintf(line.text, sizeof(line.text), "\r%s %.50s, ", what, name);
+        for (char *c = line.text + 1; *c; c++) { /* whatever a name has in it */
+            *c = *c < ' ' || *c > '~' ? '?' : *c;
+        }
+        sigaction(SIGALRM, &action, NULL);
+        setitimer(ITIMER_REAL, &every, NULL);
+    }
+}
+
+void progress_end(void)
+{
+    const struct itimerval never = {0};
+
+    setitimer(ITIMER_REAL, &never, NULL);
+    if (line.ticks > 0) {
+        fprintf(stderr, "\r%-78s\r", "");
+        fflush(stderr);
+    }
+    line.ticks = 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* On a terminal, a line about work that has taken a second, until it ends. */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+/*
+ * From now on stderr, if it is a terminal, says every second "<what> <name>, N s" in one line that
+ * is written over. A timer does it (SIGALRM), so that the work need not: it may lie in another
+ * program or a library. System calls are restarted.
+ */
+void progress_begin(const char *what, const char *name);
+
+/* The line goes. Before anything else is printed. */
+void progress_end(void);
+
+#endif

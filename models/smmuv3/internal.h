@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by the halves of the SMMUv3 model: smmuv3.c (registers, queues) and translate.c. */
+#ifndef MODELS_SMMUV3_INTERNAL_H
+#define MODELS_SMMUV3_INTERNAL_H
+
+#include "smmuv3.h"
+
+/* Register offsets that both halves want: IHI 0070 6.3. */
+#define SMMUV3_MODEL_CR0 0x20u
+#define SMMUV3_MODEL_CR0ACK 0x24u
+#define SMMUV3_MODEL_CR1 0x28u
+#define SMMUV3_MODEL_CR2 0x2cu
+#define SMMUV3_MODEL_GBPA 0x44u
+#define SMMUV3_MODEL_STRTAB_BASE 0x80u
+#define SMMUV3_MODEL_STRTAB_CFG 0x88u
+
+#define SMMUV3_MODEL_WORDS 8u        /* of a stream table entry and a context descriptor */
+#define SMMUV3_MODEL_CONFIGS 64u     /* cached structures of each kind */
+#define SMMUV3_MODEL_GLOBAL 0x10000u /* instead of an ASID: of a leaf without nG */
+
+/* A leaf or table entry: [va >> lg2] of an ASID. */
+struct smmuv3_model_slot {
+    uint64_t key;   /* va >> lg2 */
+    uint64_t entry; /* of a contiguous group: its first */
+    uint64_t used;  /* when, for LRU */
+    uint32_t asid;
+    uint8_t lg2;     /* bytes that it spans; of a leaf the whole group */
+    uint8_t level;   /* as the architecture counts: 3 is the last */
+    uint8_t granule; /* log2, of the tables that it is from */
+    bool live;
+    bool ever;
+};
+
+struct smmuv3_model_cache {
+    struct smmuv3_model_slot *slots;
+    size_t capacity;
+    size_t filled; /* slots ever used */
+    uint64_t clock;
+};
+
+/* A cached structure of a stream. */
+struct smmuv3_model_struct {
+    uint64_t word[SMMUV3_MODEL_WORDS];
+    uint32_t number; /* the stream, or of a descriptor the first-level index */
+    bool live;
+};
+
+struct smmuv3_model_command {
+    uint64_t word[2];
+};
+
+struct smmuv3_model {
+    struct smmuv3_model_config config;
+    struct smmuv3_model_stats stats;
+    uint32_t *regs;
+
+    uint64_t delay_ns;
+    unsigned stuck;
+    uint64_t commands_since, acks_since; /* when PROD or a control register was written */
+
+    uint64_t refuse_in;
+    unsigned refuse_error;
+    uint64_t refused[2]; /* what was refused last: it is again, until something else is there */
+    unsigned fail_events;
+    bool lose;
+
+    /* Consumed, and in force with the next CMD_SYNC. */
+    struct smmuv3_model_command *pending;
+    size_t npending, pending_room;
+
+    struct smmuv3_model_cache tlb;   /* leaves */
+    struct smmuv3_model_cache walks; /* entries above */
+    struct smmuv3_model_struct ste[SMMUV3_MODEL_CONFIGS];
+    struct smmuv3_model_struct l1[SMMUV3_MODEL_CONFIGS];
+    struct smmuv3_model_struct cd[SMMUV3_MODEL_CONFIGS];
+};
+
+static inline uint32_t smmuv3_model_reg(const struct smmuv3_model *m, uint32_t off)
+{
+    return m->regs[off / 4];
+}
+
+static inline uint64_t smmuv3_model_reg64(const struct smmuv3_model *m, uint32_t off)
+{
+    return m->regs[off / 4] | (uint64_t)m->regs[off / 4 + 1] << 32;
+}
+
+static inline uint64_t smmuv3_model_bits(uint64_t word, unsigned hi, unsigned lo)
+{
+    return word >> lo & (UINT64_MAX >> (63 - (hi - lo)));
+}
+
+/* smmuv3.c */
+
+/* Consume commands and acknowledge registers whose time has come. */
+void smmuv3_model_settle(struct smmuv3_model *m);
+
+/* Fetch 64 bits of what the SMMU reads. */
+bool smmuv3_model_fetch(struct smmuv3_model *m, uint64_t pa, uint64_t *out);
+
+/* translate.c */
+
+bool smmuv3_model_caches_init(struct smmuv3_model *m);
+void smmuv3_model_caches_free(struct smmuv3_model *m);
+
+/* Drop what an invalidation names. */
+void smmuv3_model_drop(struct smmuv3_model *m, const struct smmuv3_model_command *command);
+
+#endif

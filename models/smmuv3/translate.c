@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: MIT */
+/* SMMUv3 model: streams, contexts, caches, the walk and the device's accesses. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+#define MODEL_PA_48 UINT64_C(0x0000ffffffffffff)
+#define MODEL_PIECE 4096u
+/* Slots one key may lie in. */
+#define MODEL_WINDOW 16u
+
+/* Events, IHI 0070 7.3 */
+enum event {
+    EVENT_BAD_STREAMID = 0x02,
+    EVENT_STE_FETCH = 0x03,
+    EVENT_BAD_STE = 0x04,
+    EVENT_CD_FETCH = 0x09,
+    EVENT_BAD_CD = 0x0a,
+    EVENT_WALK_ABORT = 0x0b,
+    EVENT_TRANSLATION = 0x10,
+    EVENT_ADDR_SIZE = 0x11,
+    EVENT_ACCESS = 0x12,
+    EVENT_PERMISSION = 0x13,
+    EVENT_NONE = 0,
+    EVENT_SILENT = 0x100, /* refused, and nothing recorded */
+};
+
+/* How a stream translates: what its context descriptor says. */
+struct view {
+    bool bypass;
+    bool record;
+    uint32_t asid;
+    unsigned bits;    /* of input address */
+    unsigned granule; /* log2 */
+    unsigned out;     /* bits of output address */
+    uint64_t ttb;
+    uint64_t mair;
+};
+
+static uint64_t bits(uint64_t word, unsigned hi, unsigned lo)
+{
+    return smmuv3_model_bits(word, hi, lo);
+}
+
+static bool coherent(const struct smmuv3_model *m)
+{
+    return bits(m->config.idr0, 4, 4);
+}
+
+/* ---- caches of translations ---- */
+
+static struct smmuv3_model_slot *slot_at(const struct smmuv3_model_cache *c, uint64_t key,
+                                         unsigned lg2, uint32_t asid, size_t i)
+{
+    uint64_t hash = (key * 64 + lg2 + ((uint64_t)asid << 40)) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return &c->slots[((size_t)(hash >> 32) + i) % c->capacity];
+}
+
+static size_t window(const struct smmuv3_model *m, const struct smmuv3_model_cache *c)
+{
+    return m->config.keep_all || c->capacity < MODEL_WINDOW ? c->capacity : MODEL_WINDOW;
+}
+
+static const struct smmuv3_model_slot *cache_find(const struct smmuv3_model *m,
+                                                  struct smmuv3_model_cache *c, uint64_t va,
+                                                  unsigned lg2, unsigned granule, uint32_t asid)
+{
+    uint64_t key = va >> lg2;
+
+    for (size_t i = 0; i < window(m, c); i++) {
+        struct smmuv3_model_slot *slot = slot_at(c, key, lg2, asid, i);
+
+        if (slot->live && slot->key == key && slot->lg2 == lg2 && slot->asid == asid &&
+            slot->granule == granule) {
+            slot->used = ++c->clock;
+            return slot;
+        }
+        if (m->config.keep_all && !slot->ever)
+            break;
+    }
+    return NULL;
+}
+
+static uint32_t chance(const struct smmuv3_model *m)
+{
+    const struct model_host *host = m->config.host;
+
+    return host->random ? host->random(host->opaque) : 0;
+}
+
+/* Into the first free slot of the key's window, else over another's. */
+static void place(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
+                  const struct smmuv3_model_slot *what)
+{
+    size_t n = window(m, c);
+    struct smmuv3_model_slot *victim = slot_at(c, what->key, what->lg2, what->asid, 0);
+
+    for (size_t i = 0; i < n && victim->live; i++) {
+        struct smmuv3_model_slot *slot = slot_at(c, what->key, what->lg2, what->asid, i);
+
+        if (!slot->live || slot->used < victim->used)
+            victim = slot;
+    }
+    if (m->config.random_replacement && victim->live)
+        victim = slot_at(c, what->key, what->lg2, what->asid, chance(m) % n);
+    c->filled += !victim->ever;
+    *victim = *what;
+    victim->live = true;
+    victim->ever = true;
+    victim->used = ++c->clock;
+}
+
+/* keep_all: room for four times the live entries, without the dropped ones. */
+static void cache_grow(const struct smmuv3_model *m, struct smmuv3_model_cache *c)
+{
+    struct smmuv3_model_cache old = *c;
+    size_t live = 0;
+
+    for (size_t i = 0; i < old.capacity; i++)
+        live += old.slots[i].live;
+    c->capacity = 4 * live + 64;
+    c->filled = 0;
+    c->slots = calloc(c->capacity, sizeof(*c->slots));
+    if (!c->slots)
+        abort(); /* an oracle that forgets in silence is none */
+    for (size_t i = 0; i < old.capacity; i++)
+        if (old.slots[i].live)
+            place(m, c, &old.slots[i]);
+    free(old.slots);
+}
+
+static void cache_put(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
+                      struct smmuv3_model_slot what)
+{
+    if (cache_find(m, c, what.key << what.lg2, what.lg2, what.granule, what.asid))
+        return;
+    if (m->config.keep_all && c->filled >= c->capacity / 2)
+        cache_grow(m, c);
+    place(m, c, &what);
+}
+
+bool smmuv3_model_caches_init(struct smmuv3_model *m)
+{
+    m->tlb.capacity = m->config.tlb_entries;
+    m->tlb.slots = calloc(m->tlb.capacity, sizeof(*m->tlb.slots));
+    m->walks.capacity = m->config.walk_entries;
+    m->walks.slots = calloc(m->walks.capacity, sizeof(*m->walks.slots));
+    return m->tlb.slots && m->walks.slots;
+}
+
+void smmuv3_model_caches_free(struct smmuv3_model *m)
+{
+    free(m->tlb.slots);
+    free(m->walks.slots);
+}
+
+/* What a TLB command names. */
+struct named {
+    bool by_asid, by_range;
+    uint32_t asid;
+    uint64_t first, last;
+    unsigned granule; /* 0: of any */
+};
+
+static void drop_slots(struct smmuv3_model_cache *c, const struct named *n)
+{
+    for (size_t i = 0; i < c->capacity; i++) {
+        struct smmuv3_model_slot *slot = &c->slots[i];
+        uint64_t first = slot->key << slot->lg2;
+        uint64_t last = first + ((UINT64_C(1) << slot->lg2) - 1);
+
+        if (n->by_range && slot->asid != n->asid && slot->asid != SMMUV3_MODEL_GLOBAL)
+            continue;
+        if (n->by_asid && slot->asid != n->asid)
+            continue;
+        if (n->by_range && (first > n->last || last < n->first))
+            continue;
+        if (n->granule && n->granule != slot->granule)
+            continue;
+        slot->live = false;
+    }
+}
+
+/* 4.4: what of the TLB a command drops. */
+static void drop_translations(struct smmuv3_model *m, const struct smmuv3_model_command *c)
+{
+    struct named n = {.asid = (uint32_t)(c->word[0] >> 48)};
+    bool leaf = false;
+
+    n.by_asid = (c->word[0] & 0xff) == 0x11;
+    n.by_range = (c->word[0] & 0xff) == 0x12;
+    if (n.by_range) {
+        unsigned tg = (unsigned)bits(c->word[1], 11, 10);
+
+        leaf = c->word[1] & 1;
+        n.first = c->word[1] & ~UINT64_C(0xfff);
+        n.last = n.first;
+        if (tg) {
+            n.granule = 10 + 2 * tg;
+            n.last += ((bits(c->word[0], 16, 12) + 1) << bits(c->word[0], 24, 20) << n.granule) - 1;
+        }
+    }
+    drop_slots(&m->tlb, &n);
+    if (!leaf)
+        drop_slots(&m->walks, &n);
+}
+
+/* ---- streams and contexts: 5.1, 5.2, 5.4 ---- */
+
+static unsigned split_of(const struct smmuv3_model *m)
+{
+    return (unsigned)bits(smmuv3_model_reg(m, SMMUV3_MODEL_STRTAB_CFG), 10, 6);
+}
+
+static bool two_levels(const struct smmuv3_model *m)
+{
+    return bits(smmuv3_model_reg(m, SMMUV3_MODEL_STRTAB_CFG), 17, 16) == 1;
+}
+
+static void drop_structs(struct smmuv3_model_struct *structs, uint32_t first, uint32_t last)
+{
+    for (unsigned i = 0; i < SMMUV3_MODEL_CONFIGS; i++)
+        if (structs[i].number >= first && structs[i].number <= last)
+            structs[i].live = false;
+}
+
+void smmuv3_model_drop(struct smmuv3_model *m, const struct smmuv3_model_command *c)
+{
+    uint32_t first = (uint32_t)(c->word[0] >> 32);
+    uint32_t last = first;
+    unsigned range = (unsigned)(c->word[1] & 31);
+
+    switch (c->word[0] & 0xff) {
+    case 0x05:
+        drop_structs(m->cd, first, last);
+        return;
+    case 0x04:
+        if (range == 31) {
+            drop_structs(m->cd, 0, UINT32_MAX);
+            first = 0;
+            last = UINT32_MAX;
+        } else {
+            first &= ~((UINT32_C(2) << range) - 1);
+            last = first + ((UINT32_C(2) << range) - 1);
+        }
+        drop_structs(m->ste, first, last);
+        drop_structs(m->l1, first >> split_of(m), last >> split_of(m));
+        return;
+    case 0x03:
+        drop_structs(m->ste, first, last);
+        if (!(c->word[1] & 1))
+            drop_structs(m->l1, first >> split_of(m), last >> split_of(m));
+        return;
+    default:
+        drop_translations(m, c);
+    }
+}
+
+static bool fetch_struct(struct smmuv3_model *m, struct smmuv3_model_struct *slot, uint32_t number,
+                         uint64_t pa, unsigned words)
+{
+    slot->live = false;
+    slot->number = number;
+    for (unsigned i = 0; i < words; i++)
+        if (!smmuv3_model_fetch(m, pa + 8 * i, &slot->word[i]))
+            return false;
+    return true;
+}
+
+static enum event find_ste(struct smmuv3_model *m, uint32_t sid,
+                           const struct smmuv3_model_struct **out)
+{
+    uint32_t cfg = smmuv3_model_reg(m, SMMUV3_MODEL_STRTAB_CFG);
+    struct smmuv3_model_struct *slot = &m->ste[sid % SMMUV3_MODEL_CONFIGS];
+    uint64_t table = smmuv3_model_reg64(m, SMMUV3_MODEL_STRTAB_BASE) & MODEL_PA_48 & ~UINT64_C(63);
+    uint32_t index = sid;
+
+    *out = slot;
+    if (slot->live && slot->number == sid)
+        return EVENT_NONE;
+    if ((uint64_t)sid >> (cfg & 0x3f))
+        return EVENT_BAD_STREAMID;
+    if (two_levels(m)) {
+        uint32_t upper = sid >> split_of(m);
+        struct smmuv3_model_struct *l1 = &m->l1[upper % SMMUV3_MODEL_CONFIGS];
+
+        if (!l1->live || l1->number != upper) {
+            if (!fetch_struct(m, l1, upper, table + 8 * upper, 1))
+                return EVENT_STE_FETCH;
+            l1->live = (l1->word[0] & 31) != 0;
+        }
+        index = sid & ((UINT32_C(1) << split_of(m)) - 1);
+        if (!(l1->word[0] & 31) || index >> ((l1->word[0] & 31) - 1))
+            return EVENT_BAD_STREAMID;
+        table = l1->word[0] & MODEL_PA_48 & ~UINT64_C(63);
+    }
+    if (!fetch_struct(m, slot, sid, table + 64 * index, SMMUV3_MODEL_WORDS))
+        return EVENT_STE_FETCH;
+    slot->live = slot->word[0] & 1;
+    return EVENT_NONE;
+}
+
+/* Fields that have to be as they are for what is modelled. */
+static bool ste_ok(struct smmuv3_model *m, const uint64_t *ste)
+{
+    unsigned config = (unsigned)bits(ste[0], 3, 1);
+
+    if (!(ste[0] & 1) || (config & 2 && config & 4)) /* no stage 2 here */
+        return false;
+    if (config != 5)
+        return true;
+    if (bits(ste[0], 63, 59) || bits(ste[1], 31, 28)) /* substreams; ATS, other worlds */
+        return false;
+    if (coherent(m) && (!bits(ste[1], 3, 2) || !bits(ste[1], 5, 4) || bits(ste[1], 7, 6) != 3))
+        m->stats.misuse++; /* its contexts would be read past the caches */
+    return true;
+}
+
+static bool granule_ok(const struct smmuv3_model *m, unsigned granule)
+{
+    return bits(m->config.idr5, 6, 4) >> (granule - 12) / 2 & 1;
+}
+
+static bool cd_ok(struct smmuv3_model *m, const uint64_t *cd, struct view *v)
+{
+    static const uint8_t granules[] = {12, 16, 14, 0};
+    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48, 52, 0};
+    unsigned t0sz = (unsigned)bits(cd[0], 5, 0);
+    unsigned oas = sizes[bits(m->config.idr5, 2, 0)];
+    uint64_t reserved =
+        UINT64_C(1) << 14 | UINT64_C(1) << 15 | UINT64_C(7) << 42; /* EPD0 ENDI HD HA S */
+
+    v->granule = granules[bits(cd[0], 7, 6)];
+    v->bits = 64 - t0sz;
+    v->out = sizes[bits(cd[0], 34, 32)];
+    v->out = v->out < oas ? v->out : oas;
+    v->record = bits(cd[0], 45, 45);
+    v->asid = (uint32_t)bits(cd[0], 63, 48);
+    v->ttb = cd[1] & MODEL_PA_48 & ~UINT64_C(15);
+    v->mair = cd[3];
+    if (!bits(cd[0], 31, 31) || !bits(cd[0], 41, 41) || cd[0] & reserved || !bits(cd[0], 30, 30) ||
+        t0sz < 16 || t0sz > 39 || !v->granule || !granule_ok(m, v->granule) || v->ttb >> v->out)
+        return false;
+    if (bits(m->config.idr0, 26, 26) && !bits(cd[0], 46, 46)) /* TERM_MODEL: A has to be 1 */
+        return false;
+    if (!bits(m->config.idr0, 12, 12) && v->asid >> 8)
+        return false;
+    if (coherent(m) && (!bits(cd[0], 9, 8) || !bits(cd[0], 11, 10) || bits(cd[0], 13, 12) != 3))
+        m->stats.misuse++; /* tables would be read past the caches */
+    return true;
+}
+
+static enum event find_cd(struct smmuv3_model *m, uint32_t sid, uint64_t pa,
+                          const struct smmuv3_model_struct **out)
+{
+    struct smmuv3_model_struct *slot = &m->cd[sid % SMMUV3_MODEL_CONFIGS];
+
+    *out = slot;
+    if (slot->live && slot->number == sid)
+        return EVENT_NONE;
+    if (!fetch_struct(m, slot, sid, pa, SMMUV3_MODEL_WORDS))
+        return EVENT_CD_FETCH;
+    slot->live = bits(slot->word[0], 31, 31);
+    return EVENT_NONE;
+}
+
+/* 3.4 and 5.2: what becomes of the stream's accesses. */
+static enum event resolve(struct smmuv3_model *m, uint32_t sid, struct view *v)
+{
+    const struct smmuv3_model_struct *ste;
+    const struct smmuv3_model_struct *cd;
+    enum event event = find_ste(m, sid, &ste);
+
+    *v = (struct view){.record = true};
+    if (event != EVENT_NONE)
+        return event;
+    if (!ste_ok(m, ste->word))
+        return EVENT_BAD_STE;
+    if (!bits(ste->word[0], 3, 3))
+        return EVENT_SILENT;
+    v->bypass = !bits(ste->word[0], 1, 1);
+    if (v->bypass)
+        return EVENT_NONE;
+    event = find_cd(m, sid, ste->word[0] & MODEL_PA_48 & ~UINT64_C(63), &cd);
+    if (event != EVENT_NONE)
+        return event;
+    return cd_ok(m, cd->word, v) ? EVENT_NONE : EVENT_BAD_CD;
+}
+
+/* ---- the walk: Arm ARM D8 ---- */
+
+/* log2 of the bytes that an entry of a level spans. */
+static unsigned span(const struct view *v, unsigned level)
+{
+    return v->granule + (3 - level) * (v->granule - 3);
+}
+
+static unsigned first_level(const struct view *v)
+{
+    unsigned level = 3;
+
+    while (span(v, level) + v->granule - 3 < v->bits)
+        level--;
+    return level;
+}
+
+static bool block_allowed(const struct view *v, unsigned level)
+{
+    return level == 2 || (level == 1 && v->granule == 12);
+}
+
+/* log2 of the entries of a contiguous group. */
+static unsigned group(const struct view *v, unsigned level)
+{
+    return v->granule == 12 ? 4 : v->granule == 14 && level == 3 ? 7 : 5;
+}
+
+static uint64_t low_mask(unsigned n)
+{
+    return (UINT64_C(1) << n) - 1;
+}
+
+/* Cache a leaf, a group of them as one; what no hardware is to be given is misuse. */
+static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct view *v, uint64_t va,
+                                          unsigned level, uint64_t entry)
+{
+    unsigned lg2 = span(v, level);
+
+    m->stats.misuse += (entry & MODEL_PA_48 & low_mask(lg2) & ~UINT64_C(0xfff)) != 0;
+    m->stats.misuse += !(v->mair >> 8 * bits(entry, 4, 2) & 0xff);
+    if (bits(entry, 52, 52)) {
+        uint64_t in = low_mask(lg2 + group(v, level));
+
+        m->stats.misuse += ((entry ^ va) & in & ~low_mask(lg2)) != 0;
+        entry &= ~(in & ~UINT64_C(0xfff));
+        lg2 += group(v, level);
+    }
+    return (struct smmuv3_model_slot){
+        .key = va >> lg2,
+        .entry = entry,
+        .asid = bits(entry, 11, 11) ? v->asid : SMMUV3_MODEL_GLOBAL,
+        .lg2 = (uint8_t)lg2,
+        .level = (uint8_t)level,
+        .granule = (uint8_t)v->granule,
+    };
+}
+
+/* From the lowest level that is cached, else from the root, down to the leaf. */
+static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va,
+                       struct smmuv3_model_slot *out)
+{
+    unsigned top = first_level(v);
+    unsigned level = 2;
+    uint64_t table = v->ttb;
+    const struct smmuv3_model_slot *cached = NULL;
+
+    for (; level + 1 > top && !cached; level--)
+        cached = cache_find(m, &m->walks, va, span(v, level), v->granule, v->asid);
+    level = top;
+    if (cached) {
+        table = cached->entry & MODEL_PA_48 & ~low_mask(v->granule);
+        level = cached->level + 1u;
+    } else {
+        unsigned root = v->bits - span(v, top) + 3;
+
+        m->stats.misuse += (table & low_mask(root < 6 ? 6 : root)) != 0;
+    }
+    for (;; level++) {
+        uint64_t in = level == top ? v->bits - span(v, level) : v->granule - 3;
+        uint64_t index = va >> span(v, level) & low_mask((unsigned)in);
+        uint64_t entry;
+
+        if (!smmuv3_model_fetch(m, table + 8 * index, &entry))
+            return EVENT_WALK_ABORT;
+        if (!(entry & 1) || (!bits(entry, 1, 1) && !block_allowed(v, level)))
+            return EVENT_TRANSLATION;
+        if (level == 3 || !bits(entry, 1, 1)) {
+            *out = leaf_slot(m, v, va, level, entry);
+            cache_put(m, &m->tlb, *out);
+            return EVENT_NONE;
+        }
+        m->stats.misuse += bits(entry, 63, 59) != 0; /* not modelled */
+        m->stats.misuse += (entry & MODEL_PA_48 & low_mask(v->granule) & ~UINT64_C(0xfff)) != 0;
+        cache_put(m, &m->walks,
+                  (struct smmuv3_model_slot){
+                      .key = va >> span(v, level),
+                      .entry = entry,
+                      .asid = v->asid,
+                      .lg2 = (uint8_t)span(v, level),
+                      .level = (uint8_t)level,
+                      .granule = (uint8_t)v->granule,
+                  });
+        table = entry & MODEL_PA_48 & ~low_mask(v->granule);
+    }
+}
+
+static const struct smmuv3_model_slot *find_leaf(struct smmuv3_model *m, const struct view *v,
+                                                 uint64_t va)
+{
+    for (unsigned level = 3; level > 0; level--) {
+        for (unsigned grouped = 0; grouped < 2; grouped++) {
+            unsigned lg2 = span(v, level) + (grouped ? group(v, level) : 0);
+            const struct smmuv3_model_slot *slot =
+                cache_find(m, &m->tlb, va, lg2, v->granule, v->asid);
+
+            if (!slot)
+                slot = cache_find(m, &m->tlb, va, lg2, v->granule, SMMUV3_MODEL_GLOBAL);
+            if (slot)
+                return slot;
+        }
+    }
+    return NULL;
+}
+
+/* Devices' accesses are unprivileged: AP[1] has to let them pass. */
+static enum event check(const struct view *v, uint64_t entry, bool write)
+{
+    if ((entry & MODEL_PA_48 & ~UINT64_C(0xfff)) >> v->out)
+        return EVENT_ADDR_SIZE;
+    if (!bits(entry, 10, 10))
+        return EVENT_ACCESS;
+    if (!bits(entry, 6, 6) || (write && bits(entry, 7, 7)))
+        return EVENT_PERMISSION;
+    return EVENT_NONE;
+}
+
+static void prefetch(struct smmuv3_model *m, const struct view *v, uint64_t va)
+{
+    struct smmuv3_model_slot leaf;
+
+    if (va >> v->bits || find_leaf(m, v, va))
+        return;
+    m->stats.prefetches++;
+    (void)walk(m, v, va, &leaf);
+}
+
+static bool enabled(const struct smmuv3_model *m)
+{
+    return smmuv3_model_reg(m, SMMUV3_MODEL_CR0ACK) & 1;
+}
+
+void smmuv3_model_prefetch(struct smmuv3_model *m, uint32_t sid, uint64_t iova)
+{
+    struct view v;
+
+    smmuv3_model_settle(m);
+    if (enabled(m) && resolve(m, sid, &v) == EVENT_NONE && !v.bypass)
+        prefetch(m, &v, iova);
+}
+
+/* Now and then, a page nearby or one behind a neighbouring upper entry, or a neighbour's entry. */
+static void prefetch_some(struct smmuv3_model *m, uint32_t sid, const struct view *v, uint64_t va)
+{
+    uint32_t dice;
+    uint64_t distance;
+    const struct smmuv3_model_struct *ste;
+
+    if (!m->config.host->random)
+        return;
+    dice = chance(m);
+    if (dice & 7)
+        return;
+    distance = (uint64_t)(1 + (dice >> 3 & 3))
+               << (v->granule + (dice >> 5 & 1 ? v->granule - 3 : 0));
+    prefetch(m, v, dice >> 6 & 1 ? va + distance : va - distance);
+    if (dice >> 7 & 1)
+        (void)find_ste(m, sid ^ 1, &ste);
+}
+
+/* ---- accesses ---- */
+
+static void report(struct smmuv3_model *m, uint32_t sid, const struct view *v, uint64_t iova,
+                   bool write, enum event event)
+{
+    uint64_t record[4] = {(uint64_t)event | (uint64_t)sid << 32};
+
+    m->stats.faults++;
+    /* CD.R counts where there is a context: 5.4. */
+    if (event == EVENT_SILENT || (!v->record && event >= EVENT_WALK_ABORT))
+        return;
+    if (event == EVENT_BAD_STREAMID && !(smmuv3_model_reg(m, SMMUV3_MODEL_CR2) & 2))
+        return;
+    if (event >= EVENT_TRANSLATION || event == EVENT_WALK_ABORT) {
+        record[1] = (write ? 0 : UINT64_C(1) << 35) | UINT64_C(2) << 40;
+        record[2] = iova;
+    }
+    smmuv3_model_event(m, record);
+}
+
+static enum event translate(struct smmuv3_model *m, uint32_t sid, const struct view *v,
+                            uint64_t iova, bool write, uint64_t *out_pa)
+{
+    const struct smmuv3_model_slot *slot;
+    struct smmuv3_model_slot leaf;
+    enum event event;
+
+    if (iova >> v->bits)
+        return EVENT_TRANSLATION;
+    slot = find_leaf(m, v, iova);
+    if (slot) {
+        m->stats.hits++;
+        leaf = *slot;
+    } else {
+        m->stats.misses++;
+        event = walk(m, v, iova, &leaf);
+        if (event != EVENT_NONE)
+            return event;
+    }
+    event = check(v, leaf.entry, write);
+    *out_pa = (leaf.entry & MODEL_PA_48 & ~low_mask(leaf.lg2)) | (iova & low_mask(leaf.lg2));
+    prefetch_some(m, sid, v, iova);
+    return event;
+}
+
+enum model_result smmuv3_model_translate(struct smmuv3_model *m, uint32_t sid, uint64_t iova,
+                                         bool write, uint64_t len, uint64_t *out_pa)
+{
+    struct view v = {.record = true};
+    enum event event = EVENT_NONE;
+    uint64_t pa = iova;
+
+    smmuv3_model_settle(m);
+    if (!len || len > MODEL_PIECE - iova % MODEL_PIECE) {
+        m->stats.misuse++;
+        return MODEL_FAULT;
+    }
+    if (!enabled(m)) {
+        if (bits(smmuv3_model_reg(m, SMMUV3_MODEL_GBPA), 20, 20))
+            event = EVENT_SILENT;
+    } else {
+        event = resolve(m, sid, &v);
+        if (event == EVENT_NONE && !v.bypass)
+            event = translate(m, sid, &v, iova, write, &pa);
+    }
+    if (event != EVENT_NONE) {
+        report(m, sid, &v, iova, write, event);
+        return event == EVENT_WALK_ABORT || event == EVENT_STE_FETCH || event == EVENT_CD_FETCH
+                   ? MODEL_BUS_ERROR
+                   : MODEL_FAULT;
+    }
+    *out_pa = pa;
+    return MODEL_OK;
+}
+
+enum model_result smmuv3_model_access(struct smmuv3_model *m, uint32_t sid, uint64_t iova,
+                                      void *buf, uint64_t len, bool write, bool is_coherent,
+                                      uint64_t *done)
+{
+    const struct model_host *host = m->config.host;
+    enum model_result result = MODEL_OK;
+    uint64_t total = 0;
+
+    while (total < len && result == MODEL_OK) {
+        uint64_t at = iova + total;
+        uint64_t part = MODEL_PIECE - at % MODEL_PIECE;
+        uint8_t *bytes = (uint8_t *)buf + total;
+        uint64_t pa = 0;
+        bool ok;
+
+        if (part > len - total)
+            part = len - total;
+        result = smmuv3_model_translate(m, sid, at, write, part, &pa);
+        if (result != MODEL_OK)
+            break;
+        ok = write ? host->mem_write(host->opaque, pa, bytes, (size_t)part, is_coherent)
+                   : host->mem_read(host->opaque, pa, bytes, (size_t)part, is_coherent);
+        if (!ok) {
+            m->stats.bus_errors++;
+            result = MODEL_BUS_ERROR;
+        } else {
+            total += part;
+        }
+    }
+    if (done)
+        *done = total;
+    return result;
+}

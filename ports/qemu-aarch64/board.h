@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * QEMU's aarch64 `virt` machine, what the files of this port offer each other. The addresses are
+ * QEMU's promise for this machine (facts/QEMU.md, the table of items); RAM, the IOMMU and who is
+ * behind it are read from the device tree.
+ */
+#ifndef QEMU_AARCH64_BOARD_H
+#define QEMU_AARCH64_BOARD_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GIC_DIST 0x08000000u
+#define GIC_CPU 0x08010000u
+#define GIC_V2M 0x08020000u
+#define UART 0x09000000u
+#define PCI_WINDOW 0x10000000u
+#define PCI_WINDOW_END 0x3eff0000u
+#define RAM_BASE 0x40000000u /* QEMU puts the device tree here when it loads an ELF file */
+#define IMAGE_BASE 0x40400000u
+#define PCI_ECAM 0x4010000000u
+
+#define PAGE 4096u
+
+/* ---- start.S ---- */
+
+/* Ends the run with this exit status, by semihosting. */
+__attribute__((noreturn)) void board_exit(unsigned status);
+
+/* ---- print.c ---- */
+
+/* %s %c %d %u %x, with l or ll, a width, - and 0 for them. */
+__attribute__((format(printf, 1, 2))) void print(const char *format, ...);
+void print_v(const char *format, va_list args);
+__attribute__((noreturn, format(printf, 1, 2))) void panic(const char *format, ...);
+
+/* ---- mmu.c ---- */
+
+void mmu_on(void);                               /* the image, the device tree, the devices */
+void mmu_map_ram(uint64_t first, uint64_t last); /* more RAM, whole 2 MiB of it */
+
+/* ---- pages.c ---- */
+
+void pages_add(uint64_t first, uint64_t last);     /* RAM to give out, whole pages of it */
+void *pages_alloc(unsigned lg2, uint64_t pa_last); /* 2^lg2 bytes, zeroed; NULL */
+void pages_free(void *at, unsigned lg2);
+uint64_t pages_used(void); /* bytes given out now */
+
+/* ---- irq.c ---- */
+
+typedef void (*irq_handler)(void *cookie);
+
+void irq_init(void);
+/* `edge`: as message-signalled interrupts are. */
+void irq_enable(unsigned intid, bool edge, irq_handler handler, void *cookie);
+void irq_disable(unsigned intid);
+void irq_dispatch(void); /* from start.S */
+
+/* The doorbell for message-signalled interrupts: write the INTID there. */
+#define MSI_DOORBELL (GIC_V2M + 0x40u)
+unsigned irq_msi_alloc(void); /* an INTID that the doorbell raises */
+
+static inline uint64_t irq_save(void)
+{
+    uint64_t daif;
+
+    __asm__ volatile("mrs %0, daif\n\tmsr daifset, #2" : "=r"(daif)::"memory");
+    return daif;
+}
+
+static inline void irq_restore(uint64_t daif)
+{
+    __asm__ volatile("msr daif, %0" ::"r"(daif) : "memory");
+}
+
+static inline uint64_t time_ns(void)
+{
+    uint64_t count, frequency;
+
+    __asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(count)::"memory");
+    __asm__("mrs %0, cntfrq_el0" : "=r"(frequency));
+    return count / frequency * 1000000000u + count % frequency * 1000000000u / frequency;
+}
+
+#endif

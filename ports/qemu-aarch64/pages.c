@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* A buddy allocator over the RAM of the tree, for the port and for the scenarios' buffers. */
+#include "board.h"
+
+#define PAGES 0x40000u /* of 1 GiB from RAM_BASE on; what lies above is left alone */
+#define ORDERS 19u
+
+struct block {
+    struct block *next, *prev;
+};
+
+static struct block free_list[ORDERS];
+static uint8_t free_order[PAGES]; /* of a free block's first page: its order + 1; else 0 */
+static uint64_t used;
+
+static struct block *block_at(unsigned page)
+{
+    return (struct block *)(RAM_BASE + (uintptr_t)page * PAGE);
+}
+
+static void insert(unsigned page, unsigned order)
+{
+    struct block *block = block_at(page), *list = &free_list[order];
+
+    if (!list->next)
+        list->next = list->prev = list;
+    block->next = list->next;
+    block->prev = list;
+    list->next->prev = block;
+    list->next = block;
+    free_order[page] = (uint8_t)(order + 1);
+}
+
+static void take(unsigned page)
+{
+    struct block *block = block_at(page);
+
+    block->prev->next = block->next;
+    block->next->prev = block->prev;
+    free_order[page] = 0;
+}
+
+static void give(unsigned page, unsigned order)
+{
+    for (; order + 1 < ORDERS; order++) {
+        unsigned buddy = page ^ 1u << order;
+
+        if (buddy >= PAGES || free_order[buddy] != order + 1)
+            break;
+        take(buddy);
+        page &= buddy;
+    }
+    insert(page, order);
+}
+
+void pages_add(uint64_t first, uint64_t last)
+{
+    uint64_t from = (first + PAGE - 1) / PAGE, end = (last + 1) / PAGE;
+
+    for (; from < end && from - RAM_BASE / PAGE < PAGES; from++)
+        give((unsigned)(from - RAM_BASE / PAGE), 0);
+}
+
+void *pages_alloc(unsigned lg2, uint64_t pa_last)
+{
+    const unsigned want = lg2 > 12 ? lg2 - 12 : 0;
+    const uint64_t size = (uint64_t)PAGE << want;
+    uint64_t state = irq_save();
+    void *got = NULL;
+
+    for (unsigned from = want; from < ORDERS && !got; from++) {
+        struct block *list = &free_list[from], *block = list->next;
+
+        while (block && block != list && (uintptr_t)block + size - 1 > pa_last)
+            block = block->next;
+        if (!block || block == list)
+            continue;
+        unsigned page = (unsigned)(((uintptr_t)block - RAM_BASE) / PAGE), order = from;
+
+        take(page);
+        while (order-- > want)
+            insert(page + (1u << order), order);
+        used += size;
+        got = block;
+    }
+    irq_restore(state);
+    if (got)
+        __builtin_memset(got, 0, size);
+    return got;
+}
+
+void pages_free(void *at, unsigned lg2)
+{
+    const unsigned order = lg2 > 12 ? lg2 - 12 : 0;
+    uint64_t state = irq_save();
+
+    /* What is used after it was freed shall look wrong. */
+    __builtin_memset(at, 0xdb, (size_t)PAGE << order);
+    used -= (uint64_t)PAGE << order;
+    give((unsigned)(((uintptr_t)at - RAM_BASE) / PAGE), order);
+    irq_restore(state);
+}
+
+uint64_t pages_used(void)
+{
+    return used;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* The functions on bus 0; no firmware was here, so their BARs are ours to place. */
+#ifndef QEMU_AARCH64_PCI_H
+#define QEMU_AARCH64_PCI_H
+
+#include "examples/drivers/pci.h"
+
+struct pci_function {
+    volatile uint8_t *config;
+    uint16_t rid; /* bus, device and function: what an iommu-map is about */
+    uint16_t vendor, device;
+    uint32_t bar[6]; /* address, 0: none */
+};
+
+/* Find every function and place its BARs. Returns how many, at most `room`. */
+unsigned pci_scan(struct pci_function *functions, unsigned room);
+
+#endif

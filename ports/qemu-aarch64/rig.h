@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The machine as the scenarios use it: one SMMU at one granule, and behind it an NVMe controller, a
+ * virtio disk and three edu devices, each with a domain of its own. The second has 28 address bits,
+ * the third is not trusted.
+ */
+#ifndef QEMU_AARCH64_RIG_H
+#define QEMU_AARCH64_RIG_H
+
+#include <granule/dma.h>
+#include <granule/drv/smmuv3.h>
+#include <granule/dt.h>
+
+#include "board.h"
+#include "examples/drivers/edu.h"
+#include "examples/drivers/nvme.h"
+#include "examples/drivers/virtio_blk.h"
+#include "pci.h"
+
+#define FUNCTIONS 16u
+
+/* What the device tree says, and what the PCI bus does. */
+struct machine {
+    struct gr_range ram;
+    uint64_t smmu; /* its registers */
+    uint64_t smmu_size;
+    int smmu_node;
+    struct pci_function functions[FUNCTIONS];
+    struct gr_dt_master masters[FUNCTIONS]; /* of each: streams, and IOVAs that it must not have */
+    unsigned function_count;
+};
+
+extern struct machine machine;
+
+enum { EDU, EDU2, EDU3, NVME, DISK, MASTERS };
+
+struct master {
+    const char *name;
+    const struct pci_function *fn;
+    struct gr_stream stream;
+    struct gr_device dev;
+    struct gr_domain domain;
+    unsigned intid;
+    volatile unsigned interrupts;
+    struct gr_seg doorbell_page; /* what is mapped for it */
+    gr_iova_t doorbell;          /* MSI_DOORBELL as the device sees it */
+};
+
+struct rig {
+    unsigned lg2; /* of the granule */
+    uint64_t granule;
+    struct gr_smmuv3 smmu;
+    struct master masters[MASTERS];
+    struct edu edu, edu2, edu3;
+    struct gr_bounce bounce; /* for edu3 */
+    struct nvme nvme;
+    struct virtio_blk disk;
+    /* See faults_expect(). */
+    struct {
+        uint32_t sid, reasons;
+        struct gr_range iovas;
+        bool any;
+        volatile unsigned met, others;
+    } faults;
+};
+
+/* Bring all of it up, or down; NULL, or what went wrong. A rig that is down has leaked nothing. */
+const char *rig_up(struct rig *rig, unsigned granule_lg2);
+const char *rig_down(struct rig *rig);
+
+/*
+ * Move a device that has nothing mapped but its doorbell into another domain, which it gets its
+ * doorbell mapped in; or back to its own, with NULL.
+ */
+GR_MUST_CHECK int rig_move(struct rig *rig, unsigned master, struct gr_domain *domain);
+
+/* Make a device that has nothing mapped but its doorbell trusted or not: device and domain anew. */
+GR_MUST_CHECK int rig_trust(struct rig *rig, unsigned master, bool trusted);
+
+/* Stop listening to it, and leave everything else as it is. */
+void rig_abandon(struct rig *rig);
+
+/* What went wrong, in words, with `err`'s; valid until the next. */
+const char *rig_error(const char *what, int err);
+
+/*
+ * From now on faults of this device in [iova, iova + len) for one of these reasons are expected,
+ * all others are not. faults_met() waits until one has come; true if it has, and no other. After it
+ * no fault is expected again. One access may be many faults: QEMU reports every four bytes.
+ */
+void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t len,
+                   uint32_t reasons);
+bool faults_met(struct rig *rig);
+
+/* Wait until the master has had more interrupts than `before`; false: none came. */
+bool interrupt_came(struct rig *rig, unsigned master, unsigned before);
+
+/* ---- walk.c: the tables as they lie in memory, found from the SMMU's registers ---- */
+
+struct walk {
+    uint64_t pa;
+    uint64_t size;  /* bytes of the leaf */
+    uint64_t entry; /* its address */
+    bool write;
+    const char *bad; /* what is wrong with the tables on the way, or NULL */
+};
+
+/* Where an IOVA of a stream leads; false: nowhere. */
+bool walk(const struct machine *machine, uint32_t sid, unsigned granule_lg2, uint64_t iova,
+          struct walk *out);
+
+/* Add up the bytes of all leaves of a stream and check each one; NULL or what is wrong. */
+const char *walk_all(const struct machine *machine, uint32_t sid, unsigned granule_lg2,
+                     uint64_t *out_bytes);
+
+/* ---- scenarios.c ---- */
+
+struct scenario {
+    const char *name;
+    const char *(*run)(struct rig *rig); /* NULL, or why it failed */
+};
+
+extern const struct scenario scenarios[];
+extern const unsigned scenario_count;
+const char *left_on(unsigned granule_lg2);
+const char *bench(struct rig *rig);
+const char *demo(struct rig *rig);
+void scenarios_seed(uint32_t seed);
+
+#endif
