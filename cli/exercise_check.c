@@ -242,7 +242,10 @@ static void device_move(struct exercise *x, struct client *client, unsigned stre
     no_faults_expected(x);
 }
 
-/* What lies behind a buffer the device may read, if only to throw it away; in a slot it is zero. */
+/*
+ * What lies behind a buffer the device may read, if only to throw it away; in a slot and behind a
+ * coherent buffer it is zero.
+ */
 static void read_beyond(struct exercise *x, struct client *client, unsigned stream,
                         const struct live *live)
 {
@@ -257,7 +260,8 @@ static void read_beyond(struct exercise *x, struct client *client, unsigned stre
                        &done);
         memset(x->want, 0, piece->over);
         x->report->mismatched_bytes += piece->over - done;
-        if (piece->bounced && !x->attack) { /* else the device wrote there, too */
+        if ((piece->bounced || live->kind == LIVE_COHERENT) &&
+            !x->attack) { /* else the device wrote there, too */
             x->report->mismatched_bytes += differences(x->got, x->want, done);
         }
     }

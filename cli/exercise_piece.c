@@ -166,15 +166,16 @@ bool place_pieces(const struct client *client, struct live *live)
         run.len += part->len;
         if (i + 1 == live->count || part[1].iova != run.iova + run.len ||
             part[1].pa != run.pa + run.len) {
-            run.over = live->kind == LIVE_COHERENT ? 0 : client->dev->device.config.overread;
+            run.over = client->dev->device.config.overread;
             if (live->kind == LIVE_COHERENT) { /* it owns its granules */
                 uint64_t mask = granule_of(client) - 1;
                 struct piece whole = {
                     .iova = run.iova,
                     .pa = run.pa,
                     .len = run.len,
+                    .over = run.over,
                     .first = run.iova & ~mask,
-                    .last = (run.iova + (run.len - 1)) | mask,
+                    .last = (run.iova + (run.len + run.over - 1)) | mask,
                 };
 
                 add(live, &whole);
