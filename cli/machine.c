@@ -193,6 +193,10 @@ const char *machine_compatible(const struct machine_iommu *iommu)
         return "apple,t6000-dart";
     case GR_DT_DART_T8110:
         return "apple,t8110-dart";
+    case GR_DT_DART_T8103_USB4:
+        return "apple,t8103-usb4-dart";
+    case GR_DT_DART_S5L8960X:
+        return "apple,s5l8960x-dart";
     case GR_DT_SMMUV3:
         return "arm,smmu-v3";
     case GR_DT_NONE:
@@ -216,6 +220,14 @@ static bool dart_kinds(enum gr_dt_driver driver, enum dart_model_kind *model,
     case GR_DT_DART_T8110:
         *model = DART_MODEL_T8110;
         *own = GR_DART_T8110;
+        return true;
+    case GR_DT_DART_T8103_USB4:
+        *model = DART_MODEL_T8103_USB4;
+        *own = GR_DART_T8103_USB4;
+        return true;
+    case GR_DT_DART_S5L8960X:
+        *model = DART_MODEL_S5L8960X;
+        *own = GR_DART_S5L8960X;
         return true;
     case GR_DT_SMMUV3:
     case GR_DT_NONE:
@@ -320,10 +332,13 @@ static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
     struct machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
     struct dart_model_config config = dart_model_defaults(kind);
+    unsigned least;
 
     config.mmio_size = tree->reg_size < MMIO_MAX ? (uint32_t)tree->reg_size & ~3u : MMIO_MAX;
     config.page_bits = tree->page_bits;
-    config.va_bits = tree->va_bits < MODEL_VA_MIN   ? MODEL_VA_MIN
+    /* The bus of an s5l8960x may pass fewer bits, and then the tree says so. */
+    least = kind == DART_MODEL_S5L8960X ? 0 : MODEL_VA_MIN;
+    config.va_bits = tree->va_bits < least          ? least
                      : tree->va_bits > MODEL_VA_MAX ? MODEL_VA_MAX
                                                     : tree->va_bits;
     config.pa_bits = tree->pa_bits;

@@ -58,7 +58,7 @@ static const struct {
     size_t count;
 } all_formats[] = {{dart1, COUNT(dart1)}, {dart2, COUNT(dart2)}, {lpae, COUNT(lpae)}};
 
-/* ---- Kinds: facts/DART.md 2 and 3 ---- */
+/* ---- Kinds: facts/DART.md 2, 3 and 6 ---- */
 
 /* IOVA bits: facts/DART.md 1 says 32, and 4 that there are TTBRs for 38 with 16 KiB pages. */
 #define T8020(name, entries, sids, ttbr_offset, bypass_bits)                                       \
@@ -88,6 +88,20 @@ static const struct walker_kind kinds[] = {
     T8110("apple,t8110-dart"),
     T8110("apple,t8112-dart"),
     T8110("apple,t6020-dart"),
+    {
+        .compatible = "apple,s5l8960x-dart",
+        .streams = 4,
+        .formats = {&dart1[1], NULL},
+        .va_usual = 30, /* all that its bus may pass; 32 have four TTBRs in use */
+        .levels = 2,
+        .tcr = 0xc,
+        .tcr_shared = true,
+        .translate = 0x80,
+        .ttbr = 0x40,
+        .ttbrs = 4,
+        .ttbr_pa = {0, 31, 12},
+        .ttbr_valid = 0x80000000u,
+    },
     {.compatible = "arm,smmu-v3",
      .streams = 65536,
      .formats = {&lpae[0], &lpae[1], &lpae[2]},
@@ -203,6 +217,15 @@ static bool is_leaf(const struct walker_format *format, uint64_t entry, unsigned
 
 /* ---- Streams ---- */
 
+static void read_tcr(struct walker_stream *s, const struct walker_kind *kind)
+{
+    s->tcr_offset = kind->tcr + (kind->tcr_shared ? 0 : 4 * s->sid);
+    s->tcr = s->from->reg(s->from->opaque, s->tcr_offset);
+    if (kind->tcr_shared) {
+        s->tcr = s->tcr >> 8 * s->sid & 0xff;
+    }
+}
+
 /* Remap, enable and TCR decide: facts/DART.md 2, 3 and 15. Sets sid, tcr, mode and reason. */
 static void settle_mode(struct walker_stream *s, const struct walker_instance *inst)
 {
@@ -211,8 +234,7 @@ static void settle_mode(struct walker_stream *s, const struct walker_instance *i
     bool in_tcr;
 
     s->mode = WALKER_BLOCKED;
-    s->tcr_offset = kind->tcr + 4 * s->sid;
-    s->tcr = from->reg(from->opaque, s->tcr_offset);
+    read_tcr(s, kind);
     if (s->sid < kind->enable_streams &&
         !(from->reg(from->opaque, kind->enable + s->sid / 32 * 4) >> (s->sid % 32) & 1)) {
         s->reason = "it is not enabled";
@@ -230,8 +252,7 @@ static void settle_mode(struct walker_stream *s, const struct walker_instance *i
         s->reason = "it is remapped to a stream that the instance does not have";
         return;
     }
-    s->tcr_offset = kind->tcr + 4 * s->sid;
-    s->tcr = from->reg(from->opaque, s->tcr_offset);
+    read_tcr(s, kind);
     if (in_tcr && (s->tcr & kind->remap_enable)) {
         s->reason = "it is remapped to a stream that is itself remapped";
     } else if ((s->tcr & kind->translate) && (s->tcr & kind->bypass)) {

@@ -65,8 +65,8 @@ struct walker_reg_field {
 };
 
 /*
- * Where a kind of instance keeps what about its streams: in registers (facts/DART.md 2 and 3), or
- * with `in_memory` as an SMMUv3 does (Arm IHI 0070, 5), and then the rest is not used.
+ * Where a kind of instance keeps what about its streams: in registers (facts/DART.md 2, 3 and 6),
+ * or with `in_memory` as an SMMUv3 does (Arm IHI 0070, 5), and then the rest is not used.
  */
 struct walker_kind {
     const char *compatible;
@@ -82,7 +82,8 @@ struct walker_kind {
     unsigned deeper;                  /* TCR bit that adds a level... */
     struct walker_reg_field revision; /* ...but where this reads */
     unsigned shallow_revision;        /* this */
-    unsigned tcr;                     /* of stream 0, one word each */
+    unsigned tcr;                     /* of stream 0, one word each, */
+    bool tcr_shared;                  /* or a byte of one word */
     unsigned translate, bypass;       /* TCR bits */
     unsigned ttbr;                    /* of stream 0 */
     unsigned ttbrs;                   /* per stream */

@@ -229,9 +229,9 @@ static void check_leaves(struct world *w, const struct domain *d, const struct g
                          bool known)
 {
     static const char *const names[] = {
-        [GR_DART_T8020] = "apple,t8103-dart",
-        [GR_DART_T6000] = "apple,t6000-dart",
-        [GR_DART_T8110] = "apple,t8110-dart",
+        [GR_DART_T8020] = "apple,t8103-dart",       [GR_DART_T6000] = "apple,t6000-dart",
+        [GR_DART_T8110] = "apple,t8110-dart",       [GR_DART_T8103_USB4] = "apple,t8103-usb4-dart",
+        [GR_DART_S5L8960X] = "apple,s5l8960x-dart",
     };
     struct rig_dart *const dart = &w->rig.dart[s->inst == &w->rig.dart[0].drv.inst ? 0 : 1];
     const struct walker_source source = {dart, reg, memory};
@@ -866,7 +866,7 @@ static void make_device(struct world *w, struct device *dev)
 
     if (dev->made)
         return;
-    config = rig_device(&w->rig, dev->streams, 0, darts, kind & 2 ? 5 : RIG_SID);
+    config = rig_device(&w->rig, dev->streams, 0, darts, kind & 2 ? 3 : RIG_SID);
     config.coherent = !(kind & 4);
     config.untrusted = (kind & 0x18) == 0x18;
     config.dma_mask = kind & 0x20 ? fuzz_number(f) : 0;

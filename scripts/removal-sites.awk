@@ -37,11 +37,11 @@ function call_length(text, i, c, depth) {
     exit 1
 }
 
-# Register writes that start a TLB command, or say for which stream, and zeroes in slots; no others.
+# Register writes that start a TLB command, or say for which streams and IOVAs, and zeroes in slots; no others.
 function is_site(name, text) {
     if (name == "memset")
         return text ~ /^memset\(va[, ]/
-    return name != "gr_port_write32" || text ~ /^[^;]*\((dart->mmio, )?(command|[A-Z0-9_]*_SELECT),/
+    return name != "gr_port_write32" || text ~ /^[^;]*\((dart->mmio, )?(command|[A-Z0-9_]*_(SELECT|SELECT_HI|RANGE_FIRST|RANGE_LAST)),/
 }
 
 function add(what) {

@@ -331,7 +331,12 @@ void iso_same(struct iso *iso, const struct iso_state *before, const char *where
         a->iova.held != b->iova.held || a->iova.available != b->iova.available ||
         a->tables != b->tables || a->quarantined_bytes != b->quarantined_bytes ||
         a->broken != b->broken || a->deferred != b->deferred)
-        fail_msg("%s: the domain's numbers changed", where);
+        fail_msg("%s: the domain's numbers changed: allocations %u to %u, held 0x%llx to 0x%llx, "
+                 "tables %u to %u, deferred %u to %u",
+                 where, (unsigned)a->iova.allocations, (unsigned)b->iova.allocations,
+                 (unsigned long long)a->iova.held, (unsigned long long)b->iova.held,
+                 (unsigned)a->tables, (unsigned)b->tables, (unsigned)a->deferred,
+                 (unsigned)b->deferred);
     if (before->pool.slots != now.pool.slots || before->pool.used != now.pool.used ||
         before->pool.lost != now.pool.lost)
         fail_msg("%s: the pool's numbers changed: %u slots were %u", where,

@@ -18,16 +18,20 @@
 #define RIG_POLL_NS 110u /* virtual time of one poll: host.h */
 
 const struct rig_kind rig_kinds[RIG_KINDS] = {
-    [RIG_T8020] = {"t8020 16K", DART_MODEL_T8020, GR_DART_T8020, 14, 32, 36},
-    [RIG_T8020_VA38] = {"t8020 16K va38", DART_MODEL_T8020, GR_DART_T8020, 14, 38, 36},
-    [RIG_T8020_4K] = {"t8020 4K", DART_MODEL_T8020, GR_DART_T8020, 12, 32, 36},
-    [RIG_T6000] = {"t6000 16K", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 42},
-    [RIG_T8110] = {"t8110 16K", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 42},
-    [RIG_T8110_4K] = {"t8110 4K va30", DART_MODEL_T8110, GR_DART_T8110, 12, 30, 42},
-    [RIG_T8110_PA36] = {"t8110 16K pa36", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 36},
-    [RIG_T8110_VA42] = {"t8110 16K va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42},
-    [RIG_T8110_4K_VA39] = {"t8110 4K va39", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42},
-    [RIG_T6000_PA36] = {"t6000 16K pa36", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 36},
+    [RIG_T8020] = {"t8020 16K", DART_MODEL_T8020, GR_DART_T8020, 14, 32, 36, 0},
+    [RIG_T8020_VA38] = {"t8020 16K va38", DART_MODEL_T8020, GR_DART_T8020, 14, 38, 36, 0},
+    [RIG_T8020_4K] = {"t8020 4K", DART_MODEL_T8020, GR_DART_T8020, 12, 32, 36, 0},
+    [RIG_T6000] = {"t6000 16K", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 42, 0},
+    [RIG_T8110] = {"t8110 16K", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 42, 0},
+    [RIG_T8110_4K] = {"t8110 4K va30", DART_MODEL_T8110, GR_DART_T8110, 12, 30, 42, 0},
+    [RIG_T8110_PA36] = {"t8110 16K pa36", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 36, 0},
+    [RIG_T8110_VA42] = {"t8110 16K va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42, 0},
+    [RIG_T8110_4K_VA39] = {"t8110 4K va39", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42, 0},
+    [RIG_T8110_2_2_4K] = {"t8110 2.2 4K", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42, 0x0202},
+    [RIG_T8110_2_2] = {"t8110 2.2 va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42, 0x0202},
+    [RIG_USB4] = {"usb4 16K", DART_MODEL_T8103_USB4, GR_DART_T8103_USB4, 14, 32, 36, 0},
+    [RIG_S5L8960X] = {"s5l8960x 4K", DART_MODEL_S5L8960X, GR_DART_S5L8960X, 12, 32, 36, 0},
+    [RIG_T6000_PA36] = {"t6000 16K pa36", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 36, 0},
     [RIG_SMMU_VA48] = {.name = "smmuv3 16K va48", .page_bits = 14, .va_bits = 48, .pa_bits = 42},
     [RIG_SMMU_4K_VA39] = {.name = "smmuv3 4K va39", .page_bits = 12, .va_bits = 39, .pa_bits = 42},
     [RIG_SMMU_4K_VA48] = {.name = "smmuv3 4K va48", .page_bits = 12, .va_bits = 48, .pa_bits = 36},
@@ -44,9 +48,23 @@ static bool is_smmu(const struct rig_dart *d)
 
 /* ---- the tap ---- */
 
+uint32_t rig_command(const struct rig_kind *kind)
+{
+    if (kind->driver == GR_DART_S5L8960X)
+        return 0x00;
+    return kind->driver == GR_DART_T8110 ? 0x80 : 0x20;
+}
+
+uint32_t rig_busy_bit(const struct rig_kind *kind)
+{
+    if (kind->driver == GR_DART_S5L8960X)
+        return 1u << 3;
+    return kind->driver == GR_DART_T8110 ? 1u << 31 : 1u << 2;
+}
+
 static bool is_command(const struct rig_dart *d, uint32_t offset)
 {
-    return offset == (d->kind->driver == GR_DART_T8110 ? 0x80u : 0x20u);
+    return offset == rig_command(d->kind);
 }
 
 static uint32_t tap_read32(void *opaque, uint32_t offset)
@@ -56,7 +74,7 @@ static uint32_t tap_read32(void *opaque, uint32_t offset)
 
     if (is_command(d, offset) && d->busy_reads) {
         d->busy_reads--;
-        value |= d->kind->driver == GR_DART_T8110 ? 0x80000000u : 0x4u;
+        value |= rig_busy_bit(d->kind);
     }
     return value;
 }
@@ -157,13 +175,16 @@ static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup
         .kind = kind->driver,
         .env = rig->host,
         .mmio = &d->tap,
-        .mmio_size = 0x4000,
+        .mmio_size = RIG_MMIO_SIZE,
         .name = names[i],
         .va_bits = (uint8_t)kind->va_bits,
         .pa_bits = (uint8_t)kind->pa_bits,
         .aperture = setup->aperture,
     };
 
+    model.mmio_size = RIG_MMIO_SIZE;
+    if (kind->revision)
+        model.revision = kind->revision;
     model.page_bits = kind->page_bits;
     model.va_bits = kind->va_bits;
     model.pa_bits = kind->pa_bits;
@@ -173,7 +194,7 @@ static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup
     d->tap = (struct host_mmio){
         .host = rig->host,
         .opaque = d,
-        .size = 0x4000,
+        .size = RIG_MMIO_SIZE,
         .read32 = tap_read32,
         .write32 = tap_write32,
     };
@@ -469,7 +490,8 @@ struct rig_state rig_state(struct rig *rig, struct gr_domain *domain)
         }
         for (uint32_t off = 0; off < 0x2400; off += 4) {
             /* but the TLB command and its operands */
-            if ((off < 0x20 || off >= 0x40) && off != 0x80 && off != 0x84)
+            if ((off < 0x20 || off >= 0x40) && off != 0x80 && off != 0x84 && off != 0x98 &&
+                off != 0xa0)
                 state.registers =
                     digest(state.registers, dart_model_read32(rig->dart[i].hw.model, off));
         }

@@ -23,7 +23,14 @@ struct rig_kind {
     unsigned page_bits;
     unsigned va_bits;
     unsigned pa_bits;
+    uint16_t revision; /* of t8110, facts/DART.md 3; 0: the model's usual one */
 };
+
+/* Where its TLB command is, and the bit that says that it runs. */
+uint32_t rig_command(const struct rig_kind *kind);
+uint32_t rig_busy_bit(const struct rig_kind *kind);
+
+#define RIG_MMIO_SIZE 0xc000u /* a window that is large enough for every kind */
 
 enum {
     RIG_T8020,
@@ -36,6 +43,10 @@ enum {
     RIG_T6000_PA36,
     RIG_T8110_VA42, /* four levels, the TTBR counted */
     RIG_T8110_4K_VA39,
+    RIG_T8110_2_2_4K, /* range invalidation, a fault record for each stream */
+    RIG_T8110_2_2,
+    RIG_USB4,
+    RIG_S5L8960X,
     RIG_SMMU, /* from here on SMMUv3s */
     RIG_SMMU_VA48 = RIG_SMMU,
     RIG_SMMU_4K_VA39,

@@ -18,18 +18,18 @@
 #define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static const uint32_t sid_of[SWEEP_DEVICES] = {
-    [MAIN] = RIG_SID, [SECOND] = 3, [SHARER] = RIG_SID, [BYSTANDER] = 5};
+    [MAIN] = RIG_SID, [SECOND] = 3, [SHARER] = RIG_SID, [BYSTANDER] = 1};
 
 /* ---- The command register: facts/DART.md 2, 3 ---- */
 
-static bool is_t8110(const struct sweep_line *l)
+static const struct rig_kind *kind_of(const struct sweep_line *l)
 {
-    return l->sweep->rig.dart[l->dart].kind->driver == GR_DART_T8110;
+    return l->sweep->rig.dart[l->dart].kind;
 }
 
 static bool is_command(const struct sweep_line *l, uint32_t offset)
 {
-    return offset == (is_t8110(l) ? 0x80u : 0x20u);
+    return offset == rig_command(kind_of(l));
 }
 
 static struct dart_model *model_of(const struct sweep_line *l)
@@ -37,11 +37,23 @@ static struct dart_model *model_of(const struct sweep_line *l)
     return l->sweep->rig.dart[l->dart].hw.model;
 }
 
+/* s5l8960x: it would do nothing for streams that were closed meanwhile, facts/DART.md 6. */
+static bool is_late(struct sweep_line *l)
+{
+    const uint32_t tcr = dart_model_read32(model_of(l), 0x0c);
+
+    for (unsigned sid = 0; kind_of(l)->driver == GR_DART_S5L8960X && sid < 4; sid++) {
+        if (l->command >> 8 >> sid & 1 && !(tcr >> 8 * sid & 0x80))
+            return true;
+    }
+    return false;
+}
+
 static void arrive(struct sweep_line *l)
 {
     l->busy_until = 0;
-    if (l->held)
-        dart_model_write32(model_of(l), is_t8110(l) ? 0x80 : 0x20, l->command);
+    if (l->held && !is_late(l))
+        dart_model_write32(model_of(l), rig_command(kind_of(l)), l->command);
     l->held = false;
     l->waiting = false;
 }
@@ -77,7 +89,7 @@ static uint32_t line_read(void *opaque, uint32_t offset)
         begin_wait(l);
     if (is_busy(l)) {
         host_advance(l->sweep->rig.host, LIMIT / 8); /* so that a time-out takes few reads */
-        return dart_model_read32(model_of(l), offset) | (is_t8110(l) ? 0x80000000u : 4u);
+        return dart_model_read32(model_of(l), offset) | rig_busy_bit(kind_of(l));
     }
     arrive(l);
     return dart_model_read32(model_of(l), offset);
@@ -251,7 +263,7 @@ static int start_dart(struct sweep *s, unsigned i)
         .kind = d->kind->driver,
         .env = s->rig.host,
         .mmio = &d->tap,
-        .mmio_size = 0x4000,
+        .mmio_size = RIG_MMIO_SIZE,
         .name = "dart",
         .va_bits = (uint8_t)d->kind->va_bits,
         .pa_bits = (uint8_t)d->kind->pa_bits,
@@ -284,7 +296,7 @@ void sweep_make(struct sweep *s, const struct sweep_kind *kind)
         s->rig.dart[i].tap = (struct host_mmio){
             .host = s->rig.host,
             .opaque = &s->line[i],
-            .size = 0x4000,
+            .size = RIG_MMIO_SIZE,
             .read32 = line_read,
             .write32 = line_write,
         };
@@ -333,6 +345,7 @@ SWEEP_CALL(sweep_instance)
 {
     (void)step;
     gr_instance_init(&s->instance);
+    assert_int_equal(gr_instance_reattach(&s->instance), 0); /* of none */
     return gr_instance_fini(&s->instance);
 }
 
@@ -387,6 +400,34 @@ SWEEP_CALL(sweep_isr)
     assert_false(gr_dart_isr(&d->drv));
     dispatch_one(s, d->inst);
     return 0;
+}
+
+static int power_up(struct rig_dart *d)
+{
+    dart_model_power(d->hw.model, false);
+    dart_model_power(d->hw.model, true);
+    return gr_dart_resume(&d->drv);
+}
+
+SWEEP_CALL(sweep_dart_suspend)
+{
+    struct rig_dart *const d = &s->rig.dart[step->a];
+    int rc;
+
+    if (is_smmu(s)) /* no driver of power */
+        return 0;
+    rc = gr_dart_suspend(&d->drv);
+    return rc ? rc : power_up(d);
+}
+
+SWEEP_CALL(sweep_dart_lost)
+{
+    struct rig_dart *const d = &s->rig.dart[step->a];
+
+    if (is_smmu(s))
+        return 0;
+    gr_dart_lost(&d->drv);
+    return power_up(d);
 }
 
 /* ---- Steps: devices and domains ---- */
@@ -449,10 +490,13 @@ SWEEP_CALL(sweep_domain_fini)
 
 SWEEP_CALL(sweep_domain_ask)
 {
+    const struct gr_fault fault = {.reasons = GR_FAULT_FILTER};
+    const enum gr_diagnosis why = gr_domain_diagnose(&s->domain[step->b], &fault);
     struct gr_domain_stats stats;
 
     gr_domain_stats(&s->domain[step->b], &stats);
     assert_false(stats.broken);
+    assert_non_null(gr_diagnosis_name(why));
     assert_int_equal(UINT64_C(1) << gr_domain_granule_lg2(&s->domain[step->b]), s->g);
     return 0;
 }

@@ -164,6 +164,7 @@ enum sweep_class {
     NEVER,  /* neither allocates nor waits */
     MEMORY, /* may allocate, never waits */
     START,  /* of a DART */
+    POWER,  /* of one that has no mapping */
     ATTACH,
     MOVE, /* attach of what is attached elsewhere: the new tables may confirm what the old did not
            */
@@ -191,6 +192,8 @@ SWEEP_CALL(sweep_instance);
 SWEEP_CALL(sweep_instance_handler);
 SWEEP_CALL(sweep_instance_fault);
 SWEEP_CALL(sweep_isr);
+SWEEP_CALL(sweep_dart_suspend); /* and resume, with the power off between */
+SWEEP_CALL(sweep_dart_lost);    /* and found again */
 
 /* a: device; b, for a device's init: does it bounce? */
 #define BOUNCES 1u

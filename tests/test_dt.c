@@ -53,7 +53,7 @@ static void put_string(const char *name, const char *text)
 #define S(name, text) put_string(name, text)
 #define EMPTY(name) OK(fdt_property(tree, name, NULL, 0))
 
-enum { T8103 = 1, FIVE, OFF, USB4, SECOND, SART }; /* phandles */
+enum { T8103 = 1, FIVE, OFF, OTHER, SECOND, SART }; /* phandles */
 
 static void iommu(const char *name, const char *compatible, uint32_t reg, uint32_t cells,
                   uint32_t phandle)
@@ -88,7 +88,7 @@ static void build_pcie(void)
     P("#size-cells", 2);
     EMPTY("msi-controller");
     P("iommu-map", 0x100, T8103, 1, 1, 0x200, T8103, 2, 1, 0x300, OFF, 1, 1, 0x400, SECOND, 4, 2,
-      0x500, USB4, 9, 0x100);
+      0x500, OTHER, 9, 0x100);
     P("iommu-map-mask", 0xffff);
     P("ranges", 0x01000000, 0, 0, 0, 0x60000000, 0, 0x10000,  /* I/O */
       0x02000000, 0, 0x80000000, 0, 0x90000000, 0, 0x1000000, /* moved by the bus */
@@ -122,7 +122,7 @@ static void build_soc(void)
     iommu("c@3000", "apple,t8103-dart", 0x3000, 1, OFF);
     S("status", "disabled");
     end();
-    iommu("d@4000", "apple,t8103-usb4-dart", 0x4000, 1, USB4);
+    iommu("d@4000", "vendor,other-iommu", 0x4000, 1, OTHER);
     end();
     begin("e@5000");
     OK(fdt_property(tree, "compatible", "x,y\0apple,t6000-dart\0apple,t8110-dart", 38));
@@ -147,7 +147,7 @@ static void build_soc(void)
            CELLS(FIVE, 2, 8, 0, 1, 0, FIVE, 2, 8, 0x80000000, 2, 0, FIVE, 3, 0, 0, 0, 0x4000));
     device("half", CELLS(OFF, 0, T8103, 5));
     device("gone", CELLS(OFF, 0));
-    device("blocked", CELLS(USB4, 99));
+    device("blocked", CELLS(OTHER, 99));
     begin("absent");
     P("iommus", T8103, 1);
     S("status", "fail");
@@ -354,7 +354,7 @@ static void test_iommus(void **state)
 
     i = find_iommu("/soc/d@4000");
     assert_true(i->enabled && i->driver == GR_DT_NONE);
-    assert_string_equal(i->reason, "no driver for apple,t8103-usb4-dart");
+    assert_string_equal(i->reason, "no driver for vendor,other-iommu");
 
     i = find_iommu("/soc/e@5000");
     assert_true(i->driver == GR_DT_DART_T6000); /* the first known string wins */
@@ -365,6 +365,69 @@ static void test_iommus(void **state)
     assert_int_equal(i->streams, 8);
     assert_true(!i->bypass && i->has_aperture);
     check_range(&i->aperture, 0x1000, 0x10fff);
+}
+
+static void read_bad(const char *prop)
+{
+    struct gr_dt dt;
+
+    assert_int_equal(read_all(&dt, tree, sizeof(tree)), GR_EBADMSG);
+    assert_non_null(strstr(dt.error, prop));
+}
+
+/* facts/DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
+static void test_iommu_generations(void **state)
+{
+    const struct gr_dt_iommu *i;
+
+    (void)state;
+    build();
+    set("/soc/pcie", "status", "disabled", 9);
+    set("/soc/d@4000", "compatible", "apple,t8103-usb4-dart", 22);
+    set_cells("/soc/blocked", "iommus", CELLS(OTHER, 63));
+    read_ok(tree, sizeof(tree));
+    i = find_iommu("/soc/d@4000");
+    assert_true(i->enabled && i->driver == GR_DT_DART_T8103_USB4);
+    assert_int_equal(i->page_bits, 14);
+    assert_int_equal(i->va_bits, 32);
+    assert_int_equal(i->pa_bits, 36);
+    assert_int_equal(i->streams, 64);
+    assert_false(i->bypass);
+    set_cells("/soc/d@4000", "granule,bypass", CELLS(1));
+    read_bad("granule,bypass");
+
+    build();
+    set("/soc/pcie", "status", "disabled", 9);
+    set("/soc/d@4000", "compatible", "apple,s5l8960x-dart", 20);
+    set_cells("/soc/blocked", "iommus", CELLS(OTHER, 3));
+    read_ok(tree, sizeof(tree));
+    i = find_iommu("/soc/d@4000");
+    assert_true(i->enabled && i->driver == GR_DT_DART_S5L8960X);
+    assert_int_equal(i->page_bits, 12);
+    assert_int_equal(i->va_bits, 32);
+    assert_int_equal(i->pa_bits, 36);
+    assert_int_equal(i->streams, 4);
+    assert_false(i->bypass || i->has_aperture);
+    set_cells("/soc/d@4000", "granule,page-bits", CELLS(14));
+    read_bad("granule,page-bits");
+
+    /* Section 6: <0x80000000 0x40000000> is all that 30 bits can say. */
+    set_cells("/soc/d@4000", "granule,page-bits", CELLS(12));
+    set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x80000000, 0, 0x40000000));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/d@4000")->va_bits, 30);
+    check_range(&find_iommu("/soc/d@4000")->aperture, 0x80000000, 0xbfffffff);
+    /* Not a block by itself, or said otherwise: all bits count. */
+    set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x80000000, 0, 0x60000000));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/d@4000")->va_bits, 31);
+    set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x60000000, 0, 0x40000000));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/d@4000")->va_bits, 32);
+    set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x80000000, 0, 0x40000000));
+    set_cells("/soc/d@4000", "granule,va-bits", CELLS(32));
+    read_ok(tree, sizeof(tree));
+    assert_int_equal(find_iommu("/soc/d@4000")->va_bits, 32);
 }
 
 static void test_iommu_defaults(void **state)
@@ -387,7 +450,7 @@ static void test_iommu_defaults(void **state)
     set_cells("/soc/d@4000", "reg", CELLS(0, 0));
     set_cells("/soc/c@3000", "granule,page-bits", CELLS(99));
     read_ok(tree, sizeof(tree));
-    assert_int_equal(find_iommu("/soc/a@1000")->driver, GR_DT_NONE);
+    assert_int_equal(find_iommu("/soc/a@1000")->driver, GR_DT_DART_T8103_USB4);
 
     build();
     OK(fdt_delprop(tree, fdt_path_offset(tree, "/soc/d@4000"), "compatible"));
@@ -440,7 +503,7 @@ static void test_smmuv3(void **state)
         read_ok(tree, sizeof(tree));
         assert_int_equal(find_iommu("/soc/d@4000")->page_bits, bits);
     }
-    set_cells("/soc/pcie", "iommu-map", CELLS(0x500, USB4, 9, 8));
+    set_cells("/soc/pcie", "iommu-map", CELLS(0x500, OTHER, 9, 8));
     read_ok(tree, sizeof(tree));
     assert_int_equal(find_master("/soc/pcie/rid@500")->nstreams, 8);
     for (unsigned k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
@@ -564,7 +627,7 @@ static void test_seldom(void **state)
     set_cells("/soc/b@2000", "apple,dma-range", CELLS(8, 0x40000000, 1, 0));
     set_cells("/soc/five", "iommus", CELLS(FIVE, 2, 8, 0, 1, 0));
     set_cells("/soc/d@4000", "#iommu-cells", CELLS(0));
-    set_cells("/soc/blocked", "iommus", CELLS(USB4, T8103, 1));
+    set_cells("/soc/blocked", "iommus", CELLS(OTHER, T8103, 1));
     set_cells("/soc/pcie", "iommu-map", CELLS(0x100, T8103, 1, 1));
     read_ok(tree, sizeof(tree));
     check_stream(find_master("/soc/one"), 0, "/soc/a@1000", 15, 0, 0xffffffff);
@@ -1811,25 +1874,16 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_work),
-        cmocka_unit_test(test_iommus),
-        cmocka_unit_test(test_iommu_defaults),
-        cmocka_unit_test(test_smmuv3),
-        cmocka_unit_test(test_masters),
-        cmocka_unit_test(test_pcie),
-        cmocka_unit_test(test_dma_ranges),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_seldom),
-        cmocka_unit_test(test_old_version),
-        cmocka_unit_test(test_two_roots),
-        cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_boards),
-        cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_pci_function),
-        cmocka_unit_test(test_own),
+        cmocka_unit_test(test_work),           cmocka_unit_test(test_iommus),
+        cmocka_unit_test(test_iommu_defaults), cmocka_unit_test(test_iommu_generations),
+        cmocka_unit_test(test_smmuv3),         cmocka_unit_test(test_masters),
+        cmocka_unit_test(test_pcie),           cmocka_unit_test(test_dma_ranges),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_seldom),
+        cmocka_unit_test(test_old_version),    cmocka_unit_test(test_two_roots),
+        cmocka_unit_test(test_mistakes),       cmocka_unit_test(test_open),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_boards),         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_pci_function),   cmocka_unit_test(test_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -378,12 +378,14 @@ static void test_fault_lines(void **state)
         const char *line;
     } v[] = {
         {RIG_SID, GR_FAULT_NO_LEAF, true, false,
-         "dart0: stream 2 (device): read at IOVA 0x1234 refused: no-leaf, raw 0xabcd, 0 lost"},
-        {RIG_SID, GR_FAULT_WRITE_PROT | GR_FAULT_WINDOW, true, true,
-         "dart0: stream 2 (device): write at IOVA 0x1234 refused: write-protected and more, raw "
+         "dart0: stream 2 (device): read at IOVA 0x1234 refused: no-leaf, level unknown, raw "
          "0xabcd, 0 lost"},
+        {RIG_SID, GR_FAULT_WRITE_PROT | GR_FAULT_WINDOW, true, true,
+         "dart0: stream 2 (device): write at IOVA 0x1234 refused: write-protected and more, "
+         "level 1, raw 0xabcd, 0 lost"},
         {5, GR_FAULT_UNKNOWN, false, false,
-         "dart0: stream 5 (no device): access at IOVA 0x1234 refused: unknown, raw 0xabcd, 0 lost"},
+         "dart0: stream 5 (no device): access at IOVA 0x1234 refused: unknown, level unknown, "
+         "raw 0xabcd, 0 lost"},
     };
     struct bench b;
 
@@ -397,7 +399,7 @@ static void test_fault_lines(void **state)
             .stream = v[i].stream,
             .reasons = v[i].reasons,
             .iova = 0x1234,
-            .level = GR_FAULT_LEVEL_UNKNOWN,
+            .level = i == 1 ? 1 : GR_FAULT_LEVEL_UNKNOWN,
             .access_known = v[i].access_known,
             .write = v[i].write,
             .raw = 0xabcd,

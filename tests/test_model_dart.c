@@ -1105,12 +1105,201 @@ static void test_bad_configs(void **state)
     MUST_FAIL(pa_bits, 40);
     MUST_FAIL(streams, 257);
     MUST_FAIL(streams, 0);
-    MUST_FAIL(revision, 0x0202);
+    MUST_FAIL(revision, 0x0202); /* its records need a larger window */
+    w->config.mmio_size = 0xc000;
+    MUST_FAIL(revision, 0x0203);
+    w->config.mmio_size = 0x4000;
     MUST_FAIL(tlb_entries, 0);
     MUST_FAIL(walk_entries, 0);
     MUST_FAIL(random_replacement, true); /* needs host->random */
     w->config.kind = DART_MODEL_T8020;
     MUST_FAIL(streams, 17);
+    machine_free(w);
+    w = machine_make(DART_MODEL_S5L8960X);
+    MUST_FAIL(streams, 5);
+    MUST_FAIL(page_bits, 14);
+    MUST_FAIL(mmio_size, 0x1ffc);
+    machine_free(w);
+}
+
+/* facts/DART.md 6: a byte of TCR for each stream, commands that want the stream to translate. */
+static void test_s5l8960x(void **state)
+{
+    struct machine *w = machine_make(DART_MODEL_S5L8960X);
+    uint64_t leaf;
+
+    (void)state;
+    w->m = dart_model_create(&w->config);
+    assert_non_null(w->m);
+    /* the example of 4 KiB, section 13, on stream 2 */
+    put64(w, 0x8700017D0, 0x0000000870002001);
+    put64(w, 0x870002508, 0x000FFF08700AB003);
+    wr(w, 0x40 + 16 * 2 + 8, 0x80870001);
+    expect(w, 2, IOVA, true, 4, REFUSED); /* blocked, and nothing latched */
+    assert_int_equal(rd(w, 0x10), 0);
+    wr(w, 0x0c, 0x00800000);
+    expect(w, 2, IOVA, true, 4, 0x8700AB234);
+    expect(w, 1, IOVA, true, 4, REFUSED);
+    expect(w, 4, IOVA, true, 4, REFUSED); /* no such stream */
+    assert_int_equal(rd(w, 0x10), 0);
+    wr(w, 0x0c, 0x00000080); /* written whole: stream 2 has lost its byte */
+    expect(w, 2, IOVA, true, 4, REFUSED);
+    expect(w, 0, IOVA, true, 4, REFUSED);
+    assert_int_equal(rd(w, 0x10), 0x80000001);
+    assert_int_equal(rd(w, 0x1c), IOVA);
+    assert_true(w->line);
+    wr(w, 0x10, rd(w, 0x10));
+    assert_false(w->line);
+
+    /* Nothing is forgotten of a stream that does not translate when the command comes, */
+    put64(w, 0x870002508, 0);
+    wr(w, 0x00, 0x402);
+    assert_int_equal(stats(w)->misuse, 1);
+    wr(w, 0x0c, 0x00800080);
+    expect(w, 2, IOVA, true, 4, 0x8700AB234);
+    wr(w, 0x00, 0x102); /* another stream's */
+    expect(w, 2, IOVA, true, 4, 0x8700AB234);
+    assert_true(dart_model_cached(w->m, 2, IOVA, &leaf) && leaf == 0x000FFF08700AB003);
+    assert_false(dart_model_cached(w->m, 2, IOVA + 0x1000, &leaf));
+    wr(w, 0x00, 0x400); /* no command */
+    assert_int_equal(stats(w)->misuse, 2);
+    /* or not any more when it is done. */
+    dart_model_set_busy(w->m, 1000, false);
+    wr(w, 0x00, 0x402);
+    assert_int_equal(rd(w, 0x00), 1u << 3);
+    wr(w, 0x0c, 0x00000080);
+    w->now += 1000;
+    assert_int_equal(rd(w, 0x00), 0);
+    wr(w, 0x0c, 0x00800080);
+    expect(w, 2, IOVA, true, 4, 0x8700AB234);
+    dart_model_set_busy(w->m, 0, false);
+    wr(w, 0x00, 0x402);
+    assert_false(dart_model_cached(w->m, 2, IOVA, &leaf));
+    expect(w, 2, IOVA, true, 4, REFUSED);
+    assert_int_equal(rd(w, 0x10), 0x82000004);
+    wr(w, 0x1c, 7);
+    assert_int_equal(rd(w, 0x1c), IOVA);
+    dart_model_power(w->m, false);
+    assert_false(dart_model_cached(w->m, 2, IOVA, &leaf));
+    dart_model_power(w->m, true);
+    assert_int_equal(rd(w, 0x0c) | rd(w, 0x10), 0);
+    dart_model_destroy(w->m);
+
+    /* Behind a bus of 30 bits an address has no more. */
+    w->config.va_bits = 30;
+    w->config.mmio_size = 0x2000;
+    w->m = dart_model_create(&w->config);
+    assert_non_null(w->m);
+    wr(w, 0x0c, 0x80);
+    expect(w, 0, 0xbfffe000, false, 4, REFUSED);
+    assert_int_equal(rd(w, 0x1c), 0x3fffe000);
+    machine_free(w);
+}
+
+static struct machine *machine_2_2(void)
+{
+    struct machine *w = machine_make(DART_MODEL_T8110);
+
+    w->config.revision = 0x0202;
+    w->config.mmio_size = 0xc000;
+    power_up(w);
+    example(w);
+    return w;
+}
+
+/* Revision 2.2: a record for each stream, facts/DART.md 3 and 5. */
+static void test_records(void **state)
+{
+    struct machine *w = machine_2_2();
+
+    (void)state;
+    expect(w, 5, IOVA + 0x4000, true, 4, REFUSED);
+    assert_int_equal(error_of(w), 0);
+    assert_int_equal(rd(w, 0x4000), 1u << 5);
+    assert_int_equal(rd(w, 0x8140), 0x3100); /* PTE, written */
+    assert_int_equal(rd(w, 0x8148), IOVA + 0x4000);
+    assert_int_equal(rd(w, 0x814c), 0);
+    assert_true(w->line);
+    expect(w, 5, UINT64_C(0xabc) << 52, false, 4, REFUSED); /* the first stays */
+    assert_int_equal(rd(w, 0x8140), 0x3100);
+    assert_int_equal(stats(w)->lost, 1);
+    set_tcr(w, 7, true);
+    expect(w, 7, UINT64_C(0xabc) << 52, false, 4, REFUSED);
+    assert_int_equal(rd(w, 0x4000), 1u << 5 | 1u << 7);
+    assert_int_equal(rd(w, 0x81c0), 0x0000); /* TTBR, read */
+    assert_int_equal(rd(w, 0x81cc), 0xabc00000);
+    wr(w, 0x8140, 0); /* read only */
+    assert_int_equal(rd(w, 0x8140), 0x3100);
+    wr(w, 0x4000, 1u << 5);
+    assert_true(w->line);
+    wr(w, 0x104, 1u << 31);
+    assert_false(w->line);
+    wr(w, 0x104, 0);
+    assert_true(w->line);
+    wr(w, 0x4000, 1u << 7);
+    assert_false(w->line);
+
+    leaf(w, leaf_entry(w, PAGE_PA, NO_WRITE, 0, 0xff));
+    expect(w, 5, IOVA, true, 4, REFUSED);
+    assert_int_equal(rd(w, 0x8140), 0x0101);
+    wr(w, 0x4000, 1u << 5);
+    expect(w, 5, IOVA, false, 4, REFUSED);
+    assert_int_equal(rd(w, 0x8140), 0x0007);
+    wr(w, 0x4000, 1u << 5);
+    put64(w, L1E_PA, 0);
+    flush(w, 5);
+    expect(w, 5, IOVA, false, 4, REFUSED);
+    assert_int_equal(rd(w, 0x8140), 0x2000);
+    wr(w, 0x4000, 1u << 5);
+
+    /* A stream that is not there. */
+    expect(w, 200, IOVA, true, 4, REFUSED);
+    assert_int_equal(rd(w, 0x4018), 1u << 8);
+    assert_int_equal(rd(w, 0xb200), 0x010e);
+    wr(w, 0x4018, UINT32_MAX);
+    assert_false(w->line);
+    expect(w, 256, IOVA, true, 4, REFUSED); /* nor has it a record */
+    assert_false(w->line);
+    assert_int_equal(stats(w)->misuse, 0);
+    machine_free(w);
+}
+
+/* DIAG_LOCK.LOCK_ON_ERR: facts/DART.md 3, 5. */
+static void test_lock_on_error(void **state)
+{
+    struct machine *w = machine_2_2();
+
+    (void)state;
+    wr(w, 0x210, 2);
+    expect(w, 5, IOVA, false, 4, DATA_PA);
+    expect(w, 5, IOVA + 0x4000, false, 4, REFUSED);
+    expect(w, 5, IOVA, false, 4, REFUSED);
+    flush(w, 5);
+    wr(w, 0x80, 0x400); /* not yet acknowledged */
+    assert_int_equal(stats(w)->misuse, 1);
+    expect(w, 5, IOVA, false, 4, REFUSED);
+    wr(w, 0x4000, 1u << 5);
+    expect(w, 5, IOVA, false, 4, REFUSED);
+    wr(w, 0x80, 0x405); /* for stream 0 only */
+    assert_int_equal(stats(w)->misuse, 2);
+    wr(w, 0x80, 0x400);
+    expect(w, 5, IOVA, false, 4, DATA_PA);
+    wr(w, 0x210, 0);
+    expect(w, 5, IOVA + 0x4000, false, 4, REFUSED);
+    expect(w, 5, IOVA, false, 4, DATA_PA);
+    machine_free(w);
+
+    /* Revision 1 knows neither. */
+    w = machine_make(DART_MODEL_T8110);
+    w->config.revision = 0x0100;
+    power_up(w);
+    example(w);
+    wr(w, 0x210, 2);
+    expect(w, 5, IOVA + 0x4000, false, 4, REFUSED);
+    expect(w, 5, IOVA, false, 4, DATA_PA);
+    clear_error(w);
+    wr(w, 0x80, 0x400);
+    assert_int_equal(stats(w)->misuse, 1);
     machine_free(w);
 }
 
@@ -1393,9 +1582,10 @@ int main(void)
         cmocka_unit_test(test_wrong_commands), cmocka_unit_test(test_blocked_and_bypass),
         cmocka_unit_test(test_remap),          cmocka_unit_test(test_many_streams),
         cmocka_unit_test(test_lock),           cmocka_unit_test(test_registers),
-        cmocka_unit_test(test_bad_configs),    cmocka_unit_test(test_upper_bits),
-        cmocka_unit_test(test_error_record),   cmocka_unit_test(test_access),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_bad_configs),    cmocka_unit_test(test_s5l8960x),
+        cmocka_unit_test(test_records),        cmocka_unit_test(test_lock_on_error),
+        cmocka_unit_test(test_upper_bits),     cmocka_unit_test(test_error_record),
+        cmocka_unit_test(test_access),         cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

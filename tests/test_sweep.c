@@ -38,6 +38,9 @@ static struct sweep_kind kinds[] = {
     {"t8110 of 4K, three levels, 2 DARTs", RIG_T8110_4K_VA39, false, 2},
     {"t8110, three levels", RIG_T8110_VA42, false, 1},
     {"t8110, three levels, 3 DARTs", RIG_T8110_VA42, true, 3},
+    {"t8110 2.2", RIG_T8110_2_2, true, 1},
+    {"usb4, 2 DARTs", RIG_USB4, true, 2},
+    {"s5l8960x", RIG_S5L8960X, true, 1},
     /* From here on not the waits: no map waits there, and what does not answer is not blocked. */
     {"SMMUv3 of 16K", RIG_SMMU_VA48, true, 1},
     {"SMMUv3 of 4K, 2 of them", RIG_SMMU_4K_VA39, false, 2},
@@ -64,6 +67,7 @@ static const struct scenario scenarios[] = {
      {STEP(dart_fini, NEVER, 0), STEP(dart_init, START, 0), STEP(instance, NEVER, 0),
       STEP(instance_handler, NEVER, 0), STEP(instance_fault, NEVER, 0), STEP(dart_fini, NEVER, 0),
       STEP(dart_init, START, 0)}},
+    {"power", 4, true, {READY(0), STEP(dart_suspend, POWER, 0), STEP(dart_lost, POWER, 0)}},
     {"a life",
      0,
      false,
@@ -452,6 +456,9 @@ static void judge(struct sweep *s, const struct sweep_step *step, const struct h
         CHECK(!(s->dart_live[step->a]));
         sweep_same(s, &m->seen, SEEN_ALL & ~SEEN_HARDWARE, where);
         break;
+    case POWER: /* all streams are stopped */
+        sweep_same(s, &m->seen, SEEN_ALL & ~SEEN_HARDWARE, where);
+        break;
     case NEVER:
     case MEMORY:
         fail_msg("%s: it waits", where);
@@ -489,7 +496,7 @@ static void after(struct sweep *s, const struct scenario *sc, unsigned i, const 
 
     if (!hitch->repaired)
         return;
-    if (!rc || is_attach(step) || step->class == START ||
+    if (!rc || is_attach(step) || step->class == START || step->class == POWER ||
         (step->class == MAP && hitch->hang == HANG_ONCE)) {
         go_on(s, sc, i, rc != 0);
     } else if (step->class == DETACH) { /* what was in doubt is confirmed */

@@ -329,6 +329,27 @@ static void test_dart2_4k(void **state)
     free(w);
 }
 
+/* A byte of TCR for each stream; 30 bits, or 32 if more than the first TTBR leads somewhere. */
+static void test_s5l8960x(void **state)
+{
+    struct world *w = new_world("apple,s5l8960x-dart", 4096);
+
+    (void)state;
+    w->inst.streams = 4;
+    set_reg(w, 0x0c, 0x00800000);
+    set_reg(w, 0x40 + 16 * 2, 0x80870001);
+    set_word(w, 0x8700017d0, 0x0000000870002001);
+    set_word(w, 0x870002508, 0x000fff08700ab003);
+    assert_int_equal(walk(w, 2, IOVA & 0x3fffffff).pa, 0x8700ab234);
+    assert_int_equal(walk(w, 2, IOVA).pa, 0x8700ab234);
+    assert_int_equal(walk(w, 1, IOVA).end, WALKER_NO_STREAM);
+    set_reg(w, 0x40 + 16 * 2, 0);
+    set_reg(w, 0x40 + 16 * 2 + 8, 0x80870001);
+    assert_int_equal(walk(w, 2, IOVA).pa, 0x8700ab234);
+    assert_int_equal(walk(w, 2, IOVA & 0x3fffffff).end, WALKER_NO_ROOT);
+    free(w);
+}
+
 static void test_usb4(void **state)
 {
     struct world *w = new_t8020("apple,t8103-usb4-dart", 16384);
@@ -974,6 +995,7 @@ int main(void)
         cmocka_unit_test(test_worked_4k),
         cmocka_unit_test(test_dart2_4k),
         cmocka_unit_test(test_usb4),
+        cmocka_unit_test(test_s5l8960x),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_modes_t8020),
         cmocka_unit_test(test_modes_t8110),

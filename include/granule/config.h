@@ -38,6 +38,11 @@
 #define GR_CFG_DART_TIMEOUT_NS 2000000u
 #endif
 
+/* Up to so many granules are invalidated by their addresses, where a DART can (facts/DART.md 3). */
+#ifndef GR_CFG_DART_RANGE
+#define GR_CFG_DART_RANGE 256u
+#endif
+
 /* How long an SMMUv3 may take to do its commands or to acknowledge, in nanoseconds. */
 #ifndef GR_CFG_SMMUV3_TIMEOUT_NS
 #define GR_CFG_SMMUV3_TIMEOUT_NS 10000000u

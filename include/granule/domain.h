@@ -337,6 +337,14 @@ GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint6
 GR_MUST_CHECK int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa);
 
 /*
+ * Why was an access of the domain's stream refused? From the tables, the allocator and the reserved
+ * ranges as they are now: what was mapped only after the fault counts as stale. A stale entry means
+ * an invalidation that was missed, by the library, the hardware or a caller that changed tables.
+ * Any context; from a fault handler too.
+ */
+enum gr_diagnosis gr_domain_diagnose(struct gr_domain *domain, const struct gr_fault *fault);
+
+/*
  * The first to be asked about faults of the domain's streams; NULL for none. Set it before
  * attaching. A dispatch that runs while the domain is detached may still be inside the handler.
  */

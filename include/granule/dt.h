@@ -35,18 +35,22 @@
  *   t8103-dart   T8020     14 (12)    32 (38)  32 (32)  36 (36)   16 (16)        1 (0)
  *   t6000-dart   T6000     14 (12)    32 (38)  32 (32)  42 (36)   16 (16)        1 (0)
  *   t8110-dart   T8110     14 (12)    36 (48)  30 (48)  42 (36)   16 (256)       1 (0)
- *   t8103-usb4-dart        none: its registers lie elsewhere
+ *   t8103-usb4-  T8103_    14 (12)    32 (38)  32 (32)  36 (36)   64 (64)        0 (0)
+ *   dart         USB4
+ *   s5l8960x-    S5L8960X  12 (12)       -     32 (32)  36 (36)    4 (4)         0 (0)
+ *   dart
  *   arm,smmu-v3  SMMUV3    0 (16)     48 (48)  48 (48)  44 (36)   65536 (65536)  1 (0)
  *
  *   Brackets: the other value that an override may give, or the highest. An SMMUv3 has several
  *   granules: `granule,page-bits` says which of 12, 14 and 16 to use, and 0 that nobody has said;
  *   its IOVAs have 32 bits at least, and what its registers say goes before the table. Sources:
- *   facts/DART.md 1, 4, 8, facts/QEMU.md. The t8110 values are read from its registers on hardware:
- * VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16 streams cover
- * every SID that a tree is known to use. Bypass is 1 because most instances have it (PCIe DARTs do
- *   not); a tree that knows better says `granule,bypass = <0>`. An override is one cell; VA bits
- *   are at least page bits + 1. Of the first eight strings in `compatible`, the first in the
- *   table decides.
+ *   facts/DART.md 1, 4, 6, 8, facts/QEMU.md. The t8110 values are read from its registers on
+ *   hardware: VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16
+ *   streams cover every SID that a tree is known to use. Bypass is 1 because most instances have it
+ *   (PCIe DARTs do not); a tree that knows better says `granule,bypass = <0>`. An override is one
+ *   cell; VA bits are at least page bits + 1. An s5l8960x with an `apple,dma-range` that is an
+ *   aligned block has the bits of that block, unless an override says otherwise. Of the
+ *   first eight strings in `compatible`, the first in the table decides.
  *
  *   `granule,window-verified`, empty, says that on this hardware the windows of leaves
  *   (facts/DART.md 4.4) have been seen to hold, so that devices that are not trusted may rely on
@@ -112,6 +116,8 @@ enum gr_dt_driver {
     GR_DT_DART_T8020,
     GR_DT_DART_T6000,
     GR_DT_DART_T8110,
+    GR_DT_DART_T8103_USB4,
+    GR_DT_DART_S5L8960X,
     GR_DT_SMMUV3,
 };
 

@@ -21,13 +21,24 @@ struct gr_instance;
 #define GR_FAULT_WINDOW 0x20u     /* mapped, but outside the leaf's sub-page window */
 #define GR_FAULT_EXTERNAL 0x40u   /* the IOMMU's own memory access failed */
 #define GR_FAULT_UNKNOWN 0x80u    /* a code that the driver does not know; see `raw` */
+#define GR_FAULT_FILTER 0x100u    /* refused by an address filter beside the IOMMU */
+#define GR_FAULT_PROTECTED 0x200u /* memory that the machine protects from devices */
+#define GR_FAULT_STREAM 0x400u    /* the IOMMU has no such stream */
+#define GR_FAULT_CACHE 0x800u     /* the IOMMU's own caches are at odds */
+/*
+ * The hardware had no room for more than the stream of this fault: `iova`, `raw` and what is left
+ * out say nothing.
+ */
+#define GR_FAULT_SECONDARY 0x1000u
 
 #define GR_FAULT_LEVEL_UNKNOWN 0xffu
 
 struct gr_fault {
     struct gr_instance *instance;
     uint32_t stream;
-    uint32_t reasons; /* GR_FAULT_*, at least one */
+    bool stream_shared; /* the hardware names several streams alike; `stream` is the lowest of those
+                           that are open */
+    uint32_t reasons;   /* GR_FAULT_*, at least one */
     gr_iova_t iova;
     uint8_t level; /* whose entry was refused, leaves are 0; or GR_FAULT_LEVEL_UNKNOWN */
     bool access_known;
@@ -58,6 +69,22 @@ const char *gr_fault_reason_name(uint32_t single_reason);
  * Returns how many were delivered.
  */
 unsigned gr_fault_dispatch(struct gr_instance *instance);
+
+/* What became of an access that was refused: see gr_domain_diagnose(). */
+enum gr_diagnosis {
+    GR_DIAGNOSIS_STALE = 1,    /* the tables allow it: the IOMMU goes by what it had cached */
+    GR_DIAGNOSIS_NEVER_MAPPED, /* nothing is mapped there, or is any more */
+    GR_DIAGNOSIS_CHANGING,     /* allocated, and not in the tables: being mapped or unmapped */
+    GR_DIAGNOSIS_PROTECTION,   /* mapped, but not for such an access */
+    GR_DIAGNOSIS_WINDOW,       /* mapped, but this part of the granule is not the buffer's */
+    GR_DIAGNOSIS_OUTSIDE,      /* outside what the domain can map at all */
+    GR_DIAGNOSIS_FIRMWARE,     /* reserved: firmware's, a doorbell, a host window */
+    GR_DIAGNOSIS_BLOCKED,      /* the domain lets nothing pass: by its type, or it broke */
+    GR_DIAGNOSIS_HARDWARE,     /* not a matter of tables, or nothing is known of it */
+};
+
+/* In a few words, for reports; NULL if unknown. */
+const char *gr_diagnosis_name(enum gr_diagnosis diagnosis);
 
 GR_END_DECLS
 

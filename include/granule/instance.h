@@ -20,7 +20,10 @@ GR_BEGIN_DECLS
 
 struct gr_binding;
 
-/* What a driver implements. All calls but `invalidate` come from the host's configuration context.
+/*
+ * What a driver implements. All calls but `invalidate` and `rearm` come from the host's
+ * configuration context. While an instance has no power they return 0 and touch nothing: its TLB is
+ * empty, and gr_instance_reattach() does what was asked for.
  */
 struct gr_instance_ops {
     /*
@@ -51,6 +54,11 @@ struct gr_instance_ops {
      */
     int (*invalidate)(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
                       gr_iova_t last, bool tables);
+    /*
+     * Faults may interrupt again, after a storm (`fault_storm` below). inst->lock is held. NULL:
+     * the driver never keeps them from it.
+     */
+    void (*rearm)(struct gr_instance *inst);
 };
 
 /* One (domain, instance) pair: the streams of the instance that the domain translates. */
@@ -81,7 +89,12 @@ struct gr_instance {
     struct gr_fault fault_ring[GR_CFG_FAULT_RING];
     uint32_t fault_head;
     uint32_t fault_count;
-    uint64_t faults_lost;     /* not yet reported with a record */
+    uint64_t faults_lost; /* not yet reported with a record */
+    /*
+     * The ring is full, since faults come faster than gr_fault_dispatch(), which ends this. May be
+     * read by the host after the interrupt handler: it may keep the line masked until then.
+     */
+    bool fault_storm;
     uint64_t faults_recorded; /* ever */
     uint64_t faults_dropped;  /* ever */
 };
@@ -98,6 +111,13 @@ GR_MUST_CHECK int gr_instance_fini(struct gr_instance *inst);
  * the hardware says it dropped. Never blocks; counts what the ring cannot take.
  */
 void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, uint64_t lost);
+
+/*
+ * For drivers: the hardware lost what streams had, and all are blocked. Let each do again what its
+ * domain says, through `ops`; those of a broken domain stay blocked. Configuration context.
+ * Returns 0, or the first error of `ops`: then some are open.
+ */
+GR_MUST_CHECK int gr_instance_reattach(struct gr_instance *inst);
 
 /* The handler for faults that no domain's handler took; NULL logs them. Configuration context. */
 void gr_instance_set_fault_handler(struct gr_instance *inst, gr_fault_handler handler,

@@ -43,12 +43,26 @@
 #define MODEL_T8110_ERROR_ADDR 0x170u
 #define MODEL_T8110_ERROR_STREAMS 0x1c0u
 #define MODEL_T8110_PROTECT 0x200u
+#define MODEL_T8110_DIAG_LOCK 0x210u
+#define MODEL_T8110_LOCK_ON_ERR (1u << 1)
 #define MODEL_T8110_UNPROTECT 0x204u
 #define MODEL_T8110_PROTECT_LOCK 0x208u
 #define MODEL_T8110_ENABLE 0xc00u
 #define MODEL_T8110_DISABLE 0xc20u
 #define MODEL_T8110_TCR 0x1000u
 #define MODEL_T8110_TTBR 0x1400u
+#define MODEL_T8110_PENDING 0x4000u /* revision 2.2 */
+#define MODEL_T8110_RECORD(sid) (0x8000u + (sid)*0x40u)
+#define MODEL_T8110_RECORDS_END 0xc000u
+
+/* s5l8960x: facts/DART.md 6 */
+#define MODEL_S5L_COMMAND 0x00u
+#define MODEL_S5L_INVALIDATE (1u << 1)
+#define MODEL_S5L_BUSY (1u << 3)
+#define MODEL_S5L_TCR 0x0cu
+#define MODEL_S5L_ERROR 0x10u
+#define MODEL_S5L_ERROR_ADDR 0x1cu
+#define MODEL_S5L_TTBR 0x40u
 
 #define MODEL_ERROR_FLAG (1u << 31)
 #define MODEL_PARAMS2_BYPASS (1u << 0)
@@ -60,9 +74,9 @@
  */
 #define MODEL_T8020_LAYOUT                                                                         \
     .command = MODEL_T8020_STREAM_COMMAND, .busy = MODEL_T8020_BUSY, .error = MODEL_T8020_ERROR,   \
-    .error_addr = MODEL_T8020_ERROR_ADDR, .enable = MODEL_T8020_ENABLED_STREAMS,                   \
-    .tcr = MODEL_T8020_TCR, .translate = 1u << 7, .bypass = 1u << 8, .ttbrs = 4, .error_sid = 24,  \
-    .error_sid_mask = 0xf,                                                                         \
+    .error_addr = MODEL_T8020_ERROR_ADDR, .error_addr_words = 2,                                   \
+    .enable = MODEL_T8020_ENABLED_STREAMS, .tcr = MODEL_T8020_TCR, .tcr_bytes = 4,                 \
+    .translate = 1u << 7, .bypass = 1u << 8, .ttbrs = 4, .error_sid = 24, .error_sid_mask = 0xf,   \
     .codes = {                                                                                     \
         [DART_MODEL_NO_TTBR] = 1u << 0, [DART_MODEL_NO_L1] = 1u << 1,                              \
         [DART_MODEL_NO_LEAF] = 1u << 2, [DART_MODEL_NO_WRITE] = 1u << 3,                           \
@@ -81,8 +95,10 @@ static const struct dart_model_layout layouts[] = {
             .busy = MODEL_T8110_BUSY,
             .error = MODEL_T8110_ERROR,
             .error_addr = MODEL_T8110_ERROR_ADDR,
+            .error_addr_words = 2,
             .enable = MODEL_T8110_ENABLE,
             .tcr = MODEL_T8110_TCR,
+            .tcr_bytes = 4,
             .translate = 1u << 0,
             .bypass = 1u << 1,
             .ttbr = MODEL_T8110_TTBR,
@@ -105,6 +121,47 @@ static const struct dart_model_layout layouts[] = {
             .t8110 = true,
             .dart2 = true,
         },
+    [DART_MODEL_S5L8960X] =
+        {
+            .command = MODEL_S5L_COMMAND,
+            .busy = MODEL_S5L_BUSY,
+            .error = MODEL_S5L_ERROR,
+            .error_addr = MODEL_S5L_ERROR_ADDR,
+            .error_addr_words = 1,
+            .tcr = MODEL_S5L_TCR,
+            .tcr_bytes = 1,
+            .translate = 1u << 7,
+            .ttbr = MODEL_S5L_TTBR,
+            .ttbrs = 4,
+            .max_streams = 4,
+            .error_sid = 24,
+            .error_sid_mask = 0x3,
+            .codes =
+                {
+                    [DART_MODEL_NO_TTBR] = 1u << 0,
+                    [DART_MODEL_NO_L1] = 1u << 1,
+                    [DART_MODEL_NO_LEAF] = 1u << 2,
+                    [DART_MODEL_NO_WRITE] = 1u << 3,
+                    [DART_MODEL_NO_READ] = 1u << 4,
+                    [DART_MODEL_FETCH] = 1u << 5,
+                    [DART_MODEL_WINDOW] = 1u << 7,
+                },
+            .s5l8960x = true,
+        },
+};
+
+/*
+ * Revision 2.2 numbers its faults and names the level of an invalid entry: bits of ERROR to the low
+ * half of a record's status. facts/DART.md 5.
+ */
+static const struct {
+    uint32_t error, status;
+} numbers[] = {
+    {1u << 0, 0x0000},  {1u << 1, 0x1000},  {1u << 2, 0x2000},  {1u << 3, 0x3000},
+    {1u << 4, 0x0001},  {1u << 5, 0x0002},  {1u << 9, 0x0003},  {1u << 6, 0x0004},
+    {1u << 7, 0x0005},  {1u << 18, 0x0006}, {1u << 29, 0x0007}, {1u << 8, 0x0008},
+    {1u << 10, 0x0009}, {1u << 14, 0x000a}, {1u << 11, 0x000b}, {1u << 12, 0x000c},
+    {1u << 13, 0x000d}, {1u << 31, 0x000e},
 };
 
 /* How stores to a register act. Registers without a rule keep what is written. */
@@ -167,6 +224,19 @@ static const struct rule t8110_rules[] = {
     {0xc20, 0xc3c, CLEAR, .below = 0x20},
 };
 
+/* At its end: revision 2.2 */
+static const struct rule t8110_record_rules[] = {
+    {MODEL_T8110_PENDING, MODEL_T8110_PENDING + 0x1c, CLEAR, .below = 0},
+    {MODEL_T8110_RECORD(0), MODEL_T8110_RECORDS_END - 4, MODEL_READ_ONLY},
+};
+
+/* facts/DART.md 6; that BUSY ignores stores is taken from the others */
+static const struct rule s5l8960x_rules[] = {
+    {MODEL_S5L_COMMAND, MODEL_S5L_COMMAND, COMMAND, .idle = true},
+    {MODEL_S5L_ERROR, MODEL_S5L_ERROR, CLEAR, .below = 0},
+    {MODEL_S5L_ERROR_ADDR, MODEL_S5L_ERROR_ADDR, MODEL_READ_ONLY},
+};
+
 /* TCR and TTBR of every stream, and anything without a rule of its own */
 static const struct rule t8020_stream_rule = {.action = STORE,
                                               .mask = MODEL_ALL,
@@ -176,22 +246,52 @@ static const struct rule t8110_stream_rule = {
     .action = STORE, .mask = MODEL_ALL, .guard = MODEL_T8110_PROTECT, .guard_bits = 1u << 0};
 static const struct rule plain_rule = {.action = STORE, .mask = MODEL_ALL};
 
-static const struct rule *find_rule(const struct dart_model *m, uint32_t off)
-{
-    const struct dart_model_layout *l = m->layout;
-    const struct rule *rules = l->t8110 ? t8110_rules : t8020_rules;
-    size_t n =
-        l->t8110 ? sizeof(t8110_rules) / sizeof(*rules) : sizeof(t8020_rules) / sizeof(*rules);
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
-    if (off - l->tcr < 4 * l->max_streams || off - l->ttbr < 4 * l->ttbrs * l->max_streams)
-        return l->t8110 ? &t8110_stream_rule : &t8020_stream_rule;
+static const struct rule *search(const struct rule *rules, size_t n, uint32_t off)
+{
     for (size_t i = 0; i < n; i++)
         if (off >= rules[i].first && off <= rules[i].last)
             return &rules[i];
-    return &plain_rule;
+    return NULL;
 }
 
-/* facts/DART.md 15: level = FLAG && !mask. Streams left in ERROR_STREAMS interrupt again (5). */
+static const struct rule *find_rule(const struct dart_model *m, uint32_t off)
+{
+    const struct dart_model_layout *l = m->layout;
+    const struct rule *found = NULL;
+
+    if (l->s5l8960x)
+        found = search(s5l8960x_rules, COUNT(s5l8960x_rules), off);
+    else if (off - l->tcr < 4 * l->max_streams || off - l->ttbr < 4 * l->ttbrs * l->max_streams)
+        found = l->t8110 ? &t8110_stream_rule : &t8020_stream_rule;
+    else if (!l->t8110)
+        found = search(t8020_rules, COUNT(t8020_rules), off);
+    else
+        found = search(t8110_rules, COUNT(t8110_rules), off);
+    if (!found && dart_model_has_records(m))
+        found = search(t8110_record_rules, COUNT(t8110_record_rules), off);
+    return found ? found : &plain_rule;
+}
+
+bool dart_model_has_records(const struct dart_model *m)
+{
+    return m->layout->t8110 && m->config.revision >= 0x0202;
+}
+
+static bool any_pending(const struct dart_model *m)
+{
+    uint32_t any = 0;
+
+    for (uint32_t i = 0; i < 8; i++)
+        any |= dart_model_reg(m, MODEL_T8110_PENDING + 4 * i);
+    return any != 0;
+}
+
+/*
+ * facts/DART.md 15: level = FLAG && !mask. Streams left in ERROR_STREAMS interrupt again (5). That
+ * bit 31 of the mask is for all of the records of revision 2.2 is an assumption.
+ */
 static void update_irq(struct dart_model *m)
 {
     const struct dart_model_layout *l = m->layout;
@@ -199,7 +299,10 @@ static void update_irq(struct dart_model *m)
     uint32_t mask = 0;
     bool level = (error & MODEL_ERROR_FLAG) != 0;
 
-    if (l->t8110) {
+    if (dart_model_has_records(m)) {
+        mask = dart_model_reg(m, MODEL_T8110_ERROR_MASK);
+        level = any_pending(m) && !(mask & MODEL_ERROR_FLAG);
+    } else if (l->t8110) {
         mask = dart_model_reg(m, MODEL_T8110_ERROR_MASK);
         level = level && !(mask & error & (MODEL_ERROR_FLAG | MODEL_T8110_ERROR_CODES));
         for (uint32_t i = 0; i < 8; i++)
@@ -214,13 +317,38 @@ static void update_irq(struct dart_model *m)
         m->config.host->irq(m->config.host->opaque, m->config.irq_cookie, level);
 }
 
+/* The first fault of each stream stays. */
+static void latch_record(struct dart_model *m, unsigned sid, uint64_t iova, bool write,
+                         uint32_t code)
+{
+    uint32_t *record = &m->regs[MODEL_T8110_RECORD(sid) / 4];
+    uint32_t *pending = &m->regs[(MODEL_T8110_PENDING + sid / 32 * 4) / 4];
+
+    if (*pending >> (sid % 32) & 1) {
+        m->stats.lost++;
+        return;
+    }
+    *pending |= 1u << (sid % 32);
+    record[0] = write ? 0x100 : 0;
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        if (code & numbers[i].error)
+            record[0] |= numbers[i].status;
+    record[2] = (uint32_t)iova;
+    record[3] = (uint32_t)(iova >> 32);
+}
+
 /* facts/DART.md 5 and 15: the first fault stays, later ones are lost but for their stream. */
 void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool write, uint32_t code)
 {
     const struct dart_model_layout *l = m->layout;
     uint32_t *error = &m->regs[l->error / 4];
 
-    if (*error & MODEL_ERROR_FLAG) {
+    if (l->t8110 && m->config.revision >= 0x0200 &&
+        (dart_model_reg(m, MODEL_T8110_DIAG_LOCK) & MODEL_T8110_LOCK_ON_ERR))
+        m->error_locked = true;
+    if (dart_model_has_records(m)) {
+        latch_record(m, sid, iova, write, code);
+    } else if (*error & MODEL_ERROR_FLAG) {
         m->stats.lost++;
         if (l->t8110) {
             *error |= MODEL_T8110_ERROR_SECONDARY;
@@ -231,7 +359,8 @@ void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool wr
         if (write)
             *error |= l->error_write;
         m->regs[l->error_addr / 4] = (uint32_t)iova;
-        m->regs[l->error_addr / 4 + 1] = (uint32_t)(iova >> 32);
+        if (l->error_addr_words == 2)
+            m->regs[l->error_addr / 4 + 1] = (uint32_t)(iova >> 32);
     }
     update_irq(m);
 }
@@ -244,7 +373,22 @@ void dart_model_settle(struct dart_model *m)
         return;
     m->busy = false;
     m->stats.invalidations++;
+    m->error_locked = m->error_locked && !m->flush.unlock;
+    for (unsigned sid = 0; m->layout->s5l8960x && sid < m->layout->max_streams; sid++) {
+        if (!(dart_model_tcr(m, sid) & m->layout->translate))
+            m->flush.streams[0] &= ~(UINT64_C(1) << sid); /* facts/DART.md 6 */
+    }
     dart_model_drop(m, &m->flush);
+}
+
+/* facts/DART.md 6: works only while translating. */
+static bool decode_s5l8960x(const struct dart_model *m, uint32_t val, struct dart_model_flush *f)
+{
+    f->streams[0] = val >> 8 & 0xf;
+    for (unsigned sid = 0; sid < m->layout->max_streams; sid++)
+        if ((f->streams[0] >> sid & 1) && !(dart_model_tcr(m, sid) & m->layout->translate))
+            return false;
+    return val & MODEL_S5L_INVALIDATE;
 }
 
 /* facts/DART.md 2: only "operation 0 on SID-set 0" is known. False: not a command. */
@@ -261,7 +405,7 @@ static bool decode_t8110(const struct dart_model *m, uint32_t val, struct dart_m
     uint32_t op = val >> 8 & 7;
     uint32_t sid = val & 0xff;
 
-    if (op == 0)
+    if (op == 0 || op == 4)
         memset(f->streams, 0xff, sizeof(f->streams));
     else if (op == 1)
         f->streams[sid / 64] = UINT64_C(1) << (sid % 64);
@@ -271,6 +415,11 @@ static bool decode_t8110(const struct dart_model *m, uint32_t val, struct dart_m
         f->first = dart_model_reg(m, MODEL_T8110_RANGE_FIRST) >> 2;
         f->last = dart_model_reg(m, MODEL_T8110_RANGE_LAST) >> 2;
     }
+    if (op == 4) { /* flush-unlock: not revision 1; after the acknowledgement (5) */
+        f->unlock = true;
+        return m->config.revision >= 0x0200 && sid == 0 && !any_pending(m) &&
+               !(dart_model_reg(m, MODEL_T8110_ERROR) & MODEL_ERROR_FLAG);
+    }
     return op == 0 || (op == 1 && sid < m->config.streams);
 }
 
@@ -278,10 +427,15 @@ static void command(struct dart_model *m, uint32_t val)
 {
     const struct model_host *host = m->config.host;
     struct dart_model_flush f = {.walks = true};
+    bool known;
 
     if (m->layout->t8110)
         m->regs[MODEL_T8110_TLB_CMD / 4] = val & ~MODEL_T8110_BUSY;
-    if (!(m->layout->t8110 ? decode_t8110 : decode_t8020)(m, val, &f)) {
+    if (m->layout->s5l8960x)
+        known = decode_s5l8960x(m, val, &f);
+    else
+        known = (m->layout->t8110 ? decode_t8110 : decode_t8020)(m, val, &f);
+    if (!known) {
         m->stats.misuse++;
         return;
     }
@@ -363,10 +517,13 @@ static void reset(struct dart_model *m)
 
     memset(m->regs, 0, c->mmio_size);
     m->busy = false;
+    m->error_locked = false;
     m->flush = (struct dart_model_flush){.walks = true};
     memset(m->flush.streams, 0xff, sizeof(m->flush.streams));
     dart_model_drop(m, &m->flush);
-    if (!m->layout->t8110) {
+    if (m->layout->s5l8960x) {
+        /* no parameters */
+    } else if (!m->layout->t8110) {
         m->regs[MODEL_T8020_PARAMS1 / 4] = c->page_bits << 24;
         m->regs[MODEL_T8020_PARAMS2 / 4] = params2;
         for (uint32_t w = 0; w < 4; w++)
@@ -402,28 +559,38 @@ struct dart_model_config dart_model_defaults(enum dart_model_kind kind)
 {
     bool usb4 = kind == DART_MODEL_T8103_USB4;
     bool t8110 = kind == DART_MODEL_T8110;
+    bool s5l8960x = kind == DART_MODEL_S5L8960X;
 
     return (struct dart_model_config){
         .kind = kind,
         .mmio_size = 0x4000,
-        .page_bits = 14,
+        .page_bits = s5l8960x ? 12 : 14,
         .va_bits = t8110 ? 36 : 32,
         .pa_bits = t8110 || kind == DART_MODEL_T6000 ? 42 : 36,
-        .streams = usb4 ? 64 : 16,
+        .streams = usb4       ? 64
+                   : s5l8960x ? 4
+                              : 16,
         .revision = 0x0200,
-        .bypass = !usb4,
+        .bypass = !usb4 && !s5l8960x,
         .tlb_entries = 128,
         .walk_entries = 32,
     };
 }
 
+static uint32_t least_mmio(const struct dart_model_config *c)
+{
+    if (c->kind == DART_MODEL_S5L8960X)
+        return 0x2000;
+    return c->kind == DART_MODEL_T8110 && c->revision >= 0x0202 ? MODEL_T8110_RECORDS_END : 0x4000;
+}
+
 static bool config_ok(const struct dart_model_config *c)
 {
-    return (size_t)c->kind < sizeof(layouts) / sizeof(layouts[0]) && c->host &&
-           c->mmio_size >= 0x4000 && c->mmio_size % 4 == 0 &&
+    return (size_t)c->kind < COUNT(layouts) && c->host && c->mmio_size >= least_mmio(c) &&
+           c->mmio_size % 4 == 0 && (c->kind != DART_MODEL_S5L8960X || c->page_bits == 12) &&
            (c->page_bits == 12 || c->page_bits == 14) && (c->pa_bits == 36 || c->pa_bits == 42) &&
            c->va_bits > c->page_bits && c->va_bits <= 47 && c->streams &&
-           c->streams <= layouts[c->kind].max_streams && c->revision < 0x0202 && c->tlb_entries &&
+           c->streams <= layouts[c->kind].max_streams && c->revision <= 0x0202 && c->tlb_entries &&
            c->walk_entries && (!c->random_replacement || c->host->random);
 }
 
@@ -446,7 +613,7 @@ struct dart_model *dart_model_create(const struct dart_model_config *config)
     dart_model_power(m, true);
     if (config->locked && m->layout->t8110)
         m->regs[MODEL_T8110_PROTECT / 4] |= 1u << 0;
-    else if (config->locked)
+    else if (config->locked && !m->layout->s5l8960x)
         m->regs[MODEL_T8020_CONFIG / 4] |= MODEL_T8020_CONFIG_LOCK;
     return m;
 }

@@ -3,9 +3,14 @@
  * Register-level model of Apple's DART, written from facts/DART.md alone.
  *
  * Modelled: the t8020 and t6000 register layout (facts 2), the USB4 variant of it, the t8110 layout
- * up to revision 2.1 (facts 3); DART1 and DART2 tables of two or three levels (facts 4); faults
- * (facts 5); locks (facts 9.1); the checklist (facts 15). Not modelled: DAPF, TrustZone regions,
- * performance counters, TLB_CMD operations other than 0 and 1, the error records of revision 2.2.
+ * up to revision 2.2 (facts 3), s5l8960x (facts 6); DART1 and DART2 tables of two or three levels
+ * (facts 4); faults (facts 5); locks (facts 9.1); the checklist (facts 15). Not modelled: DAPF,
+ * TrustZone regions, performance counters, TLB_CMD operations 2 and 3.
+ *
+ * Where the facts leave open what happens, the model makes it hurt. With DIAG_LOCK.LOCK_ON_ERR
+ * every access is refused from a fault on until its acknowledgement and then operation 4. An
+ * s5l8960x forgets nothing of a stream that does not translate until the command is done, and
+ * counts misuse.
  *
  * The model is harsher than any one chip where the facts leave room: table entries, valid or not,
  * are cached at every level until an invalidation of their stream has completed, and neighbours may
@@ -21,20 +26,21 @@ enum dart_model_kind {
     DART_MODEL_T8103_USB4, /* t8020 with 64 streams and the TTBRs at 0x400 */
     DART_MODEL_T6000,      /* "M1 Pro/Max/Ultra": t8020 registers, DART2 tables */
     DART_MODEL_T8110,      /* "M2" and later: own registers, DART2 tables */
+    DART_MODEL_S5L8960X,   /* A7 to A9: own registers, DART1 tables of 4 KiB */
 };
 
 struct dart_model_config {
     enum dart_model_kind kind;
     const struct model_host *host; /* must outlive the model */
     void *irq_cookie;              /* handed to host->irq */
-    uint32_t mmio_size;            /* bytes, at least 0x4000 */
-    unsigned page_bits;            /* 12 or 14 */
+    uint32_t mmio_size;            /* bytes, at least 0x4000; s5l8960x: 0x2000; t8110 2.2: 0xc000 */
+    unsigned page_bits;            /* 12 or 14; s5l8960x: 12 */
     unsigned va_bits;              /* IOVA bits above are dropped, as are those no level reaches */
     unsigned pa_bits;              /* 36 or 42: a leaf beyond is a bus error */
-    unsigned streams;              /* at most 16 (t8020, t6000), 64 (USB4), 256 (t8110) */
-    uint16_t revision;             /* t8110: major << 8 | minor, below 0x0202; others: unused */
+    unsigned streams;              /* at most 16 (t8020, t6000), 64 (USB4), 256 (t8110), 4 */
+    uint16_t revision;             /* t8110: major << 8 | minor, to 0x0202; others: unused */
     bool bypass;                   /* PARAMS2: full bypass supported */
-    bool locked;                   /* CONFIG.LOCK or PROTECT[0] set from the start */
+    bool locked;                   /* CONFIG.LOCK or PROTECT[0] set from the start; not s5l8960x */
 
     /*
      * Disabled streams and blocked TCRs: ERROR code bits to latch, 0: deny and latch nothing. What
@@ -78,9 +84,10 @@ struct dart_model_stats {
 struct dart_model;
 
 /*
- * The family's usual values (facts 1): 16 KiB pages, va_bits 32 (t8110: 36), pa_bits 36 (t6000: 42,
- * t8110: 42), 16 streams (USB4: 64), no bypass for USB4, else bypass; revision 2.0; 128 TLB and 32
- * walk entries, LRU. host is NULL: fill it in.
+ * The family's usual values (facts 1): 16 KiB pages (s5l8960x: 4), va_bits 32 (t8110: 36), pa_bits
+ * 36 (t6000: 42, t8110: 42), 16 streams (USB4: 64, s5l8960x: 4), no bypass for these two, else
+ * bypass; revision 2.0; 128 TLB and 32 walk entries, LRU. host
+ * is NULL: fill it in.
  */
 struct dart_model_config dart_model_defaults(enum dart_model_kind kind);
 
@@ -130,6 +137,12 @@ enum model_result dart_model_access(struct dart_model *m, unsigned sid, uint64_t
  * the stream does not translate or is busy.
  */
 void dart_model_prefetch(struct dart_model *m, unsigned sid, uint64_t iova);
+
+/*
+ * What the TLB holds for the page of `iova`: a leaf that it will go by until an invalidation.
+ * False: it would have to walk. Changes nothing.
+ */
+bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, uint64_t *out_leaf);
 
 const struct dart_model_stats *dart_model_stats(const struct dart_model *m);
 

@@ -24,9 +24,11 @@ enum dart_model_fault {
 /* Where a register layout keeps what translation needs. */
 struct dart_model_layout {
     uint32_t command, busy;     /* invalidation command and its BUSY bit */
-    uint32_t error, error_addr; /* ERROR, ERROR_ADDR_LO; HI follows */
-    uint32_t enable;            /* bitmap of enabled streams */
+    uint32_t error, error_addr; /* ERROR, ERROR_ADDR_LO; */
+    unsigned error_addr_words;  /* HI follows, or not */
+    uint32_t enable;            /* bitmap of enabled streams, 0: all are */
     uint32_t tcr, translate, bypass;
+    unsigned tcr_bytes; /* of a stream */
     uint32_t ttbr;
     unsigned ttbrs; /* per stream */
     unsigned max_streams;
@@ -35,6 +37,7 @@ struct dart_model_layout {
     uint32_t error_write;    /* ERROR's direction bit, or 0 */
     uint32_t codes[DART_MODEL_FAULTS];
     bool t8110;
+    bool s5l8960x;
     bool dart2;
 };
 
@@ -60,8 +63,9 @@ struct dart_model_cache {
 /* What an invalidation will drop once it is done. */
 struct dart_model_flush {
     uint64_t streams[MODEL_DART_STREAMS / 64];
-    bool range; /* only leaves of pages first..last */
-    bool walks; /* upper levels too */
+    bool range;  /* only leaves of pages first..last */
+    bool walks;  /* upper levels too */
+    bool unlock; /* ends the lock of an error */
     uint64_t first, last;
 };
 
@@ -72,6 +76,7 @@ struct dart_model {
     uint32_t *regs;
     bool on;
     bool irq;
+    bool error_locked; /* DIAG_LOCK.LOCK_ON_ERR, and there was one */
 
     bool busy, stuck;
     uint64_t delay_ns;            /* of commands to come */
@@ -87,12 +92,24 @@ static inline uint32_t dart_model_reg(const struct dart_model *m, uint32_t off)
     return m->regs[off / 4];
 }
 
+/* A stream's TCR, of whatever width. */
+static inline uint32_t dart_model_tcr(const struct dart_model *m, unsigned sid)
+{
+    uint32_t byte = m->layout->tcr + sid * m->layout->tcr_bytes;
+    uint32_t word = dart_model_reg(m, byte);
+
+    return m->layout->tcr_bytes == 4 ? word : word >> (byte % 4 * 8) & 0xff;
+}
+
 /* dart.c */
 
 /* Ends the invalidation under way if its time is over. */
 void dart_model_settle(struct dart_model *m);
 
-/* Records a fault in ERROR, or that one was lost. */
+/* Keeps a record for each stream instead of ERROR: facts/DART.md 3, at the end. */
+bool dart_model_has_records(const struct dart_model *m);
+
+/* Records a fault of that code in ERROR or the stream's record, or that one was lost. */
 void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool write, uint32_t code);
 
 /* translate.c */

@@ -14,6 +14,9 @@
 #define MODEL_DART2_NO_READ (UINT64_C(1) << 3) /* 4.2 */
 #define MODEL_DART2_NO_WRITE (UINT64_C(1) << 2)
 
+/* Not a bit of ERROR: what becomes number 14 in a record of revision 2.2 (5). */
+#define MODEL_ILLEGAL_SID (1u << 31)
+
 /* Slots one key may lie in. */
 #define MODEL_WINDOW 16u
 /* A slot whose entry was dropped alone, without its stream. */
@@ -182,17 +185,18 @@ static bool resolve(const struct dart_model *m, unsigned sid, struct view *v)
     if (sid >= m->config.streams)
         return false;
     /* The second enable word of 64-stream parts is unknown (14, 2): those streams always pass. */
-    if ((l->t8110 || sid < 32) && !(dart_model_reg(m, l->enable + sid / 32 * 4) >> (sid % 32) & 1))
+    if (l->enable && (l->t8110 || sid < 32) &&
+        !(dart_model_reg(m, l->enable + sid / 32 * 4) >> (sid % 32) & 1))
         return false;
     v->sid = sid;
-    remapped = l->t8110 && (dart_model_reg(m, l->tcr + 4 * sid) & MODEL_TCR_REMAP);
+    remapped = l->t8110 && (dart_model_tcr(m, sid) & MODEL_TCR_REMAP);
     if (remapped)
-        v->sid = dart_model_reg(m, l->tcr + 4 * sid) >> 8 & 0xf;
-    else if (!l->t8110 && sid < 16)
+        v->sid = dart_model_tcr(m, sid) >> 8 & 0xf;
+    else if (!l->t8110 && !l->s5l8960x && sid < 16)
         v->sid = dart_model_reg(m, MODEL_REMAP_T8020 + sid / 4 * 4) >> (sid % 4 * 8) & 0xff;
     if (v->sid >= m->config.streams)
         return false;
-    v->tcr = dart_model_reg(m, l->tcr + 4 * v->sid);
+    v->tcr = dart_model_tcr(m, v->sid);
     if (remapped && (v->tcr & MODEL_TCR_REMAP))
         return false; /* a single hop only (3) */
     v->levels =
@@ -203,6 +207,24 @@ static bool resolve(const struct dart_model *m, unsigned sid, struct view *v)
         reach = m->config.va_bits;
     v->mask = (UINT64_C(1) << reach) - 1;
     return true;
+}
+
+bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, uint64_t *out_leaf)
+{
+    struct view v;
+
+    if (!m->on || !resolve(m, sid, &v))
+        return false;
+    for (size_t i = 0; i < m->tlb.capacity; i++) {
+        const struct dart_model_slot *slot = &m->tlb.slots[i];
+
+        if (slot->gen && is_live(&m->tlb, slot) &&
+            slot->key == key_of(v.sid, 0, (iova & v.mask) >> m->config.page_bits)) {
+            *out_leaf = slot->entry;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Both bits set is invalid and neither blocks (facts/DART.md 2). */
@@ -410,6 +432,8 @@ static void report(struct dart_model *m, const struct view *v, unsigned sid, uin
     uint32_t code = m->layout->codes[fault];
 
     m->stats.faults++;
+    if (m->layout->s5l8960x) /* facts/DART.md 6: it never sees the bits above */
+        iova &= v->mask;
     if (m->layout->t8110 || !(code & v->tcr & 0x1f))
         dart_model_latch(m, sid, iova, write, code);
 }
@@ -417,6 +441,8 @@ static void report(struct dart_model *m, const struct view *v, unsigned sid, uin
 static enum model_result deny(struct dart_model *m, unsigned sid, uint64_t iova, bool write)
 {
     m->stats.faults++;
+    if (sid >= m->config.streams && sid < MODEL_DART_STREAMS && dart_model_has_records(m))
+        dart_model_latch(m, sid, iova, write, MODEL_ILLEGAL_SID);
     if (m->config.denied_code && sid < m->config.streams)
         dart_model_latch(m, sid, iova, write, m->config.denied_code);
     return MODEL_FAULT;
@@ -439,6 +465,10 @@ enum model_result dart_model_translate(struct dart_model *m, unsigned sid, uint6
         return MODEL_STALLED;
     if (!len || len > page - (iova & (page - 1))) {
         m->stats.misuse++;
+        return MODEL_FAULT;
+    }
+    if (m->error_locked) { /* until operation 4; what hardware does is unknown */
+        m->stats.faults++;
         return MODEL_FAULT;
     }
     if (!resolve(m, sid, &v))

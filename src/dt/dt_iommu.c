@@ -2,25 +2,39 @@
 /* IOMMU nodes and what is known about each compatible. */
 #include "dt_internal.h"
 
-/* The table of dt.h; facts/DART.md 1 and 4. Pairs are for pages of 4 KiB and 16 KiB. */
+#include "core/bits.h"
+
+/* The table of dt.h; facts/DART.md 1, 4 and 6. Pairs are for pages of 4 KiB and 16 KiB. */
 static const struct kind {
     const char *compatible;
     enum gr_dt_driver driver;
+    uint8_t page_bits[2]; /* as usual, and the other that an override may give */
     uint8_t va_bits[2];
     uint8_t va_max[2];
     uint8_t pa_bits;
     uint32_t streams;
     uint32_t streams_max;
+    uint8_t bypass;  /* as usual, and at most */
+    bool drops_bits; /* of an IOVA, those that the start of the aperture has: section 6 */
 } kinds[] = {
-    {"apple,t8103-dart", GR_DT_DART_T8020, {32, 32}, {32, 38}, 36, 16, 16},
-    {"apple,t6000-dart", GR_DT_DART_T6000, {32, 32}, {32, 38}, 42, 16, 16},
-    {"apple,t8110-dart", GR_DT_DART_T8110, {30, 36}, {48, 48}, 42, 16, 256},
-    /* Here to end the search: a t8103-dart after it would have the wrong register offsets. */
-    {"apple,t8103-usb4-dart", GR_DT_NONE, {0, 0}, {0, 0}, 0, 0, 0},
-    {"arm,smmu-v3", GR_DT_SMMUV3, {48, 48}, {48, 48}, 44, 65536, 65536},
+    {"apple,t8103-dart", GR_DT_DART_T8020, {14, 12}, {32, 32}, {32, 38}, 36, 16, 16, 1, false},
+    {"apple,t6000-dart", GR_DT_DART_T6000, {14, 12}, {32, 32}, {32, 38}, 42, 16, 16, 1, false},
+    {"apple,t8110-dart", GR_DT_DART_T8110, {14, 12}, {30, 36}, {48, 48}, 42, 16, 256, 1, false},
+    /* A t8103-dart after it in `compatible` would have the wrong register offsets. */
+    {"apple,t8103-usb4-dart",
+     GR_DT_DART_T8103_USB4,
+     {14, 12},
+     {32, 32},
+     {32, 38},
+     36,
+     64,
+     64,
+     0,
+     false},
+    {"arm,smmu-v3", GR_DT_SMMUV3, {0, 0}, {48, 48}, {48, 48}, 44, 65536, 65536, 1, false},
+    {"apple,s5l8960x-dart", GR_DT_DART_S5L8960X, {12, 12}, {32, 0}, {32, 0}, 36, 4, 4, 0, true},
 };
 
-#define DEFAULT_PAGE_BITS 14u
 #define SMMUV3_VA_MIN 32u
 #define COMPATIBLES 8
 
@@ -141,8 +155,9 @@ static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struc
                      struct gr_dt_iommu *out)
 {
     if (kind->driver != GR_DT_SMMUV3) {
-        out->page_bits = DEFAULT_PAGE_BITS;
-        return override_either(dt, at, page_bits_name, 12, 14, &out->page_bits);
+        out->page_bits = kind->page_bits[0];
+        return override_either(dt, at, page_bits_name, kind->page_bits[1], kind->page_bits[0],
+                               &out->page_bits);
     }
     if (override(dt, at, page_bits_name, 12, 16, &out->page_bits) != 0)
         return GR_EBADMSG;
@@ -154,7 +169,7 @@ static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struc
 static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                         struct gr_dt_iommu *out)
 {
-    unsigned bypass = 1;
+    unsigned bypass = kind->bypass;
     unsigned va_min;
     bool large;
 
@@ -168,7 +183,7 @@ static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const st
     if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
         override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
         override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
-        override(dt, at, bypass_name, 0, 1, &bypass) != 0 ||
+        override(dt, at, bypass_name, 0, kind->bypass, &bypass) != 0 ||
         read_verified(dt, at, &out->window_verified) != 0)
         return GR_EBADMSG;
     out->bypass = bypass != 0;
@@ -188,8 +203,12 @@ static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct
     return 0;
 }
 
-/* facts/DART.md 10: start and end lie in one aligned block of 2^va_bits. */
-static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
+/*
+ * facts/DART.md 10: start and end lie in one aligned block of 2^va_bits. 6: where the bus drops the
+ * bits of the start, an aperture that is a block by itself is all that is decoded.
+ */
+static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
+                         struct gr_dt_iommu *out)
 {
     static const char prop[] = "apple,dma-range";
     const uint64_t mask = ((uint64_t)1 << out->page_bits) - 1;
@@ -218,6 +237,12 @@ static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, struct 
         (r.last >> out->page_bits) + ((r.last & mask) == mask))
         return gri_dt_fail(dt, at, "%s holds no whole page of 2^%u bytes; widen it", prop,
                            out->page_bits);
+    if (kind->drops_bits && !gri_dt_has(dt, at, va_bits_name)) {
+        const unsigned bits = gri_high_bit(r.first ^ r.last) + 1;
+
+        if (!(r.first & gri_mask(bits)))
+            out->va_bits = bits;
+    }
     out->aperture = r;
     out->has_aperture = true;
     return 0;
@@ -238,15 +263,15 @@ int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_
         return gri_dt_fail(dt, at, "#iommu-cells is %u; give 8 at most", (unsigned)cells);
     out->iommu_cells = cells;
     out->driver = kind != NULL ? kind->driver : GR_DT_NONE;
-    if (out->driver == GR_DT_NONE)
+    if (kind == NULL)
         set_reason(out);
-    if (!out->enabled || out->driver == GR_DT_NONE)
+    if (!out->enabled || kind == NULL)
         return 0;
     if (cells != 1 && cells != 5)
         return gri_dt_fail(dt, at, "#iommu-cells is %u; give 1 (SID) or 5 (SID, start, size)",
                            (unsigned)cells);
     if (read_registers(dt, at, out) != 0 || read_numbers(dt, at, kind, out) != 0 ||
-        read_aperture(dt, at, out) != 0)
+        read_aperture(dt, at, kind, out) != 0)
         return GR_EBADMSG;
     return 0;
 }

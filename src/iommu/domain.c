@@ -423,6 +423,18 @@ static void set_stream_domain(struct gr_stream *stream, struct gr_domain *domain
     gr_port_unlock(&stream->inst->lock, state);
 }
 
+int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream)
+{
+    struct gr_instance *const inst = stream->inst;
+    struct gr_binding *const binding = find_binding(domain, inst);
+
+    if (domain->type == GR_DOMAIN_BLOCKED)
+        return inst->ops->block(inst, stream->sid, binding);
+    if (domain->type == GR_DOMAIN_IDENTITY)
+        return inst->ops->bypass(inst, stream->sid, binding);
+    return inst->ops->attach(inst, stream->sid, &domain->pt, binding);
+}
+
 static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     struct gr_binding *binding = find_binding(domain, stream->inst);
@@ -438,12 +450,7 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     binding->streams++;
     set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
-    if (domain->type == GR_DOMAIN_BLOCKED)
-        ret = stream->inst->ops->block(stream->inst, stream->sid, binding);
-    else if (domain->type == GR_DOMAIN_IDENTITY)
-        ret = stream->inst->ops->bypass(stream->inst, stream->sid, binding);
-    else
-        ret = stream->inst->ops->attach(stream->inst, stream->sid, &domain->pt, binding);
+    ret = gri_domain_open_stream(domain, stream);
     if (!ret || ret == GR_EIO)
         gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
     return ret == GR_EIO ? GR_ETIMEDOUT : ret;

@@ -5,6 +5,7 @@
 #include "core/bits.h"
 #include "core/list.h"
 #include "core/log.h"
+#include "iommu/iommu_internal.h"
 
 void gr_instance_init(struct gr_instance *inst)
 {
@@ -14,6 +15,7 @@ void gr_instance_init(struct gr_instance *inst)
     inst->fault_head = 0;
     inst->fault_count = 0;
     inst->faults_lost = 0;
+    inst->fault_storm = false;
     inst->faults_recorded = 0;
     inst->faults_dropped = 0;
 }
@@ -30,6 +32,29 @@ void gr_instance_set_fault_handler(struct gr_instance *inst, gr_fault_handler ha
 {
     inst->fault_handler = handler;
     inst->fault_cookie = cookie;
+}
+
+/* Under the domain's lock, because it may break meanwhile. */
+static int reattach(struct gr_domain *domain, struct gr_stream *stream)
+{
+    const gr_lock_state_t state = gr_port_lock(&domain->lock);
+    const int ret = domain->broken ? 0 : gri_domain_open_stream(domain, stream);
+
+    gr_port_unlock(&domain->lock, state);
+    return ret;
+}
+
+int gr_instance_reattach(struct gr_instance *inst)
+{
+    int ret = 0;
+
+    GRI_LIST_FOREACH(link, &inst->stream_list) {
+        struct gr_stream *const stream = GRI_CONTAINER(link, struct gr_stream, link);
+
+        if (!ret && stream->domain)
+            ret = reattach(stream->domain, stream);
+    }
+    return ret;
 }
 
 const char *gr_fault_reason_name(uint32_t single_reason)
@@ -51,6 +76,16 @@ const char *gr_fault_reason_name(uint32_t single_reason)
         return "memory-error";
     case GR_FAULT_UNKNOWN:
         return "unknown";
+    case GR_FAULT_FILTER:
+        return "filtered";
+    case GR_FAULT_PROTECTED:
+        return "protected-memory";
+    case GR_FAULT_STREAM:
+        return "no-such-stream";
+    case GR_FAULT_CACHE:
+        return "cache-error";
+    case GR_FAULT_SECONDARY:
+        return "secondary";
     default:
         return NULL;
     }
@@ -62,6 +97,7 @@ void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, u
     if (inst->fault_count == GR_CFG_FAULT_RING) {
         inst->faults_lost++;
         inst->faults_dropped++;
+        inst->fault_storm = true;
         return;
     }
     struct gr_fault *const slot =
@@ -71,6 +107,7 @@ void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, u
     slot->lost = inst->faults_lost;
     inst->faults_lost = 0;
     inst->faults_recorded++;
+    inst->fault_storm = inst->fault_count == GR_CFG_FAULT_RING;
 }
 
 static bool take_fault(struct gr_instance *inst, struct gr_fault *out)
@@ -90,6 +127,13 @@ static bool take_fault(struct gr_instance *inst, struct gr_fault *out)
 static const char *first_reason(uint32_t reasons)
 {
     return gr_fault_reason_name(reasons & (~reasons + 1u));
+}
+
+static const char *level_name(uint8_t level)
+{
+    static const char *const names[] = {"0", "1", "2", "3"};
+
+    return level < GRI_ARRAY_SIZE(names) ? names[level] : "unknown";
 }
 
 /* Whose stream it is: the name of a device, or NULL, and its domain's handler. */
@@ -127,14 +171,24 @@ static void deliver(struct gr_instance *inst, const struct gr_fault *fault)
     if (inst->fault_handler && inst->fault_handler(inst->fault_cookie, fault))
         return;
     gri_log(inst->env, GR_LOG_ERR,
-            "%s: stream %u (%s): %s at IOVA %x refused: %s%s, raw %x, %u lost", inst->name,
-            fault->stream, name ? name : "no device",
+            "%s: stream %u (%s): %s at IOVA %x refused: %s%s, level %s, raw %x, %u lost",
+            inst->name, fault->stream, name ? name : "no device",
             !fault->access_known ? "access"
             : fault->write       ? "write"
                                  : "read",
             fault->iova, first_reason(fault->reasons),
-            fault->reasons & (fault->reasons - 1u) ? " and more" : "", (uint64_t)fault->raw,
-            (uint32_t)gri_min(fault->lost, UINT32_MAX));
+            fault->reasons & (fault->reasons - 1u) ? " and more" : "", level_name(fault->level),
+            (uint64_t)fault->raw, (uint32_t)gri_min(fault->lost, UINT32_MAX));
+}
+
+static void end_storm(struct gr_instance *inst)
+{
+    const gr_lock_state_t state = gr_port_lock(&inst->lock);
+
+    if (inst->fault_storm && inst->ops->rearm)
+        inst->ops->rearm(inst);
+    inst->fault_storm = false;
+    gr_port_unlock(&inst->lock, state);
 }
 
 unsigned gr_fault_dispatch(struct gr_instance *inst)
@@ -148,5 +202,6 @@ unsigned gr_fault_dispatch(struct gr_instance *inst)
         deliver(inst, &fault);
         n++;
     }
+    end_storm(inst);
     return n;
 }

@@ -113,7 +113,10 @@ GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr
 GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size,
                                         gr_pa_t *out_pa, struct gri_slot *slots);
 
-/* ---- domain.c for defer.c; domain->lock is held ---- */
+/* ---- domain.c for instance.c and defer.c; domain->lock is held ---- */
+
+/* Let a stream of the domain do what its type says. Returns as the instance's `ops`. */
+GR_MUST_CHECK int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream);
 
 /* Invalidate [first, last], cleared before. Returns 0, GR_ETIMEDOUT. */
 GR_MUST_CHECK int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
+#define MMIO_SIZE 0xc000u /* of every generation */
 #define TOP_SIZE (128 * MIB)
 
 struct dart {
@@ -56,7 +57,7 @@ static void make_dart(struct dart *d, const struct prop_shape *shape, struct gr_
         .kind = kinds[shape->hardware].driver,
         .env = machine.host,
         .mmio = &d->hw.mmio,
-        .mmio_size = 0x4000,
+        .mmio_size = MMIO_SIZE,
         .name = "dart",
         .va_bits = shape->va_bits,
         .pa_bits = shape->pa_bits,
@@ -67,6 +68,9 @@ static void make_dart(struct dart *d, const struct prop_shape *shape, struct gr_
     model.va_bits = shape->va_bits;
     model.pa_bits = shape->pa_bits;
     model.keep_all = true;
+    model.mmio_size = MMIO_SIZE;
+    if (seed >> 25 & 1) /* of t8110: invalidates ranges */
+        model.revision = 0x0202;
     model.serve_while_busy = seed >> 24 & 1;
     if (!host_dart_init(&d->hw, machine.host, &model, seed))
         prop_fail("the model refuses this row");
