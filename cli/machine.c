@@ -259,9 +259,9 @@ struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu)
     }
     const struct dart_model_stats *stats = dart_model_stats(iommu->dart_hw.model);
 
-    return (struct machine_hw_stats){stats->hits, stats->misses, stats->fetches,
-                                     stats->invalidations,
-                                     stats->misuse + stats->bad_fetches + stats->locked_writes};
+    return (struct machine_hw_stats){
+        stats->hits, stats->misses, stats->fetches, stats->invalidations,
+        stats->misuse + stats->bad_fetches + stats->locked_writes + stats->reused};
 }
 
 uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset)
@@ -346,6 +346,7 @@ static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
     config.bypass = tree->bypass;
     config.random_replacement = rng_below(&m->rng, 2) != 0;
     config.keep_all = rng_below(&m->rng, 4) == 0;
+    config.watch_reuse = m->options.deferred; /* else a stale hit shows by itself */
     config.serve_while_busy = rng_below(&m->rng, 2) != 0;
     if (!host_dart_init(&iommu->dart_hw, m->host, &config, rng_next(&m->rng))) {
         return false;

@@ -1136,6 +1136,51 @@ static const char *linear(struct rig *rig)
     return NULL;
 }
 
+/* A stream that passes as it is, and one that does not at all. */
+static const char *identity(struct rig *rig)
+{
+    static struct gr_domain through, blocked;
+    struct master *edu = &rig->masters[EDU];
+    uint8_t *room = pages_alloc(14, UINT64_MAX);
+    const gr_pa_t pa = pa_of(room);
+    gr_iova_t iova;
+
+    EXPECT(room);
+    OK(gr_domain_init(&through, NULL, &edu->dev, GR_DOMAIN_IDENTITY, 0));
+    OK(gr_domain_init(&blocked, NULL, &edu->dev, GR_DOMAIN_BLOCKED, 0));
+    EXPECT(gr_dma_unmap(&edu->dev, edu->doorbell, 4, GR_DMA_FROM_DEVICE, GR_DMA_MMIO) == 0);
+    OK(gr_domain_attach(&through, &edu->dev));
+    OK(gr_dma_map(&edu->dev, pa + 5, 4000, GR_DMA_BIDIRECTIONAL, 0, &iova));
+    EXPECT(iova == pa + 5);
+    fill(room, 0x2000, 9);
+    OK(edu_copy(&rig->edu, &edu->dev, pa + 0x2123, pa + 0x777, 4000));
+    EXPECT(filled(room + 0x2123, 4000, 9 + 0x777));
+    OK(gr_dma_unmap(&edu->dev, iova, 4000, GR_DMA_BIDIRECTIONAL, 0));
+    OK(gr_domain_attach(&blocked, &edu->dev));
+    EXPECT(gr_dma_map(&edu->dev, pa, 1, GR_DMA_BIDIRECTIONAL, 0, &iova) == GR_ENODEV);
+    __builtin_memset(room, GUARD, 0x4000);
+    OK(edu_write(&rig->edu, pa, 1000)); /* no event: the stream is told to abort in silence */
+    EXPECT(all_bytes(room, 0x4000, GUARD));
+    OK(gr_domain_attach(&edu->domain, &edu->dev));
+    OK(gr_dma_map(&edu->dev, MSI_DOORBELL, 4, GR_DMA_FROM_DEVICE, GR_DMA_MMIO, &edu->doorbell));
+    EXPECT(pci_msi(edu->fn, edu->doorbell, edu->intid));
+    OK(gr_domain_fini(&blocked));
+    OK(gr_domain_fini(&through));
+    pages_free(room, 14);
+    return NULL;
+}
+
+/* Tables of stage 2 are not for this driver: said aloud, where there would be any. */
+static const char *stage_2(struct rig *rig)
+{
+    (void)rig;
+    if (mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0) & 1) /* IDR0.S2P */
+        print("# SKIPPED: this SMMUv3 has a stage 2, and the driver uses stage 1 only\n");
+    else
+        print("# SKIPPED: this QEMU's SMMUv3 has no stage 2\n");
+    return NULL;
+}
+
 /* ---- Firmware ---- */
 
 /* The first domain of an SMMU that was taken over, at an address that its predecessor had mapped.
@@ -1243,6 +1288,8 @@ const struct scenario scenarios[] = {
     {"deferred", deferred},
     {"nvme-deferred", nvme_deferred},
     {"linear", linear},
+    {"identity", identity},
+    {"stage-2", stage_2},
 };
 
 const unsigned scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
