@@ -651,8 +651,9 @@ static enum gr_isolation isolation_of(const struct machine_device *dev)
     if (how == GR_ISOLATION_DEFAULT || (how == GR_ISOLATION_EXPOSE && dev->untrusted)) {
         how = dev->untrusted ? GR_ISOLATION_WINDOW : GR_ISOLATION_EXPOSE;
     }
-    /* Windows that may not hold are good enough for those that mean no harm. */
-    if (how == GR_ISOLATION_WINDOW && dev->untrusted && !dev->active->windows_verified) {
+    /* Windows that may not hold are good enough for those that mean no harm; an SMMU has none. */
+    if (how == GR_ISOLATION_WINDOW &&
+        (!dev->active->pt.window_unit || (dev->untrusted && !dev->active->windows_verified))) {
         how = GR_ISOLATION_BOUNCE;
     }
     return how;

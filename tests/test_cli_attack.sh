@@ -99,6 +99,12 @@ run attack --json --untrusted --isolation=window --access-unit=256 boards/synthe
 clean
 check "bytes were copied" test "$(number copied_bytes)" = 0
 
+# No windows at all: what a trusted device is given bounces too.
+run run --json --isolation=window boards/smmuv3-16k.dts
+clean
+device_has '/soc/device@1100000' '"isolation":"bounce"'
+out_has '"windows":"none"'
+
 # ---- what trusted devices could reach is counted ----
 run attack --json --seed=5 boards/mac-mini-m1.dts
 clean
