@@ -600,6 +600,10 @@ static void test_lists(void **state)
         assert_in_range(list.out_count, 5, 6);
         assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, GR_DMA_SKIP_SYNC), 0);
         assert_int_equal(gr_dma_set_seg_limits(&iso.dev, 0, 0), 0);
+        list.out_count = 0; /* as after a map that failed */
+        assert_int_equal(gr_dma_unmap_sg(&iso.dev, &list, BOTH, 0), GR_ENODATA);
+        assert_int_equal(gr_dma_sync_sg_for_cpu(&iso.dev, &list, BOTH), GR_ENODATA);
+        assert_int_equal(gr_dma_sync_sg_for_device(&iso.dev, &list, BOTH), GR_ENODATA);
         list.count = 0;
         assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), GR_ENODATA);
         assert_int_equal(iso_pool(&iso).slots, 0);

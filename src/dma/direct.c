@@ -177,6 +177,15 @@ static int check_list(const struct gr_device *dev, const struct gr_dma_list *lis
     return gri_dma_direct(dev) ? gri_dma_check_list(list, dir, attrs) : GR_ENODEV;
 }
 
+/* The same for one that a map has filled. */
+static int check_mapped(const struct gr_device *dev, const struct gr_dma_list *list,
+                        enum gr_dma_dir dir, unsigned attrs)
+{
+    const int ret = check_list(dev, list, dir, attrs);
+
+    return ret || list->out_count ? ret : GR_ENODATA;
+}
+
 /* Do something with the first `count` segments, which `list->out` describes; the first error. */
 static int for_each_segment(struct gr_device *dev, const struct gr_dma_list *list, unsigned count,
                             int (*fn)(struct gr_device *dev, gr_iova_t iova, uint64_t len,
@@ -241,10 +250,8 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
 int gri_direct_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                         unsigned attrs)
 {
-    int ret = check_list(dev, list, dir, attrs);
+    const int ret = check_mapped(dev, list, dir, attrs);
 
-    if (!ret && !list->out_count)
-        ret = GR_ENODATA;
     return ret ? ret : for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
 }
 
@@ -265,7 +272,7 @@ static int sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, 
 int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                        bool for_cpu)
 {
-    const int ret = check_list(dev, list, dir, 0);
+    const int ret = check_mapped(dev, list, dir, 0);
 
     return ret ? ret
                : for_each_segment(dev, list, list->count, for_cpu ? sync_for_cpu : sync_for_device,
