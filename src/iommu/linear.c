@@ -296,6 +296,7 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
                      const struct gr_linear_config *config)
 {
     struct build b = {domain, config, domain->pt.granule_mask, 0};
+    const unsigned table_lg2 = 2u * domain->table.granule_lg2 - 3u; /* of what a leaf table spans */
     struct gr_range ram;
     int ret = check_banks(config, &ram);
 
@@ -309,7 +310,7 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
     domain->holes_lg2 = 13;
     while ((uint64_t)1 << (domain->holes_lg2 - 4) <
            2u * config->ram_count + config->hole_count + 256u +
-               2 * ((domain->direct.last - domain->direct.first) / (domain->table_span + 1)))
+               2 * ((domain->direct.last - domain->direct.first) >> table_lg2))
         domain->holes_lg2++;
     domain->holes =
         gr_port_pages_alloc(domain->env, domain->holes_lg2, UINT64_MAX, GR_PAGES_MAY_SLEEP);
