@@ -22,10 +22,10 @@ struct set {
 
 static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
 {
-    struct gr_range *end = set->list + set->count;
+    struct gr_range *before = set->count > 0 ? &set->list[set->count - 1] : NULL;
 
-    if (set->count > 0 && end[-1].last + 1 == first) {
-        end[-1].last = last;
+    if (before && before->last + 1 == first) {
+        before->last = last;
         return;
     }
     if (set->count == set->room) {
