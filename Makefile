@@ -93,7 +93,7 @@ test: tests ## build and run the test programs and examples with the variables a
 fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_SECONDS=60 each
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
 
-threads: $(addprefix $(B)/tests/test_,threads pt_threads iova_threads) ## run the threads' tests alone, for SAN=thread
+threads: $(addprefix $(B)/tests/test_,threads pt_threads iova_threads adopt_threads) ## run the threads' tests alone, for SAN=thread
 	@sh scripts/run-tests.sh $^
 
 check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards

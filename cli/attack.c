@@ -422,11 +422,32 @@ static void note_bypass(struct exercise *x, const struct client *client)
     }
 }
 
+/* What the tree maps for the devices of a domain is theirs, in whole granules. */
+static void note_regions(struct exercise *x, const struct gr_domain *domain)
+{
+    const struct machine *m = x->machine;
+
+    for (unsigned i = 0; i < m->ndevices; i++) {
+        const struct machine_device *dev = &m->devices[i];
+
+        for (unsigned k = 0; dev->active == domain && k < dev->tree.nregions; k++) {
+            const struct gr_dt_region *r = &dev->tree.regions[k];
+            uint64_t mask = dev->iommu[0]->granule - 1;
+
+            if (r->kind != GR_DT_REGION_RESERVED) {
+                set_add(&x->attack->own, r->pa & ~mask,
+                        (r->pa + (r->iova.last - r->iova.first)) | mask);
+            }
+        }
+    }
+}
+
 /* What the device was given: its buffers, and slots and coherent memory with all their granules. */
 static void note_own(struct exercise *x, const struct client *client)
 {
     struct attack *attack = x->attack;
 
+    note_regions(x, client->dev->active);
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct client *other = &x->clients[i];
 

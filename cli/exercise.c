@@ -219,6 +219,31 @@ static struct snapshot_record *record(const struct client *client, const struct 
     return out;
 }
 
+/* The regions of one device as a stream of its domain has them. */
+static struct snapshot_record *record_regions(const struct machine_device *dev,
+                                              const struct machine_iommu *iommu,
+                                              struct snapshot_record *out)
+{
+    bool firmware = iommu->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING;
+
+    for (unsigned i = 0; i < dev->tree.nregions; i++) {
+        const struct gr_dt_region *r = &dev->tree.regions[i];
+
+        if (r->kind != GR_DT_REGION_RESERVED) {
+            *out++ = (struct snapshot_record){
+                .device = dev->tree.path,
+                .kind = firmware ? "firmware" : "reserved",
+                .iova = r->iova.first,
+                .pa = r->pa,
+                .length = r->iova.last - r->iova.first + 1,
+                .read = true,
+                .write = true,
+            };
+        }
+    }
+    return out;
+}
+
 /* The runs of memory that a LINEAR domain maps: all of its window but the holes. */
 static struct snapshot_record *record_linear(const struct client *client,
                                              struct snapshot_record *out)
@@ -258,6 +283,11 @@ static struct snapshot_record *record_stream(const struct exercise *x, const str
     if (of->dev->mode == GR_DOMAIN_LINEAR) {
         out = record_linear(of, out);
     }
+    for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->machine->ndevices; i++) {
+        if (x->machine->devices[i].active == of->dev->active) {
+            out = record_regions(&x->machine->devices[i], of->dev->iommu[stream], out);
+        }
+    }
     for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->nclients; i++) {
         const struct client *client = &x->clients[i];
 
@@ -284,6 +314,9 @@ static size_t most_records(const struct exercise *x)
         for (unsigned k = 0; k < x->nclients; k++) {
             const struct client *other = &x->clients[k];
 
+            if (other->dev->active == dev->active) {
+                count += (size_t)dev->tree.nstreams * GR_DT_REGIONS;
+            }
             for (unsigned n = 0; other->dev->active == dev->active && n < other->live_count; n++) {
                 count += (size_t)dev->tree.nstreams * other->live[n].npieces;
             }

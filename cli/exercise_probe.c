@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What must fault: accesses that no mapping allows, also while tables are changing. */
 #include "exercise.h"
+#include "firmware.h"
 
 /* ---- Faults ---- */
 
@@ -84,7 +85,7 @@ static bool leads(const struct live *live, gr_iova_t iova, gr_pa_t *out_pa)
     return false;
 }
 
-/* The same for all live mappings of the domain, by whichever of its devices. */
+/* The same for all live mappings of the domain, by whichever of its devices, and for firmware's. */
 static bool leads_any(const struct exercise *x, const struct client *client, gr_iova_t iova,
                       gr_pa_t *out_pa)
 {
@@ -99,7 +100,7 @@ static bool leads_any(const struct exercise *x, const struct client *client, gr_
             }
         }
     }
-    return false;
+    return firmware_leads(x->machine, client->dev->active, iova, out_pa);
 }
 
 bool is_mapped(const struct exercise *x, const struct client *client, gr_iova_t iova,
@@ -199,6 +200,9 @@ void probe_blocked(struct exercise *x, struct machine_device *dev)
 
     for (unsigned s = 0; s < dev->tree.nstreams; s++) {
         gr_iova_t iova = dev->tree.streams[s].window.first;
+        if (dev->iommu[s]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING) {
+            continue; /* it has what it had before */
+        }
         enum model_result result = machine_access_raw(dev, s, iova, &byte, 1, false, &done);
 
         /* DARTs say nothing of it; an SMMU reports streams that it has no table for. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine.h"
 
+#include "firmware.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,13 +294,22 @@ enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid
                : dart_model_translate(iommu->dart_hw.model, sid, iova, write, len, out_pa);
 }
 
+/* Hardware may look at the tables now. */
+static void moment(void *arg)
+{
+    struct machine *m = arg;
+
+    firmware_look(m);
+    if (m->observer) {
+        m->observer(m->observer_arg);
+    }
+}
+
 static uint32_t observed_read32(void *opaque, uint32_t offset)
 {
     struct machine_iommu *iommu = opaque;
 
-    if (iommu->machine->observer) {
-        iommu->machine->observer(iommu->machine->observer_arg);
-    }
+    moment(iommu->machine);
     return machine_hw_read32(iommu, offset);
 }
 
@@ -311,6 +322,7 @@ static void observed_write32(void *opaque, uint32_t offset, uint32_t value)
     } else {
         dart_model_write32(iommu->dart_hw.model, offset, value);
     }
+    firmware_look(iommu->machine);
 }
 
 static void observed_write64(void *opaque, uint32_t offset, uint64_t value)
@@ -324,7 +336,6 @@ void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
 {
     m->observer = fn;
     m->observer_arg = arg;
-    host_set_observer(m->host, fn, arg);
 }
 
 static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
@@ -344,6 +355,7 @@ static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
     config.pa_bits = tree->pa_bits;
     config.streams = tree->streams;
     config.bypass = tree->bypass;
+    config.locked = tree->firmware == GR_DT_FIRMWARE_LOCKED;
     config.random_replacement = rng_below(&m->rng, 2) != 0;
     config.keep_all = rng_below(&m->rng, 4) == 0;
     config.watch_reuse = m->options.deferred; /* else a stale hit shows by itself */
@@ -386,6 +398,25 @@ static bool make_smmu(struct machine_iommu *iommu)
     return true;
 }
 
+static void build_iommu(struct machine_iommu *iommu)
+{
+    const struct gr_dt_iommu *tree = &iommu->tree;
+    enum dart_model_kind kind = DART_MODEL_T8020;
+    enum gr_dart_kind own;
+
+    if (is_smmu(iommu) && !make_smmu(iommu)) {
+        snprintf(iommu->reason, sizeof(iommu->reason),
+                 "no model of such an SMMUv3: its reg has 0x%llx bytes, 0x20000 are needed",
+                 (unsigned long long)tree->reg_size);
+    } else if (!is_smmu(iommu) && !dart_kinds(tree->driver, &kind, &own)) {
+        snprintf(iommu->reason, sizeof(iommu->reason), "%s", tree->reason);
+    } else if (!is_smmu(iommu) && !make_dart(iommu, kind)) {
+        snprintf(iommu->reason, sizeof(iommu->reason),
+                 "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
+                 (unsigned long long)tree->reg_size);
+    }
+}
+
 static bool start_smmu(struct machine_iommu *iommu)
 {
     struct machine *m = iommu->machine;
@@ -401,12 +432,6 @@ static bool start_smmu(struct machine_iommu *iommu)
     };
     int rc;
 
-    if (!make_smmu(iommu)) {
-        snprintf(iommu->reason, sizeof(iommu->reason),
-                 "no model of such an SMMUv3: its reg has 0x%llx bytes, 0x20000 are needed",
-                 (unsigned long long)tree->reg_size);
-        return false;
-    }
     rc = gr_smmuv3_init(&iommu->smmu, &config);
     if (rc != 0) {
         reason_from_log(m, iommu->reason, tree->path, rc);
@@ -433,16 +458,7 @@ static bool start_dart(struct machine_iommu *iommu)
     };
     int rc;
 
-    if (!dart_kinds(tree->driver, &kind, &config.kind)) {
-        snprintf(iommu->reason, sizeof(iommu->reason), "%s", tree->reason);
-        return false;
-    }
-    if (!make_dart(iommu, kind)) {
-        snprintf(iommu->reason, sizeof(iommu->reason),
-                 "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
-                 (unsigned long long)tree->reg_size);
-        return false;
-    }
+    (void)dart_kinds(tree->driver, &kind, &config.kind);
     if (tree->has_aperture) {
         config.aperture = tree->aperture;
     }
@@ -457,7 +473,7 @@ static bool start_dart(struct machine_iommu *iommu)
 
 static void bring_up_iommu(struct machine_iommu *iommu)
 {
-    if (!(is_smmu(iommu) ? start_smmu(iommu) : start_dart(iommu))) {
+    if (iommu->reason[0] != '\0' || !(is_smmu(iommu) ? start_smmu(iommu) : start_dart(iommu))) {
         return;
     }
     iommu->up = true;
@@ -500,7 +516,7 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
             iommu->tree = tree;
             iommu->machine = m;
             m->niommus++;
-            bring_up_iommu(iommu);
+            build_iommu(iommu);
         }
     }
     return true;
@@ -529,12 +545,11 @@ __attribute__((format(printf, 2, 3))) static void fail(struct machine_device *de
 }
 
 /* Are all its IOMMUs up? Else it is blocked, for the reason of the last that is not. */
-static bool connect(struct machine *m, struct machine_device *dev)
+static bool connect(struct machine_device *dev)
 {
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
-        struct machine_iommu *iommu = find_iommu(m, dev->tree.streams[i].iommu);
+        struct machine_iommu *iommu = dev->iommu[i];
 
-        dev->iommu[i] = iommu;
         if (!iommu->up) {
             fail(dev, "%.100s is not usable: %.120s", iommu->tree.path, iommu->reason);
         }
@@ -553,6 +568,33 @@ static void fail_as_logged(struct machine *m, struct machine_device *dev, int rc
     dev->failed = true;
 }
 
+static struct gr_region region_of(const struct gr_dt_region *tree)
+{
+    static const enum gr_region_kind of[] = {
+        [GR_DT_REGION_RESERVED] = GR_REGION_RESERVED,
+        [GR_DT_REGION_DIRECT] = GR_REGION_DIRECT,
+        [GR_DT_REGION_TRANSLATED] = GR_REGION_TRANSLATED,
+    };
+
+    return (struct gr_region){
+        .kind = of[tree->kind],
+        .iova = tree->iova.first,
+        .pa = tree->pa,
+        .len = tree->iova.last - tree->iova.first + 1,
+        .prot = GR_PROT_READ | GR_PROT_WRITE,
+    };
+}
+
+static enum gr_adopt adopt_of(const struct machine *m, const struct machine_device *dev)
+{
+    for (unsigned i = 0; i < dev->tree.nstreams; i++) {
+        if (m->options.adopt == GR_ADOPT_REPLACE && dev->iommu[i]->locked) {
+            return GR_ADOPT_DEFAULT;
+        }
+    }
+    return m->options.adopt;
+}
+
 static void register_device(struct machine *m, struct machine_device *dev)
 {
     static const enum gr_domain_type modes[] = {
@@ -569,6 +611,8 @@ static void register_device(struct machine *m, struct machine_device *dev)
         .stream_count = dev->tree.nstreams,
         .reserved = dev->reserved,
         .reserved_count = dev->tree.nreserved,
+        .regions = dev->regions,
+        .region_count = dev->tree.nregions,
         .dma_mask = dev->tree.dma.last,
         .untrusted = dev->tree.untrusted || options->untrusted,
         .isolation = options->isolation,
@@ -581,10 +625,14 @@ static void register_device(struct machine *m, struct machine_device *dev)
 
     dev->untrusted = config.untrusted;
     dev->mode = GR_DOMAIN_BLOCKED;
-    if (!connect(m, dev)) {
+    if (!connect(dev)) {
         return;
     }
+    config.adopt = adopt_of(m, dev);
     memcpy(dev->reserved, dev->tree.reserved, sizeof(dev->tree.reserved));
+    for (unsigned i = 0; i < dev->tree.nregions; i++) {
+        dev->regions[i] = region_of(&dev->tree.regions[i]);
+    }
     if (dev->tree.dma.first > 0) {
         dev->reserved[config.reserved_count++] = (struct gr_range){0, dev->tree.dma.first - 1};
     }
@@ -761,7 +809,7 @@ static bool check_trust(const struct machine *m, const struct gr_dt_master *tree
     return true;
 }
 
-static bool make_devices(struct machine *m, struct cli_error *error)
+static bool read_devices(struct machine *m, struct cli_error *error)
 {
     struct gr_dt *dt = &m->board->dt;
     struct gr_dt_iter it = {0};
@@ -784,10 +832,28 @@ static bool make_devices(struct machine *m, struct cli_error *error)
         if (!check_trust(m, &tree, error)) {
             return false;
         }
-        m->devices[m->ndevices++].tree = tree;
+        struct machine_device *dev = &m->devices[m->ndevices++];
+
+        dev->tree = tree;
+        for (unsigned i = 0; i < tree.nstreams; i++) {
+            dev->iommu[i] = find_iommu(m, tree.streams[i].iommu);
+        }
     }
-    if (rc < 0) {
-        return tree_error(m, error);
+    return rc < 0 ? tree_error(m, error) : true;
+}
+
+/* Firmware has run; now it is our turn. */
+static bool start(struct machine *m, struct cli_error *error)
+{
+    m->scan_rng.state = rng_mix(m->options.seed ^ 0x7363616eu);
+    if (!firmware_boot(m)) {
+        return cli_error_set(error,
+                             "%s: no memory for what granule,firmware asks for: describe more",
+                             m->board->path);
+    }
+    host_set_observer(m->host, moment, m);
+    for (unsigned i = 0; i < m->niommus; i++) {
+        bring_up_iommu(&m->iommus[i]);
     }
     /* Groups form as devices are registered; only then do they get their domains. */
     for (unsigned i = 0; i < m->ndevices; i++) {
@@ -798,6 +864,7 @@ static bool make_devices(struct machine *m, struct cli_error *error)
             attach_device(m, &m->devices[i]);
         }
     }
+    firmware_note_adoption(m);
     return make_pool(m) || out_of_memory(error);
 }
 
@@ -808,7 +875,8 @@ bool machine_up(struct machine *m, struct board *board, const struct machine_opt
     m->board = board;
     m->options = *options;
     m->rng.state = rng_mix(options->seed ^ 0x6d6f64656c73u);
-    if (!make_host(m, error) || !make_iommus(m, error) || !make_devices(m, error)) {
+    if (!make_host(m, error) || !make_iommus(m, error) || !read_devices(m, error) ||
+        !start(m, error)) {
         machine_detach(m);
         machine_down(m);
         machine_free(m);
@@ -910,6 +978,7 @@ void machine_down(struct machine *m)
             check_down(m, iommu->tree.path, "gr_dart_fini", gr_dart_fini(&iommu->dart));
         }
     }
+    firmware_check(m, true);
 }
 
 uint64_t machine_leaks(const struct machine *m)
@@ -937,6 +1006,7 @@ void machine_free(struct machine *m)
             host_dart_fini(&m->iommus[i].dart_hw);
         }
     }
+    firmware_free(m);
     free(m->iommus);
     free(m->devices);
     if (m->host) {

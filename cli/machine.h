@@ -39,9 +39,22 @@ struct machine_options {
     enum gr_domain_type mode;    /* of devices of which the tree says nothing; 0: any */
     uint32_t access_unit;        /* of every device; 0: what the tree says */
     bool deferred;               /* invalidations */
+    enum gr_adopt adopt;         /* of every device; REPLACE where nothing is locked */
 };
 
 struct machine;
+
+#define MACHINE_SAVED 0x800u /* registers from 0 on that firmware's state is kept of */
+
+/* What firmware left of an IOMMU, and how that fared. */
+struct machine_firmware {
+    enum gr_adopt policy; /* 0: no device of it has a domain */
+    const char *reason;
+    uint64_t adopted;        /* leaves */
+    uint64_t changed;        /* looks at a translation that was absent or another */
+    uint64_t scanout_faults; /* accesses that were refused */
+    bool changed_at_end;     /* a table or register was not put back */
+};
 
 struct machine_iommu {
     struct gr_dt_iommu tree;
@@ -56,8 +69,10 @@ struct machine_iommu {
     uint64_t granule; /* bytes */
     uint32_t streams;
     bool locked;
-    bool up;                     /* the driver has it */
-    char reason[MACHINE_REASON]; /* why it is not up, or "" */
+    struct machine_firmware firmware;
+    uint32_t saved[MACHINE_SAVED]; /* as firmware left them */
+    bool up;                       /* the driver has it */
+    char reason[MACHINE_REASON];   /* why it is not up, or "" */
 };
 
 struct machine_device {
@@ -65,6 +80,7 @@ struct machine_device {
     struct machine_iommu *iommu[GR_DT_STREAMS]; /* of each stream */
     struct gr_stream streams[GR_DT_STREAMS];
     struct gr_range reserved[GR_DT_RESERVED + 1];
+    struct gr_region regions[GR_DT_REGIONS];
     struct gr_device device;  /* set up if `registered` */
     struct gr_domain domain;  /* set up if `owns_domain`; a group has one */
     struct gr_domain *active; /* what its DMA goes through; NULL: blocked */
@@ -107,6 +123,12 @@ struct machine {
     unsigned niommus;
     struct machine_device *devices;
     unsigned ndevices;
+    struct firmware_scan *scans; /* firmware.h */
+    unsigned nscans;
+    struct firmware_table *firmware_tables;
+    unsigned nfirmware_tables;
+    struct rng scan_rng;
+    bool in_look;
     /* Since the last machine_forget_faults(). */
     struct machine_fault faults[MACHINE_FAULTS];
     unsigned nfaults;

@@ -50,6 +50,19 @@ static unsigned dead_iommus(const struct machine *m)
     return dead;
 }
 
+/* Did what firmware left go on, and is it as it was? */
+static bool firmware_held(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->niommus; i++) {
+        const struct machine_firmware *f = &m->iommus[i].firmware;
+
+        if (f->changed != 0 || f->scanout_faults != 0 || f->changed_at_end) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What hostile devices reached: of trusted ones that is a figure, of others a failure. */
 static uint64_t leaks(const struct report *report, bool untrusted)
 {
@@ -81,7 +94,7 @@ bool report_passed(const struct report *report)
     for (size_t i = 0; i < COUNTERS; i++) {
         bad |= counter_value(report, i);
     }
-    return bad == 0;
+    return bad == 0 && firmware_held(report->machine);
 }
 
 /* Do the windows of its leaves hold, as far as is known? DARTs have some, SMMUs none. */
@@ -110,19 +123,44 @@ static json_t *json_u64(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
+static const char *firmware_state(const struct machine_iommu *iommu)
+{
+    static const char *const states[] = {"off", "bypass", "translating", "locked"};
+
+    return states[iommu->tree.firmware];
+}
+
+/* NULL where no domain shares a stream with firmware. */
+static const char *firmware_policy(const struct machine_iommu *iommu)
+{
+    static const char *const names[] = {NULL, "keep_slots", "import", "replace"};
+
+    return names[iommu->firmware.policy];
+}
+
+static json_t *json_firmware(const struct machine_iommu *iommu)
+{
+    const struct machine_firmware *f = &iommu->firmware;
+
+    return json_pack("{s:s,s:s?,s:s?,s:o,s:o,s:o,s:b}", "state", firmware_state(iommu), "policy",
+                     firmware_policy(iommu), "reason", f->reason, "adopted", json_u64(f->adopted),
+                     "changed", json_u64(f->changed), "scanout_faults", json_u64(f->scanout_faults),
+                     "restored", !f->changed_at_end);
+}
+
 static json_t *json_instance(const struct machine_iommu *iommu)
 {
     const struct machine_hw_stats tlb = machine_hw_stats(iommu);
     json_t *object;
 
-    object = json_pack("{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:s,s:{s:o,s:o,s:o,s:o}}", "path",
-                       cli_json_text(iommu->tree.path), "compatible",
-                       cli_json_text(iommu->tree.compatible), "granule", json_u64(iommu->granule),
-                       "aperture", show_json_hex(iommu->aperture.first),
-                       show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams),
-                       "locked", iommu->locked, "windows", windows(iommu), "tlb", "hits",
-                       json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches",
-                       json_u64(tlb.fetches), "invalidations", json_u64(tlb.invalidations));
+    object = json_pack(
+        "{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:s,s:o,s:{s:o,s:o,s:o,s:o}}", "path",
+        cli_json_text(iommu->tree.path), "compatible", cli_json_text(iommu->tree.compatible),
+        "granule", json_u64(iommu->granule), "aperture", show_json_hex(iommu->aperture.first),
+        show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams), "locked",
+        iommu->locked, "windows", windows(iommu), "firmware", json_firmware(iommu), "tlb", "hits",
+        json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches", json_u64(tlb.fetches),
+        "invalidations", json_u64(tlb.invalidations));
     if (object && !iommu->up) {
         json_object_set_new(object, "reason", cli_json_text(iommu->reason));
     }
@@ -277,6 +315,25 @@ static void table_instances(const struct machine *m)
     }
 }
 
+static void table_firmware(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->niommus; i++) {
+        const struct machine_iommu *iommu = &m->iommus[i];
+        const struct machine_firmware *f = &iommu->firmware;
+
+        if (iommu->tree.firmware < GR_DT_FIRMWARE_TRANSLATING) {
+            continue;
+        }
+        printf("\n%s: firmware left it %s, with %llu granules mapped: %s, because %s;\n"
+               "  looked up wrong or not at all %llu times, scan-out faults %llu, %s\n",
+               iommu->tree.path, firmware_state(iommu), (unsigned long long)f->adopted,
+               firmware_policy(iommu) ? firmware_policy(iommu) : "no domain",
+               f->reason ? f->reason : "no device has one", (unsigned long long)f->changed,
+               (unsigned long long)f->scanout_faults,
+               f->changed_at_end ? "NOT RESTORED" : "restored");
+    }
+}
+
 static void table_devices(const struct report *report)
 {
     const struct machine *m = report->machine;
@@ -398,6 +455,7 @@ bool report_table(const struct report *report)
            size_text(m->ram, ram, sizeof(ram)), size_text(m->options.cpu_page, page, sizeof(page)),
            (unsigned long long)m->options.seed);
     table_instances(m);
+    table_firmware(m);
     table_devices(report);
     table_modes(m);
     printf("\n%u device%s, %llu maps of %s in all\n", m->ndevices, m->ndevices == 1 ? "" : "s",

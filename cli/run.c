@@ -73,7 +73,11 @@ static void print_help(const char *verb)
         "                         4096 (what granule,access-unit says, or 8)\n"
         "  --invalidate=strict|deferred\n"
         "                         before an unmap returns, or queued (strict). Deferred refuses\n"
-        "                         machines with devices that are not trusted\n");
+        "                         machines with devices that are not trusted\n"
+        "  --adopt=keep_slots|import|replace\n"
+        "                         how domains share a stream with what firmware left in it; "
+        "replace\n"
+        "                         where it is not locked\n");
     if (!attack) {
         printf(
             "  --snapshot=DIR         save memory and registers at the busiest moment, as\n"
@@ -102,6 +106,10 @@ static const struct word modes[] = {{"translated", GR_DOMAIN_TRANSLATED},
                                     {"identity", GR_DOMAIN_IDENTITY},
                                     {"blocked", GR_DOMAIN_BLOCKED},
                                     {NULL, 0}};
+static const struct word policies[] = {{"keep_slots", GR_ADOPT_KEEP_SLOTS},
+                                       {"import", GR_ADOPT_IMPORT},
+                                       {"replace", GR_ADOPT_REPLACE},
+                                       {NULL, 0}};
 static const struct word invalidations[] = {{"strict", false}, {"deferred", true}, {NULL, 0}};
 
 static bool find_word(const struct word *words, const char *text, unsigned *out)
@@ -154,6 +162,12 @@ static bool parse_value(int code, const char *text, struct run_options *options,
         }
         o->access_unit = (uint32_t)number;
         break;
+    case 'A':
+        if (!find_word(policies, text, &value)) {
+            return cli_error_set(error, "--adopt=%s: give keep_slots, import or replace", text);
+        }
+        o->adopt = (enum gr_adopt)value;
+        break;
     case 'I':
         if (!find_word(invalidations, text, &value)) {
             return cli_error_set(error, "--invalidate=%s: give strict or deferred", text);
@@ -197,6 +211,7 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
         {"mode", required_argument, NULL, 'm'},
         {"access-unit", required_argument, NULL, 'a'},
         {"invalidate", required_argument, NULL, 'I'},
+        {"adopt", required_argument, NULL, 'A'},
         {"snapshot", required_argument, NULL, 'S'}, /* of run */
         {NULL, 0, NULL, 0},
     };

@@ -178,6 +178,9 @@ static void check_master(const void *record)
         check_range(&master->streams[i].window);
     for (unsigned i = 0; i < master->nreserved; i++)
         check_range(&master->reserved[i]);
+    FUZZ_CHECK(master->nregions <= GR_DT_REGIONS, "%u", master->nregions);
+    for (unsigned i = 0; i < master->nregions; i++)
+        check_range(&master->regions[i].iova);
 }
 
 static void check_memory(const void *record)

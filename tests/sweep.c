@@ -1283,8 +1283,13 @@ void sweep_look(struct sweep *s, struct sweep_seen *out)
         note(out, SEEN_DEVICE, "a device's group", (uintptr_t)dev->group);
         note(out, SEEN_DEVICE, "a device's mask", dev->dma_mask);
         note(out, SEEN_DEVICE, "a device's segments", mix(dev->seg_max, dev->seg_boundary));
-        for (unsigned k = 0; k < dev->config.stream_count; k++)
+        for (unsigned k = 0; k < dev->config.stream_count; k++) {
+            struct gr_adoption told;
+
+            gr_stream_adoption(&dev->config.streams[k], &told);
+            note(out, SEEN_DEVICE, "what firmware left", told.state);
             note(out, SEEN_DEVICE, "a stream", dev->config.streams[k].domain != NULL);
+        }
     }
     if (s->pt_live) {
         look_at_tables(s, &s->pt, s->gather.count, SEEN_LOOSE, out);

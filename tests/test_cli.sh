@@ -216,7 +216,7 @@ done
 board=$dir/good.dts
 run run --json --seed=5 "$board"
 clean
-out_has '{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"aperture":["0x0","0xffffffff"],"streams":16,"locked":false,"windows":"unverified","tlb":{"hits":'
+out_has '{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"aperture":["0x0","0xffffffff"],"streams":16,"locked":false,"windows":"unverified","firmware":{"state":"off","policy":null,"reason":null,"adopted":0,"changed":0,"scanout_faults":0,"restored":true},"tlb":{"hits":'
 check "board" grep -qF "{\"board\":\"$board\"," "$dir/out"
 cp "$dir/out" "$dir/first"
 run run --seed=0x5 --json "$board"

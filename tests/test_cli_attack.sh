@@ -176,6 +176,30 @@ for isolation in expose window bounce; do
     carries boards/mac-mini-m1.dts --invalidate=deferred --isolation=$isolation
 done
 
+# An SMMU's tables have no windows.
+run run --json --isolation=window boards/smmuv3-4k.dts
+clean
+device_has /soc/device@1100000 '"isolation":"bounce"'
+
+# ---- beside what firmware left ----
+wrong '--adopt=steal: give keep_slots, import or replace' run --adopt=steal x.dts
+for policy in keep_slots import; do
+    for option in --untrusted --isolation=bounce --invalidate=deferred --mode=identity; do
+        run run --json --adopt=$policy $option boards/mac-mini-m1.dts
+        clean
+        out_has "\"firmware\":{\"state\":\"locked\",\"policy\":\"$policy\""
+        check "nothing was kept" sh -c "! grep -qE '\"restored\":false' '$dir/out'"
+        device_has /soc/display-subsystem '"mode":"translated"'
+    done
+    run attack --json --untrusted --adopt=$policy boards/mac-mini-m1.dts
+    clean
+done
+device_has /soc/display-subsystem '"leaked_bytes":0'
+run run --json --adopt=replace --isolation=bounce boards/mac-mini-m2-pro.dts
+clean
+out_has '"firmware":{"state":"translating","policy":"replace"'
+out_has '"firmware":{"state":"locked","policy":"keep_slots"'
+
 # ---- policy ----
 run run --json --mode=blocked boards/mac-mini-m1.dts
 clean

@@ -742,13 +742,28 @@ static void refusals_of_the_kind(void **state)
     }
 }
 
-/* facts/DART.md 9.1: what firmware locked keeps its state; nothing is even tried. */
+static void tcr_and_ttbr_kept(const struct probe *p)
+{
+    const struct kind *const k = p->k;
+
+    for (size_t i = 0; i < p->written; i++) {
+        const uint32_t offset = p->writes[i].offset;
+
+        assert_false(offset >= k->tcr && offset < k->tcr + 64);
+        assert_false(offset >= k->ttbr && offset < k->ttbr + 64 * k->ttbrs);
+        assert_false(k->kind != GR_DART_T8110 && offset >= 0x80 && offset < 0x90);
+    }
+    assert_true(p->written > 0);
+}
+
+/* facts/DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
 static void locked(void **state)
 {
     (void)state;
     for (size_t i = 0; i < KINDS; i++) {
         struct dart_model_config config = model_of(&kinds[i]);
         struct probe *p = probe_new(&kinds[i], 16);
+
         struct gr_dart_config given = probe_config(p);
 
         if (!kinds[i].lock_bit) { /* section 6: no lock is known */
@@ -756,16 +771,23 @@ static void locked(void **state)
             continue;
         }
         p->regs[kinds[i].lock / 4] = kinds[i].lock_bit;
-        assert_refused(p, &given, "locked", GR_EOPNOTSUPP);
+        assert_int_equal(gr_dart_init(&p->dart, &given), 0);
+        assert_true(p->dart.inst.locked);
+        assert_int_equal(gr_dart_fini(&p->dart), 0);
+        tcr_and_ttbr_kept(p);
+        probe_free(p, false);
         config.locked = true;
         p = probe_new_model(&kinds[i], &config, 1);
-        given = probe_config(p);
-        assert_refused(p, &given, "locked", GR_EOPNOTSUPP);
+        probe_start(p, 0);
+        assert_int_equal(gr_dart_fini(&p->dart), 0);
+        assert_int_equal(dart_model_stats(p->model.model)->locked_writes, 0);
+        probe_free(p, false);
 
         /* Every other bit of that register is no lock of TCR and TTBR. */
         p = probe_new(&kinds[i], 16);
         p->regs[kinds[i].lock / 4] = ~kinds[i].lock_bit;
         probe_start(p, 0);
+        assert_false(p->dart.inst.locked);
         probe_free(p, true);
     }
 }

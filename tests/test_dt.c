@@ -53,7 +53,8 @@ static void put_string(const char *name, const char *text)
 #define S(name, text) put_string(name, text)
 #define EMPTY(name) OK(fdt_property(tree, name, NULL, 0))
 
-enum { T8103 = 1, FIVE, OFF, OTHER, SECOND, SART }; /* phandles */
+enum { T8103 = 1, FIVE, OFF, OTHER, SECOND, SART, ONE, PLUGGED, FB, MAP, DYNAMIC, DISABLED };
+/* phandles */
 
 static void iommu(const char *name, const char *compatible, uint32_t reg, uint32_t cells,
                   uint32_t phandle)
@@ -170,6 +171,7 @@ static void build_soc(void)
 }
 
 /* The tree that most tests start from, with room for changes. */
+
 static void build(void)
 {
     memset(tree, 0, sizeof(tree));
@@ -234,6 +236,24 @@ static void set_cells(const char *path, const char *prop, const uint32_t *v, siz
     for (size_t i = 0; i < n; i++)
         be[i] = cpu_to_fdt32(v[i]);
     set(path, prop, be, n * 4);
+}
+
+static void build_regions(void)
+{
+    set_cells("/soc/one", "phandle", CELLS(ONE));
+    set_cells("/soc/one", "memory-region", CELLS(FB, MAP, DYNAMIC, DISABLED));
+    set_cells("/soc/sub/plugged", "phandle", CELLS(PLUGGED));
+    set_cells("/reserved-memory/fb", "phandle", CELLS(FB));
+    set_cells("/reserved-memory/fb", "iommu-addresses",
+              /* The other master's bus has one cell of size; its address looks like a phandle. */
+              CELLS(PLUGGED, 0, ONE, 0x1000, ONE, 0, 0x1000000, 0, 0x1001));
+    set_cells("/reserved-memory/map", "phandle", CELLS(MAP));
+    set_cells("/reserved-memory/map", "iommu-addresses",
+              CELLS(ONE, 0, 0x80050000, 0, 0x800, ONE, 1, 0x4000, 0, 0x1000));
+    set_cells("/reserved-memory/dynamic", "phandle", CELLS(DYNAMIC));
+    set_cells("/reserved-memory/dynamic", "iommu-addresses", CELLS(ONE, 0, 0x2000000, 0, 0x100000));
+    set_cells("/reserved-memory/off", "phandle", CELLS(DISABLED));
+    set_cells("/reserved-memory/off", "iommu-addresses", CELLS(99));
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -833,14 +853,14 @@ static const struct mistake {
      "/soc/b@2000: granule,streams is 0; give a value from 1 to 256"},
     {"/soc/a@1000", "granule,strems", C(8),
      "/soc/a@1000: granule,strems is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
-     "-streams, -bypass and -window-verified"},
+     "-streams, -bypass, -window-verified and -firmware"},
     {"/soc/b@2000", "granule,", C(8),
      "/soc/b@2000: granule, is not known; give one of granule,page-bits, -va-bits, -pa-bits, "
-     "-streams, -bypass and -window-verified"},
+     "-streams, -bypass, -window-verified and -firmware"},
     {"/soc/b@2000", "granule,bypass2", C(0),
      "/soc/b@2000: granule,bypass2 is not known; give one of granule,page-bits, -va-bits, "
      "-pa-bits, "
-     "-streams, -bypass and -window-verified"},
+     "-streams, -bypass, -window-verified and -firmware"},
     {"/soc/a@1000", "granule,window-verified", C(0),
      "/soc/a@1000: granule,window-verified has a value; leave it empty, or remove it"},
     {"/soc/a@1000", "granule,window-verified", BYTES("yes", 3),
@@ -890,6 +910,44 @@ static const struct mistake {
      NULL,
      0,
      "/soc/one: iommus is empty; name an IOMMU or remove it"},
+    {"/soc/a@1000", "granule,firmware", TEXT("lokced"),
+     "/soc/a@1000: granule,firmware is not \"off\", \"translating\", \"locked\" or, where the "
+     "hardware can, \"bypass\"; give one of these"},
+    {"/soc/e@5000", "granule,firmware", TEXT("bypass"),
+     "/soc/e@5000: granule,firmware is not \"off\", \"translating\", \"locked\" or, where the "
+     "hardware can, \"bypass\"; give one of these"},
+    {"/soc/one", "memory-region", C(99),
+     "/soc/one: memory-region names phandle 0x63, which no node has; correct it"},
+    {"/soc/one", "memory-region", BYTES("abc", 3),
+     "/soc/one: memory-region has 3 bytes, no whole number of 32-bit cells; write cells"},
+    {"/reserved-memory/fb", "iommu-addresses", BYTES("abc", 3),
+     "/reserved-memory/fb: iommu-addresses has 3 bytes, no whole number of 32-bit cells; write "
+     "cells"},
+    {"/reserved-memory/fb", "iommu-addresses", C(ONE, 0, 0, 0),
+     "/reserved-memory/fb: iommu-addresses ends within an entry, which has 5 cells here; complete "
+     "it"},
+    {"/reserved-memory/fb", "iommu-addresses", C(PLUGGED, 0, 0),
+     "/reserved-memory/fb: iommu-addresses ends within an entry, which has 4 cells here; complete "
+     "it"},
+    {"/reserved-memory/fb", "iommu-addresses", C(77, 0, 0, 0, 0),
+     "/reserved-memory/fb: iommu-addresses names phandle 0x4d, which no node has; correct it"},
+    {"/reserved-memory/fb", "iommu-addresses", C(ONE, 0, 0, 0, 0),
+     "/reserved-memory/fb: iommu-addresses gives /soc/one a size that is zero or passes the end of "
+     "the address space; correct it"},
+    {"/reserved-memory/fb", "iommu-addresses", C(ONE, 0xffffffff, 0xfffff000, 0, 0x1001),
+     "/reserved-memory/fb: iommu-addresses gives /soc/one a size that is zero or passes the end of "
+     "the address space; correct it"},
+    {"/reserved-memory/fb", "iommu-addresses", C(ONE, 0, 0, 0, 0x1002),
+     "/reserved-memory/fb: iommu-addresses gives /soc/one more than the 0x1001 bytes of reg; "
+     "shorten it"},
+    {"/reserved-memory/fb", "iommu-addresses", C(ONE, 0xff, 0xffffb001, 0, 0x1001),
+     "/reserved-memory/fb: iommu-addresses has an IOVA of 0xffffffb001, which dma-ranges above "
+     "/soc/one do not let through; correct either"},
+    {"/reserved-memory/fb", "reg", C(0xffffffff, 0xfffff000, 0x2000),
+     "/reserved-memory/fb: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address "
+     "space; correct it"},
+    {"/soc", "#size-cells", C(3), "/soc: #size-cells is 3; give 0, 1 or 2"},
+    {"/soc/sub", "#size-cells", C(3), "/soc/sub: #size-cells is 3; give 0, 1 or 2"},
     {"/soc/one", "iommus", C(77, 0),
      "/soc/one: iommus names phandle 0x4d, which no node has; name an IOMMU"},
     {"/soc/one", "iommus", C(0, 0),
@@ -1073,6 +1131,7 @@ static void test_mistakes(void **state)
         int rc;
 
         build();
+        build_regions();
         apply(m);
         rc = read_all(&dt, tree, sizeof(tree));
         if (rc != GR_EBADMSG || strcmp(dt.error, m->sentence) != 0) {
@@ -1082,6 +1141,101 @@ static void test_mistakes(void **state)
         }
     }
     assert_int_equal(wrong, 0);
+}
+
+/* facts/DART.md 10, with the readers' mistakes left out. */
+static void test_regions(void **state)
+{
+    const struct gr_dt_master *m;
+    struct gr_dt dt;
+
+    (void)state;
+    build();
+    build_regions();
+    OK(read_all(&dt, tree, sizeof(tree)));
+    m = find_master("/soc/one");
+    assert_int_equal(m->nregions, 4);
+    assert_int_equal(m->regions[0].kind, GR_DT_REGION_TRANSLATED);
+    assert_int_equal(m->regions[0].iova.first, 0x1000000);
+    assert_int_equal(m->regions[0].iova.last, 0x1001000);
+    assert_int_equal(m->regions[0].pa, 0x80020000);
+    assert_int_equal(m->regions[1].kind, GR_DT_REGION_DIRECT);
+    assert_int_equal(m->regions[1].iova.last, 0x800507ff);
+    assert_int_equal(m->regions[1].pa, 0x80050000);
+    assert_int_equal(m->regions[2].kind, GR_DT_REGION_TRANSLATED);
+    assert_int_equal(m->regions[2].iova.first, 0x100004000);
+    assert_int_equal(m->regions[3].kind, GR_DT_REGION_RESERVED);
+    assert_int_equal(m->regions[3].iova.last, 0x20fffff);
+    m = find_master("/soc/sub/plugged");
+    assert_int_equal(m->nregions, 0); /* it names no region itself */
+
+    /* On a bus of three cells the first is no address; a byte of reg is none. */
+    set_cells("/reserved-memory/fb", "reg", CELLS(0, 0x80020000, 1));
+    set_cells("/soc/sub", "#address-cells", CELLS(3));
+    set_cells("/reserved-memory/fb", "iommu-addresses",
+              CELLS(PLUGGED, 0x02000000, 0, 0x4000, 0x1000));
+    set_cells("/soc/sub/plugged", "memory-region", CELLS(FB));
+    OK(read_all(&dt, tree, sizeof(tree)));
+    m = find_master("/soc/sub/plugged");
+    assert_int_equal(m->nregions, 1);
+    assert_int_equal(m->regions[0].kind, GR_DT_REGION_RESERVED);
+    assert_int_equal(m->regions[0].iova.first, 0x4000);
+    assert_int_equal(find_master("/soc/one")->nregions, 3);
+}
+
+/* As many regions as fit, one more, and references without end. */
+static void test_many_regions(void **state)
+{
+    uint32_t cells[5 * (GR_DT_REGIONS + 1)];
+    struct gr_dt dt;
+
+    (void)state;
+    for (unsigned i = 0; i <= GR_DT_REGIONS; i++) {
+        const uint32_t entry[5] = {ONE, 0, 0x10000 * i, 0, 0x1000};
+
+        memcpy(&cells[5 * i], entry, sizeof(entry));
+    }
+    for (unsigned extra = 0; extra < 2; extra++) {
+        fdt32_t be[5 * (GR_DT_REGIONS + 1)];
+
+        build();
+        build_regions();
+        set_cells("/soc/one", "memory-region", CELLS(FB));
+        for (unsigned i = 0; i < 5 * (GR_DT_REGIONS + 1); i++)
+            be[i] = cpu_to_fdt32(cells[i]);
+        set("/reserved-memory/fb", "iommu-addresses", be, 20 * (GR_DT_REGIONS + extra));
+        assert_int_equal(read_all(&dt, tree, sizeof(tree)), extra ? GR_EBADMSG : 0);
+    }
+    assert_string_equal(dt.error,
+                        "/reserved-memory/fb: iommu-addresses gives /soc/one more than 16 "
+                        "regions; join some");
+    build();
+    build_regions();
+    {
+        static fdt32_t be[GR_DT_REFS + 1];
+
+        for (unsigned i = 0; i <= GR_DT_REFS; i++)
+            be[i] = cpu_to_fdt32(DISABLED);
+        set("/soc/one", "memory-region", be, sizeof(be));
+    }
+    assert_int_equal(read_all(&dt, tree, sizeof(tree)), GR_EBADMSG);
+    assert_string_equal(dt.error, "/soc/one: memory-region is past the 1024 references that we "
+                                  "follow; remove some");
+}
+
+static void test_firmware(void **state)
+{
+    static const char *const states[] = {"off", "bypass", "translating", "locked"};
+    struct gr_dt dt;
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        build();
+        set("/soc/a@1000", "granule,firmware", states[i], strlen(states[i]) + 1);
+        OK(read_all(&dt, tree, sizeof(tree)));
+        assert_int_equal(seen.iommu[0].firmware, i);
+        assert_int_equal(seen.iommu[1].firmware, GR_DT_FIRMWARE_OFF);
+    }
 }
 
 static void expect(const void *blob, size_t size, int rc, const char *sentence)
@@ -1341,6 +1495,33 @@ static void test_limits(void **state)
         assert_int_equal(gr_dt_master_next(&dt, &it, &m), GR_EBADMSG);
         assert_string_equal(dt.error,
                             "/dev: iommus names a node nested too deep; flatten the tree");
+    }
+
+    /* The same of a region. */
+    {
+        struct gr_dt_iter it = {0};
+        struct gr_dt_master m;
+        struct gr_dt dt;
+
+        begin_tree();
+        P("#address-cells", 2);
+        P("#size-cells", 2);
+        iommu("a@1000", "apple,t8103-dart", 0x1000, 1, T8103);
+        end();
+        begin("dev");
+        P("iommus", T8103, 0);
+        P("memory-region", FB);
+        end();
+        for (int k = 0; k < GR_DT_DEPTH; k++)
+            begin("n");
+        P("phandle", FB);
+        for (int k = 0; k < GR_DT_DEPTH; k++)
+            end();
+        end_tree();
+        OK(gr_dt_open(&dt, tree, sizeof(tree)));
+        assert_int_equal(gr_dt_master_next(&dt, &it, &m), GR_EBADMSG);
+        assert_string_equal(dt.error,
+                            "/dev: memory-region names a node nested too deep; flatten the tree");
     }
 
     /* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
@@ -1874,16 +2055,29 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_work),           cmocka_unit_test(test_iommus),
-        cmocka_unit_test(test_iommu_defaults), cmocka_unit_test(test_iommu_generations),
-        cmocka_unit_test(test_smmuv3),         cmocka_unit_test(test_masters),
-        cmocka_unit_test(test_pcie),           cmocka_unit_test(test_dma_ranges),
-        cmocka_unit_test(test_memory),         cmocka_unit_test(test_seldom),
-        cmocka_unit_test(test_old_version),    cmocka_unit_test(test_two_roots),
-        cmocka_unit_test(test_mistakes),       cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_boards),         cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_pci_function),   cmocka_unit_test(test_own),
+        cmocka_unit_test(test_work),
+        cmocka_unit_test(test_iommus),
+        cmocka_unit_test(test_iommu_defaults),
+        cmocka_unit_test(test_iommu_generations),
+        cmocka_unit_test(test_smmuv3),
+        cmocka_unit_test(test_masters),
+        cmocka_unit_test(test_pcie),
+        cmocka_unit_test(test_dma_ranges),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_seldom),
+        cmocka_unit_test(test_old_version),
+        cmocka_unit_test(test_two_roots),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_regions),
+        cmocka_unit_test(test_many_regions),
+        cmocka_unit_test(test_firmware),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_boards),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_pci_function),
+        cmocka_unit_test(test_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,9 +86,62 @@ static void test_uses(void **state)
     assert_int_equal(host_use_of(h, buffer), HOST_UNUSED);
 }
 
+/* Tables of firmware's: the library's once it has asked, and walkers see its stores late. */
+static void test_firmware(void **state)
+{
+    struct host *h = *state;
+    gr_pa_t buffer, pa;
+    uint64_t *va;
+    uint64_t got;
+    unsigned late = 0;
+
+    assert_int_equal(host_firmware_alloc(h, 0x3000, &pa), GR_EINVAL);
+    assert_int_equal(host_firmware_alloc(h, 0x800, &pa), GR_EINVAL);
+    assert_int_equal(host_firmware_alloc(h, UINT64_C(1) << 40, &pa), GR_ENOMEM);
+    assert_int_equal(host_firmware_alloc(h, 0x4000, &pa), 0);
+    assert_int_equal(pa % 0x4000, 0);
+    assert_int_equal(host_use_of(h, pa + 0x3fff), HOST_FIRMWARE);
+    host_firmware_write64(h, pa + 8, 77);
+    assert_true(host_table_read64(h, pa + 8, &got));
+    assert_int_equal(got, 77);
+
+    assert_int_equal(host_ram_alloc(h, 0x4000, 0, &buffer), 0);
+    assert_null(gr_port_map_firmware(h, buffer, 0x1000)); /* others' memory */
+    assert_null(gr_port_map_firmware(h, BASE - 0x1000, 0x1000));
+    host_ram_free(h, buffer);
+    host_fail_firmware(h, 2);
+    va = gr_port_map_firmware(h, pa, 0x4000);
+    assert_non_null(va);
+    assert_null(gr_port_map_firmware(h, pa, 0x4000));
+    assert_ptr_equal(gr_port_map_firmware(h, pa, 0x4000), va);
+    assert_ptr_equal(gr_port_phys_to_virt(h, pa), va);
+    assert_int_equal(gr_port_virt_to_phys(h, va + 1), pa + 8);
+    assert_int_equal(va[1], 77);
+    for (unsigned i = 0; i < 64; i++) {
+        gr_port_table_store64(h, va + i, 1000 + i);
+        assert_true(host_table_read64(h, pa + 8 * i, &got));
+        late += got != 1000 + i;
+    }
+    assert_true(late > 0);
+    gr_port_wmb();
+    assert_true(host_table_read64(h, pa + 8 * 63, &got));
+    assert_int_equal(got, 1063);
+    assert_false(host_mem_write(h, pa, &got, 8, true)); /* a device there is misuse, */
+    assert_int_equal(host_misuse(h), 1);
+    assert_int_equal(host_leaks(h), 0); /* and none of it is a leak */
+    host_firmware_write64(h, pa + 4, 1);
+    host_firmware_write64(h, BASE, 1);
+    assert_null(gr_port_map_firmware(h, pa + 8, 0x1000));
+    assert_int_equal(host_firmware_alloc(h, 0x1000, &pa), 0);
+    (void)gr_port_phys_to_virt(h, pa); /* before it has asked */
+    (void)gr_port_virt_to_phys(h, host_ptr(h, pa, 8));
+    gr_port_table_store64(h, host_ptr(h, pa, 8), 1);
+    assert_int_equal(host_misuse(h), 7);
+}
+
 struct seen {
     gr_pa_t end;
-    uint64_t bytes[HOST_BUFFER + 1];
+    uint64_t bytes[HOST_FIRMWARE + 1];
 };
 
 static void see(void *arg, gr_pa_t pa, uint64_t len, enum host_use use)
@@ -176,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_addresses, make, destroy),
         cmocka_unit_test_setup_teardown(test_uses, make, destroy),
+        cmocka_unit_test_setup_teardown(test_firmware, make, destroy),
         cmocka_unit_test_setup_teardown(test_runs, make, destroy),
         cmocka_unit_test_setup_teardown(test_held_buffer, make, destroy),
         cmocka_unit_test_setup_teardown(test_held_table, make, destroy),

@@ -38,6 +38,11 @@
 #define GR_CFG_DART_TIMEOUT_NS 2000000u
 #endif
 
+/* Page tables of firmware's that one stream may be found with. */
+#ifndef GR_CFG_FIRMWARE_TABLES
+#define GR_CFG_FIRMWARE_TABLES 256u
+#endif
+
 /* Up to so many granules are invalidated by their addresses, where a DART can (facts/DART.md 3). */
 #ifndef GR_CFG_DART_RANGE
 #define GR_CFG_DART_RANGE 256u

@@ -42,7 +42,8 @@ struct gr_stream {
     struct gr_link link;
     struct gr_domain *doubted; /* the domain whose `doubtful` it is in */
     struct gr_link doubt;
-    struct gr_domain *domain; /* that translates for it; inst->lock */
+    struct gr_domain *domain;   /* that translates for it; inst->lock */
+    struct gr_adopted *adopted; /* firmware's tables, where it was found translating */
 };
 
 struct gr_group {
@@ -86,6 +87,51 @@ enum gr_domain_type {
     GR_DOMAIN_BLOCKED = 5, /* nothing passes, nothing can be mapped */
 };
 
+/*
+ * How a domain shares a stream with the mappings that firmware left in it and that its device may
+ * be using at this moment: the boot display. They stay valid, in every domain and without a
+ * moment's gap, and their IOVAs are nobody else's. When the device leaves its domain every page of
+ * firmware's tables, and every register, is as it was found.
+ */
+enum gr_adopt {
+    /* KEEP_SLOTS, unless that leaves no IOVAs or a region's (gr_region) table lacks it: IMPORT */
+    GR_ADOPT_DEFAULT = 0,
+    /*
+     * What an entry above a leaf table of firmware's spans (32 MiB at 16 KiB) stays firmware's as a
+     * whole; the domain's tables hang beside it. No entry that leads anywhere is ever stored to.
+     */
+    GR_ADOPT_KEEP_SLOTS = 1,
+    /*
+     * Each domain has copies of firmware's leaf tables, and maps into what they leave free. An
+     * entry that leads to a leaf table is replaced by one that leads to its copy.
+     */
+    GR_ADOPT_IMPORT = 2,
+    /*
+     * The domain's own tables, which hold firmware's leaves, are put in place of firmware's by one
+     * store to the top register: docs/ASSUMPTIONS.md. Not where that is locked.
+     */
+    GR_ADOPT_REPLACE = 3,
+};
+
+enum gr_region_kind {
+    GR_REGION_RESERVED = 1,   /* its IOVAs are not used */
+    GR_REGION_DIRECT = 2,     /* mapped to the same physical addresses; `pa` is not read */
+    GR_REGION_TRANSLATED = 3, /* mapped to `pa` */
+};
+
+/*
+ * IOVAs that a device or its firmware uses before and beside its driver: mapped in every TRANSLATED
+ * and UNMANAGED domain before the device is attached, and never unmapped or allocated. In whole
+ * granules: the start is rounded down, the end up.
+ */
+struct gr_region {
+    enum gr_region_kind kind;
+    gr_iova_t iova;
+    gr_pa_t pa; /* as far into a granule as `iova` is */
+    uint64_t len;
+    unsigned prot; /* GR_PROT_* */
+};
+
 /* The caller of an UNMANAGED domain reads the granule and aligns to it, also where it exceeds P. */
 #define GR_DOMAIN_LP_AWARE 0x1u
 /*
@@ -101,8 +147,11 @@ struct gr_device_config {
     unsigned stream_count;           /* at least 1 */
     const struct gr_range *reserved; /* IOVAs that must never be mapped: MSI page, host windows */
     unsigned reserved_count;
-    uint64_t dma_mask; /* highest address the device can put out; 0: 2^64 - 1 */
-    bool untrusted;    /* it may be hostile */
+    const struct gr_region *regions;
+    unsigned region_count;
+    enum gr_adopt adopt; /* for its domains, where a stream was found translating */
+    uint64_t dma_mask;   /* highest address the device can put out; 0: 2^64 - 1 */
+    bool untrusted;      /* it may be hostile */
     /* How its buffers are closed off; the rest of the granules is nobody's where it says EXPOSE. */
     enum gr_isolation isolation;
     uint32_t access_unit; /* it reads and writes in naturally aligned units of this: a power of two
@@ -169,6 +218,12 @@ struct gr_domain {
     struct gr_range *holes;   /* but for these: ascending, apart; a page of the port's */
     unsigned hole_count;
     unsigned holes_lg2;
+    enum gr_adopt adopt; /* how it shares streams with firmware; DEFAULT: with none */
+    const char *adopt_reason;
+    uint8_t fixed_levels;   /* of tables, because firmware's have so many; 0: any */
+    struct gr_range *fixed; /* IOVAs of firmware's mappings and regions; pages of the port's */
+    unsigned fixed_count;
+    unsigned fixed_lg2;
     struct gr_defer_queue *defer; /* one for each CPU; NULL: STRICT */
     struct gr_pt_gather defer_tables;
 };
@@ -185,14 +240,32 @@ struct gr_domain_stats {
 };
 
 /*
- * Register a device with its instances and find its group.
+ * Register a device with its instances and find its group: devices that share a stream, or a table
+ * that firmware left. Firmware's tables of its streams are read here; memory for that is held until
+ * gr_device_fini(). May sleep.
  * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window or reserved range; an
- * isolation, access unit, overread, min_align_mask or mode out of its range; EXPOSE of an untrusted
- * device),
- * GR_ERANGE (a stream number that the instance does not have), GR_EBUSY (it joins a group that has
- * a domain attached, or would join two groups of which one has).
+ * isolation, access unit, overread, min_align_mask, mode or adopt out of its range; EXPOSE of an
+ * untrusted device; a region that is empty, passes the end of the addresses, has no permission, or
+ * lies differently in granules than what it leads to), GR_ERANGE (a stream number that the instance
+ * does not have), GR_EBUSY (it joins a group that has a domain attached, or would join two groups
+ * of which one has), GR_ENOMEM; GR_EOPNOTSUPP (firmware left tables that the port cannot map or
+ * that are not sound, or are in part another stream's), GR_ENOSPC (more than GR_CFG_FIRMWARE_TABLES
+ * of them).
  */
 GR_MUST_CHECK int gr_device_init(struct gr_device *dev, const struct gr_device_config *config);
+
+/* What became of the mappings that firmware left in a stream. */
+struct gr_adoption {
+    enum gr_firmware_state state; /* TRANSLATING and LOCKED: else all the rest is 0 */
+    uint64_t tables;              /* pages of firmware's tables */
+    uint64_t leaves;              /* valid ones in them */
+    enum gr_adopt policy;         /* of the domain that the device is attached to; 0: none */
+    const char *reason;           /* for the policy: a sentence without a full stop, or NULL */
+    bool partial; /* in a BLOCKED domain: firmware's mappings go on, since they cannot be cut off */
+};
+
+/* Configuration context. `stream` is one of an initialised device. */
+void gr_stream_adoption(const struct gr_stream *stream, struct gr_adoption *out);
 
 /* Forget a device. Returns 0, or GR_EBUSY while its group has a domain attached. */
 GR_MUST_CHECK int gr_device_fini(struct gr_device *dev);
@@ -206,8 +279,9 @@ bool gr_device_untrusted(const struct gr_device *dev);
 /*
  * Which domain shall it be? `wish` is what the host wants for devices that do not say
  * (gr_device_config.mode); 0: TRANSLATED. A group gets the strictest wish of its members: BLOCKED,
- * TRANSLATED, LINEAR, IDENTITY. An untrusted device, and one behind a locked instance, is never
- * given LINEAR or IDENTITY but TRANSLATED, and *out says so. Nothing is attached.
+ * TRANSLATED, LINEAR, IDENTITY. An untrusted device, one behind a locked instance or with a stream
+ * that firmware left translating, and one with regions is never given LINEAR or IDENTITY but
+ * TRANSLATED, and *out says so. Nothing is attached.
  * Returns 0, GR_EINVAL (wish), GR_EOPNOTSUPP (IDENTITY and an instance that cannot bypass); *out is
  * written always, its reason a sentence without a full stop.
  */
@@ -220,14 +294,21 @@ GR_MUST_CHECK int gr_device_policy(const struct gr_device *dev, enum gr_domain_t
 
 /*
  * Make a domain that the device's whole group can be attached to: granule, format and widths of all
- * its streams' instances, their apertures' intersection, the group's reserved ranges kept free.
- * IDENTITY and BLOCKED have no tables, and LINEAR is not made here.
+ * its streams' instances, their apertures' intersection, the group's reserved ranges kept free, its
+ * regions mapped. IDENTITY and BLOCKED have no tables, and LINEAR is not made here. Where firmware
+ * left a stream translating, its mappings are part of every domain that has tables (see gr_adopt),
+ * which then have as many levels as firmware's; a BLOCKED domain lets them go on, and nothing else.
  * Returns 0, GR_EINVAL (type), GR_EOPNOTSUPP (unknown flags; the instances have different granules,
- * formats; an instance is locked; UNMANAGED without LP_AWARE although G > P; IDENTITY or DEFERRED
- * for an untrusted device, IDENTITY where an instance cannot bypass, DEFERRED for another type; a
- * min_align_mask beyond the granule),
+ * formats; a stream of a locked instance was not left translating; firmware's tables have different
+ * depths; IDENTITY where firmware left a stream translating or the group has regions; REPLACE and a
+ * locked instance; UNMANAGED without LP_AWARE although G > P; IDENTITY or DEFERRED for an untrusted
+ * device, IDENTITY where an instance cannot bypass, DEFERRED for another type; a min_align_mask
+ * beyond the granule),
  * GR_ERANGE (the apertures and windows have nothing in common, or do not lie in one block of the
- * translated bits), GR_EBUSY (reserved ranges leave nothing), GR_ENOMEM. A refusal that concerns
+ * translated bits; a region that is mapped is not all within, or needs a root that firmware left
+ * out), GR_EFAULT (a region leads beyond the width), GR_EBUSY (reserved ranges leave nothing; two
+ * regions, or a region and firmware, or firmware in two streams, map one address differently; a
+ * region is not mapped in a slot that KEEP_SLOTS keeps), GR_ENOMEM. A refusal that concerns
  * the device is logged in one sentence.
  */
 GR_MUST_CHECK int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
@@ -283,7 +364,8 @@ GR_MUST_CHECK int gr_domain_fini(struct gr_domain *domain);
  * Move the device's group into the domain; every stream of every member, on every instance. If one
  * fails, the group goes back to the domain it had, or is blocked, and the error is returned; if
  * going back fails as well it is in the old domain, blocked, which is broken then. Returns 0,
- * GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's), GR_ERANGE (an
+ * GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's; it was made for
+ * another device and lacks a region or what firmware left in a stream), GR_ERANGE (an
  * aperture does not cover the domain's), GR_EBUSY (a TRANSLATED domain and another group; something
  * is mapped where the group has a reserved range), GR_EIO (broken), GR_ENOMEM, GR_ENOSPC (more than
  * GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
@@ -291,9 +373,10 @@ GR_MUST_CHECK int gr_domain_fini(struct gr_domain *domain);
 GR_MUST_CHECK int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev);
 
 /*
- * Take the device's group out; all its streams are blocked. Returns 0, GR_ENODEV (it is not
- * attached to this domain), GR_ETIMEDOUT (blocked and detached, but an instance did not confirm:
- * memory that was mapped may still be written).
+ * Take the device's group out; all its streams are blocked, but those that firmware left
+ * translating do so again as they did, with every page of firmware's tables as it was. Returns 0,
+ * GR_ENODEV (it is not attached to this domain), GR_ETIMEDOUT (blocked and detached, but an
+ * instance did not confirm: memory that was mapped may still be written).
  */
 GR_MUST_CHECK int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev);
 
@@ -305,9 +388,10 @@ unsigned gr_domain_granule_lg2(const struct gr_domain *domain);
  * a map that fails may free tables that map nothing, whoever made them. Reserved ranges of the
  * devices are the caller's to avoid.
  * Returns 0, GR_ENODEV (not UNMANAGED), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE
- * (outside the aperture), GR_EFAULT (PA beyond the width), GR_EACCES, GR_EOPNOTSUPP, GR_EEXIST (in
- * part mapped already), GR_ENOMEM, GR_EIO (broken), GR_ETIMEDOUT (mapped nothing, but
- * the memory is not safe to reuse; broken from now on unless a second attempt was confirmed).
+ * (outside the aperture), GR_EBUSY (in part firmware's, or a region's), GR_EFAULT (PA beyond the
+ * width), GR_EACCES, GR_EOPNOTSUPP, GR_EEXIST (in part mapped already), GR_ENOMEM, GR_EIO (broken),
+ * GR_ETIMEDOUT (mapped nothing, but the memory is not safe to reuse; broken from now on unless a
+ * second attempt was confirmed).
  */
 GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len,
                                 unsigned prot);
@@ -315,9 +399,9 @@ GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_
 /*
  * UNMANAGED domains: unmap whole granules, all of which must be mapped. A call that covers the span
  * of a table frees the table.
- * Returns 0, GR_ENODEV, GR_ENODATA, GR_EINVAL, GR_EOVERFLOW, GR_ERANGE, GR_ENOENT (a granule is not
- * mapped; nothing changed), GR_EMSGSIZE (as gr_pt_unmap()), GR_ETIMEDOUT (unmapped, but the memory
- * is not safe to reuse).
+ * Returns 0, GR_ENODEV, GR_ENODATA, GR_EINVAL, GR_EOVERFLOW, GR_ERANGE, GR_EBUSY (in part
+ * firmware's, or a region's), GR_ENOENT (a granule is not mapped; nothing changed), GR_EMSGSIZE (as
+ * gr_pt_unmap()), GR_ETIMEDOUT (unmapped, but the memory is not safe to reuse).
  */
 GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 
@@ -331,8 +415,9 @@ GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint
 GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 
 /*
- * Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT, GR_ENODEV
- * (IDENTITY and BLOCKED domains have no tables).
+ * Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT (also in
+ * slots that GR_ADOPT_KEEP_SLOTS leaves to firmware), GR_ENODEV (IDENTITY and BLOCKED domains have
+ * no tables).
  */
 GR_MUST_CHECK int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa);
 

@@ -49,8 +49,10 @@
  *   streams cover every SID that a tree is known to use. Bypass is 1 because most instances have it
  *   (PCIe DARTs do not); a tree that knows better says `granule,bypass = <0>`. An override is one
  *   cell; VA bits are at least page bits + 1. An s5l8960x with an `apple,dma-range` that is an
- *   aligned block has the bits of that block, unless an override says otherwise. Of the
- *   first eight strings in `compatible`, the first in the table decides.
+ *   aligned block has the bits of that block, unless an override says otherwise. A DART's
+ *   `granule,firmware` = "off", "bypass", "translating" or "locked" says what firmware left of its
+ *   streams, where it is modelled: see gr_dt_iommu. Of the first eight strings in `compatible`, the
+ *   first in the table decides.
  *
  *   `granule,window-verified`, empty, says that on this hardware the windows of leaves
  *   (facts/DART.md 4.4) have been seen to hold, so that devices that are not trusted may rely on
@@ -80,6 +82,7 @@ GR_BEGIN_DECLS
 #define GR_DT_COMPATIBLE 64      /* bytes of a compatible string with its NUL */
 #define GR_DT_STREAMS 8          /* streams of one master */
 #define GR_DT_RESERVED 16        /* reserved IOVA ranges of one master */
+#define GR_DT_REGIONS 16         /* regions of one master */
 #define GR_DT_BANKS 64           /* banks of RAM */
 #define GR_DT_REFS 1024          /* references to IOMMUs in a tree */
 #define GR_DT_NAME 160           /* bytes of a node's or a property's name with its NUL */
@@ -121,6 +124,14 @@ enum gr_dt_driver {
     GR_DT_SMMUV3,
 };
 
+/* What firmware left, of a model: each stream that a master names. Hardware says it itself. */
+enum gr_dt_firmware {
+    GR_DT_FIRMWARE_OFF, /* also without the property */
+    GR_DT_FIRMWARE_BYPASS,
+    GR_DT_FIRMWARE_TRANSLATING, /* by tables that hold the masters' regions */
+    GR_DT_FIRMWARE_LOCKED,      /* the same, and the registers cannot be changed */
+};
+
 /* One IOMMU. Members after `iommu_cells` are 0 unless it is enabled and has a driver. */
 struct gr_dt_iommu {
     char path[GR_DT_PATH];
@@ -138,6 +149,7 @@ struct gr_dt_iommu {
     unsigned pa_bits;
     unsigned streams;
     bool bypass; /* the hardware can bypass */
+    enum gr_dt_firmware firmware;
     bool window_verified;
     bool has_aperture; /* `apple,dma-range` is there; without it `aperture` is all va_bits */
     struct gr_range
@@ -159,6 +171,24 @@ struct gr_dt_stream {
     uint32_t sid;           /* below gr_dt_iommu.streams; unchecked where there is no driver */
     struct gr_range window; /* IOVAs allowed here: the aperture, cut to the five-cell specifier's
                                window; everything where there is no driver */
+};
+
+/*
+ * IOVAs that a device or its firmware uses before its driver comes (facts/DART.md 10): an entry of
+ * `iommu-addresses` = <&master IOVA size>... in a node that the master's `memory-region` names;
+ * IOVA and size have the cells of the bus that the master named is on. Nodes that are not enabled,
+ * or that do not name this master, say nothing.
+ */
+enum gr_dt_region_kind {
+    GR_DT_REGION_RESERVED,   /* the node has no `reg`, or one of a byte at most: not to be used */
+    GR_DT_REGION_DIRECT,     /* its IOVA is the address in `reg` */
+    GR_DT_REGION_TRANSLATED, /* it leads to what `reg` says */
+};
+
+struct gr_dt_region {
+    enum gr_dt_region_kind kind;
+    struct gr_range iova;
+    uint64_t pa; /* but for RESERVED */
 };
 
 /*
@@ -201,6 +231,8 @@ struct gr_dt_master {
      */
     unsigned nreserved;
     struct gr_range reserved[GR_DT_RESERVED];
+    unsigned nregions;
+    struct gr_dt_region regions[GR_DT_REGIONS];
 };
 
 /*

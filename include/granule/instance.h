@@ -19,6 +19,26 @@
 GR_BEGIN_DECLS
 
 struct gr_binding;
+struct gr_adopted; /* private */
+
+/* What firmware left of a stream. */
+enum gr_firmware_state {
+    GR_FIRMWARE_OFF = 0,         /* nothing passes */
+    GR_FIRMWARE_BYPASS = 1,      /* it passes untranslated */
+    GR_FIRMWARE_TRANSLATING = 2, /* it is translated by firmware's tables, now */
+    GR_FIRMWARE_LOCKED = 3,      /* and the registers that say so cannot be changed */
+};
+
+#define GR_FIRMWARE_ROOTS 4u
+
+struct gr_firmware {
+    enum gr_firmware_state state;
+    bool serves;                     /* it is translated, and by tables: what follows is set */
+    uint8_t levels;                  /* as in struct gr_pt_config */
+    uint8_t roots;                   /* bit n: top register n is valid, */
+    gr_pa_t root[GR_FIRMWARE_ROOTS]; /* and leads here */
+    uint32_t raw[GR_FIRMWARE_ROOTS]; /* the driver's: the top registers */
+};
 
 /*
  * What a driver implements. All calls but `invalidate` and `rearm` come from the host's
@@ -59,6 +79,25 @@ struct gr_instance_ops {
      * the driver never keeps them from it.
      */
     void (*rearm)(struct gr_instance *inst);
+    /*
+     * What firmware left of `stream`, read from the registers: only while the library has not
+     * attached it. NULL, and the two below: none of this driver's is ever found translating.
+     */
+    void (*firmware)(const struct gr_instance *inst, uint32_t stream, struct gr_firmware *out);
+    /*
+     * Take over a stream that firmware left translating: from now on invalidate() is for it as
+     * well. `pt`, where not NULL and only where the stream is not locked, replaces firmware's
+     * tables: it translates all that they do, and no access is refused or translated by anything
+     * else meanwhile. Forgets what was cached. Returns 0, GR_ETIMEDOUT.
+     */
+    int (*adopt)(struct gr_instance *inst, uint32_t stream, const struct gr_firmware *firmware,
+                 const struct gr_pt *pt, struct gr_binding *binding);
+    /*
+     * Give it back as it was, in the same way. Returns 0, or GR_ETIMEDOUT: the registers are as
+     * they were, but the hardware did not confirm; invalidate() asks again.
+     */
+    int (*release)(struct gr_instance *inst, uint32_t stream, const struct gr_firmware *firmware,
+                   struct gr_binding *binding);
 };
 
 /* One (domain, instance) pair: the streams of the instance that the domain translates. */
@@ -83,6 +122,7 @@ struct gr_instance {
 
     /* Private: lists and counters of the layers above; `lock` is the driver's register lock. */
     struct gr_link stream_list;
+    struct gr_adopted *adopted; /* firmware's tables that devices' streams use */
     gr_lock_t lock;
     gr_fault_handler fault_handler;
     void *fault_cookie;

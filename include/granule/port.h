@@ -169,6 +169,30 @@ static inline void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len
 #endif
 
 /*
+ * Optional, with the macro GR_PORT_HAS_FIRMWARE: the page tables that firmware left. Make [pa, pa +
+ * len), a page that an instance was found translating through, readable and writable for the CPU,
+ * as pages from gr_port_pages_alloc() are; its address, as aligned as `pa`, or NULL where memory
+ * that firmware may have its tables in is not. `pa` is what hardware or firmware says and may be
+ * anything: memory that the host uses itself must be refused. Asked again for the same page it
+ * gives the same address. From then on gr_port_phys_to_virt(), gr_port_virt_to_phys() and
+ * gr_port_table_store64() work there. Nothing is ever undone. Without it streams that firmware left
+ * translating are left alone, and devices behind them are refused. May sleep.
+ */
+#ifdef GR_PORT_HAS_FIRMWARE
+GR_BEGIN_DECLS
+void *gr_port_map_firmware(gr_env_t env, gr_pa_t pa, size_t len);
+GR_END_DECLS
+#else
+static inline void *gr_port_map_firmware(gr_env_t env, gr_pa_t pa, size_t len)
+{
+    (void)env;
+    (void)pa;
+    (void)len;
+    return NULL;
+}
+#endif
+
+/*
  * Optional: `gr_port_table_store64(env, slot, value)`, a store to a page-table entry that hardware
  * walks. It must be one single-copy atomic 64-bit store. A port that can do better than the
  * compiler's (a 32-bit CPU) or wants to watch (ports/host) defines it together with the macro

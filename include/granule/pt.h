@@ -60,7 +60,8 @@ struct gr_pt_config {
     bool coherent; /* the walker sees CPU stores without a cache clean */
 };
 
-struct gr_pt_ops; /* private */
+struct gr_pt_ops;    /* private */
+struct gr_pt_mirror; /* private: tables of others that lead to ours, see src/iommu/adopt.h */
 
 /* Size is public so that a caller can embed it; every member is private but for reading. */
 struct gr_pt {
@@ -85,6 +86,7 @@ struct gr_pt {
         root_pa; /* what goes into the top registers; root i is at root_pa + (i << granule_lg2) */
     gr_lock_t lock;  /* making tables; innermost */
     uint64_t tables; /* pages held: the root's and all others; see gr_pt_tables() */
+    struct gr_pt_mirror *mirrors;
 };
 
 /* Tables taken out and not yet freed. Start with all zeros. Private. */

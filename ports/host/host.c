@@ -40,6 +40,8 @@ enum {
     PAGES,
     TABLE,
     BUFFER,
+    FIRMWARE, /* tables that firmware left */
+    OPENED,   /* the same once the library may use them */
 };
 
 struct bank {
@@ -84,7 +86,8 @@ struct host {
     uint64_t used, buffers; /* units allocated by the library, by tests */
     unsigned misuse;
     uint64_t allocs, fail_alloc;
-    uint64_t uncached, fail_uncached;     /* mappings, and which one from now on fails */
+    uint64_t uncached, fail_uncached; /* mappings, and which one from now on fails */
+    uint64_t fail_firmware;
     uint64_t calls[KINDS], ignore[KINDS]; /* by bit of HOST_CLEAN, ... */
     int log_level;
     unsigned logged;
@@ -181,6 +184,12 @@ static struct bank *bank_of_va(struct host *h, const void *va, uint64_t *out_pa)
 static uint8_t state_of(const struct bank *b, uint64_t pa)
 {
     return b->state[(pa - b->base) >> UNIT_LG2];
+}
+
+/* Does a walker see stores there late? */
+static bool is_table(uint8_t state)
+{
+    return state == TABLE || state == FIRMWARE || state == OPENED;
 }
 
 static void fill(struct bank *b, uint64_t off, uint64_t len, int byte)
@@ -665,7 +674,7 @@ static void log_leaks(struct host *h, const struct bank *b)
     for (uint64_t i = 0; i < b->size >> UNIT_LG2; i++) {
         char line[LOG_WIDTH];
 
-        if (b->state[i] <= HOLE || !b->nunits[i])
+        if (b->state[i] <= HOLE || b->state[i] >= FIRMWARE || !b->nunits[i])
             continue;
         (void)snprintf(line, sizeof(line), "leak: %s of %" PRIu64 " bytes at PA 0x%" PRIx64,
                        b->state[i] == BUFFER  ? "buffer"
@@ -797,6 +806,62 @@ void host_ram_free(struct host *h, gr_pa_t pa)
     pthread_mutex_unlock(&h->lock);
 }
 
+int host_firmware_alloc(struct host *h, uint64_t size, gr_pa_t *out_pa)
+{
+    struct bank *b;
+
+    if (size < UNIT || (size & (size - 1)))
+        return GR_EINVAL;
+    pthread_mutex_lock(&h->lock);
+    b = place(h, size, size, UINT64_MAX, FIRMWARE, out_pa);
+    if (b)
+        fill(b, *out_pa - b->base, size, 0);
+    pthread_mutex_unlock(&h->lock);
+    return b ? 0 : GR_ENOMEM;
+}
+
+void host_firmware_write64(struct host *h, gr_pa_t pa, uint64_t value)
+{
+    struct bank *b = pa % 8 ? NULL : bank_of(h, pa);
+
+    pthread_mutex_lock(&h->lock);
+    if (!b || state_of(b, pa) < FIRMWARE) {
+        misuse(h, "host_firmware_write64: no table of firmware's is at PA 0x%" PRIx64, pa);
+    } else {
+        memcpy(b->cpu + (pa - b->base), &value, sizeof(value));
+        write_back(b, pa - b->base, sizeof(value));
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+void *gr_port_map_firmware(gr_env_t env, gr_pa_t pa, size_t len)
+{
+    struct host *h = env;
+    struct bank *b = bank_of_range(h, pa, len);
+    void *va = NULL;
+
+    (void)enter(h);
+    if (!len || (pa | len) % UNIT)
+        misuse(h, "map firmware: PA 0x%" PRIx64 " and %zu bytes are not whole pages", pa, len);
+    else if (b && !(h->fail_firmware && --h->fail_firmware == 0))
+        va = b->cpu + (pa - b->base);
+    for (uint64_t at = pa; va && at < pa + len; at += UNIT) {
+        if (state_of(b, at) < FIRMWARE)
+            va = NULL;
+    }
+    if (va)
+        memset(b->state + ((pa - b->base) >> UNIT_LG2), OPENED, len >> UNIT_LG2);
+    leave(h);
+    return va;
+}
+
+void host_fail_firmware(struct host *h, uint64_t n)
+{
+    pthread_mutex_lock(&h->lock);
+    h->fail_firmware = n;
+    pthread_mutex_unlock(&h->lock);
+}
+
 void *host_ptr(struct host *h, gr_pa_t pa, uint64_t len)
 {
     struct bank *b = bank_of_range(h, pa, len);
@@ -835,6 +900,9 @@ static enum host_use use_of(const struct bank *b, uint64_t unit)
         return HOST_TABLE;
     case BUFFER:
         return HOST_BUFFER;
+    case FIRMWARE:
+    case OPENED:
+        return HOST_FIRMWARE;
     default:
         return HOST_UNUSED;
     }
@@ -881,7 +949,7 @@ bool host_read_held(struct host *h, gr_pa_t pa, void *buf, uint64_t len)
     pthread_mutex_lock(&h->lock);
     for (uint64_t off = pa - b->base, end = off + len; off < end; off += n, out += n) {
         uint64_t line = off & ~(LINE - 1);
-        bool cached = b->state[off >> UNIT_LG2] != TABLE && dirty(b, line);
+        bool cached = !is_table(b->state[off >> UNIT_LG2]) && dirty(b, line);
 
         n = line + LINE - off < end - off ? line + LINE - off : end - off;
         memcpy(out, (cached ? b->cpu : b->dev) + off, (size_t)n);
@@ -956,7 +1024,7 @@ gr_pa_t gr_port_virt_to_phys(gr_env_t env, const void *va)
 
     (void)enter(h);
     b = bank_of_va(h, va, &pa);
-    if (!b || state_of(b, pa) <= FREED)
+    if (!b || state_of(b, pa) <= FREED || state_of(b, pa) == FIRMWARE)
         misuse(h, "virt_to_phys: %p is not allocated memory of this host", va);
     leave(h);
     return pa;
@@ -968,9 +1036,9 @@ void *gr_port_phys_to_virt(gr_env_t env, gr_pa_t pa)
     struct bank *b = bank_of(h, pa);
     struct queue *q = enter(h);
 
-    if (!b || state_of(b, pa) <= FREED)
+    if (!b || state_of(b, pa) <= FREED || state_of(b, pa) == FIRMWARE)
         misuse(h, "phys_to_virt: PA 0x%" PRIx64 " is not allocated memory", pa);
-    else if (state_of(b, pa) == TABLE && !h->noncoherent_walk)
+    else if (is_table(state_of(b, pa)) && !h->noncoherent_walk)
         drain_others(h, q);
     leave(h);
     return b ? b->cpu + (pa - b->base) : NULL;
@@ -984,13 +1052,13 @@ void gr_port_table_store64(gr_env_t env, uint64_t *slot, uint64_t value)
     struct bank *b = bank_of_va(h, slot, &pa);
     uint8_t state = b ? state_of(b, pa) : FREED;
 
-    if ((uintptr_t)slot % 8 || state <= FREED || state == PAGES) {
+    if ((uintptr_t)slot % 8 || state <= FREED || state == PAGES || state == FIRMWARE) {
         misuse(h, "table_store64: %p is not an entry in memory from GR_PAGES_TABLE", (void *)slot);
         leave(h);
         return;
     }
     __atomic_store_n(slot, value, __ATOMIC_RELEASE); /* orders nothing for devices; TSan asks */
-    if (state == TABLE) {
+    if (is_table(state)) {
         push(h, q, pa, 8);
         early(h);
     }
@@ -1191,7 +1259,7 @@ bool host_table_read64(struct host *h, gr_pa_t pa, uint64_t *out)
     if (state_of(b, pa) == FREED) {
         misuse(h, "a walker reads PA 0x%" PRIx64 ", which is freed", pa);
     } else {
-        bool dev = state_of(b, pa) == TABLE || h->noncoherent_walk;
+        bool dev = is_table(state_of(b, pa)) || h->noncoherent_walk;
 
         memcpy(out, (dev ? b->dev : b->cpu) + (pa - b->base), 8);
         ok = true;
@@ -1231,7 +1299,7 @@ static bool device_may(struct host *h, uint64_t pa, uint64_t len, bool write)
             misuse(h, "a device touches PA 0x%" PRIx64 ", a page that is freed", at);
             return false;
         }
-        if (write && state_of(b, at) == TABLE) {
+        if (write && is_table(state_of(b, at))) {
             misuse(h, "a device writes PA 0x%" PRIx64 ", a page table", at);
             return false;
         }

@@ -88,6 +88,19 @@ unsigned host_cpu_page(const struct host *h);
 GR_MUST_CHECK int host_ram_alloc(struct host *h, uint64_t size, uint64_t align, gr_pa_t *out_pa);
 void host_ram_free(struct host *h, gr_pa_t pa);
 
+/*
+ * A page of firmware's tables: `size` bytes, a power of two, naturally aligned, zero for everyone,
+ * which stay until the machine goes. gr_port_map_firmware() gives them to the library, which may
+ * use them from then on: walkers see its stores as those to its own tables. GR_EINVAL, GR_ENOMEM.
+ */
+GR_MUST_CHECK int host_firmware_alloc(struct host *h, uint64_t size, gr_pa_t *out_pa);
+
+/* One entry of such a page, visible to everyone: firmware did it long ago. */
+void host_firmware_write64(struct host *h, gr_pa_t pa, uint64_t value);
+
+/* The n-th gr_port_map_firmware() from now says that there is none; 0 for no more. */
+void host_fail_firmware(struct host *h, uint64_t n);
+
 /* Where the CPU sees [pa, pa + len), or NULL where that is not within one bank. */
 void *host_ptr(struct host *h, gr_pa_t pa, uint64_t len);
 
@@ -101,7 +114,8 @@ enum host_use {
     HOST_UNUSED,  /* never used, freed, or reserved; outside RAM */
     HOST_LIBRARY, /* from gr_port_pages_alloc(), for anything but tables */
     HOST_TABLE,
-    HOST_BUFFER, /* from host_ram_alloc() */
+    HOST_BUFFER,   /* from host_ram_alloc() */
+    HOST_FIRMWARE, /* from host_firmware_alloc() */
 };
 
 /* What the 4 KiB at `pa` are used for. */

@@ -47,6 +47,13 @@ typedef unsigned gr_lock_state_t;
 #define GR_PORT_CPUS 64u
 
 /*
+ * Optional: let the library use the page tables that firmware left, so that a boot display goes on.
+ *
+ *   #define GR_PORT_HAS_FIRMWARE 1
+ *   void *gr_port_map_firmware(gr_env_t env, gr_pa_t pa, size_t len);   (extern "C" in C++)
+ */
+
+/*
  * Optional: keep this CPU to the caller, which makes IOVAs faster. Here one CPU without interrupts
  * has nothing to do; a kernel turns interrupts off and on. Without the macro there is none.
  *

@@ -358,7 +358,7 @@ int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
 }
 
 /* How the children of a bus write addresses. The defaults are those of the specification. */
-static int bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
+int gri_dt_bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
                      unsigned *out_size)
 {
     uint32_t address = 2;
@@ -388,8 +388,8 @@ int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const cha
     if (rc <= 0)
         return rc;
     parent.depth--;
-    if (bus_cells(dt, bus, &out->child_cells, &out->size_cells) != 0 ||
-        bus_cells(dt, &parent, &out->parent_cells, &unused) != 0)
+    if (gri_dt_bus_cells(dt, bus, &out->child_cells, &out->size_cells) != 0 ||
+        gri_dt_bus_cells(dt, &parent, &out->parent_cells, &unused) != 0)
         return GR_EBADMSG;
     out->stride = out->child_cells + out->parent_cells + out->size_cells;
     if (cells.n % out->stride != 0)
@@ -476,7 +476,7 @@ int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned inde
         return 0; /* the root */
     rc = gri_dt_get_cells(dt, at, "reg", &reg);
     if (rc > 0)
-        rc = bus_cells(dt, &bus, &address_cells, &size_cells) == 0 ? 1 : GR_EBADMSG;
+        rc = gri_dt_bus_cells(dt, &bus, &address_cells, &size_cells) == 0 ? 1 : GR_EBADMSG;
     if (rc <= 0)
         return rc;
     if (reg.n == 0 || reg.n % (address_cells + size_cells) != 0)

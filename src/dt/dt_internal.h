@@ -133,6 +133,14 @@ static inline bool gri_dt_cut(struct gr_range *r, const struct gr_range *with)
     return r->first <= r->last;
 }
 
+/* #address-cells and #size-cells of a bus: 1 to 3, and 0 to 2. */
+int gri_dt_bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
+                     unsigned *out_size);
+
+/* The regions of a master; `it` counts what is followed. */
+int gri_dt_read_regions(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_chain *at,
+                        struct gr_dt_master *out);
+
 /* The ranges of a bus that is not the root: 1, 0 when the property is absent, or an error. */
 int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const char *prop,
                       struct gri_dt_ranges *out);

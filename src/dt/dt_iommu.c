@@ -125,17 +125,18 @@ static const char va_bits_name[] = "granule,va-bits";
 static const char pa_bits_name[] = "granule,pa-bits";
 static const char streams_name[] = "granule,streams";
 static const char bypass_name[] = "granule,bypass";
+static const char firmware_name[] = "granule,firmware";
 
 static const char verified_name[] = "granule,window-verified";
 
 static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
-    static const char *const known[] = {page_bits_name, va_bits_name, pa_bits_name,
-                                        streams_name,   bypass_name,  verified_name};
+    static const char *const known[] = {page_bits_name, va_bits_name,  pa_bits_name, streams_name,
+                                        bypass_name,    verified_name, firmware_name};
 
     return gri_dt_check_own(dt, at, known, sizeof(known) / sizeof(known[0]),
-                            "granule,page-bits, -va-bits, -pa-bits, -streams, -bypass and "
-                            "-window-verified");
+                            "granule,page-bits, -va-bits, -pa-bits, -streams, -bypass, "
+                            "-window-verified and -firmware");
 }
 
 /* A flag: `= <0>` would read as set. */
@@ -188,6 +189,26 @@ static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const st
         return GR_EBADMSG;
     out->bypass = bypass != 0;
     return 0;
+}
+
+static int read_firmware(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
+{
+    static const char *const states[] = {"off", "bypass", "translating", "locked"};
+
+    if (!gri_dt_has(dt, at, firmware_name))
+        return 0;
+    if (out->driver == GR_DT_SMMUV3)
+        return gri_dt_fail(dt, at, "granule,firmware is for DARTs; remove it");
+    for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        if (gri_dt_is(dt, at, firmware_name, states[i])) {
+            out->firmware = (enum gr_dt_firmware)i;
+            if (out->firmware != GR_DT_FIRMWARE_BYPASS || out->bypass)
+                return 0;
+        }
+    }
+    return gri_dt_fail(dt, at,
+                       "granule,firmware is not \"off\", \"translating\", \"locked\" or, where the "
+                       "hardware can, \"bypass\"; give one of these");
 }
 
 static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
@@ -271,7 +292,7 @@ int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_
         return gri_dt_fail(dt, at, "#iommu-cells is %u; give 1 (SID) or 5 (SID, start, size)",
                            (unsigned)cells);
     if (read_registers(dt, at, out) != 0 || read_numbers(dt, at, kind, out) != 0 ||
-        read_aperture(dt, at, kind, out) != 0)
+        read_firmware(dt, at, out) != 0 || read_aperture(dt, at, kind, out) != 0)
         return GR_EBADMSG;
     return 0;
 }

@@ -374,7 +374,7 @@ static int from_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
     out->node = gri_dt_node(&it->at);
     if (gri_dt_path(dt, &it->at, out->path) != 0 ||
         (gri_dt_is(dt, &it->at, "device_type", "pci") && reserve_host(dt, &it->at, out) != 0) ||
-        read_limits(dt, &it->at, &bus, out) != 0)
+        read_limits(dt, &it->at, &bus, out) != 0 || gri_dt_read_regions(dt, it, &it->at, out) != 0)
         return GR_EBADMSG;
     return 1;
 }

@@ -4,14 +4,15 @@
 #include "core/bits.h"
 #include "core/list.h"
 #include "core/log.h"
+#include "iommu/adopt.h"
 
 static struct gr_group *group_of_stream(const struct gr_stream *stream)
 {
     GRI_LIST_FOREACH(link, &stream->inst->stream_list) {
         const struct gr_stream *const other = GRI_CONTAINER(link, struct gr_stream, link);
 
-        if (other->sid == stream->sid)
-            return other->dev->group;
+        if (other->sid == stream->sid || (stream->adopted && other->adopted == stream->adopted))
+            return other->dev->group; /* what is mapped for one is mapped for both */
     }
     return NULL;
 }
@@ -78,7 +79,7 @@ static int check_access(const struct gr_device_config *config)
 
     if ((unit & (unit - 1)) || unit > 4096 || config->overread > 4096 || (align & (align + 1)) ||
         align > 0xffff || config->mode > GR_DOMAIN_BLOCKED || config->mode == GR_DOMAIN_UNMANAGED ||
-        config->isolation > GR_ISOLATION_EXPOSE)
+        config->isolation > GR_ISOLATION_EXPOSE || config->adopt > GR_ADOPT_REPLACE)
         return GR_EINVAL;
     if (config->untrusted && config->isolation == GR_ISOLATION_EXPOSE) {
         gri_log(config->streams->inst->env, GR_LOG_ERR,
@@ -88,6 +89,14 @@ static int check_access(const struct gr_device_config *config)
         return GR_EINVAL;
     }
     return 0;
+}
+
+/* May a device with this stream join? */
+static int check_idle(const struct gr_stream *stream)
+{
+    const struct gr_group *const met = group_of_stream(stream);
+
+    return met && met->domain ? GR_EBUSY : 0;
 }
 
 int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
@@ -104,12 +113,20 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
         if (config->reserved[i].first > config->reserved[i].last)
             return GR_EINVAL;
     }
-    for (unsigned i = 0; i < config->stream_count; i++) {
-        const struct gr_group *const met = group_of_stream(&config->streams[i]);
-
-        if (met && met->domain)
-            return GR_EBUSY;
+    ret = gri_region_check(config);
+    for (unsigned i = 0; !ret && i < config->stream_count; i++) {
+        config->streams[i].adopted = NULL;
+        ret = check_idle(&config->streams[i]); /* else the registers are not firmware's */
     }
+    if (!ret)
+        ret = gri_adopt_streams(config);
+    for (unsigned i = 0; !ret && i < config->stream_count; i++) {
+        ret = check_idle(&config->streams[i]);
+        if (ret)
+            gri_adopt_forget(config);
+    }
+    if (ret)
+        return ret;
 
     *dev = (struct gr_device){
         .config = *config,
@@ -158,6 +175,7 @@ int gr_device_fini(struct gr_device *dev)
         gri_list_remove(&s->link);
         gr_port_unlock(&s->inst->lock, state);
     }
+    gri_adopt_forget(&dev->config);
     leave(dev);
     /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
     if (group == &dev->own_group && !gri_list_empty(&group->members)) {
@@ -218,28 +236,28 @@ static void ask(const struct gr_device *dev, enum gr_domain_type wish, struct gr
     }
 }
 
-/* Do all instances of the group have this? */
-static bool all_instances(const struct gr_group *group, bool (*has)(const struct gr_instance *))
+/* Do all streams of the group have this? */
+static bool all_streams(const struct gr_group *group, bool (*has)(const struct gr_stream *))
 {
     GRI_LIST_FOREACH(link, &group->members) {
         const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
 
         for (unsigned i = 0; i < member->config.stream_count; i++) {
-            if (!has(member->config.streams[i].inst))
+            if (!has(&member->config.streams[i]))
                 return false;
         }
     }
     return true;
 }
 
-static bool is_open(const struct gr_instance *inst)
+static bool is_open(const struct gr_stream *stream)
 {
-    return !inst->locked;
+    return !stream->inst->locked && !stream->adopted;
 }
 
-static bool can_bypass(const struct gr_instance *inst)
+static bool can_bypass(const struct gr_stream *stream)
 {
-    return inst->bypass;
+    return stream->inst->bypass;
 }
 
 int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
@@ -254,10 +272,12 @@ int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish, stru
     if (dev->group->untrusted) {
         *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
                                   "it is not trusted, or shares its streams with one that is not"};
-    } else if (!all_instances(dev->group, is_open)) {
-        *out =
-            (struct gr_policy){GR_DOMAIN_TRANSLATED, "an instance is locked and only translates"};
-    } else if (out->type == GR_DOMAIN_IDENTITY && !all_instances(dev->group, can_bypass)) {
+    } else if (!all_streams(dev->group, is_open)) {
+        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
+                                  "an instance is locked, or translates for firmware"};
+    } else if (gri_has_regions(dev->group)) {
+        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED, "memory is reserved at IOVAs of its own"};
+    } else if (out->type == GR_DOMAIN_IDENTITY && !all_streams(dev->group, can_bypass)) {
         out->reason = "an instance has no bypass hardware, and nothing else is an identity";
         return GR_EOPNOTSUPP;
     }

@@ -4,7 +4,7 @@
 
 #include "core/bits.h"
 #include "core/list.h"
-#include "iommu/iommu_internal.h"
+#include "iommu/adopt.h"
 
 /* Reasons that tables can give; the others come from elsewhere. */
 #define OF_TABLES                                                                                  \
@@ -87,7 +87,7 @@ static enum gr_diagnosis diagnose(struct gr_domain *domain, const struct gr_faul
         return GR_DIAGNOSIS_HARDWARE;
     if (inside && !gr_pt_walk(&domain->pt, iova, &walk))
         return diagnose_leaf(domain, fault, &walk);
-    if (is_reserved_in(domain, iova))
+    if (is_reserved_in(domain, iova) || gri_adopt_owns(domain, iova, iova))
         return GR_DIAGNOSIS_FIRMWARE;
     if (!inside)
         return GR_DIAGNOSIS_OUTSIDE;

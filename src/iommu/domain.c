@@ -14,6 +14,7 @@
 #include "core/bits.h"
 #include "core/list.h"
 #include "core/log.h"
+#include "iommu/adopt.h"
 #include "iommu/bounce.h"
 #include "iommu/iommu_internal.h"
 #include "iova/iova_internal.h"
@@ -21,10 +22,8 @@
 /* Looks for room before a map gives up: see gri_domain_alloc_again(). */
 #define ENOUGH 64u
 
-/* Visit every stream of every member of a group. */
-typedef int (*stream_fn)(struct gr_domain *domain, struct gr_stream *stream);
-
-static int for_each_stream(struct gr_domain *domain, const struct gr_group *group, stream_fn fn)
+int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
+                        int (*fn)(struct gr_domain *domain, struct gr_stream *stream))
 {
     int ret = 0;
 
@@ -44,13 +43,10 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     const struct gr_instance *const inst = stream->inst;
     struct gr_pt_config *const t = &domain->table;
 
-    if (inst->locked) {
-        gri_log(domain->env, GR_LOG_ERR, "%s: %s is locked and cannot be given a domain",
-                stream->dev->config.name, inst->name);
-        return GR_EOPNOTSUPP;
-    }
-    if (domain->type == GR_DOMAIN_BLOCKED)
-        return 0;
+    const int ret = gri_adopt_fold(domain, stream);
+
+    if (ret || domain->type == GR_DOMAIN_BLOCKED)
+        return ret;
     if (domain->type == GR_DOMAIN_IDENTITY && !inst->bypass) {
         gri_log(domain->env, GR_LOG_ERR, "%s: no IDENTITY: %s has no bypass hardware",
                 stream->dev->config.name, inst->name);
@@ -98,9 +94,9 @@ static void settle_levels(struct gr_domain *domain)
 {
     struct gr_pt_config *const t = &domain->table;
     const uint64_t last = domain->aperture.last & gri_mask(t->va_bits);
-    const uint8_t most = t->levels;
+    const uint8_t most = domain->fixed_levels ? domain->fixed_levels : t->levels;
 
-    for (t->levels = 2; t->levels < most; t->levels++) {
+    for (t->levels = domain->fixed_levels ? most : 2; t->levels < most; t->levels++) {
         if (!(last >> gr_pt_reach_bits(t)))
             break;
     }
@@ -126,8 +122,10 @@ static int settle_aperture(struct gr_domain *domain, const struct gr_device *dev
 /* Bits that only one of table and hardware looks at must be 0 in every IOVA (DART.md 4). */
 static bool compares_alike(const struct gr_domain *domain, const struct gr_instance *inst)
 {
-    return !(domain->aperture.first &
-             (gri_mask(domain->table.va_bits) ^ gri_mask(inst->table.va_bits)));
+    const unsigned most = domain->fixed_levels ? gr_pt_reach_bits(&domain->table) : 64;
+    const unsigned bits = (unsigned)gri_min(inst->table.va_bits, most);
+
+    return !(domain->aperture.first & (gri_mask(domain->table.va_bits) ^ gri_mask(bits)));
 }
 
 static int check_bits(struct gr_domain *domain, struct gr_stream *stream)
@@ -185,6 +183,8 @@ static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
         return ret;
     gr_iova_set_spans(&domain->iova, span_lg2, gr_pt_spans(&domain->pt, span_lg2));
     ret = reserve_all(domain, dev->group);
+    if (!ret)
+        ret = gri_adopt_reserve(domain);
     gr_iova_stats(&domain->iova, &stats);
     if (!ret && !stats.available) {
         gri_log(domain->env, GR_LOG_ERR, "%s: no domain: reserved ranges fill the aperture %x..%x",
@@ -205,6 +205,11 @@ static int check_type(const struct gr_domain *domain, const struct gr_device *de
         return GR_EOPNOTSUPP;
     if ((flags & GR_DOMAIN_DEFERRED) && domain->type != GR_DOMAIN_TRANSLATED)
         return GR_EOPNOTSUPP;
+    if (open && gri_has_regions(dev->group)) {
+        gri_log(domain->env, GR_LOG_ERR,
+                "%s: no open domain: memory is reserved at IOVAs of its own", dev->config.name);
+        return GR_EOPNOTSUPP;
+    }
     if (dev->group->untrusted && (open || flags & GR_DOMAIN_DEFERRED)) {
         gri_log(domain->env, GR_LOG_ERR,
                 "%s: an untrusted device is not given a domain that is %s: TRANSLATED and strict",
@@ -244,7 +249,7 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
     };
     ret = check_type(domain, dev, flags);
     if (!ret)
-        ret = for_each_stream(domain, dev->group, fold_stream);
+        ret = gri_for_each_stream(domain, dev->group, fold_stream);
     if (ret || type == GR_DOMAIN_BLOCKED)
         return ret;
     if (type == GR_DOMAIN_IDENTITY) {
@@ -262,12 +267,17 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
             dev->config.name, 1u << (domain->table.granule_lg2 - 10));
         return GR_EOPNOTSUPP;
     }
-    ret = for_each_stream(domain, dev->group, check_bits);
+    ret = gri_for_each_stream(domain, dev->group, check_bits);
     if (!ret && type == GR_DOMAIN_TRANSLATED)
         ret = check_alignment(domain, dev);
     if (!ret)
         ret = gr_pt_init(&domain->pt, env, &domain->table);
     domain->table_span = gri_mask(2u * domain->table.granule_lg2 - 3u);
+    if (ret)
+        return ret;
+    ret = gri_adopt_build(domain, dev);
+    if (ret)
+        gr_pt_fini(&domain->pt);
     return ret;
 }
 
@@ -296,8 +306,10 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
             if (ret)
                 gr_iova_fini(&domain->iova);
         }
-        if (ret)
+        if (ret) {
+            gri_adopt_fini(domain);
             gr_pt_fini(&domain->pt);
+        }
     }
     if (!ret)
         ready(domain);
@@ -361,6 +373,7 @@ int gr_domain_fini(struct gr_domain *domain)
     gri_defer_fini(domain);
     if (domain->holes)
         gr_port_pages_free(domain->env, domain->holes, domain->holes_lg2);
+    gri_adopt_fini(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_fini(&domain->iova);
     doubt = in_doubt(domain);
@@ -398,14 +411,18 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     const struct gr_pt_config *const t = &inst->table;
     const struct gr_pt *const pt = &domain->pt;
 
+    const bool fixed = inst->locked || stream->adopted;
+
+    if (inst->locked && !stream->adopted)
+        return GR_EOPNOTSUPP;
     if (domain->type == GR_DOMAIN_BLOCKED)
-        return inst->locked ? GR_EOPNOTSUPP : 0;
+        return 0;
     if (domain->type == GR_DOMAIN_IDENTITY)
-        return inst->locked || !inst->bypass || gri_mask(t->pa_bits) < domain->direct.last
-                   ? GR_EOPNOTSUPP
-                   : 0;
-    if (inst->locked || t->granule_lg2 != pt->granule_lg2 || t->format != domain->table.format ||
-        t->levels < pt->levels || t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
+        return fixed || !inst->bypass || gri_mask(t->pa_bits) < domain->direct.last ? GR_EOPNOTSUPP
+                                                                                    : 0;
+    if ((fixed && domain->type == GR_DOMAIN_LINEAR) || t->granule_lg2 != pt->granule_lg2 ||
+        t->format != domain->table.format || t->levels < pt->levels ||
+        t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
         (pt->coherent && !t->coherent) || !compares_alike(domain, inst))
         return GR_EOPNOTSUPP;
     if (domain->aperture.first < gri_max(inst->aperture.first, stream->window.first) ||
@@ -428,6 +445,8 @@ int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream)
     struct gr_instance *const inst = stream->inst;
     struct gr_binding *const binding = find_binding(domain, inst);
 
+    if (stream->adopted)
+        return gri_adopt_attach(domain, stream, binding);
     if (domain->type == GR_DOMAIN_BLOCKED)
         return inst->ops->block(inst, stream->sid, binding);
     if (domain->type == GR_DOMAIN_IDENTITY)
@@ -456,6 +475,13 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
     return ret == GR_EIO ? GR_ETIMEDOUT : ret;
 }
 
+/* Let nothing of a stream pass but what firmware left in it. */
+static int shut(struct gr_stream *stream, struct gr_binding *binding)
+{
+    return stream->adopted ? gri_adopt_release(stream, binding)
+                           : stream->inst->ops->block(stream->inst, stream->sid, binding);
+}
+
 /* Block a stream and drop it from its binding. */
 static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
@@ -463,7 +489,7 @@ static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 
     if (!stream->domain)
         return 0;
-    if (!stream->inst->ops->block(stream->inst, stream->sid, binding)) {
+    if (!shut(stream, binding)) {
         gri_list_remove(&stream->doubt);
     } else if (gri_list_empty(&stream->doubt)) {
         stream->doubted = domain;
@@ -481,7 +507,7 @@ static void detach_group(struct gr_domain *domain, struct gr_group *group)
 
     gri_defer_flush(domain); /* while there is somebody to ask */
     state = gr_port_lock(&domain->lock);
-    (void)for_each_stream(domain, group, detach_stream);
+    (void)gri_for_each_stream(domain, group, detach_stream);
     gri_list_remove(&group->domain_link);
     group->domain = NULL;
     gr_port_unlock(&domain->lock, state);
@@ -494,7 +520,7 @@ static int attach_group(struct gr_domain *domain, struct gr_group *group)
 
     gri_list_append(&domain->groups, &group->domain_link);
     group->domain = domain;
-    ret = domain->broken ? GR_EIO : for_each_stream(domain, group, attach_stream);
+    ret = domain->broken ? GR_EIO : gri_for_each_stream(domain, group, attach_stream);
     gr_port_unlock(&domain->lock, state);
     return ret;
 }
@@ -502,8 +528,7 @@ static int attach_group(struct gr_domain *domain, struct gr_group *group)
 static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     if (stream->domain)
-        (void)stream->inst->ops->block(stream->inst, stream->sid,
-                                       find_binding(domain, stream->inst));
+        (void)shut(stream, find_binding(domain, stream->inst));
     return 0;
 }
 
@@ -515,8 +540,8 @@ static void mark_broken(struct gr_domain *domain)
 {
     __atomic_store_n(&domain->broken, true, __ATOMIC_RELAXED);
     GRI_LIST_FOREACH(link, &domain->groups) {
-        (void)for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
-                              block_stream);
+        (void)gri_for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
+                                  block_stream);
     }
     gri_log(domain->env, GR_LOG_ERR,
             "domain: an invalidation failed: its streams are blocked, and %x bytes of IOVA are "
@@ -537,7 +562,9 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
     ret = check_type(domain, dev, domain->defer ? GR_DOMAIN_DEFERRED : 0);
     if (ret)
         return ret;
-    ret = domain->broken ? GR_EIO : for_each_stream(domain, group, check_fits);
+    ret = domain->broken ? GR_EIO : gri_for_each_stream(domain, group, check_fits);
+    if (!ret)
+        ret = gri_adopt_fits(domain, dev);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
         ret = ready_to_reserve(domain, group);
     if (!ret && domain->type == GR_DOMAIN_LINEAR)
@@ -806,7 +833,10 @@ static int check_range(const struct gr_domain *domain, gr_iova_t iova, uint64_t 
 
 static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 {
-    return domain->type == GR_DOMAIN_UNMANAGED ? check_range(domain, iova, len) : GR_ENODEV;
+    const int ret =
+        domain->type == GR_DOMAIN_UNMANAGED ? check_range(domain, iova, len) : GR_ENODEV;
+
+    return !ret && gri_adopt_owns(domain, iova, iova + len - 1) ? GR_EBUSY : ret;
 }
 
 /* Undo a map that stopped after `done` bytes: also a table that it made for the first of them. */

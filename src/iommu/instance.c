@@ -11,6 +11,7 @@ void gr_instance_init(struct gr_instance *inst)
 {
     gri_list_init(&inst->stream_list);
     gr_port_lock_init(&inst->lock);
+    inst->adopted = NULL;
     inst->fault_handler = NULL;
     inst->fault_head = 0;
     inst->fault_count = 0;

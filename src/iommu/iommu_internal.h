@@ -113,6 +113,10 @@ GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr
 GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size,
                                         gr_pa_t *out_pa, struct gri_slot *slots);
 
+/* Visit every stream of every member of a group, until `fn` gives something other than 0. */
+int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
+                        int (*fn)(struct gr_domain *domain, struct gr_stream *stream));
+
 /* ---- domain.c for instance.c and defer.c; domain->lock is held ---- */
 
 /* Let a stream of the domain do what its type says. Returns as the instance's `ops`. */

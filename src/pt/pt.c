@@ -31,6 +31,11 @@ static bool shape_is_valid(const struct gri_pt_format *format, const struct gr_p
            config->levels <= format->levels_max && config->roots_lg2 <= format->roots_lg2_max;
 }
 
+const struct gr_pt_ops *gri_pt_ops_of(const struct gr_pt_config *config)
+{
+    return &format_of(config)->ops[granule_number(config)];
+}
+
 /* log2 of the bytes that one table of the top level translates. */
 static unsigned one_root(const struct gr_pt_config *config)
 {
@@ -65,7 +70,7 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
     if (!shape_is_valid(format, config) || !widths_are_valid(format, config))
         return GR_EINVAL;
     *pt = (struct gr_pt){
-        .ops = &format->ops[granule_number(config)],
+        .ops = gri_pt_ops_of(config),
         .env = env,
         .va_mask = gri_mask(config->va_bits),
         .pa_mask = gri_mask(config->pa_bits),

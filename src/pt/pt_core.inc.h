@@ -69,6 +69,99 @@ GRI_PT_HOT void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
     gr_port_table_store64(pt->env, slot, entry);
 }
 
+/* ---- Tables of others that lead to ours: walkers that snoop only, and no clean ---- */
+
+/* The slot of `va` at `level`, of our own, as far as there is a table for it. */
+static const uint64_t *own_slot(const struct gr_pt *pt, unsigned level, uint64_t va)
+{
+    const uint64_t *slot = &pt->root[va >> pt->root_shift];
+
+    for (unsigned at = pt->levels - 1u; at > level; at--) {
+        const uint64_t entry = gri_pt_load(slot);
+
+        if (!gri_fmt_is_table(entry))
+            return NULL;
+        slot = &table_of(pt, pt->granule_lg2, entry)[index_of(pt->granule_lg2, at - 1, va)];
+    }
+    return slot;
+}
+
+static const struct gri_pt_foreign *
+foreign_of(const struct gr_pt *pt, const struct gr_pt_mirror *mirror, unsigned level, uint64_t va)
+{
+    const uint64_t span = gri_mask(span_lg2(pt->granule_lg2, level + 1));
+
+    for (unsigned i = 0; i < mirror->count; i++) {
+        if (mirror->table[i].level == level && mirror->table[i].va == (va & ~span))
+            return &mirror->table[i];
+    }
+    return NULL;
+}
+
+/*
+ * Entry `i` of a table that is not ours, not a leaf. What leads to a table of its owner's above the
+ * leaf tables stays: below it the two trees meet further down.
+ */
+static void reflect_entry(const struct gr_pt *pt, const struct gri_pt_foreign *t, size_t i,
+                          bool ours)
+{
+    const uint64_t va = t->va + ((uint64_t)i << span_lg2(pt->granule_lg2, t->level));
+    uint64_t entry = t->boot[i];
+
+    if (t->level > 1 && gri_fmt_is_table(entry))
+        return;
+    if (ours && va <= pt->va_mask) {
+        const uint64_t *const slot = own_slot(pt, t->level, va);
+
+        if (slot && gri_fmt_is_table(gri_pt_load(slot)))
+            entry = gri_pt_load(slot);
+    }
+    if (t->live[i] != entry)
+        store(pt, &t->live[i], entry);
+}
+
+static void reflect_table(const struct gr_pt *pt, const struct gri_pt_foreign *t, bool ours)
+{
+    for (size_t i = 0; i < (size_t)1 << pt->index_bits; i++)
+        reflect_entry(pt, t, i, ours);
+}
+
+static void fmt_reflect(const struct gr_pt *pt, const struct gr_pt_mirror *mirror, bool ours)
+{
+    for (unsigned i = 0; i < mirror->count; i++) {
+        if (mirror->table[i].level)
+            reflect_table(pt, &mirror->table[i], ours);
+    }
+}
+
+/* Our entry for `va` at `level`, above the leaves, has changed. */
+GRI_PT_COLD void reflect_change(const struct gr_pt *pt, unsigned level, uint64_t va)
+{
+    for (const struct gr_pt_mirror *m = pt->mirrors; m; m = m->next) {
+        const struct gri_pt_foreign *t = foreign_of(pt, m, level, va);
+        const size_t i =
+            (size_t)(va >> span_lg2(pt->granule_lg2, level) & gri_mask(pt->index_bits));
+
+        if (!t)
+            continue; /* what leads there is ours, and so is the table */
+        reflect_entry(pt, t, i, true);
+        if (level > 1 && gri_fmt_is_table(t->boot[i])) {
+            t = foreign_of(pt, m, level - 1, va);
+            reflect_table(pt, t, true);
+        }
+    }
+}
+
+/* Store an entry above the leaves. */
+GRI_PT_HOT void store_upper(const struct gr_pt *pt, uint64_t *slot, uint64_t entry, unsigned level,
+                            uint64_t va)
+{
+    store(pt, slot, entry);
+    clean(pt, slot, 1);
+    if (__builtin_expect(pt->mirrors != NULL, 0))
+        reflect_change(pt, level, va);
+}
+
 /* ---- Retired tables ---- */
 
 /*
@@ -207,8 +300,7 @@ static int make_tables(struct gr_pt *pt, uint64_t *slot, unsigned top, unsigned 
     }
     pt->tables += top - bottom;
     gr_port_wmb(); /* the new tables before the pointer to them */
-    store(pt, slot, gri_fmt_table(gr_port_virt_to_phys(pt->env, child)));
-    clean(pt, slot, 1);
+    store_upper(pt, slot, gri_fmt_table(gr_port_virt_to_phys(pt->env, child)), top, va);
     return 0;
 }
 
@@ -524,8 +616,7 @@ static void retire_path(struct gr_pt *pt, uint64_t *const *slot, unsigned from, 
             return;
         uint64_t *const table = table_of(pt, pt->granule_lg2, *slot[level]);
 
-        store(pt, slot[level], 0);
-        clean(pt, slot[level], 1);
+        store_upper(pt, slot[level], 0, level, va);
         gather_tree(pt, table, level - 1, gather);
     }
 }
@@ -611,8 +702,7 @@ static void fmt_retire(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_p
 
             level--;
             if ((va & ~span) >= first && (va | span) <= reach) {
-                store(pt, slot, 0);
-                clean(pt, slot, 1);
+                store_upper(pt, slot, 0, level + 1, va);
                 gather_tree(pt, table, level, gather);
                 break;
             }
@@ -652,8 +742,7 @@ static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_
 
             if (!table_is_empty(pt, table))
                 break;
-            store(pt, slot[level], 0);
-            clean(pt, slot[level], 1);
+            store_upper(pt, slot[level], 0, level, va);
             gather_table(pt, gather, table);
         }
         if (chunk_last >= last)
@@ -727,6 +816,32 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
     }
 }
 
+/* ---- What others made: walkers that snoop only, and no clean ---- */
+
+static bool fmt_decode(uint64_t entry, unsigned granule_lg2, gr_pa_t *out_pa)
+{
+    *out_pa = gri_fmt_pa(entry, granule_lg2);
+    return gri_fmt_valid(entry);
+}
+
+static int fmt_import(struct gr_pt *pt, uint64_t va, uint64_t leaf)
+{
+    unsigned level;
+    uint64_t *slot = descend(pt, pt->granule_lg2, va, &level);
+
+    if (level) {
+        const int ret = make_path(pt, va, 0);
+
+        if (ret)
+            return ret;
+        slot = descend(pt, pt->granule_lg2, va, &level);
+    }
+    if (gri_fmt_valid(*slot))
+        return *slot == leaf ? 0 : GR_EEXIST;
+    store(pt, slot, leaf);
+    return 0;
+}
+
 /* ---- The operations, for each granule ---- */
 
 #define GRI_PT_OPS_FUNCTIONS(g)                                                                    \
@@ -755,6 +870,7 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
         .map = map_##g, .map_segs = map_segs_##g, .unmap = unmap_##g, .to_phys = to_phys_##g,      \
         .retire = fmt_retire, .trim = fmt_trim, .check_mapped = fmt_check_mapped,                  \
         .walk = fmt_walk, .gather_all = fmt_gather_all, .map_window = GRI_PT_MAP_WINDOW,           \
+        .decode = fmt_decode, .import = fmt_import, .reflect = fmt_reflect,                        \
     }
 
 #if GRI_FMT_WINDOWS

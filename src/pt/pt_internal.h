@@ -20,6 +20,29 @@ struct gri_pt_cursor {
 };
 
 /*
+ * A table that somebody else made and hardware walks: firmware's, where the top registers are
+ * locked (src/iommu/adopt.c). `boot` is what it held when we came, of a leaf table NULL.
+ */
+struct gri_pt_foreign {
+    gr_pa_t pa;
+    uint64_t *live;
+    uint64_t *boot;
+    uint64_t va; /* where its span begins */
+    unsigned level;
+};
+
+/*
+ * A tree of those, from its roots down. Entries above the leaves that lead nowhere, or at level 1,
+ * lead to our tables wherever we have one; others are never touched. What is stored there follows
+ * our own entry at once, under the same barriers.
+ */
+struct gr_pt_mirror {
+    struct gr_pt_mirror *next;
+    struct gri_pt_foreign *table; /* parents before their children */
+    unsigned count;
+};
+
+/*
  * Operations of one format with one granule. Addresses are checked, aligned and masked to the
  * table's va_bits; a function pointer is followed once per range.
  */
@@ -38,6 +61,12 @@ struct gr_pt_ops {
     int (*walk)(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out);
     void (*gather_all)(struct gr_pt *pt, struct gr_pt_gather *gather);
     int (*map_window)(struct gri_pt_cursor *cursor, uint64_t va, const struct gr_seg *seg);
+    /* is an entry valid, and what does it lead to? */
+    bool (*decode)(uint64_t entry, unsigned granule_lg2, gr_pa_t *out_pa);
+    /* store one leaf as it is. GR_EEXIST (another is there), GR_ENOMEM */
+    int (*import)(struct gr_pt *pt, uint64_t va, uint64_t leaf);
+    /* bring all of a mirror in step with the tables or, without, back to what it was */
+    void (*reflect)(const struct gr_pt *pt, const struct gr_pt_mirror *mirror, bool ours);
 };
 
 struct gri_pt_format {
@@ -56,6 +85,9 @@ struct gri_pt_format {
 extern const struct gri_pt_format gri_pt_dart1;
 extern const struct gri_pt_format gri_pt_dart2;
 extern const struct gri_pt_format gri_pt_lpae_s1;
+
+/* The operations for a shape that an instance walks. */
+const struct gr_pt_ops *gri_pt_ops_of(const struct gr_pt_config *config);
 
 /*
  * Map segments side by side from `va` on, which is on a granule: each in the granules around it;

@@ -483,6 +483,15 @@ void *gr_port_map_uncached(gr_env_t env, void *va, size_t len)
     return env->uncached + ((uint8_t *)va - env->memory);
 }
 
+/* No firmware ran here. */
+void *gr_port_map_firmware(gr_env_t env, gr_pa_t pa, size_t len)
+{
+    (void)env;
+    (void)pa;
+    (void)len;
+    return NULL;
+}
+
 void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len)
 {
     if ((uintptr_t)mapped - (uintptr_t)env->uncached >= MEMORY || len > MEMORY)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Driver of Apple's DART (facts/DART.md). Unlocked instances of every generation that is known: the
- * t8020 (t8103), its USB4 variant, t6000, t8110 of revisions 1 to 2.2, and s5l8960x. An aperture
- * beyond the reach of the deepest tables that an instance walks (t8110 revision 1: 36 bits at 16
- * KiB; revision 2: 47) is clamped to it.
+ * Driver of Apple's DART (facts/DART.md). Instances of every generation that is known, locked or
+ * not: the t8020 (t8103), its USB4 variant, t6000, t8110 of revisions 1 to 2.2, and s5l8960x. An
+ * aperture beyond the reach of the deepest tables that an instance walks (t8110 revision 1: 36 bits
+ * at 16 KiB; revision 2: 47) is clamped to it.
  */
 #ifndef GRANULE_DRV_DART_H
 #define GRANULE_DRV_DART_H
@@ -62,8 +62,9 @@ struct gr_dart {
     enum gr_dart_kind kind;
     gr_mmio_t mmio;
     uint64_t mmio_size;
-    uint32_t streams;       /* that can pass, counted or not */
-    uint32_t params[4];     /* as read at init, for reports */
+    uint32_t streams;                        /* that can pass, counted or not */
+    uint32_t params[4];                      /* as read at init, for reports */
+    uint64_t kept[GR_DART_MAX_STREAMS / 64]; /* streams that firmware left translating */
     bool unlockable;        /* it is locked, and PROTECT_LOCK would let UNPROTECT undo it */
     bool lock_on_error;     /* DIAG_LOCK */
     bool off;               /* no register may be touched */
@@ -73,14 +74,15 @@ struct gr_dart {
 
 /*
  * Read the parameters, check them, reset the instance: every stream enabled, blocked and going as
- * itself, no table installed, the TLB empty, faults reported (facts/DART.md 2, 7). What firmware
- * had set up is gone, its display too, unless the instance is locked. May sleep. The host routes
- * the instance's interrupt to gr_dart_isr(). Returns 0, GR_EINVAL (the configuration contradicts
- * itself or the registers), GR_EIO (parameters no DART has, or a stream that firmware had go as
- * another and that stays so), GR_EOPNOTSUPP (locked until reboot: its state belongs to firmware),
- * GR_ETIMEDOUT (it does not finish a TLB command). A refusal is logged in one sentence; the
- * hardware is untouched, but where a stream stays another or a command does not finish: that leaves
- * it blocked.
+ * itself, no table installed, the TLB empty, faults reported (facts/DART.md 2, 7). But a stream
+ * that is being translated, as itself and by a table, goes on as firmware left it, its display with
+ * it, and no TCR, TTBR or remap of a locked instance is stored to: see gr_adopt in domain.h. May
+ * sleep. The host routes the instance's interrupt to gr_dart_isr(). Returns 0, GR_EINVAL (the
+ * configuration contradicts itself or the registers), GR_EIO (parameters no DART has, or a stream
+ * that firmware had go as another and that stays so), GR_EOPNOTSUPP (locked until reboot, and the
+ * port has no GR_PORT_HAS_FIRMWARE), GR_ETIMEDOUT (it does not finish a TLB command). A refusal is
+ * logged in one sentence; the hardware is untouched, but where a stream stays another or a command
+ * does not finish: that leaves it blocked.
  */
 GR_MUST_CHECK int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config);
 
@@ -95,9 +97,10 @@ GR_MUST_CHECK int gr_dart_fini(struct gr_dart *dart);
  * TLB forget. From a 0 on until gr_dart_resume() no register is touched: invalidations succeed, as
  * there is nothing to forget, map and unmap go on, attach and detach are remembered,
  * gr_dart_isr() returns false. The devices behind it must be quiet, since what they do is refused.
- * Configuration context; maps and unmaps may run. Returns 0 (also if it is off already), or
- * GR_ETIMEDOUT: it does not finish a TLB command; it counts as on, with all streams stopped:
- * suspend again, or resume.
+ * Configuration context; maps and unmaps may run. Returns 0 (also if it is off already),
+ * GR_EOPNOTSUPP (it is locked, or has streams that firmware left translating: they need the power,
+ * and nothing was touched), or GR_ETIMEDOUT: it does not finish a TLB command; it counts as on,
+ * with all streams stopped: suspend again, or resume.
  */
 GR_MUST_CHECK int gr_dart_suspend(struct gr_dart *dart);
 
@@ -106,9 +109,10 @@ GR_MUST_CHECK int gr_dart_suspend(struct gr_dart *dart);
  * gr_dart_init() does, and give each stream back what its domain says by now: translated, bypassed
  * or blocked. Configuration context; maps and unmaps may run. Returns 0, or
  * GR_EIO (its parameters are not those that it had, so it has no power or is another) or
- * GR_EOPNOTSUPP (firmware has locked it), both with not a register written and the instance as it
- * was; GR_EIO (STREAM_REMAP does not keep what is written) or GR_ETIMEDOUT (it does not finish a
- * TLB command), both with all streams stopped and the instance on: suspend it and try again.
+ * GR_EOPNOTSUPP (firmware has locked it, or had left streams translating), both with not a register
+ * written and the instance as it was; GR_EIO (STREAM_REMAP does not keep what is written) or
+ * GR_ETIMEDOUT (it does not finish a TLB command), both with all streams stopped and the instance
+ * on: suspend it and try again.
  */
 GR_MUST_CHECK int gr_dart_resume(struct gr_dart *dart);
 

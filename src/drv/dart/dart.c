@@ -47,7 +47,9 @@ struct gr_dart_layout {
     uint32_t ttbr;
     uint32_t tcr;
     uint32_t tcr_translate;
-    uint32_t tcr_bypass;      /* section 2: of DART and of DAPF, as known drivers set it */
+    uint32_t tcr_bypass;      /* section 2: of DART and of DAPF, as known drivers set it; */
+    uint32_t tcr_bypass_dart; /* the former alone */
+    uint32_t tcr_remap;       /* the stream goes as another; or see `remap` */
     uint32_t tcr_four_levels; /* three levels below the TTBR */
     uint32_t enable;          /* a bitmap, as far as `enable_words`; */
     uint32_t enable_words;
@@ -198,8 +200,8 @@ static int unlock_tlb(struct gr_dart *dart)
     .levels = 2, .params = 2, .ttbrs_lg2 = 2, .ttbr_pa_shift = 12, .ttbr_field_shift = 0,          \
     .tcr_lg2 = 2, .va_bits = 32, .mmio_size = GRI_DART_MMIO_SIZE,                                  \
     .ttbr_valid = GRI_T8020_TTBR_VALID, .tcr = GRI_T8020_TCR,                                      \
-    .tcr_translate = GRI_T8020_TCR_TRANSLATE, .enable = GRI_T8020_ENABLED_STREAMS,                 \
-    .enable_words = 1, .remap = GRI_T8020_STREAM_REMAP,                                            \
+    .tcr_translate = GRI_T8020_TCR_TRANSLATE, .tcr_bypass_dart = GRI_T8020_TCR_BYPASS_DART,        \
+    .enable = GRI_T8020_ENABLED_STREAMS, .enable_words = 1, .remap = GRI_T8020_STREAM_REMAP,       \
     .remap_words = GRI_T8020_STREAM_REMAP_WORDS, .lock = GRI_T8020_CONFIG,                         \
     .lock_bit = GRI_T8020_CONFIG_LOCK, .error = GRI_T8020_ERROR,                                   \
     .error_addr_lo = GRI_T8020_ERROR_ADDR_LO, .error_addr_hi = GRI_T8020_ERROR_ADDR_HI,            \
@@ -223,6 +225,7 @@ static int unlock_tlb(struct gr_dart *dart)
     .ttbr_pa_shift = 14, .ttbr_field_shift = 2, .tcr_lg2 = 2, .streams_max = GR_DART_MAX_STREAMS,  \
     .ttbr_valid = GRI_T8110_TTBR_VALID, .ttbr = GRI_T8110_TTBR, .tcr = GRI_T8110_TCR,              \
     .tcr_translate = GRI_T8110_TCR_TRANSLATE, .tcr_bypass = GRI_T8110_TCR_BYPASS,                  \
+    .tcr_bypass_dart = GRI_T8110_TCR_BYPASS_DART, .tcr_remap = GRI_T8110_TCR_REMAP,                \
     .enable = GRI_T8110_ENABLE_STREAMS, .enable_words = GR_DART_MAX_STREAMS / 32,                  \
     .lock = GRI_T8110_PROTECT, .lock_bit = GRI_T8110_PROTECT_TCR_TTBR,                             \
     .lock_final = GRI_T8110_PROTECT_LOCK, .error = GRI_T8110_ERROR,                                \
@@ -370,22 +373,34 @@ static const struct gr_dart_layout *find_layout(enum gr_dart_kind kind, uint32_t
 
 /* ---- streams; inst.lock is held ---- */
 
+static uint32_t ttbr_at(const struct gr_dart_layout *l, uint32_t sid, uint32_t i)
+{
+    return l->ttbr + 4 * ((sid << l->ttbrs_lg2) + i);
+}
+
+static uint32_t ttbr_of(const struct gr_dart_layout *l, const struct gr_pt *pt, uint32_t i)
+{
+    const gr_pa_t pa = pt->root_pa + ((uint64_t)i << pt->granule_lg2);
+
+    return l->ttbr_valid | (uint32_t)(pa >> l->ttbr_pa_shift) << l->ttbr_field_shift;
+}
+
 static void write_ttbrs(const struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt)
 {
     const struct gr_dart_layout *const l = dart->layout;
     const uint32_t roots = pt ? 1u << pt->roots_lg2 : 0;
 
-    for (uint32_t i = 0; i < 1u << l->ttbrs_lg2; i++) {
-        const uint32_t offset = l->ttbr + 4 * ((sid << l->ttbrs_lg2) + i);
-        uint32_t value = 0;
+    for (uint32_t i = 0; i < 1u << l->ttbrs_lg2; i++)
+        write_at(dart, ttbr_at(l, sid, i), i < roots ? ttbr_of(l, pt, i) : 0);
+}
 
-        if (i < roots) {
-            const gr_pa_t pa = pt->root_pa + ((uint64_t)i << pt->granule_lg2);
+static uint32_t read_tcr(const struct gr_dart *dart, uint32_t sid)
+{
+    const struct gr_dart_layout *const l = dart->layout;
+    const uint32_t byte = sid << l->tcr_lg2;
+    const uint32_t value = read_at(dart, l->tcr + (byte & ~3u)) >> byte % 4 * 8;
 
-            value = l->ttbr_valid | (uint32_t)(pa >> l->ttbr_pa_shift) << l->ttbr_field_shift;
-        }
-        write_at(dart, offset, value);
-    }
+    return l->tcr_lg2 ? value : value & 0xff;
 }
 
 static void write_tcr(const struct gr_dart *dart, uint32_t sid, uint32_t value)
@@ -424,6 +439,12 @@ static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt
 static struct gr_dart *dart_of(struct gr_instance *inst)
 {
     return GRI_CONTAINER(inst, struct gr_dart, inst);
+}
+
+static const struct gr_dart *const_dart_of(const struct gr_instance *inst)
+{
+    return (const struct gr_dart *)(const void *)((const unsigned char *)(const void *)inst -
+                                                  offsetof(struct gr_dart, inst));
 }
 
 static int open_stream(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
@@ -509,12 +530,127 @@ static void dart_rearm(struct gr_instance *inst)
         write_at(dart, dart->layout->error_mask, 0);
 }
 
+/* ---- streams that firmware left translating ---- */
+
+/* Does it go as itself? Else TCR and TTBR of another count (sections 2, 3). */
+static bool goes_as_itself(const struct gr_dart *dart, uint32_t sid, uint32_t tcr)
+{
+    const struct gr_dart_layout *const l = dart->layout;
+
+    if (sid / 4 >= l->remap_words)
+        return !(tcr & l->tcr_remap);
+    return (read_at(dart, l->remap + (sid & ~3u)) >> sid % 4 * 8 & 0xff) == sid;
+}
+
+static void dart_firmware(const struct gr_instance *inst, uint32_t stream, struct gr_firmware *out)
+{
+    const struct gr_dart *const dart = const_dart_of(inst);
+    const struct gr_dart_layout *const l = dart->layout;
+    uint32_t tcr;
+
+    *out = (struct gr_firmware){.state = inst->locked ? GR_FIRMWARE_LOCKED : GR_FIRMWARE_OFF};
+    if (dart->off)
+        return;
+    tcr = read_tcr(dart, stream);
+    out->levels = tcr & l->tcr_four_levels ? 3 : 2;
+    for (uint32_t i = 0; i < 1u << l->ttbrs_lg2; i++) {
+        const uint32_t ttbr = read_at(dart, ttbr_at(l, stream, i));
+        const uint64_t field = (ttbr & ~l->ttbr_valid) >> l->ttbr_field_shift;
+
+        out->raw[i] = ttbr;
+        out->root[i] = field << l->ttbr_pa_shift;
+        out->roots |= (uint8_t)(ttbr & l->ttbr_valid ? 1u << i : 0);
+    }
+    out->serves = (tcr & l->tcr_translate) && !(tcr & l->tcr_bypass_dart) && out->roots &&
+                  goes_as_itself(dart, stream, tcr);
+    if (!inst->locked && out->serves)
+        out->state = GR_FIRMWARE_TRANSLATING;
+    else if (!inst->locked && tcr & l->tcr_bypass_dart && !(tcr & l->tcr_translate))
+        out->state = GR_FIRMWARE_BYPASS;
+}
+
+/* Is its state firmware's, so that no register of it is stored to? */
+static bool is_kept(const struct gr_dart *dart, uint32_t sid)
+{
+    return dart->kept[sid / 64] >> sid % 64 & 1;
+}
+
+static bool keeps_any(const struct gr_dart *dart)
+{
+    return dart->kept[0] | dart->kept[1] | dart->kept[2] | dart->kept[3];
+}
+
+static void find_kept(struct gr_dart *dart)
+{
+    for (uint32_t sid = 0; sid < dart->streams; sid++) {
+        struct gr_firmware firmware;
+
+        dart_firmware(&dart->inst, sid, &firmware);
+        if (firmware.state >= GR_FIRMWARE_TRANSLATING)
+            dart->kept[sid / 64] |= (uint64_t)1 << sid % 64;
+    }
+}
+
+/*
+ * Let the top registers say what `pt` needs, or else what they said: each changes with one store,
+ * from a table to one that translates all that it did (docs/ASSUMPTIONS.md).
+ */
+static void swap_ttbrs(const struct gr_dart *dart, uint32_t sid, const struct gr_firmware *firmware,
+                       const struct gr_pt *pt)
+{
+    const struct gr_dart_layout *const l = dart->layout;
+
+    for (uint32_t i = 0; i < 1u << l->ttbrs_lg2; i++) {
+        const uint32_t value = pt && i < 1u << pt->roots_lg2 ? ttbr_of(l, pt, i) : firmware->raw[i];
+
+        if (read_at(dart, ttbr_at(l, sid, i)) != value)
+            write_at(dart, ttbr_at(l, sid, i), value);
+    }
+}
+
+static int dart_adopt(struct gr_instance *inst, uint32_t stream, const struct gr_firmware *firmware,
+                      const struct gr_pt *pt, struct gr_binding *binding)
+{
+    struct gr_dart *const dart = dart_of(inst);
+    const gr_lock_state_t state = gr_port_lock(&inst->lock);
+    int ret = 0;
+
+    binding->hw[stream / 64] |= (uint64_t)1 << stream % 64;
+    if (!dart->off) {
+        if (pt)
+            swap_ttbrs(dart, stream, firmware, pt);
+        ret = flush_streams(dart, stream, stream + 1);
+    }
+    gr_port_unlock(&inst->lock, state);
+    return ret;
+}
+
+static int dart_release(struct gr_instance *inst, uint32_t stream,
+                        const struct gr_firmware *firmware, struct gr_binding *binding)
+{
+    struct gr_dart *const dart = dart_of(inst);
+    const gr_lock_state_t state = gr_port_lock(&inst->lock);
+    int ret = 0;
+
+    if (!dart->off) {
+        swap_ttbrs(dart, stream, firmware, NULL);
+        ret = flush_streams(dart, stream, stream + 1);
+    }
+    if (!ret) /* else invalidate() goes on asking for a confirmation */
+        binding->hw[stream / 64] &= ~((uint64_t)1 << stream % 64);
+    gr_port_unlock(&inst->lock, state);
+    return ret;
+}
+
 static const struct gr_instance_ops dart_ops = {
     .attach = dart_attach,
     .bypass = dart_bypass,
     .block = dart_block,
     .invalidate = dart_invalidate,
     .rearm = dart_rearm,
+    .firmware = dart_firmware,
+    .adopt = dart_adopt,
+    .release = dart_release,
 };
 
 /* ---- parameters and reset ---- */
@@ -657,14 +793,18 @@ static int reset_remap(const struct gr_dart *dart)
  */
 static void close_streams(const struct gr_dart *dart)
 {
-    for (uint32_t sid = 0; sid < dart->streams; sid++)
-        write_tcr(dart, sid, 0);
+    for (uint32_t sid = 0; sid < dart->streams; sid++) {
+        if (!is_kept(dart, sid))
+            write_tcr(dart, sid, 0);
+    }
 }
 
 static void clear_ttbrs(const struct gr_dart *dart)
 {
-    for (uint32_t sid = 0; sid < dart->streams; sid++)
-        write_ttbrs(dart, sid, NULL);
+    for (uint32_t sid = 0; sid < dart->streams; sid++) {
+        if (!is_kept(dart, sid))
+            write_ttbrs(dart, sid, NULL);
+    }
 }
 
 /* What was raised before anybody listened. */
@@ -679,7 +819,7 @@ static void drop_faults(const struct gr_dart *dart)
         write_at(dart, l->error_mask, 0);
 }
 
-/* Section 7, in this order. */
+/* Section 7, in this order, but for streams that firmware left translating: they go on. */
 static int reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -687,7 +827,7 @@ static int reset(struct gr_dart *dart)
     int ret;
 
     close_streams(dart);
-    ret = reset_remap(dart);
+    ret = dart->inst.locked ? 0 : reset_remap(dart);
     if (ret)
         return ret;
     clear_ttbrs(dart);
@@ -723,11 +863,14 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
         ret = settle_aperture(dart, config);
     if (ret)
         return ret;
+#ifndef GR_PORT_HAS_FIRMWARE
     if (dart->inst.locked)
         return refuse(config, GR_EOPNOTSUPP,
                       dart->unlockable ? "it is locked by firmware, though not for good"
                                        : "it is locked until reboot by firmware",
                       read_at(dart, dart->layout->lock));
+#endif
+    find_kept(dart);
     ret = reset(dart);
     if (ret == GR_EIO)
         return refuse(config, ret, "STREAM_REMAP does not keep what is written; it starts with",
@@ -743,8 +886,10 @@ int gr_dart_fini(struct gr_dart *dart)
     const int ret = gr_instance_fini(&dart->inst);
 
     if (!ret && !dart->off) { /* every stream was blocked when it left its domain; let none pass */
-        for (uint32_t sid = 0; sid < dart->inst.streams; sid++)
-            write_tcr(dart, sid, 0);
+        for (uint32_t sid = 0; sid < dart->inst.streams; sid++) {
+            if (!is_kept(dart, sid))
+                write_tcr(dart, sid, 0);
+        }
     }
     return ret;
 }
@@ -756,7 +901,9 @@ int gr_dart_suspend(struct gr_dart *dart)
     const gr_lock_state_t state = gr_port_lock(&dart->inst.lock);
     int ret = 0;
 
-    if (!dart->off) {
+    if (keeps_any(dart)) {
+        ret = GR_EOPNOTSUPP;
+    } else if (!dart->off) {
         /* Closed and forgotten, so that what is unmapped from here on needs no command. */
         close_streams(dart);
         clear_ttbrs(dart);
@@ -792,7 +939,7 @@ int gr_dart_resume(struct gr_dart *dart)
 
     if (!is_back(dart)) {
         ret = GR_EIO;
-    } else if (is_locked(dart)) {
+    } else if (is_locked(dart) || keeps_any(dart)) {
         ret = GR_EOPNOTSUPP;
     } else {
         ret = reset(dart);

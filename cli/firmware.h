@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What firmware leaves in the models before the library comes (`granule,firmware` of an IOMMU), and
+ * the devices that go on using it: a display that scans its frame buffer out, a coprocessor that
+ * runs from its memory. They look whenever hardware could: after every store to a table and around
+ * every access to a register. Written from facts/DART.md 2 to 4 and 9; nothing of the library is
+ * used.
+ */
+#ifndef CLI_FIRMWARE_H
+#define CLI_FIRMWARE_H
+
+#include "machine.h"
+
+/* Memory that firmware mapped in one stream. */
+struct firmware_scan {
+    struct machine_iommu *iommu;
+    const struct machine_device *device;
+    uint32_t sid;
+    gr_iova_t iova; /* whole granules */
+    gr_pa_t pa;
+    uint64_t pages;
+};
+
+struct firmware_table {
+    struct machine_iommu *iommu;
+    gr_pa_t pa;
+    uint64_t *copy; /* of what it held when firmware was done */
+};
+
+/* Fill registers and tables of every model whose node asks for it. False: no memory. */
+bool firmware_boot(struct machine *m);
+
+/* A moment: a few translations each. */
+void firmware_look(struct machine *m);
+
+/* Every translation, and, with `down`, is all of it back as it was? */
+void firmware_check(struct machine *m, bool down);
+
+void firmware_free(struct machine *m);
+
+/* What each IOMMU's streams were found with, once the devices have their domains. */
+void firmware_note_adoption(struct machine *m);
+
+/* Is `iova` firmware's, or of a region, for a domain's devices, and where does it lead? */
+bool firmware_leads(const struct machine *m, const struct gr_domain *domain, gr_iova_t iova,
+                    gr_pa_t *out_pa);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams that firmware left translating, and reserved regions: for device.c and domain.c.
+ *
+ * What firmware's tables of a stream hold is read once, when a device that has the stream is
+ * registered, and kept with the instance: struct gr_adopted. Streams that share a root share it. A
+ * domain's own tables never lead to firmware's, so nothing in pt/ has to tell whose a table is; it
+ * is firmware's tables that lead to the domain's while it is attached (struct gr_pt_mirror).
+ */
+#ifndef GRI_IOMMU_ADOPT_H
+#define GRI_IOMMU_ADOPT_H
+
+#include <granule/domain.h>
+
+#include "iommu/iommu_internal.h"
+#include "pt/pt_internal.h"
+
+struct gr_adopted {
+    struct gr_adopted *next; /* of the instance's */
+    struct gr_instance *inst;
+    struct gr_firmware firmware; /* of the first stream that was found with it */
+    unsigned users;              /* streams */
+    unsigned lg2;                /* log2 of the bytes of this */
+    struct gr_pt *pt;            /* whose mirror it is, or NULL */
+    struct gr_pt_mirror mirror;
+    const struct gr_pt_ops *ops; /* of the format and granule */
+    uint64_t leaves;
+    struct gri_pt_foreign table[GR_CFG_FIRMWARE_TABLES];
+};
+
+/* ---- for device.c; configuration context ---- */
+
+/*
+ * Read what firmware left of a device's streams, and set `adopted` of each. Returns 0, GR_ENOMEM,
+ * GR_EOPNOTSUPP (the port has no such memory, or the tables are not sound), GR_ENOSPC (more tables
+ * than GR_CFG_FIRMWARE_TABLES); on failure nothing is held.
+ */
+GR_MUST_CHECK int gri_adopt_streams(const struct gr_device_config *config);
+void gri_adopt_forget(const struct gr_device_config *config);
+
+/* Are the regions of a device sound? Returns 0, GR_EINVAL. */
+GR_MUST_CHECK int gri_region_check(const struct gr_device_config *config);
+
+/* Has a device of the group memory at IOVAs of its own? */
+bool gri_has_regions(const struct gr_group *group);
+
+/* ---- for domain.c; configuration context ---- */
+
+/* May a domain of this type serve the stream? Fixes domain->fixed_levels. 0, GR_EOPNOTSUPP. */
+GR_MUST_CHECK int gri_adopt_fold(struct gr_domain *domain, const struct gr_stream *stream);
+
+/*
+ * Choose how a domain that has its tables, and nothing in them, shares the group's streams with
+ * firmware; put in the tables what belongs there, and note what nobody may be given. On failure
+ * the caller frees the tables. Returns 0, GR_EOPNOTSUPP, GR_EBUSY, GR_ERANGE, GR_ENOMEM.
+ */
+GR_MUST_CHECK int gri_adopt_build(struct gr_domain *domain, struct gr_device *dev);
+void gri_adopt_fini(struct gr_domain *domain);
+
+/* Keep what was noted out of the IOVA space. Returns as gr_iova_reserve(). */
+GR_MUST_CHECK int gri_adopt_reserve(struct gr_domain *domain);
+
+/* Is [first, last] in part firmware's, or a region's? */
+bool gri_adopt_owns(const struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
+
+/* Does the domain hold all that the group's streams and regions need? 0, GR_EOPNOTSUPP. */
+GR_MUST_CHECK int gri_adopt_fits(struct gr_domain *domain, const struct gr_device *dev);
+
+/* attach() and block() of a stream that has `adopted`. domain->lock is held. 0, GR_ETIMEDOUT. */
+GR_MUST_CHECK int gri_adopt_attach(struct gr_domain *domain, struct gr_stream *stream,
+                                   struct gr_binding *binding);
+GR_MUST_CHECK int gri_adopt_release(struct gr_stream *stream, struct gr_binding *binding);
+
+#endif
