@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "firmware.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKS 6u /* pages at each moment, by the tables alone; and one through the IOMMU */
+#define ENTRIES_MAX 0x800u /* of a table: 16 KiB */
 
 /* Where a kind has what firmware sets: facts/DART.md 2, 3, 6. */
 static const struct registers {
@@ -79,9 +80,9 @@ static uint32_t ttbr_at(const struct machine_iommu *iommu, uint32_t sid, gr_iova
     return r->ttbr + 4 * (r->ttbrs * sid + ((uint32_t)(iova >> top) & (r->ttbrs - 1)));
 }
 
-static bool root_of(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
+static bool root_of(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
 {
-    uint32_t ttbr = dart_model_read32(iommu->dart_hw.model, ttbr_at(iommu, sid, iova));
+    uint32_t ttbr = machine_hw_read32(iommu, ttbr_at(iommu, sid, iova));
 
     if (registers_of(iommu)->ttbrs == 1) {
         *out = (uint64_t)(ttbr >> 2) << 14;
@@ -180,10 +181,13 @@ static bool map_region(struct machine_device *dev, unsigned stream,
                  iommu->tree.page_bits,
     };
 
-    if (!grown) {
+    if (grown) {
+        m->scans = grown;
+        scan.seen = calloc(scan.pages, sizeof(*scan.seen));
+    }
+    if (!scan.seen) {
         return false;
     }
-    m->scans = grown;
     grown[m->nscans++] = scan;
     for (uint64_t i = 0; i < scan.pages; i++) {
         uint64_t offset = i << iommu->tree.page_bits;
@@ -278,41 +282,70 @@ void firmware_free(struct machine *m)
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
         free(m->firmware_tables[i].copy);
     }
+    for (unsigned i = 0; i < m->nscans; i++) {
+        free(m->scans[i].seen);
+    }
     free(m->firmware_tables);
     free(m->scans);
 }
 
 /* ---- What goes on using it ---- */
 
-/* By the tables alone, as walkers see them, past all that is cached. */
-static bool walk(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
+/* The leaf table that `iova` is in, as walkers see the tables, past all that is cached. */
+static bool leaf_table(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
-    gr_pa_t table;
-
-    iova = decoded(iommu, iova);
-    if (!root_of(iommu, sid, iova, &table)) {
+    if (!root_of(iommu, sid, iova, out_pa)) {
         return false;
     }
-    for (unsigned level = levels_of(iommu); level-- > 0;) {
+    for (unsigned level = levels_of(iommu) - 1; level > 0; level--) {
         uint64_t entry = 0;
 
-        if (!host_table_read64(iommu->machine->host, slot_of(iommu, table, level, iova), &entry) ||
+        if (!host_table_read64(iommu->machine->host, slot_of(iommu, *out_pa, level, iova),
+                               &entry) ||
             (entry & 1) == 0) {
             return false;
         }
-        table = entry_pa(iommu, entry);
+        *out_pa = entry_pa(iommu, entry);
     }
-    *out_pa = table;
     return true;
 }
 
-static void look_at_tables(const struct firmware_scan *scan, uint64_t page)
+/* Pages from `first` on in one leaf table, by the tables alone; how many there are. */
+static uint64_t scan_table(const struct firmware_scan *scan, uint64_t first)
 {
-    uint64_t offset = page << scan->iommu->tree.page_bits;
-    gr_pa_t pa = 0;
+    struct machine_iommu *iommu = scan->iommu;
+    unsigned bits = iommu->tree.page_bits;
+    gr_iova_t iova = decoded(iommu, scan->iova + (first << bits));
+    uint64_t index = iova >> bits & ((1u << index_bits(iommu)) - 1);
+    uint64_t count = (1u << index_bits(iommu)) - index;
+    uint64_t entries[ENTRIES_MAX];
+    uint64_t wrong = 0;
+    gr_pa_t table;
 
-    scan->iommu->firmware.changed +=
-        !walk(scan->iommu, scan->sid, scan->iova + offset, &pa) || pa != scan->pa + offset;
+    if (count > scan->pages - first) {
+        count = scan->pages - first;
+    }
+    if (!leaf_table(iommu, scan->sid, iova, &table) ||
+        !host_read_held(iommu->machine->host, table + 8 * index, entries, 8 * count)) {
+        wrong = count;
+    }
+    if (wrong == 0 && memcmp(entries, &scan->seen[first], 8 * count) != 0) {
+        for (uint64_t i = 0; i < count; i++) {
+            wrong += (entries[i] & 1) == 0 ||
+                     entry_pa(iommu, entries[i]) != scan->pa + ((first + i) << bits);
+        }
+        memcpy(&scan->seen[first], entries, wrong == 0 ? 8 * count : 0);
+    }
+    iommu->firmware.changed += wrong;
+    return count;
+}
+
+/* All of it. */
+static void scan_tables(const struct firmware_scan *scan)
+{
+    for (uint64_t page = 0; page < scan->pages;) {
+        page += scan_table(scan, page);
+    }
 }
 
 static void look_through(const struct firmware_scan *scan, uint64_t page)
@@ -321,8 +354,7 @@ static void look_through(const struct firmware_scan *scan, uint64_t page)
     enum model_result result;
     gr_pa_t pa = scan->pa + offset;
 
-    result = dart_model_translate(scan->iommu->dart_hw.model, scan->sid, scan->iova + offset, false,
-                                  64, &pa);
+    result = machine_hw_translate(scan->iommu, scan->sid, scan->iova + offset, false, 64, &pa);
     if (result != MODEL_OK && result != MODEL_STALLED) {
         scan->iommu->firmware.scanout_faults++;
     } else if (pa != scan->pa + offset) {
@@ -330,23 +362,73 @@ static void look_through(const struct firmware_scan *scan, uint64_t page)
     }
 }
 
+/* One page of one memory. */
+static void look_anywhere(struct machine *m)
+{
+    const struct firmware_scan *scan = &m->scans[rng_below(&m->scan_rng, m->nscans)];
+
+    look_through(scan, rng_below(&m->scan_rng, scan->pages));
+}
+
 void firmware_look(struct machine *m)
 {
-    if (m->nscans == 0 || m->in_look) {
+    if (m->nscans == 0 || m->in_look || m->options.scanout_thread) {
         return;
     }
     m->in_look = true;
-    for (unsigned i = 0; i <= LOOKS; i++) {
-        const struct firmware_scan *scan = &m->scans[rng_below(&m->scan_rng, m->nscans)];
-        uint64_t page = rng_below(&m->scan_rng, scan->pages);
-
-        if (i < LOOKS) {
-            look_at_tables(scan, page);
-        } else {
-            look_through(scan, page);
-        }
+    for (unsigned i = 0; i < m->nscans; i++) {
+        scan_tables(&m->scans[i]);
     }
+    look_anywhere(m);
     m->in_look = false;
+}
+
+/* A display, and its coprocessor, that wait for nobody. */
+static void *scan_out(void *arg)
+{
+    struct machine *m = arg;
+
+    while (!__atomic_load_n(&m->scanout_stop, __ATOMIC_ACQUIRE)) {
+        for (unsigned i = 0; i < m->nscans; i++) {
+            scan_tables(&m->scans[i]);
+            look_anywhere(m);
+        }
+        __atomic_add_fetch(&m->scanouts, 1, __ATOMIC_RELEASE);
+    }
+    return NULL;
+}
+
+/* Until it has looked at everything once more, from now on. */
+static void await_scan_out(struct machine *m)
+{
+    uint64_t now = __atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE);
+
+    while (__atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE) < now + 2) {
+        sched_yield();
+    }
+}
+
+bool firmware_start_display(struct machine *m)
+{
+    if (m->nscans == 0 || !m->options.scanout_thread) {
+        return true;
+    }
+    m->scanning = pthread_create(&m->scanout, NULL, scan_out, m) == 0;
+    if (m->scanning) {
+        await_scan_out(m);
+    }
+    return m->scanning;
+}
+
+void firmware_stop_display(struct machine *m)
+{
+    if (!m->scanning) {
+        return;
+    }
+    await_scan_out(m);
+    __atomic_store_n(&m->scanout_stop, true, __ATOMIC_RELEASE);
+    pthread_join(m->scanout, NULL);
+    m->scanning = false;
 }
 
 static bool is_restored(struct machine_iommu *iommu)
@@ -385,8 +467,8 @@ static bool is_restored(struct machine_iommu *iommu)
 void firmware_check(struct machine *m, bool down)
 {
     for (unsigned i = 0; i < m->nscans; i++) {
+        scan_tables(&m->scans[i]);
         for (uint64_t page = 0; page < m->scans[i].pages; page++) {
-            look_at_tables(&m->scans[i], page);
             look_through(&m->scans[i], page);
         }
     }

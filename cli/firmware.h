@@ -3,8 +3,8 @@
  * What firmware leaves in the models before the library comes (`granule,firmware` of an IOMMU), and
  * the devices that go on using it: a display that scans its frame buffer out, a coprocessor that
  * runs from its memory. They look whenever hardware could: after every store to a table and around
- * every access to a register. Written from facts/DART.md 2 to 4 and 9; nothing of the library is
- * used.
+ * every access to a register, or on a thread of their own. Written from facts/DART.md 2 to 4 and 9;
+ * nothing of the library is used.
  */
 #ifndef CLI_FIRMWARE_H
 #define CLI_FIRMWARE_H
@@ -19,6 +19,7 @@ struct firmware_scan {
     gr_iova_t iova; /* whole granules */
     gr_pa_t pa;
     uint64_t pages;
+    uint64_t *seen; /* entries that were right when last looked at, one a page */
 };
 
 struct firmware_table {
@@ -30,8 +31,15 @@ struct firmware_table {
 /* Fill registers and tables of every model whose node asks for it. False: no memory. */
 bool firmware_boot(struct machine *m);
 
-/* A moment: a few translations each. */
+/* A moment: every translation by the tables alone, and one through the IOMMU. */
 void firmware_look(struct machine *m);
+
+/*
+ * The same on a thread of its own, at any time instead of at moments, where the options ask for it.
+ * False: no thread. It has looked at everything before the one returns, and after the other came.
+ */
+bool firmware_start_display(struct machine *m);
+void firmware_stop_display(struct machine *m);
 
 /* Every translation, and, with `down`, is all of it back as it was? */
 void firmware_check(struct machine *m, bool down);

@@ -15,6 +15,9 @@
 #define MODEL_VA_MIN 32u
 #define MODEL_VA_MAX 47u
 /* The longest that an invalidation takes; the drivers' limits are GR_CFG_*_TIMEOUT_NS. */
+#define RECORDS_END                                                                                \
+    0xc000u /* facts/DART.md 5: where the records of a t8110 of revision 2.2 end                   \
+             */
 #define BUSY_NS 20000u
 /* What the pool may take, at most, and of all RAM. */
 #define POOL_MAX (UINT64_C(64) << 20)
@@ -266,10 +269,25 @@ struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu)
         stats->misuse + stats->bad_fetches + stats->locked_writes + stats->reused};
 }
 
+static void bus_lock(struct machine_iommu *iommu)
+{
+    pthread_mutex_lock(&iommu->machine->bus);
+}
+
+static void bus_unlock(struct machine_iommu *iommu)
+{
+    pthread_mutex_unlock(&iommu->machine->bus);
+}
+
 uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset)
 {
-    return is_smmu(iommu) ? smmuv3_model_read32(iommu->smmu_hw.model, offset)
-                          : dart_model_read32(iommu->dart_hw.model, offset);
+    uint32_t value;
+
+    bus_lock(iommu);
+    value = is_smmu(iommu) ? smmuv3_model_read32(iommu->smmu_hw.model, offset)
+                           : dart_model_read32(iommu->dart_hw.model, offset);
+    bus_unlock(iommu);
+    return value;
 }
 
 uint32_t machine_hw_size(const struct machine_iommu *iommu)
@@ -279,19 +297,26 @@ uint32_t machine_hw_size(const struct machine_iommu *iommu)
 
 void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova)
 {
+    bus_lock(iommu);
     if (is_smmu(iommu)) {
         smmuv3_model_prefetch(iommu->smmu_hw.model, sid, iova);
     } else {
         dart_model_prefetch(iommu->dart_hw.model, sid, iova);
     }
+    bus_unlock(iommu);
 }
 
 enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
                                        bool write, uint64_t len, gr_pa_t *out_pa)
 {
-    return is_smmu(iommu)
-               ? smmuv3_model_translate(iommu->smmu_hw.model, sid, iova, write, len, out_pa)
-               : dart_model_translate(iommu->dart_hw.model, sid, iova, write, len, out_pa);
+    enum model_result result;
+
+    bus_lock(iommu);
+    result = is_smmu(iommu)
+                 ? smmuv3_model_translate(iommu->smmu_hw.model, sid, iova, write, len, out_pa)
+                 : dart_model_translate(iommu->dart_hw.model, sid, iova, write, len, out_pa);
+    bus_unlock(iommu);
+    return result;
 }
 
 /* Hardware may look at the tables now. */
@@ -317,11 +342,13 @@ static void observed_write32(void *opaque, uint32_t offset, uint32_t value)
 {
     struct machine_iommu *iommu = opaque;
 
+    bus_lock(iommu);
     if (is_smmu(iommu)) {
         smmuv3_model_write32(iommu->smmu_hw.model, offset, value);
     } else {
         dart_model_write32(iommu->dart_hw.model, offset, value);
     }
+    bus_unlock(iommu);
     firmware_look(iommu->machine);
 }
 
@@ -329,7 +356,9 @@ static void observed_write64(void *opaque, uint32_t offset, uint64_t value)
 {
     struct machine_iommu *iommu = opaque;
 
+    bus_lock(iommu);
     smmuv3_model_write64(iommu->smmu_hw.model, offset, value);
+    bus_unlock(iommu);
 }
 
 void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
@@ -355,6 +384,10 @@ static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
     config.pa_bits = tree->pa_bits;
     config.streams = tree->streams;
     config.bypass = tree->bypass;
+    /* Of revision 2.2 now and then, where its record of errors lies within the window. */
+    if (kind == DART_MODEL_T8110 && config.mmio_size >= RECORDS_END && rng_below(&m->rng, 2) != 0) {
+        config.revision = 0x0202;
+    }
     config.locked = tree->firmware == GR_DT_FIRMWARE_LOCKED;
     config.random_replacement = rng_below(&m->rng, 2) != 0;
     config.keep_all = rng_below(&m->rng, 4) == 0;
@@ -852,6 +885,9 @@ static bool start(struct machine *m, struct cli_error *error)
                              m->board->path);
     }
     host_set_observer(m->host, moment, m);
+    if (!firmware_start_display(m)) {
+        return cli_error_set(error, "no thread for --scanout=thread: leave it out");
+    }
     for (unsigned i = 0; i < m->niommus; i++) {
         bring_up_iommu(&m->iommus[i]);
     }
@@ -875,6 +911,7 @@ bool machine_up(struct machine *m, struct board *board, const struct machine_opt
     m->board = board;
     m->options = *options;
     m->rng.state = rng_mix(options->seed ^ 0x6d6f64656c73u);
+    pthread_mutex_init(&m->bus, NULL);
     if (!make_host(m, error) || !make_iommus(m, error) || !read_devices(m, error) ||
         !start(m, error)) {
         machine_detach(m);
@@ -978,6 +1015,7 @@ void machine_down(struct machine *m)
             check_down(m, iommu->tree.path, "gr_dart_fini", gr_dart_fini(&iommu->dart));
         }
     }
+    firmware_stop_display(m);
     firmware_check(m, true);
 }
 
@@ -1007,6 +1045,7 @@ void machine_free(struct machine *m)
         }
     }
     firmware_free(m);
+    pthread_mutex_destroy(&m->bus);
     free(m->iommus);
     free(m->devices);
     if (m->host) {
@@ -1061,6 +1100,7 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
 
     const uint32_t sid = dev->streams[stream].sid;
 
+    bus_lock(iommu);
     if (is_smmu(iommu)) {
         result = host_smmuv3_access(&iommu->smmu_hw, sid, iova, buf, len, write, dev->tree.coherent,
                                     done);
@@ -1068,6 +1108,7 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
         result =
             host_dart_access(&iommu->dart_hw, sid, iova, buf, len, write, dev->tree.coherent, done);
     }
+    bus_unlock(iommu);
     machine_serve_irq(iommu);
     return result;
 }

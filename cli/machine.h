@@ -18,6 +18,8 @@
 #include <host_dart.h>
 #include <host_smmuv3.h>
 
+#include <pthread.h>
+
 #define MACHINE_REASON 256
 #define MACHINE_MAX 256u /* of IOMMUs, and of devices */
 
@@ -40,6 +42,7 @@ struct machine_options {
     uint32_t access_unit;        /* of every device; 0: what the tree says */
     bool deferred;               /* invalidations */
     enum gr_adopt adopt;         /* of every device; REPLACE where nothing is locked */
+    bool scanout_thread;         /* firmware's displays wait for nobody */
 };
 
 struct machine;
@@ -129,6 +132,11 @@ struct machine {
     unsigned nfirmware_tables;
     struct rng scan_rng;
     bool in_look;
+    pthread_mutex_t bus; /* models take one access at a time */
+    pthread_t scanout;
+    bool scanning;
+    bool scanout_stop;
+    uint64_t scanouts; /* times that all was looked at */
     /* Since the last machine_forget_faults(). */
     struct machine_fault faults[MACHINE_FAULTS];
     unsigned nfaults;

@@ -77,7 +77,10 @@ static void print_help(const char *verb)
         "  --adopt=keep_slots|import|replace\n"
         "                         how domains share a stream with what firmware left in it; "
         "replace\n"
-        "                         where it is not locked\n");
+        "                         where it is not locked\n"
+        "  --scanout=step|thread  what goes on using firmware's mappings looks at all of them "
+        "after\n"
+        "                         every store to a table (step), or on a thread of its own\n");
     if (!attack) {
         printf(
             "  --snapshot=DIR         save memory and registers at the busiest moment, as\n"
@@ -110,6 +113,7 @@ static const struct word policies[] = {{"keep_slots", GR_ADOPT_KEEP_SLOTS},
                                        {"import", GR_ADOPT_IMPORT},
                                        {"replace", GR_ADOPT_REPLACE},
                                        {NULL, 0}};
+static const struct word scanouts[] = {{"step", false}, {"thread", true}, {NULL, 0}};
 static const struct word invalidations[] = {{"strict", false}, {"deferred", true}, {NULL, 0}};
 
 static bool find_word(const struct word *words, const char *text, unsigned *out)
@@ -168,6 +172,12 @@ static bool parse_value(int code, const char *text, struct run_options *options,
         }
         o->adopt = (enum gr_adopt)value;
         break;
+    case 'O':
+        if (!find_word(scanouts, text, &value)) {
+            return cli_error_set(error, "--scanout=%s: give step or thread", text);
+        }
+        o->scanout_thread = value;
+        break;
     case 'I':
         if (!find_word(invalidations, text, &value)) {
             return cli_error_set(error, "--invalidate=%s: give strict or deferred", text);
@@ -212,6 +222,7 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
         {"access-unit", required_argument, NULL, 'a'},
         {"invalidate", required_argument, NULL, 'I'},
         {"adopt", required_argument, NULL, 'A'},
+        {"scanout", required_argument, NULL, 'O'},
         {"snapshot", required_argument, NULL, 'S'}, /* of run */
         {NULL, 0, NULL, 0},
     };

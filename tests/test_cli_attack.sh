@@ -195,6 +195,13 @@ for policy in keep_slots import; do
     clean
 done
 device_has /soc/display-subsystem '"leaked_bytes":0'
+wrong '--scanout=never: give step or thread' run --scanout=never x.dts
+for policy in keep_slots import replace; do
+    run run --json --scanout=thread --adopt=$policy boards/mac-mini-m2-pro.dts
+    clean
+    check "a policy is not used" sh -c "grep -q '\"policy\":\"$policy\"' '$dir/out'"
+    check "a scan failed" sh -c "! grep -qE '\"(changed|scanout_faults)\":[1-9]|\"restored\":false' '$dir/out'"
+done
 run run --json --adopt=replace --isolation=bounce boards/mac-mini-m2-pro.dts
 clean
 out_has '"firmware":{"state":"translating","policy":"replace"'

@@ -1236,6 +1236,11 @@ static void test_firmware(void **state)
         assert_int_equal(seen.iommu[0].firmware, i);
         assert_int_equal(seen.iommu[1].firmware, GR_DT_FIRMWARE_OFF);
     }
+    build();
+    set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
+    set("/soc/d@4000", "granule,firmware", "off", 4);
+    assert_int_equal(read_all(&dt, tree, sizeof(tree)), GR_EBADMSG);
+    assert_string_equal(dt.error, "/soc/d@4000: granule,firmware is for DARTs; remove it");
 }
 
 static void expect(const void *blob, size_t size, int rc, const char *sentence)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mistakes that drivers of DARTs have made, by their number in facts/DART.md 14: each test fails on
- * a driver that makes the mistake. 9 and 16 are no driver's mistakes; 11 is an assumption
+ * a driver that makes the mistake; 9 is the model's. 16 is no software's; 11 is an assumption
  * (docs/ASSUMPTIONS.md). Then test vectors 13, 14 and 17 of facts/REQUIREMENTS.md 14.
  */
 #include "dart_tools.h"
@@ -96,7 +96,7 @@ static void erratum_02_second_enable_word(void **state)
 }
 
 /* 3 and 5: bitmaps of which only the first word is flushed. */
-static void erratum_03_streams_past_the_first_word(void **state)
+static void errata_03_05_streams_past_the_first_word(void **state)
 {
     static const struct {
         unsigned kind;
@@ -205,6 +205,45 @@ static void erratum_08_last_entry(void **state)
             assert_false(rig_can_read(&b.rig, 0, RIG_SID, end - 1));
             assert_int_equal(gr_domain_iova_to_phys(&b.domain, end - 1, &pa), GR_ENOENT);
         }
+        bench_end(&b);
+    }
+}
+
+/* The device is refused, and for this reason alone. */
+static void refused_for(struct bench *b, uint64_t iova, bool write, unsigned reason)
+{
+    b->rig.last_fault = (struct gr_fault){0};
+    assert_false(write ? rig_can_write(&b->rig, 0, RIG_SID, iova)
+                       : rig_can_read(&b->rig, 0, RIG_SID, iova));
+    assert_int_equal(b->rig.last_fault.reasons, reason);
+}
+
+/*
+ * 9: an emulator's, and our models do not make it: a reason is told as what it is, an entry above
+ * the leaves that is not valid too, and the last TTBR is the last.
+ */
+static void erratum_09_reasons_and_ttbrs(void **state)
+{
+    static const unsigned v[] = {RIG_T8020, RIG_T8020_VA38, RIG_T6000, RIG_T8110, RIG_T8110_2_2};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+        uint64_t span, top;
+        struct bench b;
+
+        bench_make(&b, v[i]);
+        span = rig_span(&b.domain);
+        top = b.domain.aperture.last + 1 - span;
+        assert_int_equal(gr_domain_map(&b.domain, 0x8000, b.pa, 0x4000, GR_PROT_READ), 0);
+        assert_int_equal(gr_domain_map(&b.domain, top, b.pa, 0x4000, GR_PROT_WRITE), 0);
+        assert_true(rig_can_read(&b.rig, 0, RIG_SID, 0x8000));
+        assert_true(rig_can_write(&b.rig, 0, RIG_SID, top));
+        refused_for(&b, 0x8000, true, GR_FAULT_WRITE_PROT);
+        refused_for(&b, top, false, GR_FAULT_READ_PROT);
+        refused_for(&b, top + 0x4000, false, GR_FAULT_NO_LEAF);
+        refused_for(&b, 2 * span, false, GR_FAULT_NO_TABLE);
+        assert_int_equal(gr_domain_unmap(&b.domain, 0x8000, 0x4000), 0);
+        assert_int_equal(gr_domain_unmap(&b.domain, top, 0x4000), 0);
         bench_end(&b);
     }
 }
@@ -463,11 +502,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(erratum_01_uncached_leaves),
         cmocka_unit_test(erratum_02_second_enable_word),
-        cmocka_unit_test(erratum_03_streams_past_the_first_word),
+        cmocka_unit_test(errata_03_05_streams_past_the_first_word),
         cmocka_unit_test(erratum_04_one_ttbr),
         cmocka_unit_test(erratum_06_wait_at_the_command),
         cmocka_unit_test(erratum_07_flush_register_and_enable),
         cmocka_unit_test(erratum_08_last_entry),
+        cmocka_unit_test(erratum_09_reasons_and_ttbrs),
         cmocka_unit_test(erratum_10_resume_flushes),
         cmocka_unit_test(erratum_12_writes_to_locked),
         cmocka_unit_test(erratum_13_switches_flush),

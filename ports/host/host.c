@@ -948,10 +948,12 @@ bool host_read_held(struct host *h, gr_pa_t pa, void *buf, uint64_t len)
         return false;
     pthread_mutex_lock(&h->lock);
     for (uint64_t off = pa - b->base, end = off + len; off < end; off += n, out += n) {
-        uint64_t line = off & ~(LINE - 1);
-        bool cached = !is_table(b->state[off >> UNIT_LG2]) && dirty(b, line);
+        bool table = is_table(b->state[off >> UNIT_LG2]);
+        uint64_t part = table ? UNIT : LINE; /* of which all is seen in one way */
+        uint64_t first = off & ~(part - 1);
+        bool cached = !table && dirty(b, first);
 
-        n = line + LINE - off < end - off ? line + LINE - off : end - off;
+        n = first + part - off < end - off ? first + part - off : end - off;
         memcpy(out, (cached ? b->cpu : b->dev) + off, (size_t)n);
     }
     pthread_mutex_unlock(&h->lock);
