@@ -156,18 +156,23 @@ static void complete_kinds(struct exercise *x)
 }
 
 /* A stream of a domain, once, by whichever of its devices. */
+/* Is a stream one of the first `count` of another device? */
+static bool is_among(const struct machine_device *of, unsigned count,
+                     const struct machine_device *dev, unsigned stream)
+{
+    for (unsigned s = 0; s < count; s++) {
+        if (of->iommu[s] == dev->iommu[stream] && of->streams[s].sid == dev->streams[stream].sid) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_new_stream(const struct exercise *x, const struct client *last, unsigned stream)
 {
-    const struct machine_device *dev = last->dev;
-
     for (const struct client *c = x->clients; c <= last; c++) {
-        unsigned end = c == last ? stream : c->dev->tree.nstreams;
-
-        for (unsigned s = 0; s < end; s++) {
-            if (c->dev->iommu[s] == dev->iommu[stream] &&
-                c->dev->streams[s].sid == dev->streams[stream].sid) {
-                return false;
-            }
+        if (is_among(c->dev, c == last ? stream : c->dev->tree.nstreams, last->dev, stream)) {
+            return false;
         }
     }
     return true;
@@ -219,14 +224,15 @@ static struct snapshot_record *record(const struct client *client, const struct 
     return out;
 }
 
-/* The regions of one device as a stream of its domain has them. */
+/* The regions of one device as a stream of its domain has them; what firmware mapped goes on. */
 static struct snapshot_record *record_regions(const struct machine_device *dev,
                                               const struct machine_iommu *iommu,
                                               struct snapshot_record *out)
 {
     bool firmware = iommu->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING;
+    bool there = firmware || dev->mode == GR_DOMAIN_TRANSLATED;
 
-    for (unsigned i = 0; i < dev->tree.nregions; i++) {
+    for (unsigned i = 0; there && i < dev->tree.nregions; i++) {
         const struct gr_dt_region *r = &dev->tree.regions[i];
 
         if (r->kind != GR_DT_REGION_RESERVED) {
@@ -283,7 +289,7 @@ static struct snapshot_record *record_stream(const struct exercise *x, const str
     if (of->dev->mode == GR_DOMAIN_LINEAR) {
         out = record_linear(of, out);
     }
-    for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->machine->ndevices; i++) {
+    for (unsigned i = 0; i < x->machine->ndevices; i++) {
         if (x->machine->devices[i].active == of->dev->active) {
             out = record_regions(&x->machine->devices[i], of->dev->iommu[stream], out);
         }
@@ -303,10 +309,37 @@ static struct snapshot_record *record_stream(const struct exercise *x, const str
     return out;
 }
 
+/* What firmware mapped for those who map nothing goes on as well. */
+static struct snapshot_record *record_idle(const struct exercise *x,
+                                           const struct machine_device *dev, unsigned stream,
+                                           struct snapshot_record *out)
+{
+    struct snapshot_record *first = out;
+
+    for (unsigned i = 0; i < x->nclients; i++) {
+        const struct machine_device *other = x->clients[i].dev;
+
+        if (is_among(other, other->tree.nstreams, dev, stream)) {
+            return out;
+        }
+    }
+    if (dev->iommu[stream]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING) {
+        out = record_regions(dev, dev->iommu[stream], out);
+    }
+    for (; first < out; first++) {
+        first->instance = dev->iommu[stream]->tree.path;
+        first->stream = dev->tree.streams[stream].sid;
+    }
+    return out;
+}
+
 static size_t most_records(const struct exercise *x)
 {
     size_t count = 1;
 
+    for (unsigned i = 0; i < x->machine->ndevices; i++) {
+        count += (size_t)x->machine->devices[i].tree.nstreams * GR_DT_REGIONS;
+    }
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct machine_device *dev = x->clients[i].dev;
 
@@ -348,6 +381,13 @@ static bool take_snapshot(struct exercise *x, const char *dir, struct cli_error 
             if (is_new_stream(x, &x->clients[i], s)) {
                 end = record_stream(x, &x->clients[i], s, end);
             }
+        }
+    }
+    for (unsigned i = 0; i < x->machine->ndevices; i++) {
+        const struct machine_device *dev = &x->machine->devices[i];
+
+        for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++) {
+            end = record_idle(x, dev, s, end);
         }
     }
     ok = snapshot_write(x->machine, first, (size_t)(end - first), dir, error);
