@@ -614,6 +614,45 @@ static void power(void **state)
     for_all(power_one);
 }
 
+/* ---- handover ---- */
+
+/* Whoever comes next finds what we found, and adopts it as we did. */
+static void handover_one(const struct fw_kind *k, bool locked, enum gr_adopt adopt)
+{
+    struct gr_adoption first, next;
+    struct gr_domain domain;
+    struct one o;
+
+    one_make(&o, k, locked, adopt);
+    gr_stream_adoption(&o.stream, &first);
+    for (unsigned kernel = 0; kernel < 3; kernel++) {
+        assert_int_equal(new_domain(&o, &domain, GR_DOMAIN_UNMANAGED), 0);
+        map_at(&domain, 3 * span(&o.fw), MINE, g(&o.fw));
+        assert_int_equal(gr_domain_attach(&domain, &o.dev), 0);
+        assert_true(fw_reaches(&o.fw, 0, SID, 3 * span(&o.fw), MINE));
+        assert_int_equal(gr_domain_detach(&domain, &o.dev), 0);
+        assert_int_equal(gr_domain_fini(&domain), 0);
+        assert_int_equal(gr_device_fini(&o.dev), 0);
+        assert_int_equal(gr_dart_fini(&o.fw.dart[0].drv), 0);
+        assert_int_equal(host_leaks(o.fw.host), 0);
+        fw_restored(&o.fw);
+
+        assert_int_equal(fw_driver(&o.fw, 0, NULL), 0);
+        assert_int_equal(one_device(&o, adopt), 0);
+        gr_stream_adoption(&o.stream, &next);
+        assert_int_equal(next.state, first.state);
+        assert_int_equal(next.tables, first.tables);
+        assert_true(next.leaves == first.leaves);
+    }
+    one_end(&o);
+}
+
+static void handover(void **state)
+{
+    (void)state;
+    for_all(handover_one);
+}
+
 /* ---- hostile tables ---- */
 
 struct hostile {
@@ -780,6 +819,7 @@ int main(void)
         cmocka_unit_test(beyond_the_levels),
         cmocka_unit_test(open_domains_are_refused),
         cmocka_unit_test(power),
+        cmocka_unit_test(handover),
         cmocka_unit_test(hostile_tables),
         cmocka_unit_test(random_tables),
     };
