@@ -15,7 +15,12 @@ static uint64_t used;
 
 static struct block *block_at(unsigned page)
 {
-    return (struct block *)(RAM_BASE + (uintptr_t)page * PAGE);
+    return ram_at(RAM_BASE + (uint64_t)page * PAGE);
+}
+
+static unsigned page_of(const void *at)
+{
+    return (unsigned)((ram_pa(at) - RAM_BASE) / PAGE);
 }
 
 static void insert(unsigned page, unsigned order)
@@ -55,10 +60,17 @@ static void give(unsigned page, unsigned order)
 
 void pages_add(uint64_t first, uint64_t last)
 {
-    uint64_t from = (first + PAGE - 1) / PAGE, end = (last + 1) / PAGE;
+    uint64_t from = (first - RAM_BASE + PAGE - 1) / PAGE, end = (last + 1 - RAM_BASE) / PAGE;
 
-    for (; from < end && from - RAM_BASE / PAGE < PAGES; from++)
-        give((unsigned)(from - RAM_BASE / PAGE), 0);
+    end = end < PAGES ? end : PAGES;
+    while (from < end) { /* as large as fits: what nobody uses is not even touched */
+        unsigned order = 0;
+
+        while (order + 1 < ORDERS && from % (2u << order) == 0 && from + (2u << order) <= end)
+            order++;
+        give((unsigned)from, order);
+        from += 1u << order;
+    }
 }
 
 void *pages_alloc(unsigned lg2, uint64_t pa_last)
@@ -71,11 +83,11 @@ void *pages_alloc(unsigned lg2, uint64_t pa_last)
     for (unsigned from = want; from < ORDERS && !got; from++) {
         struct block *list = &free_list[from], *block = list->next;
 
-        while (block && block != list && (uintptr_t)block + size - 1 > pa_last)
+        while (block && block != list && ram_pa(block) + size - 1 > pa_last)
             block = block->next;
         if (!block || block == list)
             continue;
-        unsigned page = (unsigned)(((uintptr_t)block - RAM_BASE) / PAGE), order = from;
+        unsigned page = page_of(block), order = from;
 
         take(page);
         while (order-- > want)
@@ -97,7 +109,7 @@ void pages_free(void *at, unsigned lg2)
     /* What is used after it was freed shall look wrong. */
     __builtin_memset(at, 0xdb, (size_t)PAGE << order);
     used -= (uint64_t)PAGE << order;
-    give((unsigned)(((uintptr_t)at - RAM_BASE) / PAGE), order);
+    give(page_of(at), order);
     irq_restore(state);
 }
 
