@@ -72,9 +72,9 @@ void irq_on(void);
 uint64_t time_ns(void);
 void cpu_relax(void); /* between two polls; interrupts that are due come now at the latest */
 
-/* A timer that interrupts as INTID 27 after `ticks`; false: this machine has none. */
-#define TIMER 27u
-bool timer_arm(uint64_t ticks);
+/* A timer that interrupts after so many ticks, once. */
+#define TIMER 27u /* its INTID */
+void timer_arm(uint64_t ticks);
 void timer_off(void);
 
 /* RAM by its physical address, and back. What lies outside of it ends the run. */

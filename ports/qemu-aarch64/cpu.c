@@ -115,10 +115,9 @@ void cpu_relax(void)
     __asm__ volatile("yield" ::: "memory");
 }
 
-bool timer_arm(uint64_t ticks)
+void timer_arm(uint64_t ticks)
 {
     __asm__ volatile("msr cntv_tval_el0, %0\n\tmsr cntv_ctl_el0, %1\n\tisb" ::"r"(ticks), "r"(1ul));
-    return true;
 }
 
 void timer_off(void)
