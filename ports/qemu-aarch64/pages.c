@@ -24,41 +24,31 @@ static unsigned page_of(const void *at)
 }
 
 /*
- * Free memory is nobody's to touch, but for the list's node at the beginning of each free block:
- * ports/qemu-qtest has the address sanitizer watch that.
+ * Free memory is nobody's to touch but this allocator's, which keeps its lists there: in
+ * ports/qemu-qtest the address sanitizer watches that.
  */
-#ifdef __SANITIZE_ADDRESS__
-extern void __asan_poison_memory_region(const volatile void *at, size_t len);
-extern void __asan_unpoison_memory_region(const volatile void *at, size_t len);
+#define UNWATCHED __attribute__((no_sanitize_address))
+
+extern __attribute__((weak)) void __asan_poison_memory_region(const volatile void *at, size_t len);
+extern __attribute__((weak)) void __asan_unpoison_memory_region(const volatile void *at,
+                                                                size_t len);
 
 static void watch(const void *at, size_t len)
 {
-    __asan_poison_memory_region(at, len);
+    if (__asan_poison_memory_region)
+        __asan_poison_memory_region(at, len);
 }
 
 static void unwatch(const void *at, size_t len)
 {
-    __asan_unpoison_memory_region(at, len);
-}
-#else
-static void watch(const void *at, size_t len)
-{
-    (void)at;
-    (void)len;
+    if (__asan_unpoison_memory_region)
+        __asan_unpoison_memory_region(at, len);
 }
 
-static void unwatch(const void *at, size_t len)
-{
-    (void)at;
-    (void)len;
-}
-#endif
-
-static void insert(unsigned page, unsigned order)
+UNWATCHED static void insert(unsigned page, unsigned order)
 {
     struct block *block = block_at(page), *list = &free_list[order];
 
-    unwatch(block, sizeof(*block));
     if (!list->next)
         list->next = list->prev = list;
     block->next = list->next;
@@ -68,13 +58,12 @@ static void insert(unsigned page, unsigned order)
     free_order[page] = (uint8_t)(order + 1);
 }
 
-static void take(unsigned page)
+UNWATCHED static void take(unsigned page)
 {
     struct block *block = block_at(page);
 
     block->prev->next = block->next;
     block->next->prev = block->prev;
-    watch(block, sizeof(*block));
     free_order[page] = 0;
 }
 
@@ -107,7 +96,7 @@ void pages_add(uint64_t first, uint64_t last)
     }
 }
 
-void *pages_alloc(unsigned lg2, uint64_t pa_last)
+UNWATCHED void *pages_alloc(unsigned lg2, uint64_t pa_last)
 {
     const unsigned want = lg2 > 12 ? lg2 - 12 : 0;
     const uint64_t size = (uint64_t)PAGE << want;
