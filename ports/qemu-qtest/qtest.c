@@ -125,14 +125,16 @@ __attribute__((format(printf, 1, 2))) static uint64_t ask(const char *format, ..
     char question[64], answer[128];
     size_t got = 0;
     va_list args;
+    bool sent;
     int len;
 
     va_start(args, format);
     len = vsnprintf(question, sizeof(question) - 1, format, args);
     va_end(args);
     question[len] = '\n';
-    if (send(qemu.socket, question, (size_t)len + 1, MSG_NOSIGNAL) == len + 1) {
-        question[len] = '\0';
+    sent = send(qemu.socket, question, (size_t)len + 1, MSG_NOSIGNAL) == len + 1;
+    question[len] = '\0';
+    if (sent) {
         do {
             ssize_t n;
 
@@ -143,7 +145,6 @@ __attribute__((format(printf, 1, 2))) static uint64_t ask(const char *format, ..
             got += (size_t)n;
         } while (!memchr(answer, '\n', got) && got < sizeof(answer) - 1);
     }
-    question[len] = '\0';
     answer[got] = '\0';
     if (!got)
         panic("QEMU is gone, %s: no answer to %s", its_end(), question);
