@@ -67,12 +67,16 @@ BENCH_OBJS = $(patsubst %.c,$(B)/obj-bench/%.o,$(GR_SRCS) $(BENCH_SRCS))
 SITE_LIST = $(B)/removal/sites
 SITE_OBJS = $(patsubst %.c,$(B)/obj-sites/%.o,$(GR_SRCS)) $(call obj,tests/removal/site.c)
 SITE_TESTS = $(TESTS:$(B)/%=$(B)/removal/%)
-ALL_OBJS = $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST_OBJS) $(BENCH_OBJS)
+# Run beside QEMU: the library once more, with what ports/qemu-aarch64 has that needs no CPU.
+QTEST_SRCS = $(GR_SRCS) $(GR_SRCS_dt) $(addprefix ports/qemu-aarch64/,gr_port.c irq.c main.c pages.c pci.c rig.c scenarios.c walk.c) \
+	$(sort $(wildcard ports/qemu-qtest/*.c examples/drivers/*.c))
+QTEST_OBJS = $(patsubst %.c,$(B)/obj-qtest/%.o,$(QTEST_SRCS))
+ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOST_OBJS) $(TEST_OBJS) $(BENCH_OBJS)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -168,6 +172,12 @@ qemu-image: deps-qemu
 qemu-check: qemu-image ## scenarios on QEMU's SMMUv3 at 4, 16, 64 KiB; APPEND='seed=N only=NAME'
 	@B='$(B)/qemu' APPEND='$(APPEND)' sh scripts/qemu-check.sh check
 
+SANITIZED = B='$(B)/san' SAN=address,undefined WERROR=1 W=-DGR_CFG_DEBUG=1 # as scripts/check.sh
+
+qemu-qtest: ## the same scenarios, run on this machine with ASan and UBSan; QEMU without a guest
+	+@$(MAKE) --no-print-directory $(SANITIZED) '$(B)/san/granule-qtest'
+	@B='$(B)/qemu' PROGRAM='$(B)/san/granule-qtest' APPEND='$(APPEND)' sh scripts/qemu-check.sh qtest
+
 qemu-run: qemu-image ## NVMe behind QEMU's SMMUv3, for people
 	@B='$(B)/qemu' sh scripts/qemu-check.sh run
 
@@ -217,7 +227,7 @@ $(B)/.deps-check: scripts/deps.sh | $(B)/.deps-build
 	@sh scripts/deps.sh check
 	@touch $@
 
-$(call obj,$(GR_SRCS_dt)) $(HOST_OBJS) $(BENCH_OBJS): | $(B)/.deps-build
+$(call obj,$(GR_SRCS_dt)) $(HOST_OBJS) $(BENCH_OBJS) $(QTEST_OBJS): | $(B)/.deps-build
 ifneq ($(MAKECMDGOALS),lib)
 $(call obj,$(GR_SRCS)): | $(B)/.deps-build
 endif
@@ -258,6 +268,9 @@ $(B)/obj-bench/%.o: %.c $(B)/.flags
 $(B)/obj/%.o: %.c $(B)/.flags
 	$(call compile,$(HOSTED) $(HOST_INC))
 
+$(B)/obj-qtest/%.o: %.c $(B)/.flags
+	$(call compile,$(HOSTED) -Iinclude -Isrc -Iports/qemu-aarch64 -I.)
+
 $(LIB): $(call obj,$(GR_SRCS)) sources.mk
 	$(archive)
 
@@ -272,6 +285,9 @@ $(B)/granule: $(call obj,$(CLI_SRCS)) $(MACHINE) $(LIB_DT) $(LIB)
 
 $(B)/granule-bench: $(BENCH_OBJS)
 	$(call link,-ljansson)
+
+$(B)/granule-qtest: $(QTEST_OBJS)
+	$(call link,-lfdt)
 
 $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)

@@ -23,6 +23,7 @@ models   | models/ | fs libc
 image    | ports/template/image.c | public fs
 template | ports/template/ | base fs
 qemu     | ports/qemu-aarch64/ | public drivers fdt fs
+qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
 ports    | ports/ | public models fs libc
 walker   | cli/walker.h cli/walker.c | fs libc
 cli      | cli/ | walker public ports models fdt json fs libc
@@ -126,7 +127,7 @@ self_test() {
     tmp=$(mktemp -d) || exit 1
     trap 'rm -rf "$tmp"' EXIT
     mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/ports/host" "$tmp/ports/template" \
-        "$tmp/ports/qemu-aarch64" "$tmp/examples/drivers"
+        "$tmp/ports/qemu-aarch64" "$tmp/ports/qemu-qtest" "$tmp/examples/drivers"
     for dir in core iova pt/fmt drv/dart iommu dma dt; do mkdir -p "$tmp/src/$dir"; done
     for dir in cli examples bench tests fuzz; do mkdir -p "$tmp/$dir"; done
     for name in types err port config pt iova fault instance domain dma dt drv/dart; do
@@ -136,7 +137,7 @@ self_test() {
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/iommu/iommu src/dma/dma src/dt/dt models/model models/dart/dart \
         ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker examples/hello \
-        examples/drivers/pci; do
+        examples/drivers/pci ports/qemu-aarch64/board; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
 
@@ -200,6 +201,10 @@ self_test() {
 + ports/qemu-aarch64/x.c <libfdt.h>
 - ports/qemu-aarch64/x.c <stdlib.h>
 - ports/qemu-aarch64/x.c "core/log.h"
++ ports/qemu-qtest/x.c "ports/qemu-aarch64/board.h"
++ ports/qemu-qtest/x.c <stdlib.h>
+- ports/qemu-qtest/x.c "core/log.h"
+- ports/qemu-qtest/x.c "host.h"
 + examples/drivers/x.c <granule/dma.h>
 - examples/drivers/x.c <stdlib.h>
 - examples/drivers/x.c "host.h"

@@ -32,6 +32,7 @@ begin_tally
     step freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
     step boards $MAKE $san RUNS=1 matrix
     step "QEMU's SMMUv3" $MAKE qemu-check
+    step "QEMU's SMMUv3 without a guest" $MAKE qemu-qtest
     step "QEMU's SMMUv3, self-test" sh scripts/qemu-check.sh --self-test
     if [ "${1-}" = long ]; then
         SEED=${SEED:-$(date +%s)} && export SEED

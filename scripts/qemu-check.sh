@@ -1,13 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# qemu-check.sh [check|run|bench|--self-test]: boot the image under QEMU (TCG), judge what it says.
+# qemu-check.sh [check|qtest|run|bench|--self-test]: boot the image under QEMU (TCG), or run the
+# hosted program beside a QEMU without a guest, and judge what it says.
 #   check        every scenario at granules of 4, 16 and 64 KiB; crashes that have to be reported
 #                as such; the template's image
+#   qtest        the scenarios in $PROGRAM, built from ports/qemu-qtest; what it says of memory
+#                that is used after it was freed, and of a QEMU that goes or does not answer
 #   run          the NVMe demonstration, for people
 #   bench        map + 4 KiB NVMe read + unmap per second, by granule, on the host's clock
 #   --self-test  a QEMU that hangs, lies or dies, and sees it found
 # B is the folder of the images. GR_TIMEOUT: seconds for one boot (240). APPEND: more arguments for
-# the image (seed=N, only=NAME). It fails if QEMU does not end in time, if the closing line is not
+# the image or program (seed=N, only=NAME). It fails if QEMU does not end in time, if the closing line is not
 # there or does not add up, or if the guest's exit status is not the one expected.
 set -u
 . scripts/lib.sh
@@ -16,25 +19,44 @@ B=${B:-build/qemu}
 image=$B/granule-qemu.elf
 log=$B/log
 
-# boot IMAGE OUTPUT EXTRA-ARGUMENTS...: returns the guest's exit status.
-boot() {
-    _image=$1 _out=$2
-    shift 2
-    timeout "${GR_TIMEOUT:-240}" qemu-system-aarch64 -M virt,iommu=smmuv3 -cpu cortex-a57 -m 256M \
-        -nodefaults -display none -serial stdio -no-reboot \
-        -semihosting-config enable=on,target=native \
+# machine OUTPUT EXTRA-ARGUMENTS...: returns the exit status of QEMU, or of what is $under it.
+under=
+machine() {
+    _out=$1
+    shift
+    # shellcheck disable=SC2086 # a command, or empty
+    timeout "${GR_TIMEOUT:-240}" $under qemu-system-aarch64 -M virt,iommu=smmuv3 -m 256M \
+        -nodefaults -display none -no-reboot \
         -drive "file=$B/nvme.img,if=none,id=nvme,format=raw,snapshot=on" \
         -device nvme,drive=nvme,serial=granule,addr=1 \
         -drive "file=$B/disk.img,if=none,id=disk,format=raw,snapshot=on" \
         -device virtio-blk-pci,drive=disk,disable-legacy=on,iommu_platform=on,addr=2 \
         -device edu,dma_mask=0xffffffffffffffff,addr=3 -device edu,addr=4 \
         -device edu,dma_mask=0xffffffffffffffff,addr=5 \
-        -kernel "$_image" "$@" < /dev/null > "$_out.raw" 2>&1
+        "$@" < /dev/null > "$_out.raw" 2>&1
     _status=$?
     tr -d '\r' < "$_out.raw" > "$_out"
     rm -f "$_out.raw"
     [ "$_status" -ne 124 ] || echo "qemu-check: QEMU did not end within ${GR_TIMEOUT:-240} s" >&2
     return $_status
+}
+
+# boot IMAGE OUTPUT EXTRA-ARGUMENTS...: returns the guest's exit status.
+boot() {
+    _image=$1 _to=$2
+    shift 2
+    machine "$_to" -cpu cortex-a57 -serial stdio -semihosting-config enable=on,target=native \
+        -kernel "$_image" "$@"
+}
+
+# hosted OUTPUT WORDS: the program with these words, and a CPU that never starts.
+hosted() {
+    _rc=0
+    under="$PROGRAM $2 --"
+    # shellcheck disable=SC2086
+    machine "$1" -cpu cortex-a57,start-powered-off=on $icount || _rc=$?
+    under=
+    return $_rc
 }
 
 # judge STATUS: what $log says, into passed, failed, skipped; a reason where it is more than that.
@@ -82,6 +104,15 @@ trapped() {
     one "trap $1" "$_rc"
 }
 
+# broken WHAT WORDS REPORT: this breaks the run, and the report says why.
+broken() {
+    _bad=1
+    hosted "$log.broken" "$2" || _bad=0
+    grep -qF "$3" "$log.broken" || _bad=1
+    [ "$_bad" -eq 0 ] || cat "$log.broken"
+    one "$1" "$_bad"
+}
+
 template() {
     _rc=0
     # shellcheck disable=SC2086
@@ -95,6 +126,11 @@ template() {
 icount="-icount shift=8,sleep=off"
 
 main() {
+    if [ "$1" = qtest ] && ! command -v qemu-system-aarch64 > /dev/null; then
+        skip "QEMU's SMMUv3 without a guest" "there is no qemu-system-aarch64 (make deps-qemu installs it)"
+        return 0
+    fi
+    mkdir -p "$B" || return 1
     for _disk in nvme disk; do
         [ -e "$B/$_disk.img" ] || truncate -s 16M "$B/$_disk.img" || return 1
     done
@@ -103,6 +139,7 @@ main() {
     # shellcheck disable=SC2086
     case $1 in
     check) boot "$image" "$log" $icount -append "${APPEND:-}" || _rc=$? ;;
+    qtest) hosted "$log" "${APPEND:-}" || _rc=$? ;;
     run) boot "$image" "$log" $icount -append "demo ${APPEND:-}" || _rc=$? ;;
     bench) boot "$image" "$log" -append "bench ${APPEND:-}" || _rc=$? ;; # the host's clock
     *)
@@ -111,15 +148,19 @@ main() {
         ;;
     esac
     cat "$log"
-    echo "boot to exit: $(echo "$_begin $(date +%s.%N)" | awk '{ printf "%.2f", $2 - $1 }') s"
+    echo "start to exit: $(echo "$_begin $(date +%s.%N)" | awk '{ printf "%.2f", $2 - $1 }') s"
     judge "$_rc"
     if [ "$1" = check ]; then
         trapped store "data abort, not mapped, write"
         trapped text "data abort, no permission, write"
         trapped stack "data abort, not mapped, write"
         template
+    elif [ "$1" = qtest ]; then
+        broken "memory used after it was freed" trap=freed "AddressSanitizer: use-after-poison"
+        broken "QEMU goes" trap=gone "panic: QEMU is gone, by signal 9: no answer to readl"
+        broken "QEMU does not answer" "wait=1 trap=mute" "panic: QEMU has not answered in 1 s: readl"
     fi
-    tally qemu "$passed" "$failed" "$skipped"
+    tally "qemu $1" "$passed" "$failed" "$skipped"
     [ "$failed" -eq 0 ]
 }
 

@@ -18,7 +18,7 @@ void pci_write(const struct pci_function *fn, unsigned offset, uint32_t value);
 /* Let the function be a bus master, or not. Its registers are there either way. */
 void pci_enable(const struct pci_function *fn, bool on);
 
-/* The registers of a memory BAR as the CPU sees them; NULL when there is none. */
+/* The registers of a memory BAR, for the functions below; NULL when there is none. */
 volatile void *pci_bar(const struct pci_function *fn, unsigned bar);
 
 /*
@@ -28,45 +28,18 @@ volatile void *pci_bar(const struct pci_function *fn, unsigned bar);
  */
 bool pci_msi(const struct pci_function *fn, gr_iova_t doorbell, uint32_t data);
 
-/* Registers: one access of this width, in program order. */
-static inline uint8_t mmio_read8(volatile void *regs, unsigned offset)
-{
-    return *((volatile uint8_t *)regs + offset);
-}
-
-static inline uint16_t mmio_read16(volatile void *regs, unsigned offset)
-{
-    return *(volatile uint16_t *)((volatile uint8_t *)regs + offset);
-}
-
-static inline uint32_t mmio_read32(volatile void *regs, unsigned offset)
-{
-    return *(volatile uint32_t *)((volatile uint8_t *)regs + offset);
-}
-
-static inline uint64_t mmio_read64(volatile void *regs, unsigned offset)
-{
-    return *(volatile uint64_t *)((volatile uint8_t *)regs + offset);
-}
-
-static inline void mmio_write8(volatile void *regs, unsigned offset, uint8_t value)
-{
-    *((volatile uint8_t *)regs + offset) = value;
-}
-
-static inline void mmio_write16(volatile void *regs, unsigned offset, uint16_t value)
-{
-    *(volatile uint16_t *)((volatile uint8_t *)regs + offset) = value;
-}
-
-static inline void mmio_write32(volatile void *regs, unsigned offset, uint32_t value)
-{
-    *(volatile uint32_t *)((volatile uint8_t *)regs + offset) = value;
-}
-
-static inline void mmio_write64(volatile void *regs, unsigned offset, uint64_t value)
-{
-    *(volatile uint64_t *)((volatile uint8_t *)regs + offset) = value;
-}
+/*
+ * Registers: one access of this width, in program order. `regs` is what pci_bar() returned, or that
+ * plus an offset; only these functions look behind it, so a host whose registers are not in its
+ * address space may choose what it is.
+ */
+uint8_t mmio_read8(volatile void *regs, unsigned offset);
+uint16_t mmio_read16(volatile void *regs, unsigned offset);
+uint32_t mmio_read32(volatile void *regs, unsigned offset);
+uint64_t mmio_read64(volatile void *regs, unsigned offset);
+void mmio_write8(volatile void *regs, unsigned offset, uint8_t value);
+void mmio_write16(volatile void *regs, unsigned offset, uint16_t value);
+void mmio_write32(volatile void *regs, unsigned offset, uint32_t value);
+void mmio_write64(volatile void *regs, unsigned offset, uint64_t value);
 
 #endif

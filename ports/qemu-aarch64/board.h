@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QEMU's aarch64 `virt` machine, what the files of this port offer each other. The addresses are
- * QEMU's promise for this machine (facts/QEMU.md, the table of items); RAM, the IOMMU and who is
- * behind it are read from the device tree.
+ * QEMU's aarch64 `virt` machine, what the files of this port offer each other. All but start.S,
+ * cpu.c, mmu.c, print.c and mem.c serve ports/qemu-qtest as well, which has no CPU. The addresses
+ * are QEMU's promise for this machine (facts/QEMU.md, the table of items); RAM, the IOMMU and who
+ * is behind it are read from the device tree.
  */
 #ifndef QEMU_AARCH64_BOARD_H
 #define QEMU_AARCH64_BOARD_H
@@ -24,16 +25,15 @@
 
 #define PAGE 4096u
 
-/* ---- start.S ---- */
+/* ---- start.S, or ports/qemu-qtest ---- */
 
-/* Ends the run with this exit status, by semihosting. */
+/* Ends the run with this exit status: semihosting, or the program's. */
 __attribute__((noreturn)) void board_exit(unsigned status);
 
-/* ---- print.c ---- */
+/* ---- print.c, or ports/qemu-qtest ---- */
 
 /* %s %c %d %u %x, with l or ll, a width, - and 0 for them. */
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
-void print_v(const char *format, va_list args);
 __attribute__((noreturn, format(printf, 1, 2))) void panic(const char *format, ...);
 
 /* ---- mmu.c ---- */
@@ -62,26 +62,36 @@ void irq_dispatch(void); /* from start.S */
 #define MSI_DOORBELL (GIC_V2M + 0x40u)
 unsigned irq_msi_alloc(void); /* an INTID that the doorbell raises */
 
-static inline uint64_t irq_save(void)
-{
-    uint64_t daif;
+/* ---- cpu.c, or ports/qemu-qtest for the machine whose CPU is a program on the host ---- */
 
-    __asm__ volatile("mrs %0, daif\n\tmsr daifset, #2" : "=r"(daif)::"memory");
-    return daif;
-}
+/* Interrupts off, and as they were before. */
+uint64_t irq_save(void);
+void irq_restore(uint64_t state);
+void irq_on(void);
 
-static inline void irq_restore(uint64_t daif)
-{
-    __asm__ volatile("msr daif, %0" ::"r"(daif) : "memory");
-}
+uint64_t time_ns(void);
+void cpu_relax(void); /* between two polls; interrupts that are due come now at the latest */
 
-static inline uint64_t time_ns(void)
-{
-    uint64_t count, frequency;
+/* A timer that interrupts after so many ticks, once. */
+#define TIMER 27u /* its INTID */
+void timer_arm(uint64_t ticks);
+void timer_off(void);
 
-    __asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(count)::"memory");
-    __asm__("mrs %0, cntfrq_el0" : "=r"(frequency));
-    return count / frequency * 1000000000u + count % frequency * 1000000000u / frequency;
-}
+/* RAM by its physical address, and back. What lies outside of it ends the run. */
+void *ram_at(uint64_t pa);
+uint64_t ram_pa(const void *va);
+
+/* Make all RAM up to `last` usable; returns where what is nobody's begins. */
+uint64_t ram_open(uint64_t last);
+
+/* The words that choose what to run; may be NULL. `tree` is the device tree. */
+const char *board_arguments(const void *tree);
+
+/* Crash in the way that `kind` names: what the CPU says about it is what is tested. */
+void cpu_trap(const char *kind);
+
+/* ---- main.c ---- */
+
+int board_main(void); /* returns the exit status */
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/* The part of the port that needs no instruction of the CPU's; the rest is in cpu.c. */
 #include "board.h"
+#include "examples/drivers/pci.h"
 #include <granule/port.h>
 
 void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned flags)
@@ -18,63 +20,33 @@ void gr_port_pages_free(gr_env_t env, void *va, unsigned lg2)
 gr_pa_t gr_port_virt_to_phys(gr_env_t env, const void *va)
 {
     (void)env;
-    return (uintptr_t)va;
+    return ram_pa(va);
 }
 
 void *gr_port_phys_to_virt(gr_env_t env, gr_pa_t pa)
 {
     (void)env;
-    return (void *)(uintptr_t)pa;
-}
-
-/* To the point of coherency, line by line; on this machine nobody asks for it. */
-void gr_port_cache(gr_env_t env, const void *va, size_t len, unsigned op)
-{
-    uintptr_t at = (uintptr_t)va & ~(uintptr_t)(GR_PORT_CACHE_LINE - 1);
-
-    (void)env;
-    for (; at < (uintptr_t)va + len; at += GR_PORT_CACHE_LINE) {
-        if (op & GR_CACHE_INVAL) /* cleans as well: what shares the line must survive */
-            __asm__ volatile("dc civac, %0" ::"r"(at) : "memory");
-        else
-            __asm__ volatile("dc cvac, %0" ::"r"(at) : "memory");
-    }
-    __asm__ volatile("dsb sy" ::: "memory");
-}
-
-void gr_port_wmb(void)
-{
-    __asm__ volatile("dsb st" ::: "memory");
-}
-
-void gr_port_rmb(void)
-{
-    __asm__ volatile("dsb ld" ::: "memory");
-}
-
-void gr_port_mb(void)
-{
-    __asm__ volatile("dsb sy" ::: "memory");
+    return ram_at(pa);
 }
 
 uint32_t gr_port_read32(gr_mmio_t mmio, gr_reg32 reg)
 {
-    return *(volatile uint32_t *)(mmio + reg.offset);
+    return mmio_read32((volatile void *)mmio, reg.offset);
 }
 
 void gr_port_write32(gr_mmio_t mmio, gr_reg32 reg, uint32_t value)
 {
-    *(volatile uint32_t *)(mmio + reg.offset) = value;
+    mmio_write32((volatile void *)mmio, reg.offset, value);
 }
 
 uint64_t gr_port_read64(gr_mmio_t mmio, gr_reg64 reg)
 {
-    return *(volatile uint64_t *)(mmio + reg.offset);
+    return mmio_read64((volatile void *)mmio, reg.offset);
 }
 
 void gr_port_write64(gr_mmio_t mmio, gr_reg64 reg, uint64_t value)
 {
-    *(volatile uint64_t *)(mmio + reg.offset) = value;
+    mmio_write64((volatile void *)mmio, reg.offset, value);
 }
 
 void gr_port_lock_init(gr_lock_t *lock)
@@ -133,7 +105,7 @@ uint64_t gr_port_now_ns(gr_env_t env)
 void gr_port_relax(gr_env_t env)
 {
     (void)env;
-    __asm__ volatile("yield");
+    cpu_relax();
 }
 
 void gr_port_log(gr_env_t env, unsigned level, const char *line)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The image: brings the machine up from its device tree and runs what the command line asks for
- * (QEMU's -append): nothing for every scenario at every granule, `bench`, `demo`, `trap=store`,
- * `trap=text`, `trap=stack`; and `seed=N`, `only=NAME`.
+ * (QEMU's -append, or the program's arguments): nothing for every scenario at every granule,
+ * `bench`, `demo`, `trap=store`, `trap=text`, `trap=stack`; and `seed=N`, `only=NAME`.
  */
 #include <granule/dt.h>
 #include <libfdt.h>
@@ -11,10 +11,7 @@
 
 struct machine machine;
 
-extern char image_stack[], image_end[];
-int board_main(void);
-
-static const void *const tree = (const void *)(uintptr_t)RAM_BASE;
+static const void *tree;
 
 /* ---- The device tree ---- */
 
@@ -62,19 +59,15 @@ static void read_functions(void)
 
 static void add_ram(void)
 {
-    const uint64_t after = ((uint64_t)(uintptr_t)image_end + 0x1fffff) & ~0x1fffffull;
-
-    mmu_map_ram(after, machine.ram.last);
-    pages_add(after, machine.ram.last);
+    pages_add(ram_open(machine.ram.last), machine.ram.last);
 }
 
 /* ---- The command line ---- */
 
-/* The word of /chosen/bootargs that begins with `name`: what follows that, or NULL. */
+/* The word that begins with `name`: what follows that, or NULL. */
 static const char *argument(const char *name)
 {
-    int len = 0, chosen = fdt_path_offset(tree, "/chosen");
-    const char *args = chosen < 0 ? NULL : fdt_getprop(tree, chosen, "bootargs", &len);
+    const char *args = board_arguments(tree);
     size_t n = strlen(name);
 
     for (const char *p = args; p && *p; p++) {
@@ -121,6 +114,7 @@ static const char *run_one(struct rig *rig, const char *(*run)(struct rig *rig))
 
     rig->faults.others = 0;
     why = run(rig);
+    cpu_relax(); /* for events of the last access */
     if (!why && rig->faults.others)
         why = "a fault that nobody expected";
     rig->faults.any = false;
@@ -155,16 +149,13 @@ int board_main(void)
 {
     const char *seed, *only;
 
+    tree = ram_at(RAM_BASE);
     irq_init();
     read_tree();
     add_ram();
     read_functions();
-    if (argument("trap=store"))
-        *(volatile uint32_t *)(uintptr_t)0x1234 = 1;
-    if (argument("trap=text"))
-        *(volatile uint32_t *)(uintptr_t)board_main = 1;
-    if (argument("trap=stack")) /* the first store below its end */
-        __asm__ volatile("mov sp, %0\n\tstr xzr, [sp, #-16]!" ::"r"(image_stack));
+    if (argument("trap="))
+        cpu_trap(argument("trap="));
     seed = argument("seed=");
     only = argument("only=");
     scenarios_seed(seed ? number(seed) : 1);

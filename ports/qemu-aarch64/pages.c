@@ -15,10 +15,37 @@ static uint64_t used;
 
 static struct block *block_at(unsigned page)
 {
-    return (struct block *)(RAM_BASE + (uintptr_t)page * PAGE);
+    return ram_at(RAM_BASE + (uint64_t)page * PAGE);
 }
 
-static void insert(unsigned page, unsigned order)
+static unsigned page_of(const void *at)
+{
+    return (unsigned)((ram_pa(at) - RAM_BASE) / PAGE);
+}
+
+/*
+ * Free memory is nobody's to touch but this allocator's, which keeps its lists there: in
+ * ports/qemu-qtest the address sanitizer watches that.
+ */
+#define UNWATCHED __attribute__((no_sanitize_address))
+
+extern __attribute__((weak)) void __asan_poison_memory_region(const volatile void *at, size_t len);
+extern __attribute__((weak)) void __asan_unpoison_memory_region(const volatile void *at,
+                                                                size_t len);
+
+static void watch(const void *at, size_t len)
+{
+    if (__asan_poison_memory_region)
+        __asan_poison_memory_region(at, len);
+}
+
+static void unwatch(const void *at, size_t len)
+{
+    if (__asan_unpoison_memory_region)
+        __asan_unpoison_memory_region(at, len);
+}
+
+UNWATCHED static void insert(unsigned page, unsigned order)
 {
     struct block *block = block_at(page), *list = &free_list[order];
 
@@ -31,7 +58,7 @@ static void insert(unsigned page, unsigned order)
     free_order[page] = (uint8_t)(order + 1);
 }
 
-static void take(unsigned page)
+UNWATCHED static void take(unsigned page)
 {
     struct block *block = block_at(page);
 
@@ -55,13 +82,21 @@ static void give(unsigned page, unsigned order)
 
 void pages_add(uint64_t first, uint64_t last)
 {
-    uint64_t from = (first + PAGE - 1) / PAGE, end = (last + 1) / PAGE;
+    uint64_t from = (first - RAM_BASE + PAGE - 1) / PAGE, end = (last + 1 - RAM_BASE) / PAGE;
 
-    for (; from < end && from - RAM_BASE / PAGE < PAGES; from++)
-        give((unsigned)(from - RAM_BASE / PAGE), 0);
+    end = end < PAGES ? end : PAGES;
+    while (from < end) { /* as large as fits: what nobody uses is not even touched */
+        unsigned order = 0;
+
+        while (order + 1 < ORDERS && from % (2u << order) == 0 && from + (2u << order) <= end)
+            order++;
+        watch(block_at((unsigned)from), (size_t)PAGE << order);
+        give((unsigned)from, order);
+        from += 1u << order;
+    }
 }
 
-void *pages_alloc(unsigned lg2, uint64_t pa_last)
+UNWATCHED void *pages_alloc(unsigned lg2, uint64_t pa_last)
 {
     const unsigned want = lg2 > 12 ? lg2 - 12 : 0;
     const uint64_t size = (uint64_t)PAGE << want;
@@ -71,11 +106,11 @@ void *pages_alloc(unsigned lg2, uint64_t pa_last)
     for (unsigned from = want; from < ORDERS && !got; from++) {
         struct block *list = &free_list[from], *block = list->next;
 
-        while (block && block != list && (uintptr_t)block + size - 1 > pa_last)
+        while (block && block != list && ram_pa(block) + size - 1 > pa_last)
             block = block->next;
         if (!block || block == list)
             continue;
-        unsigned page = (unsigned)(((uintptr_t)block - RAM_BASE) / PAGE), order = from;
+        unsigned page = page_of(block), order = from;
 
         take(page);
         while (order-- > want)
@@ -84,8 +119,10 @@ void *pages_alloc(unsigned lg2, uint64_t pa_last)
         got = block;
     }
     irq_restore(state);
-    if (got)
+    if (got) {
+        unwatch(got, size);
         __builtin_memset(got, 0, size);
+    }
     return got;
 }
 
@@ -96,8 +133,9 @@ void pages_free(void *at, unsigned lg2)
 
     /* What is used after it was freed shall look wrong. */
     __builtin_memset(at, 0xdb, (size_t)PAGE << order);
+    watch(at, (size_t)PAGE << order);
     used -= (uint64_t)PAGE << order;
-    give((unsigned)(((uintptr_t)at - RAM_BASE) / PAGE), order);
+    give(page_of(at), order);
     irq_restore(state);
 }
 

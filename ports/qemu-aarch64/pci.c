@@ -12,12 +12,12 @@
 
 uint32_t pci_read(const struct pci_function *fn, unsigned offset)
 {
-    return *(volatile uint32_t *)(fn->config + offset);
+    return mmio_read32(fn->config, offset);
 }
 
 void pci_write(const struct pci_function *fn, unsigned offset, uint32_t value)
 {
-    *(volatile uint32_t *)(fn->config + offset) = value;
+    mmio_write32(fn->config, offset, value);
 }
 
 void pci_enable(const struct pci_function *fn, bool on)
@@ -115,8 +115,7 @@ unsigned pci_scan(struct pci_function *functions, unsigned room)
         uint32_t id;
 
         *fn = (struct pci_function){.rid = (uint16_t)rid,
-                                    .config =
-                                        (volatile uint8_t *)(PCI_ECAM + ((uintptr_t)rid << 12))};
+                                    .config = (volatile void *)(PCI_ECAM + ((uintptr_t)rid << 12))};
         id = pci_read(fn, 0);
         if ((id & 0xffff) == 0xffff) {
             rid |= rid & 7 ? 0 : 7; /* without function 0 there is no other */

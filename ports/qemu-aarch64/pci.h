@@ -6,7 +6,7 @@
 #include "examples/drivers/pci.h"
 
 struct pci_function {
-    volatile uint8_t *config;
+    volatile void *config;
     uint16_t rid; /* bus, device and function: what an iommu-map is about */
     uint16_t vendor, device;
     uint32_t bar[6]; /* address, 0: none */

@@ -75,7 +75,7 @@ static const char *read_field(const char *p, struct field *f)
     }
 }
 
-void print_v(const char *format, va_list args)
+static void print_v(const char *format, va_list args)
 {
     for (const char *p = format; *p; p++) {
         struct field f = {0};

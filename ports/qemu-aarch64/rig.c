@@ -86,7 +86,7 @@ static bool waited(const volatile unsigned *count, unsigned before)
     uint64_t end = time_ns() + 20000000000u;
 
     while (*count == before && time_ns() < end)
-        __asm__ volatile("yield");
+        cpu_relax();
     return *count != before;
 }
 

@@ -50,7 +50,7 @@ void scenarios_seed(uint32_t seed)
 
 static gr_pa_t pa_of(const void *va)
 {
-    return (uintptr_t)va;
+    return ram_pa(va);
 }
 
 static void pool_shuffle(void)
@@ -120,7 +120,7 @@ static bool all_bytes(const uint8_t *at, uint64_t len, uint8_t byte)
 
 static uint8_t *cpu(gr_pa_t pa)
 {
-    return (uint8_t *)(uintptr_t)pa;
+    return ram_at(pa);
 }
 
 static void fill_list(const struct gr_seg *segs, unsigned count, uint64_t from)
@@ -627,7 +627,6 @@ static const char *stale_access(struct rig *rig)
 
 /* ---- Interrupt handlers that call the library ---- */
 
-#define TIMER 27u /* the INTID of the virtual timer */
 #define TICKS 8u
 
 static struct {
@@ -641,16 +640,6 @@ static struct {
     } held[TICKS];
     const char *why;
 } tick;
-
-static void timer_arm(uint64_t ticks)
-{
-    __asm__ volatile("msr cntv_tval_el0, %0\n\tmsr cntv_ctl_el0, %1\n\tisb" ::"r"(ticks), "r"(1ul));
-}
-
-static void timer_off(void)
-{
-    __asm__ volatile("msr cntv_ctl_el0, xzr\n\tisb");
-}
 
 /* Let go of what the handler mapped TICKS calls ago, having looked at it; map anew. */
 static const char *tick_map(struct rig *rig, unsigned which, uint64_t len)
@@ -792,7 +781,7 @@ static const char *tables(struct rig *rig)
         volatile uint64_t *entry;
 
         EXPECT(walk(&machine, edu->stream.sid, rig->lg2, held[n - 1].iova, &w));
-        entry = (volatile uint64_t *)(uintptr_t)w.entry;
+        entry = ram_at(w.entry);
         *entry ^= 1u << 12;
         EXPECT(!walk(&machine, edu->stream.sid, rig->lg2, held[n - 1].iova, &w) && w.bad);
         *entry ^= 1u << 12;

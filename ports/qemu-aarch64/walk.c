@@ -17,19 +17,19 @@ struct tables {
 
 static uint64_t load(uint64_t pa)
 {
-    return *(volatile uint64_t *)(uintptr_t)pa;
+    return *(volatile uint64_t *)ram_at(pa);
 }
 
 static uint64_t smmu_read(const struct machine *m, unsigned offset)
 {
-    return load(m->smmu + offset);
+    return mmio_read64((volatile void *)(uintptr_t)m->smmu, offset);
 }
 
 /* The stream's stage 1 tables; NULL, or why there are none. */
 static const char *find_tables(const struct machine *m, uint32_t sid, struct tables *out)
 {
     const uint64_t base = smmu_read(m, 0x80) & 0xfffffffffffc0ull; /* STRTAB_BASE */
-    const uint32_t config = *(volatile uint32_t *)(uintptr_t)(m->smmu + 0x88);
+    const uint32_t config = mmio_read32((volatile void *)(uintptr_t)m->smmu, 0x88);
     const unsigned split = config >> 6 & 31;
     uint64_t ste = base + 64ull * sid, cd, word;
 
