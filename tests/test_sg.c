@@ -207,6 +207,7 @@ static const struct geometry geometries[] = {
     {GR_PT_DART2, 12, 32, 42, {64 * KIB, 4 * GIB - 1}, false},
     {GR_PT_DART2, 14, 36, 42, {0, 32 * GIB + 300 * 16 * KIB - 1}, true},
     {GR_PT_LPAE_S1, 16, 42, 42, {0, 32 * GIB + 300 * 64 * KIB - 1}, false},
+    {GR_PT_LPAE_S2, 14, 40, 42, {0, 128 * GIB + 300 * 16 * KIB - 1}, false},
 };
 static const unsigned cpu_pages[] = {4096, 16384, 65536};
 
