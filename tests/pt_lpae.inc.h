@@ -17,6 +17,25 @@
 #define GIB(n) ((uint64_t)(n) << 30)
 #define CONTIGUOUS (UINT64_C(1) << 52)
 
+/* ---- values ---- */
+
+struct value {
+    gr_pa_t pa;
+    unsigned prot;
+    uint64_t leaf;
+};
+
+static void check_values(const struct value *v, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        assert_true(gri_fmt_leaf(v[i].pa, gri_fmt_attrs(v[i].prot)) == v[i].leaf);
+        assert_true(gri_fmt_valid(v[i].leaf));
+        assert_true(gri_fmt_pa(v[i].leaf, 12) == v[i].pa);
+        assert_true(gri_fmt_pa(v[i].leaf | CONTIGUOUS, 12) == v[i].pa);
+        assert_int_equal(gri_fmt_prot(v[i].leaf), v[i].prot);
+    }
+}
+
 /* ---- tables ---- */
 
 struct world {

@@ -18,11 +18,7 @@
 
 static void entries(void **state)
 {
-    static const struct {
-        gr_pa_t pa;
-        unsigned prot;
-        uint64_t leaf;
-    } v[] = {
+    static const struct value v[] = {
         /* UXN, PXN, nG, AF, inner shareable, EL0, AttrIndx 0, page */
         {0x8c5d54000, RW, 0x00600008c5d54f43},
         {0x8c5d54000, GR_PROT_READ, 0x00600008c5d54fc3},
@@ -33,13 +29,7 @@ static void entries(void **state)
     const uint64_t block = gri_fmt_leaf(MIB(2), gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
 
     (void)state;
-    for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {
-        assert_true(gri_fmt_leaf(v[i].pa, gri_fmt_attrs(v[i].prot)) == v[i].leaf);
-        assert_true(gri_fmt_valid(v[i].leaf));
-        assert_true(gri_fmt_pa(v[i].leaf, 12) == v[i].pa);
-        assert_true(gri_fmt_pa(v[i].leaf | CONTIGUOUS, 12) == v[i].pa);
-        assert_int_equal(gri_fmt_prot(v[i].leaf), v[i].prot);
-    }
+    check_values(v, GRI_ARRAY_SIZE(v));
     /* There is no write-only. */
     assert_true(gri_fmt_attrs(GR_PROT_WRITE) == gri_fmt_attrs(RW));
     assert_true(block == 0x0060000000200f41);

@@ -20,11 +20,7 @@
 
 static void entries(void **state)
 {
-    static const struct {
-        gr_pa_t pa;
-        unsigned prot;
-        uint64_t leaf;
-    } v[] = {
+    static const struct value v[] = {
         /* XN, AF, inner shareable, S2AP, MemAttr 0xf, page */
         {0x8c5d54000, RW, 0x00400008c5d547ff},
         {0x8c5d54000, GR_PROT_READ, 0x00400008c5d5477f},
@@ -36,12 +32,7 @@ static void entries(void **state)
     const uint64_t block = gri_fmt_leaf(MIB(2), gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
 
     (void)state;
-    for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {
-        assert_true(gri_fmt_leaf(v[i].pa, gri_fmt_attrs(v[i].prot)) == v[i].leaf);
-        assert_true(gri_fmt_valid(v[i].leaf));
-        assert_true(gri_fmt_pa(v[i].leaf | CONTIGUOUS, 12) == v[i].pa);
-        assert_int_equal(gri_fmt_prot(v[i].leaf), v[i].prot);
-    }
+    check_values(v, GRI_ARRAY_SIZE(v));
     assert_true(block == 0x00400000002007fd);
     assert_true(gri_fmt_valid(block) && !gri_fmt_is_table(block));
 }
