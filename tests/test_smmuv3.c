@@ -626,14 +626,13 @@ static void test_left_on(void **state)
 }
 
 /* What firmware's streams and tables left in the caches is forgotten before ours are enabled. */
-static void test_left_in_caches(void **state)
+static void left_in_caches(unsigned stage)
 {
     const uint64_t ste = LEFT, cd = LEFT + 0x40000, root = LEFT + 0x50000;
-    struct probe *const p = probe_new(LINEAR, 3);
+    struct probe *const p = probe_new(LINEAR | (stage == 2 ? STAGE_2 : 0), 3);
     uint64_t *const memory = host_ptr(p->h, LEFT, LEFT_SIZE);
     struct client c;
 
-    (void)state;
     p->model.idr1 = (p->model.idr1 & ~0x3fu) | 8;
     probe_model(p);
     memset(memory, 0, LEFT_SIZE);
@@ -646,20 +645,34 @@ static void test_left_in_caches(void **state)
     memory[0x50000 / 8] = (LEFT + 0x60000) | 3;
     memory[0x60000 / 8] = (LEFT + 0x70000) | 3;
     memory[0x70000 / 8] = LEFT | 0x40000000000743 | UINT64_C(1) << 11;
+    if (stage == 2) {
+        memory[0] = 0xd;
+        memory[2] = UINT64_C(25) << 32 | UINT64_C(1) << 38 | UINT64_C(0x35) << 40 |
+                    UINT64_C(4) << 48 | UINT64_C(0x81) << 51;
+        memory[3] = root;
+        memory[0x70000 / 8] = LEFT | 0x400000000007ff;
+    }
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE, (uint32_t)ste);
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE + 4, (uint32_t)(ste >> 32));
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE_CFG, 8);
     smmuv3_model_poke32(p->hw.model, CR1, 0xd75);
     smmuv3_model_poke32(p->hw.model, CR0, 0x1);
-    assert_true(reads(p, 0, 0)); /* IOVA 0 of ASID 0 */
+    assert_true(reads(p, 0, 0)); /* IOVA 0 of ASID 0, or VMID 0 */
     probe_start(p, 12, 39);
     assert_false(reads(p, 0, 0));
     client_up(p, &c, 0, 1);
-    assert_int_equal(context_of(p, 0)[0] >> 48, 0); /* the same ASID */
+    assert_int_equal(number_of(p, 0), 0); /* the same */
     assert_false(reads(p, 0, 0));
     serve(p);
     client_end(&c);
     probe_free(p, true);
+}
+
+static void test_left_in_caches(void **state)
+{
+    (void)state;
+    left_in_caches(1);
+    left_in_caches(2);
 }
 
 /* ---- hardware that does not answer while starting or stopping ---- */
