@@ -43,18 +43,15 @@ const struct rig_kind rig_kinds[RIG_KINDS] = {
     [RIG_SMMU_S2_4K_VA40] = {.name = "smmuv3 stage 2 4K va40",
                              .page_bits = 12,
                              .va_bits = 40,
-                             .pa_bits = 42,
-                             .stage_2 = true},
+                             .pa_bits = 42},
     [RIG_SMMU_S2_64K_VA36] = {.name = "smmuv3 stage 2 64K va36",
                               .page_bits = 16,
                               .va_bits = 36,
-                              .pa_bits = 36,
-                              .stage_2 = true},
+                              .pa_bits = 36},
     [RIG_SMMU_S2_16K_VA42] = {.name = "smmuv3 stage 2 16K va42",
                               .page_bits = 14,
                               .va_bits = 42,
-                              .pa_bits = 42,
-                              .stage_2 = true},
+                              .pa_bits = 42},
 };
 
 static bool is_smmu(const struct rig_dart *d)
@@ -168,7 +165,7 @@ static void make_smmu(struct rig *rig, unsigned i, const struct rig_setup *setup
     };
 
     model.idr5 = (model.idr5 & ~7u) | (d->kind->pa_bits == 42 ? 3 : 1);
-    if (d->kind->stage_2)
+    if (rig_is_stage_2(d->kind))
         smmuv3_model_set_stages(&model, SMMUV3_MODEL_STAGE_2);
     model.keep_all = true;
     assert_true(host_smmuv3_init(&d->smmu_hw, rig->host, &model, rig->rng + i));

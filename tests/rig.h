@@ -24,7 +24,6 @@ struct rig_kind {
     unsigned va_bits;
     unsigned pa_bits;
     uint16_t revision; /* of t8110, facts/DART.md 3; 0: the model's usual one */
-    bool stage_2;      /* of an SMMUv3: it has no other */
 };
 
 /* Where its TLB command is, and the bit that says that it runs. */
@@ -60,6 +59,11 @@ enum {
     RIG_KINDS
 };
 extern const struct rig_kind rig_kinds[RIG_KINDS];
+
+static inline bool rig_is_stage_2(const struct rig_kind *kind)
+{
+    return kind >= &rig_kinds[RIG_SMMU_S2];
+}
 
 struct rig_dart {
     struct gr_instance *inst;

@@ -216,7 +216,7 @@ static uint64_t smmu_pages(const struct sweep *s)
     uint64_t pages = 0;
 
     for (unsigned i = 0; is_smmu(s) && i < s->kind->darts; i++)
-        pages += s->dart_live[i] ? SMMU_PAGES + !s->rig.dart[i].kind->stage_2 : 0;
+        pages += s->dart_live[i] ? SMMU_PAGES + !rig_is_stage_2(s->rig.dart[i].kind) : 0;
     return pages;
 }
 

@@ -956,6 +956,68 @@ static void test_move(void **state)
     }
 }
 
+/* Into a domain that translates another stream already, and back: that one keeps its context. */
+static void test_join(void **state)
+{
+    (void)state;
+    for (unsigned variant = 0; variant < VARIANTS; variant++) {
+        struct probe *const p = probe_up(variant, 12, 39);
+        struct client a, b, c;
+
+        client_up(p, &a, SID, 1);
+        client_up(p, &b, SID + 0x100, 1);
+        map(&a, 0, a.g);
+        map(&b, b.g, b.g);
+        for (unsigned round = 0; round < 3; round++) {
+            assert_int_equal(gr_domain_attach(&b.domain, &a.dev), 0);
+            assert_int_equal(number_of(p, SID), 1);
+            assert_true(reads(p, SID, b.g) && reads(p, SID + 0x100, b.g) && !reads(p, SID, 0));
+            assert_int_equal(gr_domain_attach(&a.domain, &a.dev), 0);
+            assert_int_equal(number_of(p, SID), 0);
+            assert_int_equal(number_of(p, SID + 0x100), 1);
+            assert_true(reads(p, SID, 0) && reads(p, SID + 0x100, b.g) && !reads(p, SID, b.g));
+        }
+        client_up(p, &c, SID + 0x200, 1);
+        assert_int_equal(number_of(p, SID + 0x200), 2);
+        client_end(&c);
+        assert_int_equal(gr_domain_unmap(&b.domain, b.g, b.g), 0);
+        assert_false(reads(p, SID + 0x100, b.g));
+        serve(p);
+        client_end(&a);
+        client_end(&b);
+        probe_free(p, true);
+    }
+}
+
+/* The same with nothing between: what the stream leaves is not what the other one has. */
+static void test_replace(void **state)
+{
+    (void)state;
+    for (unsigned variant = 0; variant < VARIANTS; variant++) {
+        struct probe *const p = probe_up(variant, 12, 39);
+        struct gr_binding from = {.inst = &p->smmu.inst}, to = from, third = from;
+        const struct gr_instance_ops *const ops = p->smmu.inst.ops;
+        struct client a, b;
+
+        client_make(p, &a, SID, 1);
+        client_make(p, &b, SID, 1);
+        map(&b, 0, b.g);
+        assert_int_equal(ops->attach(&p->smmu.inst, SID, &a.domain.pt, &from), 0);
+        assert_int_equal(ops->attach(&p->smmu.inst, SID + 1, &b.domain.pt, &to), 0);
+        assert_int_equal(ops->attach(&p->smmu.inst, SID, &b.domain.pt, &to), 0);
+        assert_int_equal(number_of(p, SID), 1);
+        assert_int_equal(ops->block(&p->smmu.inst, SID, &to), 0);
+        assert_true(reads(p, SID + 1, 0) && !reads(p, SID, 0));
+        assert_int_equal(ops->attach(&p->smmu.inst, SID, &a.domain.pt, &third), 0);
+        assert_int_equal(number_of(p, SID), 2); /* the other is not free */
+        assert_int_equal(ops->block(&p->smmu.inst, SID, &third), 0);
+        assert_int_equal(ops->block(&p->smmu.inst, SID + 1, &to), 0);
+        client_end(&a);
+        client_end(&b);
+        probe_free(p, true);
+    }
+}
+
 /* What a stream's entry says of stage 2, to the bit; and roots side by side. */
 static void test_attach_stage_2(void **state)
 {
@@ -2168,6 +2230,8 @@ int main(void)
         cmocka_unit_test(test_stage_2_widths),
         cmocka_unit_test(test_asids),
         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_replace),
         cmocka_unit_test(test_watched),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_order_stage_2),
