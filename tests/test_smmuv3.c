@@ -1215,13 +1215,12 @@ static void watch_order_2(void *arg)
     memcpy(o->word, ste, sizeof(o->word));
 }
 
-static void test_order_stage_2(void **state)
+static void order_stage_2(unsigned variant)
 {
-    struct probe *const p = probe_up(STAGE_2, 14, 36);
+    struct probe *const p = probe_up(variant | STAGE_2, 14, 36);
     struct order_2 order = {.p = p};
     struct client a, b;
 
-    (void)state;
     client_up(p, &a, SID, 1);
     client_make(p, &b, SID + 1, 1);
     memcpy(order.word, entry_of(p, SID), sizeof(order.word));
@@ -1241,6 +1240,13 @@ static void test_order_stage_2(void **state)
     client_end(&b);
     client_end(&a);
     probe_free(p, true);
+}
+
+static void test_order_stage_2(void **state)
+{
+    (void)state;
+    order_stage_2(0);
+    order_stage_2(NONCOHERENT); /* as memory has it */
 }
 
 /* Every access on the way into and out of a domain is refused or translated by it. */
