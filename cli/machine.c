@@ -411,6 +411,9 @@ static bool make_smmu(struct machine_iommu *iommu)
     const uint32_t oas = iommu->tree.pa_bits == 36 ? 1 : 4;
 
     config.idr5 = (config.idr5 & ~7u) | oas;
+    if (strcmp(iommu->tree.compatible, "granule,smmuv3-stage-2") == 0) {
+        smmuv3_model_set_stages(&config, SMMUV3_MODEL_STAGE_2);
+    }
     if (rng_below(&m->rng, 4) == 0) {
         config.idr0 &= ~(3u << 27);
     }
@@ -1056,6 +1059,7 @@ void machine_free(struct machine *m)
 
 /* ---- Accesses ---- */
 
+/* Where there is no write-only. */
 bool machine_reads_all(const struct machine_device *dev)
 {
     return dev->iommu[0]->inst->table.format == GR_PT_LPAE_S1;

@@ -38,13 +38,21 @@ static const struct walker_format dart2[] = {DART2(14), DART2(12)};
  * AttrIndx (4:2) is an index into registers: 0 is ordinary memory by our convention. Bit 52:
  * contiguous.
  */
-#define LPAE(page, levels, group0, group1)                                                         \
+#define LPAE(page, levels, group0, group1) LPAE_OF("LPAE", page, levels, group0, group1, STAGE_1)
+#define STAGE_1                                                                                    \
+    .read = {0x440, 0x440, false}, .write = {0x4c0, 0x440, false}, .uncached = {0x1c, 0, true}
+
+/* Of stage 2: bits 6 and 7 let read and write, and MemAttr (5:2) says ordinary memory with 15. */
+#define LPAE2(page, levels, group0, group1) LPAE_OF("LPAE2", page, levels, group0, group1, STAGE_2)
+#define STAGE_2                                                                                    \
+    .read = {0x440, 0x440, false}, .write = {0x480, 0x480, false}, .uncached = {0x3c, 0x3c, true}
+
+#define LPAE_OF(title, page, levels, group0, group1, ...)                                          \
     {                                                                                              \
-        .name = "LPAE", .page_bits = (page), .entry_bytes = 8, .table = {0x3, 0x3, false},         \
+        .name = (title), .page_bits = (page), .entry_bytes = 8, .table = {0x3, 0x3, false},        \
         .leaf = {0x3, 0x3, false}, .block = {0x3, 0x1, false}, .block_levels = (levels),           \
-        .pa = {{(page), 48 - (page), (page)}}, .read = {0x440, 0x440, false},                      \
-        .write = {0x4c0, 0x440, false}, .uncached = {0x1c, 0, true}, .group = BIT(52),             \
-        .group_lg2 = {(group0), (group1)},                                                         \
+        .pa = {{(page), 48 - (page), (page)}}, .group = BIT(52),                                   \
+        .group_lg2 = {(group0), (group1)}, __VA_ARGS__                                             \
     }
 
 static const struct walker_format lpae[] = {
@@ -53,10 +61,17 @@ static const struct walker_format lpae[] = {
     LPAE(16, 0x2, 5, 5), /* 512 MiB */
 };
 
+static const struct walker_format lpae2[] = {
+    LPAE2(12, 0x6, 4, 4),
+    LPAE2(14, 0x2, 7, 5),
+    LPAE2(16, 0x2, 5, 5),
+};
+
 static const struct {
     const struct walker_format *format;
     size_t count;
-} all_formats[] = {{dart1, COUNT(dart1)}, {dart2, COUNT(dart2)}, {lpae, COUNT(lpae)}};
+} all_formats[] = {
+    {dart1, COUNT(dart1)}, {dart2, COUNT(dart2)}, {lpae, COUNT(lpae)}, {lpae2, COUNT(lpae2)}};
 
 /* ---- Kinds: facts/DART.md 2, 3 and 6 ---- */
 
@@ -385,11 +400,47 @@ static const char *find_entry(struct walker_stream *s)
     return read_word(s, s->entry_at, &s->entry) ? NULL : "its entry lies outside memory";
 }
 
+static const uint8_t granules[4] = {12, 16, 14, 0};
+static const uint8_t sizes[8] = {32, 36, 40, 42, 44, 48, 52, 0};
+
+/* What its entry says of stage 2: 5.2. NULL, or why nothing can be translated by it. */
+static const char *read_stage_2(struct walker_stream *s)
+{
+    unsigned oas = sizes[bits_of(s->from->reg(s->from->opaque, SMMU_IDR5), 2, 0)];
+    unsigned page = s->format->page_bits;
+    unsigned reach;
+    uint64_t root;
+
+    s->context_at = s->entry_at + 16; /* the words that say it, and where the tables are */
+    if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root)) {
+        return "its entry lies outside memory";
+    }
+    if (granules[bits_of(s->context, 47, 46)] != page) {
+        return "its entry has another granule";
+    }
+    s->format = &lpae2[(page - 12) / 2];
+    s->va_bits = 64 - (unsigned)bits_of(s->context, 37, 32);
+    s->reach_bits = s->va_bits;
+    s->pa_bits = sizes[bits_of(s->context, 50, 48)];
+    s->pa_bits = s->pa_bits < oas ? s->pa_bits : oas;
+    s->levels = (unsigned)bits_of(s->context, 39, 38) + (page == 12 ? 2 : 1);
+    reach = walker_span_bits(s->format, s->levels);
+    if (!bits_of(s->context, 51, 51) || bits_of(s->context, 52, 52) ||
+        bits_of(s->context, 39, 38) == 3 || s->va_bits > s->pa_bits || s->va_bits > reach + 4 ||
+        s->va_bits <= walker_span_bits(s->format, s->levels - 1)) {
+        return "its entry is not valid for stage 2";
+    }
+    s->nroots = s->va_bits > reach ? 1u << (s->va_bits - reach) : 1;
+    root &= low_mask(48) & ~low_mask(4);
+    for (unsigned i = 0; i < s->nroots; i++) {
+        s->roots[i] = (struct walker_root){.pa = root + ((uint64_t)i << page), .valid = true};
+    }
+    return NULL;
+}
+
 /* What its context says: 5.4. NULL, or why nothing can be translated by it. */
 static const char *read_context(struct walker_stream *s)
 {
-    static const uint8_t granules[4] = {12, 16, 14, 0};
-    static const uint8_t sizes[8] = {32, 36, 40, 42, 44, 48, 52, 0};
     unsigned oas = sizes[bits_of(s->from->reg(s->from->opaque, SMMU_IDR5), 2, 0)];
     unsigned page = s->format->page_bits;
     uint64_t root;
@@ -438,8 +489,12 @@ static void settle_in_memory(struct walker_stream *s)
         s->reason = "its entry is not valid";
     } else if (!bits_of(s->entry, 3, 3)) {
         s->reason = "its entry aborts";
+    } else if (bits_of(s->entry, 2, 1) == 3) {
+        s->reason = "its entry asks for stage 2 after stage 1, which is not known here";
     } else if (bits_of(s->entry, 2, 2)) {
-        s->reason = "its entry asks for stage 2, which is not known here";
+        why = read_stage_2(s);
+        s->mode = why ? WALKER_BLOCKED : WALKER_TRANSLATE;
+        s->reason = why ? why : "its entry asks for translation by stage 2";
     } else if (!bits_of(s->entry, 1, 1)) {
         s->mode = WALKER_BYPASS;
         s->reason = "its entry bypasses";

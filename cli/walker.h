@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define WALKER_LEVELS 5u
-#define WALKER_ROOTS 4u
+#define WALKER_ROOTS 16u
 
 /* ---- What a format is: data ---- */
 
@@ -101,7 +101,8 @@ struct walker_kind {
 /* The kind whose name a tree's first `compatible` string is, or NULL. */
 const struct walker_kind *walker_kind(const char *compatible);
 
-/* Entries alone, of an instance that nothing else is known of: "DART1", "DART2", "LPAE"; or NULL.
+/* Entries alone, of an instance that nothing else is known of: "DART1", "DART2", "LPAE", or
+ * "LPAE2", which is LPAE of stage 2; or NULL.
  */
 const struct walker_format *walker_entries(const char *name, uint64_t granule);
 

@@ -130,6 +130,7 @@ static int start(struct world *w, struct fuzz *f)
         config.aperture = (struct gr_range){fuzz_number(f), fuzz_number(f)};
     if ((more & 0xe) == 2)
         config.mmio_size = fuzz_number(f);
+    config.stage = more >> 4 & 3;
     rc = gr_smmuv3_init(&w->smmu, &config);
     end(w, since, 12);
     if (!rc) {
@@ -140,6 +141,7 @@ static int start(struct world *w, struct fuzz *f)
                    t->granule_lg2);
         FUZZ_CHECK(t->pa_bits >= 32 && t->pa_bits <= 48, "%u", t->pa_bits);
         FUZZ_CHECK(t->va_bits >= 32 && t->va_bits <= gr_pt_reach_bits(t), "%u", t->va_bits);
+        FUZZ_CHECK(t->format == GR_PT_LPAE_S1 || t->va_bits <= t->pa_bits, "%u", t->va_bits);
         FUZZ_CHECK(inst->streams >= 1 && inst->streams <= 1u << 11, "%u", inst->streams);
         FUZZ_CHECK(inst->aperture.first <= inst->aperture.last, "an empty aperture");
         FUZZ_CHECK(!(inst->aperture.last >> t->va_bits), "an aperture beyond the tables");

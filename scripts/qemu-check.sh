@@ -2,22 +2,26 @@
 # SPDX-License-Identifier: MIT
 # qemu-check.sh [check|qtest|run|bench|--self-test]: boot the image under QEMU (TCG), or run the
 # hosted program beside a QEMU without a guest, and judge what it says.
-#   check        every scenario at granules of 4, 16 and 64 KiB; crashes that have to be reported
-#                as such; the template's image
+#   check        every scenario at granules of 4, 16 and 64 KiB, in each stage that the SMMU has;
+#                where QEMU lets one choose, once more with stage 2 only; crashes that have to be
+#                reported as such; the template's image
 #   qtest        the scenarios in $PROGRAM, built from ports/qemu-qtest; what it says of memory
 #                that is used after it was freed, and of a QEMU that goes or does not answer
 #   run          the NVMe demonstration, for people
 #   bench        map + 4 KiB NVMe read + unmap per second, by granule, on the host's clock
 #   --self-test  a QEMU that hangs, lies or dies, and sees it found
 # B is the folder of the images. GR_TIMEOUT: seconds for one boot (240). APPEND: more arguments for
-# the image or program (seed=N, only=NAME). It fails if QEMU does not end in time, if the closing line is not
-# there or does not add up, or if the guest's exit status is not the one expected.
+# the image or program (seed=N, only=NAME, stage=N). QEMU: another qemu-system-aarch64. It fails if
+# QEMU does not end in time, if the closing line is not there or does not add up, or if the guest's
+# exit status is not the one expected.
 set -u
 . scripts/lib.sh
 
 B=${B:-build/qemu}
 image=$B/granule-qemu.elf
 log=$B/log
+qemu=${QEMU:-qemu-system-aarch64}
+board=virt
 
 # machine OUTPUT EXTRA-ARGUMENTS...: returns the exit status of QEMU, or of what is $under it.
 under=
@@ -25,7 +29,7 @@ machine() {
     _out=$1
     shift
     # shellcheck disable=SC2086 # a command, or empty
-    timeout "${GR_TIMEOUT:-240}" $under qemu-system-aarch64 -M virt,iommu=smmuv3 -m 256M \
+    timeout "${GR_TIMEOUT:-240}" $under "$qemu" -M "$board,iommu=smmuv3" -m 256M \
         -nodefaults -display none -no-reboot \
         -drive "file=$B/nvme.img,if=none,id=nvme,format=raw,snapshot=on" \
         -device nvme,drive=nvme,serial=granule,addr=1 \
@@ -59,23 +63,26 @@ hosted() {
     return $_rc
 }
 
-# judge STATUS: what $log says, into passed, failed, skipped; a reason where it is more than that.
+# judge STATUS LOG: what the log says, added to passed, failed, skipped; a reason where it is more
+# than that.
 judge() {
     _lines=$(awk '/^[0-9]+ passed, [0-9]+ failed$/ { n++; p = $1; f = $3 }
         /^ok / { oks++ } /^FAIL / { fails++ } /^# SKIPPED/ { skips++ }
-        END { print n + 0, p + 0, f + 0, (p == oks && f == fails), skips + 0 }' "$log")
+        END { print n + 0, p + 0, f + 0, (p == oks && f == fails), skips + 0 }' "$2")
     # shellcheck disable=SC2086 # five numbers
     set -- "$1" $_lines
-    passed=$3 failed=$4 skipped=$6 why=
+    why=
     if [ "$2" -ne 1 ]; then
-        why="there is no closing line" passed=0
+        why="there is no closing line"
+        set -- "$1" "$2" 0 "$4" "$5" "$6"
     elif [ "$5" -ne 1 ]; then
         why="the closing line does not add up"
-    elif [ "$passed" -eq 0 ]; then
+    elif [ "$3" -eq 0 ]; then
         why="nothing passed"
-    elif [ "$1" -ne $((failed > 0)) ]; then
-        why="$failed failed, but the exit status is not"
+    elif [ "$1" -ne $(($4 > 0)) ]; then
+        why="$4 failed, but the exit status is not"
     fi
+    passed=$((passed + $3)) failed=$((failed + $4)) skipped=$((skipped + $6))
     [ -z "$why" ] || {
         echo "FAIL the run: $why $1"
         failed=$((failed + 1))
@@ -113,6 +120,21 @@ broken() {
     one "$1" "$_bad"
 }
 
+# Once more, with an SMMU that has stage 2 and no other, where this QEMU has such a thing. Its newer
+# machines set the property to both themselves.
+stage_2_only() {
+    timeout 10 "$qemu" -device arm-smmuv3,help 2> /dev/null | grep -q '^  stage=' || return 0
+    case " ${APPEND:-} " in *' stage=1 '*) return 0 ;; esac
+    timeout 10 "$qemu" -M help 2> /dev/null | grep -q '^virt-9\.0 ' && board=virt-9.0
+    _rc=0
+    # shellcheck disable=SC2086
+    boot "$image" "$log.stage2" $icount -global arm-smmuv3.stage=2 -append "${APPEND:-}" || _rc=$?
+    echo "# $board with -global arm-smmuv3.stage=2"
+    board=virt
+    cat "$log.stage2"
+    judge "$_rc" "$log.stage2"
+}
+
 template() {
     _rc=0
     # shellcheck disable=SC2086
@@ -126,8 +148,8 @@ template() {
 icount="-icount shift=8,sleep=off"
 
 main() {
-    if [ "$1" = qtest ] && ! command -v qemu-system-aarch64 > /dev/null; then
-        skip "QEMU's SMMUv3 without a guest" "there is no qemu-system-aarch64 (make deps-qemu installs it)"
+    if [ "$1" = qtest ] && ! command -v "$qemu" > /dev/null; then
+        skip "QEMU's SMMUv3 without a guest" "there is no $qemu (make deps-qemu installs it)"
         return 0
     fi
     mkdir -p "$B" || return 1
@@ -149,8 +171,10 @@ main() {
     esac
     cat "$log"
     echo "start to exit: $(echo "$_begin $(date +%s.%N)" | awk '{ printf "%.2f", $2 - $1 }') s"
-    judge "$_rc"
+    passed=0 failed=0 skipped=0
+    judge "$_rc" "$log"
     if [ "$1" = check ]; then
+        stage_2_only
         trapped store "data abort, not mapped, write"
         trapped text "data abort, no permission, write"
         trapped stack "data abort, not mapped, write"
@@ -171,7 +195,7 @@ expect() {
     printf '#!/bin/sh\nfor last; do :; done\n%s\n' "$3" > "$tmp/bin/qemu-system-aarch64"
     chmod +x "$tmp/bin/qemu-system-aarch64"
     _rc=0
-    PATH=$tmp/bin:$PATH GR_TALLY='' B=$tmp GR_TIMEOUT=1 sh scripts/qemu-check.sh check \
+    PATH=$tmp/bin:$PATH QEMU='' GR_TALLY='' B=$tmp GR_TIMEOUT=1 sh scripts/qemu-check.sh check \
         > "$tmp/out" 2>&1 || _rc=1
     [ "$_rc" -eq "$1" ] || {
         cat "$tmp/out"
@@ -214,6 +238,16 @@ echo 'ok a'; echo 'FAIL b: why'; echo '1 passed, 1 failed'; exit 1"
 echo 'ok a'; echo 'FAIL b: why'; echo '1 passed, 1 failed'"
     expect 1 "a crash that passes" "$good"
     expect 1 "a crash of another kind" "$(echo "$traps" | sed 's/no permission/not mapped/')
+$good"
+    stages='case "$*" in
+*arm-smmuv3,help) echo "  stage=<str>"; exit 0 ;;
+*stage=2*) echo "FAIL b: why"; echo "0 passed, 1 failed"; exit 1 ;;
+esac'
+    expect 1 "a failure with stage 2 only" "$stages
+$traps
+$good"
+    expect 0 "stage 2 only" "$(echo "$stages" | sed '/FAIL/d')
+$traps
 $good"
     expect 1 "a template that says nothing" "$(echo "$traps" | sed 's/Hello/hello/')
 $good"

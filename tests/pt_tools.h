@@ -37,12 +37,12 @@ struct geometry {
         }                                                                                          \
     }
 
-#define LPAE(granule, depth, va, pa)                                                               \
+#define LPAE(stage, granule, depth, va, pa)                                                        \
     {                                                                                              \
-        "LPAE granule 2^" #granule " levels " #depth " va " #va " pa " #pa,                        \
+        "LPAE stage " #stage " granule 2^" #granule " levels " #depth " va " #va " pa " #pa,       \
         {                                                                                          \
-            .format = GR_PT_LPAE_S1, .granule_lg2 = (granule), .levels = (depth), .va_bits = (va), \
-            .pa_bits = (pa), .coherent = true                                                      \
+            .format = GR_PT_LPAE_S##stage, .granule_lg2 = (granule), .levels = (depth),            \
+            .roots_lg2 = (stage) == 2 ? 4 : 0, .va_bits = (va), .pa_bits = (pa), .coherent = true  \
         }                                                                                          \
     }
 
@@ -51,8 +51,9 @@ static const struct geometry geometries[] = {
     GEOMETRY(DART1, 14, 32, 36), GEOMETRY(DART1, 14, 37, 36), GEOMETRY(DART1, 14, 38, 36),
     GEOMETRY(DART1, 12, 32, 36), GEOMETRY(DART2, 14, 32, 42), GEOMETRY(DART2, 14, 36, 42),
     GEOMETRY(DART2, 14, 38, 36), GEOMETRY(DART2, 12, 30, 42), GEOMETRY(DART2, 12, 32, 42),
-    LPAE(12, 2, 30, 48),         LPAE(12, 2, 25, 36),         LPAE(14, 2, 36, 40),
-    LPAE(16, 2, 42, 48),
+    LPAE(1, 12, 2, 30, 48),      LPAE(1, 12, 2, 25, 36),      LPAE(1, 14, 2, 36, 40),
+    LPAE(1, 16, 2, 42, 48),      LPAE(2, 12, 2, 34, 36),      LPAE(2, 12, 2, 30, 48),
+    LPAE(2, 14, 2, 40, 40),      LPAE(2, 16, 2, 43, 44),
 };
 
 #define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
@@ -113,7 +114,7 @@ struct seen {
     bool whole; /* the window is the whole granule */
 };
 
-/* What of `prot` a format can say: DART1 has no bit for UNCACHED, LPAE no write-only. */
+/* What of `prot` a format can say: DART1 has no bit for UNCACHED, stage 1 no write-only. */
 static inline unsigned kept_prot(const struct gr_pt_config *c, unsigned prot)
 {
     if (c->format == GR_PT_DART1)
@@ -121,10 +122,15 @@ static inline unsigned kept_prot(const struct gr_pt_config *c, unsigned prot)
     return c->format == GR_PT_LPAE_S1 ? prot | GR_PROT_READ : prot;
 }
 
+static inline bool is_lpae(const struct gr_pt_config *c)
+{
+    return c->format == GR_PT_LPAE_S1 || c->format == GR_PT_LPAE_S2;
+}
+
 /* log2 of the leaves that LPAE's Contiguous bit makes one; 0: the format has none. */
 static inline unsigned group_lg2(const struct gr_pt_config *c)
 {
-    if (c->format != GR_PT_LPAE_S1)
+    if (!is_lpae(c))
         return 0;
     return c->granule_lg2 == 12 ? 4 : c->granule_lg2 == 14 ? 7 : 5;
 }
@@ -134,7 +140,7 @@ static inline uint64_t entry_address(const struct gr_pt_config *c, uint64_t entr
 {
     if (c->format == GR_PT_DART1)
         return entry & bits(36) & ~bits(c->granule_lg2);
-    if (c->format == GR_PT_LPAE_S1)
+    if (is_lpae(c))
         return entry & bits(48) & ~bits(c->granule_lg2);
     return entry << 4 & bits(42) & ~bits(c->granule_lg2);
 }
@@ -142,7 +148,7 @@ static inline uint64_t entry_address(const struct gr_pt_config *c, uint64_t entr
 /* Does an entry above the leaves point to a table? */
 static inline bool is_table(const struct gr_pt_config *c, uint64_t entry)
 {
-    return c->format == GR_PT_LPAE_S1 ? (entry & 3) == 3 : entry & 1;
+    return is_lpae(c) ? (entry & 3) == 3 : entry & 1;
 }
 
 /* A page has bit 1 set and a block has not; AP[1], AF, inner shareable, nG, PXN and UXN always. */
@@ -158,6 +164,20 @@ static inline void decode_lpae(const struct gr_pt_config *c, uint64_t leaf, stru
     out->whole = (leaf & always) == always && (leaf >> 2 & 7) < 2;
 }
 
+/* AF, inner shareable and XN always; S2AP allows reading and writing, MemAttr is 15 or 5. */
+static inline void decode_lpae_s2(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
+{
+    const uint64_t always = UINT64_C(1) << 54 | 0x700;
+    const unsigned attr = leaf >> 2 & 15;
+
+    out->valid = leaf & 1;
+    out->pa = entry_address(c, leaf);
+    out->prot = (leaf >> 6 & 1 ? GR_PROT_READ : 0) | (leaf >> 7 & 1 ? GR_PROT_WRITE : 0) |
+                (attr == 5 ? GR_PROT_UNCACHED : 0);
+    out->whole =
+        (leaf & (always | UINT64_C(1) << 53 | 0x800)) == always && (attr == 5 || attr == 15);
+}
+
 static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
 {
     const bool dart1 = c->format == GR_PT_DART1;
@@ -166,6 +186,10 @@ static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, stru
 
     if (c->format == GR_PT_LPAE_S1) {
         decode_lpae(c, leaf, out);
+        return;
+    }
+    if (c->format == GR_PT_LPAE_S2) {
+        decode_lpae_s2(c, leaf, out);
         return;
     }
     out->valid = leaf & 1;
@@ -211,7 +235,7 @@ static inline struct seen hardware_walk(struct host *h, const struct gr_pt_confi
             decode_leaf(c, entry, &out);
         if (level) /* a block: the granule of it */
             out.pa += iova & bits(shift) & ~bits(c->granule_lg2);
-        out.broken = !level && c->format == GR_PT_LPAE_S1 && (entry & 3) == 1; /* reserved */
+        out.broken = !level && is_lpae(c) && (entry & 3) == 1; /* reserved */
         return out;
     }
     return out;

@@ -39,6 +39,19 @@ const struct rig_kind rig_kinds[RIG_KINDS] = {
                            .page_bits = 16,
                            .va_bits = 42,
                            .pa_bits = 42},
+    /* Two roots of three levels; a root of two, of a narrower machine; a root of three. */
+    [RIG_SMMU_S2_4K_VA40] = {.name = "smmuv3 stage 2 4K va40",
+                             .page_bits = 12,
+                             .va_bits = 40,
+                             .pa_bits = 42},
+    [RIG_SMMU_S2_64K_VA36] = {.name = "smmuv3 stage 2 64K va36",
+                              .page_bits = 16,
+                              .va_bits = 36,
+                              .pa_bits = 36},
+    [RIG_SMMU_S2_16K_VA42] = {.name = "smmuv3 stage 2 16K va42",
+                              .page_bits = 14,
+                              .va_bits = 42,
+                              .pa_bits = 42},
 };
 
 static bool is_smmu(const struct rig_dart *d)
@@ -152,6 +165,8 @@ static void make_smmu(struct rig *rig, unsigned i, const struct rig_setup *setup
     };
 
     model.idr5 = (model.idr5 & ~7u) | (d->kind->pa_bits == 42 ? 3 : 1);
+    if (rig_is_stage_2(d->kind))
+        smmuv3_model_set_stages(&model, SMMUV3_MODEL_STAGE_2);
     model.keep_all = true;
     assert_true(host_smmuv3_init(&d->smmu_hw, rig->host, &model, rig->rng + i));
     d->tap = (struct host_mmio){
@@ -416,19 +431,24 @@ static uint64_t digest(uint64_t sum, uint64_t word)
     return (sum ^ word) * UINT64_C(0x100000001b3) ^ sum >> 29;
 }
 
+static bool is_lpae(const struct gr_pt *pt)
+{
+    return pt->format == GR_PT_LPAE_S1 || pt->format == GR_PT_LPAE_S2;
+}
+
 /* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
 static uint64_t entry_pa(const struct gr_pt *pt, uint64_t entry)
 {
-    const uint64_t pa = pt->format == GR_PT_DART2     ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                        : pt->format == GR_PT_LPAE_S1 ? entry & ((UINT64_C(1) << 48) - 1)
-                                                      : entry & ((UINT64_C(1) << 36) - 1);
+    const uint64_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
+                        : is_lpae(pt)             ? entry & ((UINT64_C(1) << 48) - 1)
+                                                  : entry & ((UINT64_C(1) << 36) - 1);
 
     return pa >> pt->granule_lg2 << pt->granule_lg2;
 }
 
 static bool is_table(const struct gr_pt *pt, uint64_t entry)
 {
-    return (entry & 1) && (pt->format != GR_PT_LPAE_S1 || (entry & 2));
+    return (entry & 1) && (!is_lpae(pt) || (entry & 2));
 }
 
 /* A table of `level` and what is below it. */

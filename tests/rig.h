@@ -52,9 +52,18 @@ enum {
     RIG_SMMU_4K_VA39,
     RIG_SMMU_4K_VA48,
     RIG_SMMU_64K_VA42,
+    RIG_SMMU_S2, /* from here on with stage 2 only */
+    RIG_SMMU_S2_4K_VA40 = RIG_SMMU_S2,
+    RIG_SMMU_S2_64K_VA36,
+    RIG_SMMU_S2_16K_VA42,
     RIG_KINDS
 };
 extern const struct rig_kind rig_kinds[RIG_KINDS];
+
+static inline bool rig_is_stage_2(const struct rig_kind *kind)
+{
+    return kind >= &rig_kinds[RIG_SMMU_S2];
+}
 
 struct rig_dart {
     struct gr_instance *inst;
@@ -85,10 +94,16 @@ static inline bool rig_is_smmu(unsigned kind)
     return kind >= RIG_SMMU;
 }
 
-/* What GR_DMA_* or GR_PROT_* lets a device do there: an SMMUv3 has no write-only. */
+/* An SMMUv3's stage 1 has no write-only. */
+static inline bool rig_has_write_only(unsigned kind)
+{
+    return !rig_is_smmu(kind) || kind >= RIG_SMMU_S2;
+}
+
+/* What GR_DMA_* or GR_PROT_* lets a device do there. */
 static inline unsigned rig_opens(unsigned kind, unsigned bits)
 {
-    return rig_is_smmu(kind) ? bits | 1 : bits;
+    return rig_has_write_only(kind) ? bits : bits | 1;
 }
 
 /* One DART of a machine; zeroes take the kind's own values. */

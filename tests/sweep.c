@@ -207,15 +207,16 @@ static bool is_smmu(const struct sweep *s)
     return rig_is_smmu(s->kind->rig);
 }
 
-/* Pages that an SMMUv3 has once a stream was attached: four, a second table, a page of contexts. */
-#define SMMU_PAGES (4u + 4u + 1u)
+/* Pages that an SMMUv3 has once a stream was attached: four, a second table, in stage 1 a page of
+ * contexts. */
+#define SMMU_PAGES (4u + 4u)
 
 static uint64_t smmu_pages(const struct sweep *s)
 {
     uint64_t pages = 0;
 
     for (unsigned i = 0; is_smmu(s) && i < s->kind->darts; i++)
-        pages += s->dart_live[i] ? SMMU_PAGES : 0;
+        pages += s->dart_live[i] ? SMMU_PAGES + !rig_is_stage_2(s->rig.dart[i].kind) : 0;
     return pages;
 }
 
@@ -1119,9 +1120,9 @@ static uint64_t mix(uint64_t sum, uint64_t word)
 /* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
 static gr_pa_t entry_pa(const struct gr_pt *pt, uint64_t entry)
 {
-    const gr_pa_t pa = pt->format == GR_PT_DART2     ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                       : pt->format == GR_PT_LPAE_S1 ? entry & ((UINT64_C(1) << 48) - 1)
-                                                     : entry & ((UINT64_C(1) << 36) - 1);
+    const gr_pa_t pa = pt->format == GR_PT_DART2   ? entry << 4 & ((UINT64_C(1) << 42) - 1)
+                       : pt->format != GR_PT_DART1 ? entry & ((UINT64_C(1) << 48) - 1)
+                                                   : entry & ((UINT64_C(1) << 36) - 1);
 
     return pa >> pt->granule_lg2 << pt->granule_lg2;
 }
@@ -1157,7 +1158,7 @@ static struct reached reach(struct sweep *s, const struct gr_pt *pt)
 
             if (!words[i])
                 continue;
-            if (!at.level || (pt->format == GR_PT_LPAE_S1 && !(words[i] & 2))) { /* or a block */
+            if (!at.level || (rig_is_smmu(s->kind->rig) && !(words[i] & 2))) { /* or a block */
                 out.leaves = mix(mix(out.leaves, iova), words[i]);
                 continue;
             }

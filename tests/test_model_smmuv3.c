@@ -1017,6 +1017,310 @@ static void test_access(void **state)
     board_free(&b);
 }
 
+/* ---- stage 2 ---- */
+
+#define VMID_A UINT64_C(7)
+#define VMID_B UINT64_C(8)
+#define LEAF_2 UINT64_C(0x7ff) /* MemAttr 15, S2AP, inner, AF, page */
+
+/* Word 2 of an entry: 40 bits at 4 KiB from level 1 on, so two tables side by side; 44 bits out. */
+static uint64_t ste2(uint64_t vmid)
+{
+    return vmid | UINT64_C(24) << 32 | UINT64_C(1) << 38 | UINT64_C(0x35) << 40 |
+           UINT64_C(4) << 48 | UINT64_C(1) << 51 | UINT64_C(1) << 58;
+}
+
+static void put_ste2(struct board *b, uint32_t sid, uint64_t word2, uint64_t root)
+{
+    put(b, SUBTAB + 64 * (sid & 0xff), 0xd);
+    put(b, SUBTAB + 64 * (sid & 0xff) + 16, word2);
+    put(b, SUBTAB + 64 * (sid & 0xff) + 24, root);
+}
+
+#define FAR (UINT64_C(1) << 39) /* what the second root begins with */
+
+/* Both streams with stage 2: the first page of each root. The roots are those of stage 1's. */
+static void board_stage_2(struct board *b, unsigned stages)
+{
+    board_init(b);
+    smmuv3_model_set_stages(&b->config, stages);
+    board_start(b);
+    put_ste2(b, SID_A, ste2(VMID_A), ROOT);
+    put(b, TABLES + 0x1000, DATA | LEAF_2);
+    put(b, TABLES + 0x3000, (DATA + 0x1000) | LEAF_2);
+    put_ste2(b, SID_B, ste2(VMID_B), ROOT + 0x4000);
+    put(b, ROOT + 0x4000, (TABLES + 0x4000) | 3);
+    put(b, TABLES + 0x4000, (TABLES + 0x5000) | 3);
+    put(b, TABLES + 0x5000, (DATA + 0x2000) | LEAF_2);
+}
+
+static void test_stage_2(void **state)
+{
+    struct board b;
+
+    (void)state;
+    board_stage_2(&b, SMMUV3_MODEL_STAGE_2);
+    assert_int_equal(leads(&b, SID_A, 0x123), DATA + 0x123);
+    assert_int_equal(leads(&b, SID_A, FAR + 0x123), DATA + 0x1123);
+    assert_int_equal(leads(&b, SID_B, 0x123), DATA + 0x2123);
+    assert_int_equal(event(&b, 0), 0);
+    assert_int_equal(leads(&b, SID_A, 0x5678), 0);
+    assert_int_equal(event(&b, 0), 0x10 | (uint64_t)SID_A << 32); /* F_TRANSLATION */
+    assert_int_equal(leads(&b, SID_A, 0x5678), 0);
+    assert_int_equal(event(&b, 1), UINT64_C(0x288) << 32);
+    assert_int_equal(leads(&b, SID_A, 0x5678), 0);
+    assert_int_equal(event(&b, 2), 0x5678);
+    assert_int_equal(leads(&b, SID_A, 0x5678), 0);
+    assert_int_equal(event(&b, 3), 0x5000);
+    assert_int_equal(leads(&b, SID_A, UINT64_C(1) << 40), 0); /* beyond S2T0SZ */
+    assert_int_equal(event(&b, 0) & 0xff, 0x10);
+    put_ste(&b, 0x130, CD_A | 0xb);
+    assert_int_equal(leads(&b, 0x130, 0), 0);
+    assert_int_equal(event(&b, 0) & 0xff, 4); /* there is no stage 1 */
+    put_ste(&b, 0x131, 9);
+    assert_int_equal(leads(&b, 0x131, DATA), DATA);
+    assert_int_equal(stats(&b)->misuse, 0);
+    board_free(&b);
+    /* And none of stage 2 where there is stage 1 only. */
+    board_stage_2(&b, SMMUV3_MODEL_STAGE_1);
+    assert_int_equal(leads(&b, SID_A, 0), 0);
+    assert_int_equal(event(&b, 0) & 0xff, 4);
+    board_free(&b);
+    /* With both, either; but not one after the other. */
+    board_stage_2(&b, SMMUV3_MODEL_STAGE_1 | SMMUV3_MODEL_STAGE_2);
+    put_ste(&b, SID_B, CD_B | 0xb);
+    put(&b, TABLES + 0x3000, (DATA + 0x1000) | LEAF);
+    assert_int_equal(leads(&b, SID_A, 0x123), DATA + 0x123);
+    assert_int_equal(leads(&b, SID_B, 0x123), DATA + 0x1123);
+    put_ste(&b, 0x132, CD_A | 0xf);
+    assert_int_equal(leads(&b, 0x132, 0), 0);
+    assert_int_equal(event(&b, 0) & 0xff, 4);
+    board_free(&b);
+}
+
+/* What an entry may say of stage 2, and what not. */
+static void test_stage_2_entries(void **state)
+{
+    static const struct {
+        unsigned bits, sl0, tg, ps, oas;
+        bool ok;
+    } rows[] = {
+        {25, 0, 0, 5, 5, true},  {34, 0, 0, 5, 5, true},  {35, 0, 0, 5, 5, false},
+        {30, 1, 0, 5, 5, false}, {31, 1, 0, 5, 5, true},  {43, 1, 0, 5, 5, true},
+        {44, 1, 0, 5, 5, false}, {44, 2, 0, 4, 5, true},  {40, 2, 0, 4, 4, true},
+        {40, 2, 0, 3, 3, false}, {40, 3, 0, 5, 5, false}, {42, 1, 0, 3, 5, true},
+        {43, 1, 0, 3, 5, false}, {43, 1, 0, 5, 3, false}, {24, 0, 0, 5, 5, false},
+        {25, 0, 2, 5, 5, true},  {30, 0, 2, 5, 5, false}, {40, 1, 2, 5, 5, true},
+        {41, 1, 2, 5, 5, false}, {41, 2, 2, 3, 3, true},  {40, 2, 2, 2, 2, false},
+        {48, 2, 2, 5, 5, true},  {46, 1, 1, 5, 5, true},  {47, 1, 1, 5, 5, false},
+        {43, 2, 1, 4, 4, true},  {43, 2, 1, 3, 3, false}, {42, 1, 1, 3, 3, true},
+        {40, 1, 3, 5, 5, false}, {40, 1, 0, 7, 5, false},
+    };
+    /* Bits that make a good one bad: S2ENDI, S2HD, S2HA, S2S, and what is for other worlds. */
+    static const unsigned bad[] = {52, 55, 56, 57, 59, 63};
+    struct board b;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        board_init(&b);
+        smmuv3_model_set_stages(&b.config, SMMUV3_MODEL_STAGE_2);
+        b.config.idr5 = 0x70 | rows[i].oas;
+        board_start(&b);
+        put_ste2(&b, SID_A,
+                 (ste2(VMID_A) & ~(UINT64_C(0xff) << 32 | UINT64_C(0x1f) << 46)) |
+                     (uint64_t)(64 - rows[i].bits) << 32 | (uint64_t)rows[i].sl0 << 38 |
+                     (uint64_t)rows[i].tg << 46 | (uint64_t)rows[i].ps << 48,
+                 RAM + 0x100000); /* aligned to 1 MiB, and empty */
+        assert_int_equal(leads(&b, SID_A, 0), 0);
+        assert_int_equal(event(&b, 0) & 0xff, rows[i].ok ? 0x10 : 4);
+        assert_int_equal(stats(&b)->misuse, 0);
+        board_free(&b);
+    }
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]) + 4; i++) {
+        board_stage_2(&b, SMMUV3_MODEL_STAGE_2);
+        if (i < sizeof(bad) / sizeof(bad[0]))
+            put_ste2(&b, SID_A, ste2(VMID_A) | UINT64_C(1) << bad[i], ROOT);
+        else if (i == sizeof(bad) / sizeof(bad[0]))
+            put_ste2(&b, SID_A, ste2(VMID_A) & ~(UINT64_C(1) << 51), ROOT); /* AArch32 */
+        else if (i == sizeof(bad) / sizeof(bad[0]) + 1)
+            put_ste2(&b, SID_A, ste2(VMID_A), UINT64_C(1) << 44);
+        else if (i == sizeof(bad) / sizeof(bad[0]) + 2)
+            put_ste2(&b, SID_A, ste2(VMID_A) & ~(UINT64_C(63) << 32), ROOT); /* 64 bits in */
+        else {
+            board_free(&b);
+            board_init(&b);
+            smmuv3_model_set_stages(&b.config, SMMUV3_MODEL_STAGE_2);
+            b.config.idr0 &= ~(1u << 18); /* 8 bits of VMID */
+            board_start(&b);
+            put_ste2(&b, SID_A, ste2(0x100), ROOT);
+        }
+        assert_int_equal(leads(&b, SID_A, 0), 0);
+        assert_int_equal(event(&b, 0) & 0xff, 4);
+        board_free(&b);
+    }
+    /* Allowed, but no machine is like that: roots that are not aligned, tables read uncached. */
+    for (unsigned i = 0; i < 2; i++) {
+        board_stage_2(&b, SMMUV3_MODEL_STAGE_2);
+        put_ste2(&b, SID_A, ste2(VMID_A) & ~(i ? UINT64_C(3) << 40 : 0), ROOT + (i ? 0 : 0x1000));
+        (void)leads(&b, SID_A, 0);
+        assert_int_equal(stats(&b)->misuse, 1);
+        board_free(&b);
+    }
+}
+
+/* Reading and writing each for itself; AF, unless S2AFFD; the output's width; S2R. */
+static void test_stage_2_leaves(void **state)
+{
+    static const struct {
+        uint64_t leaf, word2;
+        unsigned read, write; /* events; 0: allowed */
+        unsigned misuse;
+    } rows[] = {
+        {DATA | LEAF_2, 0, 0, 0, 0},
+        {DATA | 0x77f, 0, 0, 0x13, 0},
+        {DATA | 0x7bf, 0, 0x13, 0, 0},
+        {DATA | 0x73f, 0, 0x13, 0x13, 0},
+        {DATA | 0x3ff, 0, 0x12, 0x12, 0},
+        {DATA | 0x3ff, UINT64_C(1) << 53, 0, 0, 0},
+        {UINT64_C(1) << 45 | LEAF_2, 0, 0x11, 0x11, 0},
+        {DATA | 0x7d7, 0, 0, 0, 0}, /* not cacheable */
+        {DATA | 0x7c7, 0, 0, 0, 0}, /* a device's */
+        {DATA | 0x7d3, 0, 0, 0, 1}, /* outer without inner */
+        {DATA | LEAF_2 | UINT64_C(1) << 54, 0, 0, 0, 0},
+        {DATA | LEAF_2 | UINT64_C(1) << 53, 0, 0, 0, 1},
+        {DATA | LEAF_2 | UINT64_C(1) << 11, 0, 0, 0, 1},
+        {DATA | 0x7fd, 0, 0x10, 0x10, 0}, /* no page */
+    };
+    struct board b;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        board_stage_2(&b, SMMUV3_MODEL_STAGE_2);
+        put(&b, TABLES + 0x1000, rows[i].leaf);
+        put_ste2(&b, SID_A, ste2(VMID_A) | rows[i].word2, ROOT);
+        assert_int_equal(leads(&b, SID_A, 0) != 0, !rows[i].read);
+        assert_int_equal(event(&b, 0) & 0xff, rows[i].read);
+        assert_int_equal(writes(&b, SID_A, 0), !rows[i].write);
+        assert_int_equal(event(&b, 0) & 0xff, rows[i].write);
+        assert_int_equal(stats(&b)->misuse, rows[i].misuse);
+        board_free(&b);
+    }
+    board_stage_2(&b, SMMUV3_MODEL_STAGE_2);
+    put_ste2(&b, SID_A, ste2(VMID_A) & ~(UINT64_C(1) << 58), ROOT);
+    assert_int_equal(leads(&b, SID_A, 0x5000), 0);
+    assert_int_equal(event(&b, 0), 0); /* not recorded */
+    board_free(&b);
+}
+
+/* A stale leaf serves until a command names it, its VMID and its stage, and CMD_SYNC is through. */
+static void test_stage_2_stale(void **state)
+{
+    static const struct {
+        uint64_t word0, word1;
+        bool leaf, table; /* whether it makes it forget a leaf, an entry above it */
+    } rows[] = {
+        {0x2a | VMID_A << 32, 0, true, true},
+        {0x2a | VMID_A << 32, 1, true, false},
+        {0x2a | VMID_B << 32, 0, false, false},
+        {0x2a | VMID_A << 32, 0x1000, false, true},
+        {0x2a | VMID_A << 32 | 3 << 12, 0x400, true, true},   /* four of 4 KiB */
+        {0x2a | VMID_A << 32 | 3 << 12, 0x800, false, false}, /* of 16 KiB */
+        {0x2a | VMID_A << 32 | 1 << 20, 0x1400 | 1, false, false},
+        {0x28 | VMID_A << 32, 0, true, true},
+        {0x28 | VMID_B << 32, 0, false, false},
+        {0x12 | VMID_A << 32, 0, false, false},
+        {0x11 | VMID_A << 32, 0, false, false},
+        {0x10 | VMID_A << 32, 0, false, false},
+        {0x30, 0, true, true},
+    };
+    struct board b;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        board_stage_2(&b, SMMUV3_MODEL_STAGE_1 | SMMUV3_MODEL_STAGE_2);
+        assert_int_equal(leads(&b, SID_A, 0), DATA);
+        assert_int_equal(leads(&b, SID_B, 0), DATA + 0x2000);
+        put(&b, TABLES + 0x1000, 0);
+        give(&b, rows[i].word0, rows[i].word1);
+        assert_int_equal(leads(&b, SID_A, 0), DATA);
+        sync(&b);
+        assert_int_equal(leads(&b, SID_A, 0) != 0, !rows[i].leaf);
+        (void)event(&b, 0);
+        board_free(&b);
+
+        board_stage_2(&b, SMMUV3_MODEL_STAGE_1 | SMMUV3_MODEL_STAGE_2);
+        assert_int_equal(leads(&b, SID_A, 0), DATA);
+        put(&b, TABLES, 0); /* and the leaf table is another page's now */
+        put(&b, TABLES + 0x1008, (DATA + 0x3000) | LEAF_2);
+        give(&b, rows[i].word0, rows[i].word1);
+        sync(&b);
+        assert_int_equal(leads(&b, SID_A, 0x1000) != 0, !rows[i].table);
+        assert_int_equal(stats(&b)->misuse, 0);
+        board_free(&b);
+    }
+}
+
+/* Stage 1 where there is a stage 2: its translations have a VMID, too. */
+static void test_stage_1_vmids(void **state)
+{
+    struct board b;
+
+    (void)state;
+    for (unsigned right = 0; right < 3; right++) {
+        board_init(&b);
+        smmuv3_model_set_stages(&b.config, SMMUV3_MODEL_STAGE_1 | SMMUV3_MODEL_STAGE_2);
+        board_start(&b);
+        put(&b, SUBTAB + 64 * (SID_A & 0xff) + 16, VMID_A);
+        assert_int_equal(leads(&b, SID_A, 0), DATA);
+        put(&b, TABLES + 0x1000, 0);
+        if (right == 2)
+            give(&b, 0x28 | VMID_A << 32, 0);
+        else
+            give(&b, 0x11 | ASID_A << 48 | (right ? VMID_A : VMID_B) << 32, 0);
+        sync(&b);
+        assert_int_equal(leads(&b, SID_A, 0) != 0, !right);
+        board_free(&b);
+    }
+}
+
+/* Commands about a stage that there is not are illegal; VMIDs beyond their width are misuse. */
+static void test_stage_commands(void **state)
+{
+    static const uint64_t first[] = {0x05, 0x10, 0x11, 0x12}, second[] = {0x28, 0x2a};
+    struct board b;
+
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        const uint64_t word0 = i < 4 ? first[i] : second[i - 4];
+
+        for (unsigned stages = 1; stages <= 3; stages++) {
+            board_init(&b);
+            smmuv3_model_set_stages(&b.config, stages);
+            board_start(&b);
+            give(&b, word0, 0);
+            assert_int_equal(r32(&b, 0x60) & 1,
+                             !(stages & (i < 4 ? SMMUV3_MODEL_STAGE_1 : SMMUV3_MODEL_STAGE_2)));
+            assert_int_equal(stats(&b)->misuse, 0);
+            board_free(&b);
+        }
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        board_init(&b);
+        smmuv3_model_set_stages(&b.config, SMMUV3_MODEL_STAGE_2);
+        b.config.idr0 &= ~(1u << 18);
+        board_start(&b);
+        give(&b, second[i] | UINT64_C(0x100) << 32, 0);
+        assert_int_equal(stats(&b)->misuse, 1);
+        board_free(&b);
+    }
+    board_init(&b);
+    smmuv3_model_set_stages(&b.config, SMMUV3_MODEL_STAGE_2);
+    board_start(&b);
+    give(&b, 0x2a, 0x400); /* NUM, SCALE and TTL 0 with a TG */
+    assert_int_equal(r32(&b, 0x60) & 1, 1);
+    board_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1044,6 +1348,12 @@ int main(void)
         cmocka_unit_test(test_command_misuse),
         cmocka_unit_test(test_event_queue),
         cmocka_unit_test(test_access),
+        cmocka_unit_test(test_stage_2),
+        cmocka_unit_test(test_stage_2_entries),
+        cmocka_unit_test(test_stage_2_leaves),
+        cmocka_unit_test(test_stage_2_stale),
+        cmocka_unit_test(test_stage_1_vmids),
+        cmocka_unit_test(test_stage_commands),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

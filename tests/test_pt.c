@@ -271,7 +271,7 @@ static void init_errors(void **state)
 {
     static const struct gr_pt_config bad[] = {
         {(enum gr_pt_format)0, 14, 2, 2, 32, 36, true},
-        {(enum gr_pt_format)4, 14, 2, 2, 32, 36, true},
+        {(enum gr_pt_format)5, 14, 2, 2, 32, 36, true},
         {GR_PT_DART1, 13, 2, 2, 32, 36, true},
         {GR_PT_DART1, 15, 2, 2, 32, 36, true},
         {GR_PT_DART1, 14, 1, 2, 32, 36, true},
@@ -537,6 +537,9 @@ static void depths(void **state)
         {GR_PT_LPAE_S1, 12, 4, 0, 48, 48, true}, {GR_PT_LPAE_S1, 14, 2, 0, 36, 48, true},
         {GR_PT_LPAE_S1, 14, 3, 0, 47, 48, true}, {GR_PT_LPAE_S1, 14, 4, 0, 48, 48, true},
         {GR_PT_LPAE_S1, 16, 2, 0, 42, 48, true}, {GR_PT_LPAE_S1, 16, 3, 0, 48, 48, true},
+        {GR_PT_LPAE_S2, 12, 3, 4, 41, 48, true}, {GR_PT_LPAE_S2, 12, 4, 4, 44, 48, true},
+        {GR_PT_LPAE_S2, 14, 2, 4, 37, 48, true}, {GR_PT_LPAE_S2, 14, 3, 4, 48, 48, true},
+        {GR_PT_LPAE_S2, 16, 2, 4, 43, 48, true}, {GR_PT_LPAE_S2, 16, 3, 4, 48, 48, true},
     };
 
     (void)state;

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-#define WINDOWS_MAX 5
+#define WINDOWS_MAX 17 /* at both ends, and between as many roots as there can be */
 #define WINDOW_SPANS 3 /* leaf tables that a window of the IOVA space reaches over */
 #define OPERATIONS 1000
 #define CHECK_EVERY 50

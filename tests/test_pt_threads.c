@@ -31,6 +31,12 @@ static const struct gr_pt_config shapes[] = {
     {.format = GR_PT_DART2, .granule_lg2 = 12, .levels = 3, .va_bits = 39, .pa_bits = 42},
     {.format = GR_PT_LPAE_S1, .granule_lg2 = 12, .levels = 3, .va_bits = 39, .pa_bits = 48},
     {.format = GR_PT_LPAE_S1, .granule_lg2 = 16, .levels = 2, .va_bits = 42, .pa_bits = 48},
+    {.format = GR_PT_LPAE_S2,
+     .granule_lg2 = 14,
+     .levels = 2,
+     .roots_lg2 = 4,
+     .va_bits = 38,
+     .pa_bits = 40},
 };
 
 /* One thread runs at a time in a schedule, where TSan sees no race that others would not find. */
@@ -264,7 +270,7 @@ static void creation_races(void **state)
     il_start();
     for (unsigned i = 0; i < SCENARIOS; i++) {
         for (unsigned shape = 0; shape < SHAPES; shape++) {
-            const bool lpae = shapes[shape].format == GR_PT_LPAE_S1;
+            const bool lpae = shapes[shape].format >= GR_PT_LPAE_S1;
 
             /* Blocks are LPAE's, and so is what an edge might cut; the rest is as with the others.
              */

@@ -120,7 +120,9 @@ static void tap_write64(void *opaque, uint32_t offset, uint64_t value)
 #define NONCOHERENT 0x1u
 #define LINEAR 0x2u
 #define NO_RANGE 0x4u
-#define VARIANTS 8u
+#define STAGE_2 0x8u /* and no other */
+#define VARIANTS 16u
+#define VARIANTS_1 8u /* of stage 1 */
 
 /* A host and a model, and no driver yet. */
 static struct probe *probe_new(unsigned variant, uint64_t seed)
@@ -152,6 +154,8 @@ static struct probe *probe_new(unsigned variant, uint64_t seed)
     }
     if (variant & NO_RANGE)
         p->model.idr3 = 0;
+    if (variant & STAGE_2)
+        smmuv3_model_set_stages(&p->model, SMMUV3_MODEL_STAGE_2);
     return p;
 }
 
@@ -310,6 +314,14 @@ static const uint64_t *context_of(struct probe *p, uint32_t sid)
     return memory_at(p, entry_of(p, sid)[0] & UINT64_C(0xffffffffffc0), 64);
 }
 
+/* The ASID or the VMID of a stream. */
+static uint64_t number_of(struct probe *p, uint32_t sid)
+{
+    const uint64_t *const ste = entry_of(p, sid);
+
+    return (ste[0] & 0xf) == 0xd ? ste[2] & 0xffff : context_of(p, sid)[0] >> 48;
+}
+
 /* The n-th last command that was given, 1 is the last. */
 static const uint64_t *command_back(struct probe *p, unsigned n)
 {
@@ -349,6 +361,7 @@ static void test_start(void **state)
     for (unsigned variant = 0; variant < VARIANTS; variant++) {
         struct probe *const p = probe_new(variant, variant);
         struct gr_smmuv3_config config = probe_config(p);
+        const bool second = variant & STAGE_2;
 
         probe_model(p);
         assert_int_equal(gr_smmuv3_init(&p->smmu, &config), 0);
@@ -377,12 +390,15 @@ static void test_start(void **state)
         assert_int_equal(p->smmu.inst.streams, variant & LINEAR ? 1u << 13 : 1u << 16);
         assert_int_equal(p->smmu.inst.table.granule_lg2, 12);
         assert_int_equal(p->smmu.inst.table.levels, 4);
-        assert_int_equal(p->smmu.inst.table.va_bits, 48);
+        assert_int_equal(p->smmu.inst.table.format, second ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1);
+        assert_int_equal(p->smmu.inst.table.roots_lg2, second ? 4 : 0);
+        assert_int_equal(p->smmu.inst.table.va_bits, second ? 44 : 48);
         assert_int_equal(p->smmu.inst.table.pa_bits, 44);
         assert_int_equal(p->smmu.inst.table.coherent, !(variant & NONCOHERENT));
         assert_false(p->smmu.inst.caches_absent);
         assert_int_equal(p->smmu.inst.aperture.first, 0);
-        assert_int_equal(p->smmu.inst.aperture.last, UINT64_C(0xffffffffffff));
+        assert_int_equal(p->smmu.inst.aperture.last,
+                         second ? UINT64_C(0xfffffffffff) : UINT64_C(0xffffffffffff));
         /* Every stream aborts; a stream that the table does not have is an event. */
         assert_false(reads(p, 0, LEFT));
         assert_int_equal(p->hw.irq, !(variant & LINEAR)); /* where there is no table yet */
@@ -457,7 +473,7 @@ static void refuses_registers(uint32_t idr0, uint32_t idr1, uint32_t idr5, int e
 static void test_refused_registers(void **state)
 {
     (void)state;
-    refuses_registers(1u << 1, 0, 0, GR_EOPNOTSUPP, "no stage 1");
+    refuses_registers(1u << 1, 0, 0, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2");
     refuses_registers(1u << 3, 0, 0, GR_EOPNOTSUPP, "little-endian AArch64");
     refuses_registers(1u << 21, 0, 0, GR_EOPNOTSUPP, "little-endian AArch64");
     refuses_registers(3u << 24, 0, 0, GR_EOPNOTSUPP, "stalls faults");
@@ -610,14 +626,13 @@ static void test_left_on(void **state)
 }
 
 /* What firmware's streams and tables left in the caches is forgotten before ours are enabled. */
-static void test_left_in_caches(void **state)
+static void left_in_caches(unsigned stage)
 {
     const uint64_t ste = LEFT, cd = LEFT + 0x40000, root = LEFT + 0x50000;
-    struct probe *const p = probe_new(LINEAR, 3);
+    struct probe *const p = probe_new(LINEAR | (stage == 2 ? STAGE_2 : 0), 3);
     uint64_t *const memory = host_ptr(p->h, LEFT, LEFT_SIZE);
     struct client c;
 
-    (void)state;
     p->model.idr1 = (p->model.idr1 & ~0x3fu) | 8;
     probe_model(p);
     memset(memory, 0, LEFT_SIZE);
@@ -630,20 +645,34 @@ static void test_left_in_caches(void **state)
     memory[0x50000 / 8] = (LEFT + 0x60000) | 3;
     memory[0x60000 / 8] = (LEFT + 0x70000) | 3;
     memory[0x70000 / 8] = LEFT | 0x40000000000743 | UINT64_C(1) << 11;
+    if (stage == 2) {
+        memory[0] = 0xd;
+        memory[2] = UINT64_C(25) << 32 | UINT64_C(1) << 38 | UINT64_C(0x35) << 40 |
+                    UINT64_C(4) << 48 | UINT64_C(0x81) << 51;
+        memory[3] = root;
+        memory[0x70000 / 8] = LEFT | 0x400000000007ff;
+    }
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE, (uint32_t)ste);
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE + 4, (uint32_t)(ste >> 32));
     smmuv3_model_poke32(p->hw.model, STRTAB_BASE_CFG, 8);
     smmuv3_model_poke32(p->hw.model, CR1, 0xd75);
     smmuv3_model_poke32(p->hw.model, CR0, 0x1);
-    assert_true(reads(p, 0, 0)); /* IOVA 0 of ASID 0 */
+    assert_true(reads(p, 0, 0)); /* IOVA 0 of ASID 0, or VMID 0 */
     probe_start(p, 12, 39);
     assert_false(reads(p, 0, 0));
     client_up(p, &c, 0, 1);
-    assert_int_equal(context_of(p, 0)[0] >> 48, 0); /* the same ASID */
+    assert_int_equal(number_of(p, 0), 0); /* the same */
     assert_false(reads(p, 0, 0));
     serve(p);
     client_end(&c);
     probe_free(p, true);
+}
+
+static void test_left_in_caches(void **state)
+{
+    (void)state;
+    left_in_caches(1);
+    left_in_caches(2);
 }
 
 /* ---- hardware that does not answer while starting or stopping ---- */
@@ -790,10 +819,10 @@ static void test_attach(void **state)
     };
 
     (void)state;
-    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]) * VARIANTS; i++) {
-        const unsigned row = i / VARIANTS;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]) * VARIANTS_1; i++) {
+        const unsigned row = i / VARIANTS_1;
         const bool coherent = !(i & NONCOHERENT);
-        struct probe *const p = probe_up(i % VARIANTS, rows[row].lg2, rows[row].va_bits);
+        struct probe *const p = probe_up(i % VARIANTS_1, rows[row].lg2, rows[row].va_bits);
         const uint64_t end = UINT64_C(1) << rows[row].va_bits;
         struct client c;
         const uint64_t *ste;
@@ -865,7 +894,7 @@ static void test_physical_sizes(void **state)
     }
 }
 
-/* A domain has one context, whatever its streams; another domain has another ASID. */
+/* A domain has one context, whatever its streams; another domain has another ASID, or VMID. */
 static void test_asids(void **state)
 {
     (void)state;
@@ -876,17 +905,18 @@ static void test_asids(void **state)
         client_up(p, &a, SID, 2);
         client_up(p, &b, SID + 0x100, 1);
         assert_int_equal(entry_of(p, SID)[0], entry_of(p, SID + 1)[0]);
-        assert_int_equal(context_of(p, SID)[0] >> 48, 0);
-        assert_int_equal(context_of(p, SID + 0x100)[0] >> 48, 1);
+        assert_int_equal(number_of(p, SID), 0);
+        assert_int_equal(number_of(p, SID + 1), 0);
+        assert_int_equal(number_of(p, SID + 0x100), 1);
         map(&a, 0, a.g);
         map(&b, a.g, a.g);
         assert_true(reads(p, SID, 0) && reads(p, SID + 1, 0) && !reads(p, SID + 0x100, 0));
         assert_true(reads(p, SID + 0x100, a.g) && !reads(p, SID, a.g));
         serve(p);
-        /* Its ASID goes to the next domain, with nothing left of what was cached for it. */
+        /* Its number goes to the next domain, with nothing left of what was cached for it. */
         client_end(&a);
         client_up(p, &a, SID + 1, 1);
-        assert_int_equal(context_of(p, SID + 1)[0] >> 48, 0);
+        assert_int_equal(number_of(p, SID + 1), 0);
         assert_false(reads(p, SID + 1, 0) || reads(p, SID, 0));
         assert_true(reads(p, SID + 0x100, a.g));
         serve(p);
@@ -924,6 +954,299 @@ static void test_move(void **state)
         client_end(&a);
         probe_free(p, true);
     }
+}
+
+/* Into a domain that translates another stream already, and back: that one keeps its context. */
+static void test_join(void **state)
+{
+    (void)state;
+    for (unsigned variant = 0; variant < VARIANTS; variant++) {
+        struct probe *const p = probe_up(variant, 12, 39);
+        struct client a, b, c;
+
+        client_up(p, &a, SID, 1);
+        client_up(p, &b, SID + 0x100, 1);
+        map(&a, 0, a.g);
+        map(&b, b.g, b.g);
+        for (unsigned round = 0; round < 3; round++) {
+            assert_int_equal(gr_domain_attach(&b.domain, &a.dev), 0);
+            assert_int_equal(number_of(p, SID), 1);
+            assert_true(reads(p, SID, b.g) && reads(p, SID + 0x100, b.g) && !reads(p, SID, 0));
+            assert_int_equal(gr_domain_attach(&a.domain, &a.dev), 0);
+            assert_int_equal(number_of(p, SID), 0);
+            assert_int_equal(number_of(p, SID + 0x100), 1);
+            assert_true(reads(p, SID, 0) && reads(p, SID + 0x100, b.g) && !reads(p, SID, b.g));
+        }
+        client_up(p, &c, SID + 0x200, 1);
+        assert_int_equal(number_of(p, SID + 0x200), 2);
+        client_end(&c);
+        assert_int_equal(gr_domain_unmap(&b.domain, b.g, b.g), 0);
+        assert_false(reads(p, SID + 0x100, b.g));
+        serve(p);
+        client_end(&a);
+        client_end(&b);
+        probe_free(p, true);
+    }
+}
+
+/* The same with nothing between: what the stream leaves is not what the other one has. */
+static void test_replace(void **state)
+{
+    (void)state;
+    for (unsigned variant = 0; variant < VARIANTS; variant++) {
+        struct probe *const p = probe_up(variant, 12, 39);
+        struct gr_binding from = {.inst = &p->smmu.inst}, to = from, third = from;
+        const struct gr_instance_ops *const ops = p->smmu.inst.ops;
+        struct client a, b;
+
+        client_make(p, &a, SID, 1);
+        client_make(p, &b, SID, 1);
+        map(&b, 0, b.g);
+        assert_int_equal(ops->attach(&p->smmu.inst, SID, &a.domain.pt, &from), 0);
+        assert_int_equal(ops->attach(&p->smmu.inst, SID + 1, &b.domain.pt, &to), 0);
+        assert_int_equal(ops->attach(&p->smmu.inst, SID, &b.domain.pt, &to), 0);
+        assert_int_equal(number_of(p, SID), 1);
+        assert_int_equal(ops->block(&p->smmu.inst, SID, &to), 0);
+        assert_true(reads(p, SID + 1, 0) && !reads(p, SID, 0));
+        assert_int_equal(ops->attach(&p->smmu.inst, SID, &a.domain.pt, &third), 0);
+        assert_int_equal(number_of(p, SID), 2); /* the other is not free */
+        assert_int_equal(ops->block(&p->smmu.inst, SID, &third), 0);
+        assert_int_equal(ops->block(&p->smmu.inst, SID + 1, &to), 0);
+        client_end(&a);
+        client_end(&b);
+        probe_free(p, true);
+    }
+}
+
+/* What a stream's entry says of stage 2, to the bit; and roots side by side. */
+static void test_attach_stage_2(void **state)
+{
+    static const struct {
+        unsigned lg2, va_bits, oas, tg, levels, sl0, roots;
+    } rows[] = {
+        {12, 32, 4, 0, 2, 0, 4},  {12, 34, 4, 0, 2, 0, 16}, {12, 35, 4, 0, 3, 1, 1},
+        {12, 39, 4, 0, 3, 1, 1},  {12, 42, 4, 0, 3, 1, 8},  {12, 43, 4, 0, 3, 1, 16},
+        {12, 44, 4, 0, 4, 2, 1},  {12, 48, 5, 0, 4, 2, 1},  {14, 36, 4, 2, 2, 1, 1},
+        {14, 40, 4, 2, 2, 1, 16}, {14, 41, 4, 2, 3, 2, 1},  {14, 48, 5, 2, 3, 2, 2},
+        {16, 42, 4, 1, 2, 1, 1},  {16, 44, 4, 1, 2, 1, 4},  {16, 46, 5, 1, 2, 1, 16},
+        {16, 48, 5, 1, 3, 2, 1},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]) * VARIANTS_1; i++) {
+        const unsigned row = i / VARIANTS_1;
+        const bool coherent = !(i & NONCOHERENT);
+        struct probe *const p = probe_new(i % VARIANTS_1 | STAGE_2, 1);
+        const uint64_t end = UINT64_C(1) << rows[row].va_bits;
+        const uint64_t edge = end / rows[row].roots; /* of the first root */
+        struct client pad, c;
+        const uint64_t *ste;
+        uint64_t pa;
+
+        p->model.idr5 = (p->model.idr5 & ~7u) | rows[row].oas;
+        probe_model(p);
+        probe_start(p, rows[row].lg2, rows[row].va_bits);
+        client_up(p, &pad, SID ^ 0x80, 1); /* so that the VMID is not 0 */
+        client_up(p, &c, SID, 1);
+        ste = entry_of(p, SID);
+        /* IHI 0070 5.2: V, Config 0b110 */
+        assert_int_equal(ste[0], 0xd);
+        assert_int_equal(ste[1], UINT64_C(1) << 44); /* SHCFG; no descriptors are read */
+        assert_int_equal(ste[2] & 0xffffffff, 1);    /* S2VMID */
+        assert_int_equal(ste[2] >> 32 & 0x3f, 64 - rows[row].va_bits);
+        assert_int_equal(ste[2] >> 38 & 3, rows[row].sl0);
+        assert_int_equal(ste[2] >> 40 & 0x3f, coherent ? 0x35 : 0); /* S2IR0, S2OR0, S2SH0 */
+        assert_int_equal(ste[2] >> 46 & 3, rows[row].tg);
+        assert_int_equal(ste[2] >> 48 & 7, rows[row].oas);
+        assert_int_equal(ste[2] >> 51, 0x81); /* S2AA64 and S2R; not S2ENDI, S2AFFD, S2PTW, S2S */
+        assert_int_equal(ste[3], c.domain.pt.root_pa);
+        for (unsigned word = 4; word < 8; word++)
+            assert_int_equal(ste[word], 0);
+        assert_int_equal(c.domain.pt.levels, rows[row].levels);
+        assert_int_equal(1u << c.domain.pt.roots_lg2, rows[row].roots);
+        assert_int_equal(ste[3] % (rows[row].roots * c.g), 0);
+        /* The first and the last address, around the edge of a root, and none above. */
+        map(&c, 0, c.g);
+        assert_int_equal(gr_domain_map(&c.domain, end - c.g, LEFT, c.g, GR_PROT_READ), 0);
+        assert_true(reads(p, SID, 0) && reads(p, SID, end - 1) && writes(p, SID, c.g - 1));
+        assert_false(reads(p, SID, end) || reads(p, SID, c.g) || writes(p, SID, end - 1));
+        if (edge < end) {
+            assert_int_equal(gr_domain_map(&c.domain, edge, LEFT + 2 * c.g, c.g, GR_PROT_WRITE), 0);
+            assert_true(writes(p, SID, edge));
+            assert_false(reads(p, SID, edge) || reads(p, SID, edge - 1));
+            assert_int_equal(smmuv3_model_translate(p->hw.model, SID, edge, true, 1, &pa),
+                             MODEL_OK);
+            assert_int_equal(pa, LEFT + 2 * c.g);
+        }
+        serve(p);
+        assert_int_equal(gr_domain_detach(&c.domain, &c.dev), 0);
+        assert_int_equal(ste[0], 1);
+        assert_false(reads(p, SID, 0));
+        assert_false(p->hw.irq); /* blocked streams are silent */
+        client_end(&c);
+        client_end(&pad);
+        probe_free(p, true);
+    }
+}
+
+/* Which stage it is: what is asked for, else the first; what it lacks is refused. */
+static void test_stages(void **state)
+{
+    static const struct {
+        unsigned has, asked;
+        enum gr_pt_format format; /* 0: refused */
+        int err;
+        const char *why;
+    } rows[] = {
+        {1, 0, GR_PT_LPAE_S1, 0, NULL},
+        {2, 0, GR_PT_LPAE_S2, 0, NULL},
+        {3, 0, GR_PT_LPAE_S1, 0, NULL},
+        {3, 1, GR_PT_LPAE_S1, 0, NULL},
+        {3, 2, GR_PT_LPAE_S2, 0, NULL},
+        {0, 0, 0, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0"},
+        {2, 1, 0, GR_EINVAL, "stage 1 is configured, and it has none; IDR0"},
+        {1, 2, 0, GR_EINVAL, "stage 2 is configured, and it has none; IDR0"},
+        {3, 3, 0, GR_EINVAL, "the stages are 1 and 2, configured is (0x3)"},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct probe *const p = probe_new(0, 1);
+        struct gr_smmuv3_config config = probe_config(p);
+        struct client c;
+
+        smmuv3_model_set_stages(&p->model, (rows[i].has & 1 ? SMMUV3_MODEL_STAGE_1 : 0) |
+                                               (rows[i].has & 2 ? SMMUV3_MODEL_STAGE_2 : 0));
+        config.stage = (uint8_t)rows[i].asked;
+        if (!rows[i].format) {
+            refused(p, &config, rows[i].err, rows[i].why);
+            probe_free(p, false);
+            continue;
+        }
+        probe_model(p);
+        assert_int_equal(gr_smmuv3_init(&p->smmu, &config), 0);
+        assert_int_equal(p->smmu.inst.table.format, rows[i].format);
+        client_up(p, &c, SID, 1);
+        map(&c, 0, c.g);
+        assert_true(reads(p, SID, 0));
+        assert_int_equal(gr_domain_unmap(&c.domain, 0, c.g), 0);
+        assert_false(reads(p, SID, 0));
+        serve(p);
+        client_end(&c);
+        probe_free(p, true);
+    }
+}
+
+/* Stage 2 translates no more than the output's width, whatever is asked for. */
+static void test_stage_2_widths(void **state)
+{
+    static const unsigned sizes[] = {32, 36, 40, 42, 44, 48};
+
+    (void)state;
+    for (unsigned i = 0; i < 12; i++) {
+        const struct host_config host = {
+            .cpu_page = 4096, .nbanks = 1, .seed = 1, .banks = {{0, 16 << 20}}};
+        struct probe *const p = probe_new(STAGE_2, 1);
+        struct gr_smmuv3_config config = probe_config(p);
+        const unsigned bits = i < 6 ? sizes[i] : 32;
+        struct client c;
+        char err[256];
+
+        assert_int_equal(host_destroy(p->h), 0);
+        p->h = host_create(&host, err, sizeof(err));
+        assert_non_null(p->h);
+        p->model.idr5 = 0x70 | i % 6;
+        probe_model(p);
+        config = probe_config(p);
+        config.va_bits = i < 6 ? 0 : 32;
+        assert_int_equal(gr_smmuv3_init(&p->smmu, &config), 0);
+        assert_int_equal(p->smmu.inst.table.va_bits, bits);
+        assert_int_equal(p->smmu.inst.aperture.last, (UINT64_C(1) << bits) - 1);
+        client_up(p, &c, SID, 1);
+        assert_int_equal(entry_of(p, SID)[2] >> 48 & 7, i % 6);
+        assert_int_equal(gr_domain_map(&c.domain, (UINT64_C(1) << bits) - c.g, 0, c.g, RW), 0);
+        assert_true(reads(p, SID, (UINT64_C(1) << bits) - 1));
+        client_end(&c);
+        assert_int_equal(gr_smmuv3_fini(&p->smmu), 0);
+        p->written = 0;
+        config.va_bits = 48;
+        config.aperture = (struct gr_range){0, UINT64_C(1) << sizes[i % 6]};
+        refused(p, &config, GR_EINVAL, "the aperture does not lie in the IOVA bits");
+        probe_free(p, false);
+    }
+}
+
+/*
+ * The words that say what stage 2 is to do change only while the stream is known to abort, and the
+ * hardware has forgotten and confirmed that before the first word leads there.
+ */
+struct order_2 {
+    struct probe *p;
+    uint64_t word[4];
+    uint64_t since; /* commands consumed when the entry last changed */
+    unsigned described, started;
+};
+
+static void watch_order_2(void *arg)
+{
+    struct order_2 *const o = arg;
+    const uint64_t commands = smmuv3_model_stats(o->p->hw.model)->commands;
+    const uint64_t *const ste = entry_of(o->p, SID);
+
+    if (ste[2] != o->word[2] || ste[3] != o->word[3]) {
+        assert_int_equal(ste[0], 1);
+        assert_int_equal(o->word[0], 1);
+        if (!o->described++) { /* before the first of them */
+            assert_true(commands - o->since >= 2);
+            assert_command(o->p, 1, CMD_SYNC, 0);
+        }
+        o->since = commands;
+    }
+    if (ste[0] != o->word[0]) {
+        if (ste[0] != 1) {
+            assert_int_equal(commands - o->since, 2);
+            assert_command(o->p, 2, 0x03 | (uint64_t)SID << 32, 0);
+            assert_command(o->p, 1, CMD_SYNC, 0);
+            o->started++;
+        }
+        o->described = 0;
+        o->since = commands;
+    }
+    memcpy(o->word, ste, sizeof(o->word));
+}
+
+static void order_stage_2(unsigned variant)
+{
+    struct probe *const p = probe_up(variant | STAGE_2, 14, 36);
+    struct order_2 order = {.p = p};
+    struct client a, b;
+
+    client_up(p, &a, SID, 1);
+    client_make(p, &b, SID + 1, 1);
+    memcpy(order.word, entry_of(p, SID), sizeof(order.word));
+    host_set_observer(p->h, watch_order_2, &order);
+    for (unsigned round = 0; round < 4; round++) {
+        map(&a, 0, a.g);
+        map(&b, b.g, b.g);
+        assert_int_equal(gr_domain_attach(round % 2 ? &a.domain : &b.domain, &a.dev), 0);
+        assert_int_equal(reads(p, SID, 0), round % 2);
+        assert_int_equal(reads(p, SID, a.g), !(round % 2));
+        serve(p);
+        assert_int_equal(gr_domain_unmap(&a.domain, 0, a.g), 0);
+        assert_int_equal(gr_domain_unmap(&b.domain, b.g, b.g), 0);
+    }
+    assert_int_equal(order.started, 4);
+    host_set_observer(p->h, NULL, NULL);
+    client_end(&b);
+    client_end(&a);
+    probe_free(p, true);
+}
+
+static void test_order_stage_2(void **state)
+{
+    (void)state;
+    order_stage_2(0);
+    order_stage_2(NONCOHERENT); /* as memory has it */
 }
 
 /* Every access on the way into and out of a domain is refused or translated by it. */
@@ -1054,14 +1377,13 @@ static void test_bypass(void **state)
     }
 }
 
-static void test_attach_without_memory(void **state)
+static void attach_without_memory(unsigned variant, uint64_t pages)
 {
-    struct probe *const p = probe_up(0, 12, 39);
+    struct probe *const p = probe_up(variant, 12, 39);
     struct client c;
 
-    (void)state;
     client_make(p, &c, SID, 1);
-    for (uint64_t n = 1; n <= 2; n++) { /* a second table, then a page of contexts */
+    for (uint64_t n = 1; n <= pages; n++) {
         host_fail_alloc(p->h, n);
         assert_int_equal(gr_domain_attach(&c.domain, &c.dev), GR_ENOMEM);
         host_fail_alloc(p->h, 0);
@@ -1069,41 +1391,56 @@ static void test_attach_without_memory(void **state)
         assert_false(reads(p, SID, 0));
         serve(p);
     }
+    host_fail_alloc(p->h, pages + 1);
     assert_int_equal(gr_domain_attach(&c.domain, &c.dev), 0);
+    host_fail_alloc(p->h, 0);
     client_end(&c);
     probe_free(p, true);
 }
 
-/* ASIDs of 8 bits: 256 contexts, and no more; one that is given back is had again. */
-static void test_no_asid(void **state)
+static void test_attach_without_memory(void **state)
 {
-    struct probe *const p = probe_new(0, 1);
+    (void)state;
+    attach_without_memory(0, 2); /* a second table, then a page of contexts */
+    attach_without_memory(STAGE_2, 1);
+}
+
+/* ASIDs or VMIDs of 8 bits: 256 contexts, and no more; one that is given back is had again. */
+static void run_out(unsigned variant)
+{
+    struct probe *const p = probe_new(variant, 1);
     struct gr_binding *const binding = test_calloc(257, sizeof(*binding));
     struct client c;
     const struct gr_instance_ops *ops;
 
-    (void)state;
-    p->model.idr0 &= ~(1u << 12);
+    p->model.idr0 &= ~(1u << 12 | 1u << 18);
     probe_model(p);
     probe_start(p, 12, 39);
     ops = p->smmu.inst.ops;
     client_make(p, &c, SID, 1);
     for (uint32_t i = 0; i < 256; i++) {
         assert_int_equal(ops->attach(&p->smmu.inst, i, &c.domain.pt, &binding[i]), 0);
-        assert_int_equal(context_of(p, i)[0] >> 48, i);
+        assert_int_equal(number_of(p, i), i);
     }
     assert_int_equal(ops->attach(&p->smmu.inst, 256, &c.domain.pt, &binding[256]), GR_ENOSPC);
     assert_int_equal(ops->block(&p->smmu.inst, 256, &binding[256]), 0);
     assert_int_equal(ops->invalidate(&p->smmu.inst, &binding[256], 0, c.g - 1, false), 0);
     assert_int_equal(ops->block(&p->smmu.inst, 77, &binding[77]), 0);
     assert_int_equal(ops->attach(&p->smmu.inst, 256, &c.domain.pt, &binding[256]), 0);
-    assert_int_equal(context_of(p, 256)[0] >> 48, 77);
+    assert_int_equal(number_of(p, 256), 77);
     for (uint32_t i = 0; i <= 256; i++)
         assert_int_equal(ops->block(&p->smmu.inst, i, &binding[i]), 0);
     assert_int_equal(ops->block(&p->smmu.inst, 0x4000, &binding[0]), 0); /* never attached */
     client_end(&c);
     test_free(binding);
     probe_free(p, true);
+}
+
+static void test_no_context(void **state)
+{
+    (void)state;
+    run_out(0);
+    run_out(STAGE_2);
 }
 
 /* ---- invalidation ---- */
@@ -1124,16 +1461,18 @@ static void test_range_commands(void **state)
     static const uint64_t counts[] = {1, 2, 31, 32, 33, 64, 65, 1000, 1u << 20, UINT64_C(1) << 31};
 
     (void)state;
-    for (unsigned lg2 = 12; lg2 <= 16; lg2 += 2) {
-        struct probe *const p = probe_up(0, lg2, 48);
+    for (unsigned i = 0; i < 6; i++) {
+        const unsigned lg2 = 12 + i % 3 * 2;
+        struct probe *const p = probe_up(i < 3 ? 0 : STAGE_2, lg2, 48);
         const uint64_t tg = (lg2 - 10) / 2;
+        const uint64_t word0 = i < 3 ? 0x12 | UINT64_C(1) << 48 : 0x2a | UINT64_C(1) << 32;
         struct client pad, c;
         uint64_t prod;
 
-        client_up(p, &pad, SID + 1, 1); /* so that the ASID is not 0 */
+        client_up(p, &pad, SID + 1, 1); /* so that the number is not 0 */
         client_up(p, &c, SID, 1);
-        for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-            const uint64_t count = counts[i];
+        for (unsigned k = 0; k < sizeof(counts) / sizeof(counts[0]); k++) {
+            const uint64_t count = counts[k];
             uint64_t scale = 0;
             uint64_t num = count;
 
@@ -1148,9 +1487,9 @@ static void test_range_commands(void **state)
                 invalidates(p, &c, iova, count, tables);
                 assert_int_equal((peek(p, CMDQ_PROD) - prod) & 0xff, 2);
                 if (count == 1)
-                    assert_command(p, 2, 0x12 | UINT64_C(1) << 48, iova | !tables);
+                    assert_command(p, 2, word0, iova | !tables);
                 else
-                    assert_command(p, 2, 0x12 | UINT64_C(1) << 48 | (num - 1) << 12 | scale << 20,
+                    assert_command(p, 2, word0 | (num - 1) << 12 | scale << 20,
                                    iova | !tables | tg << 10);
                 assert_true(num << scale >= count && num << scale <= count + count / 16 + 1);
             }
@@ -1161,12 +1500,11 @@ static void test_range_commands(void **state)
     }
 }
 
-static void test_single_commands(void **state)
+static void single_commands(unsigned variant, uint64_t one, uint64_t all)
 {
-    struct probe *const p = probe_up(NO_RANGE, 14, 36);
+    struct probe *const p = probe_up(variant | NO_RANGE, 14, 36);
     struct client c;
 
-    (void)state;
     client_up(p, &c, SID, 1);
     for (uint64_t count = 1; count <= 40; count++) {
         const uint32_t prod = peek(p, CMDQ_PROD);
@@ -1174,15 +1512,22 @@ static void test_single_commands(void **state)
         invalidates(p, &c, 3 * c.g, count, count % 2);
         if (count > GR_CFG_SMMUV3_SINGLE) {
             assert_int_equal((peek(p, CMDQ_PROD) - prod) & 0xff, 2);
-            assert_command(p, 2, 0x11, 0);
+            assert_command(p, 2, all, 0);
             continue;
         }
         assert_int_equal((peek(p, CMDQ_PROD) - prod) & 0xff, count + 1);
         for (uint64_t i = 0; i < count; i++)
-            assert_command(p, (unsigned)(count + 1 - i), 0x12, ((3 + i) * c.g) | !(count % 2));
+            assert_command(p, (unsigned)(count + 1 - i), one, ((3 + i) * c.g) | !(count % 2));
     }
     client_end(&c);
     probe_free(p, true);
+}
+
+static void test_single_commands(void **state)
+{
+    (void)state;
+    single_commands(0, 0x12, 0x11);
+    single_commands(STAGE_2, 0x2a, 0x28);
 }
 
 /*
@@ -1231,7 +1576,7 @@ static void test_blocks(void **state)
     (void)state;
     for (unsigned i = 0; i < 2 * VARIANTS; i++) {
         const unsigned lg2 = 12 + 2 * (i / VARIANTS);
-        struct probe *const p = probe_up(i % VARIANTS, lg2, lg2 == 12 ? 39 : 47);
+        struct probe *const p = probe_up(i % VARIANTS, lg2, lg2 == 12 ? 39 : 44);
         const uint64_t block = UINT64_C(1) << (2 * lg2 - 3);
         struct client c;
 
@@ -1499,25 +1844,24 @@ static void test_doubt_without_context(void **state)
     probe_free(p, true);
 }
 
-/* The second step of an attach hangs: the stream is blocked, and the context comes back. */
-static bool hangs_second(struct probe *p, uint32_t offset, uint32_t *out)
+/* A later step of an attach hangs: the stream is blocked, and the context comes back. */
+static bool hangs_later(struct probe *p, uint32_t offset, uint32_t *out)
 {
-    if (offset != CMDQ_CONS || peek(p, CMDQ_PROD) == p->answers)
+    if (offset != CMDQ_CONS || peek(p, CMDQ_PROD) <= p->answers)
         return false;
     *out = peek(p, CMDQ_CONS) ^ 1;
     return true;
 }
 
-static void test_attach_hangs(void **state)
+static void attach_hangs(unsigned variant, unsigned commands)
 {
-    struct probe *const p = probe_up(0, 12, 39);
+    struct probe *const p = probe_up(variant, 12, 39);
     struct client c;
 
-    (void)state;
     client_make(p, &c, SID, 1);
     map(&c, 0, c.g);
-    p->answers = peek(p, CMDQ_PROD) + 3; /* up to the first CMD_SYNC */
-    p->on_read = hangs_second;
+    p->answers = peek(p, CMDQ_PROD) + commands;
+    p->on_read = hangs_later;
     assert_int_equal(gr_domain_attach(&c.domain, &c.dev), GR_ETIMEDOUT);
     p->on_read = NULL;
     assert_int_equal(entry_of(p, SID)[0], 1);
@@ -1526,6 +1870,14 @@ static void test_attach_hangs(void **state)
     client_end(&c);
     assert_false(reads(p, SID, 0));
     probe_free(p, true);
+}
+
+static void test_attach_hangs(void **state)
+{
+    (void)state;
+    attach_hangs(0, 3); /* answered up to the first CMD_SYNC */
+    attach_hangs(STAGE_2, 2);
+    attach_hangs(STAGE_2, 4); /* or to the second, before it is let go */
 }
 
 /*
@@ -1548,7 +1900,7 @@ static void test_doubt_moves(void **state)
     assert_int_equal(gr_domain_detach(&a.domain, &a.dev), GR_ETIMEDOUT);
     smmuv3_model_set_busy(p->hw.model, 0, 0);
     p->answers = (peek(p, CMDQ_PROD) + 3) & 0x1ff;
-    p->on_read = hangs_second;
+    p->on_read = hangs_later;
     assert_int_equal(gr_domain_attach(&b.domain, &a.dev), GR_ETIMEDOUT);
     p->on_read = NULL;
     assert_null(gr_device_domain(&a.dev));
@@ -1639,6 +1991,61 @@ static void test_events(void **state)
         }
         probe_free(p, true);
     }
+}
+
+/* Of stage 2: S2 and CLASS; what it refused the SMMU itself is no fault of the device's. */
+static void test_events_stage_2(void **state)
+{
+    struct probe *const p = probe_up(STAGE_2, 16, 0);
+    struct seen seen = {.count = 0};
+    const struct gr_fault *const f = &seen.fault[0];
+    struct client c;
+
+    (void)state;
+    gr_instance_set_fault_handler(&p->smmu.inst, on_fault, &seen);
+    client_up(p, &c, SID, 1);
+    assert_int_equal(gr_domain_map(&c.domain, 0x50000, LEFT, c.g, GR_PROT_READ), 0);
+    assert_int_equal(gr_domain_map(&c.domain, 0x70000, LEFT, c.g, GR_PROT_WRITE), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        static const struct {
+            uint64_t iova;
+            uint32_t raw, reasons;
+            bool write;
+        } rows[] = {
+            {0x50123, 0x13, GR_FAULT_WRITE_PROT, true},
+            {0x70123, 0x13, GR_FAULT_READ_PROT, false},
+            {0x60123, 0x10, GR_FAULT_NO_LEAF, true},
+            {UINT64_C(1) << 44, 0x10, GR_FAULT_NO_LEAF, false},
+        };
+
+        seen.count = 0;
+        assert_false(rows[i].write ? writes(p, SID, rows[i].iova) : reads(p, SID, rows[i].iova));
+        serve(p);
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(f->raw, rows[i].raw);
+        assert_int_equal(f->stream, SID);
+        assert_int_equal(f->iova, rows[i].iova);
+        assert_int_equal(f->reasons, rows[i].reasons);
+        assert_true(f->access_known);
+        assert_int_equal(f->write, rows[i].write);
+    }
+    for (uint64_t class = 0; class < 4; class ++) {
+        for (unsigned second = 0; second < 2; second++) {
+            const uint64_t record[4] = {0x13 | (uint64_t)SID << 32,
+                                        (second ? UINT64_C(1) << 39 : 0) | class << 40, 0x5678,
+                                        0x5000};
+
+            smmuv3_model_event(p->hw.model, record);
+            seen.count = 0;
+            serve(p);
+            assert_int_equal(seen.count, 1);
+            assert_int_equal(f->iova, 0x5678);
+            assert_int_equal(f->reasons,
+                             second && class != 2 ? GR_FAULT_EXTERNAL : GR_FAULT_WRITE_PROT);
+        }
+    }
+    client_end(&c);
+    probe_free(p, true);
 }
 
 /* A flood: a queue full is recorded, the rest counted, and afterwards it works again. */
@@ -1823,14 +2230,20 @@ int main(void)
         cmocka_unit_test(test_never_starts),
         cmocka_unit_test(test_stuck_fini),
         cmocka_unit_test(test_attach),
+        cmocka_unit_test(test_attach_stage_2),
+        cmocka_unit_test(test_stages),
         cmocka_unit_test(test_physical_sizes),
+        cmocka_unit_test(test_stage_2_widths),
         cmocka_unit_test(test_asids),
         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_replace),
         cmocka_unit_test(test_watched),
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_order_stage_2),
         cmocka_unit_test(test_bypass),
         cmocka_unit_test(test_attach_without_memory),
-        cmocka_unit_test(test_no_asid),
+        cmocka_unit_test(test_no_context),
         cmocka_unit_test(test_range_commands),
         cmocka_unit_test(test_single_commands),
         cmocka_unit_test(test_invalidation),
@@ -1846,6 +2259,7 @@ int main(void)
         cmocka_unit_test(test_attach_hangs),
         cmocka_unit_test(test_doubt_moves),
         cmocka_unit_test(test_events),
+        cmocka_unit_test(test_events_stage_2),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_no_edge),
         cmocka_unit_test(test_global_errors),

@@ -44,6 +44,7 @@ static struct sweep_kind kinds[] = {
     /* From here on not the waits: no map waits there, and what does not answer is not blocked. */
     {"SMMUv3 of 16K", RIG_SMMU_VA48, true, 1},
     {"SMMUv3 of 4K, 2 of them", RIG_SMMU_4K_VA39, false, 2},
+    {"SMMUv3 of stage 2", RIG_SMMU_S2_4K_VA40, true, 1},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))

@@ -640,7 +640,7 @@ static uint64_t leaf_at(struct bench *b, gr_iova_t iova)
 
 /*
  * facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
- * MAIR's index 1 instead of 0.
+ * MAIR's index 1 instead of 0, or of stage 2 MemAttr 5 instead of 15.
  */
 static void test_uncached(void **state)
 {
@@ -658,7 +658,10 @@ static void test_uncached(void **state)
         if (rig_is_smmu(kind))
             address = UINT64_C(0xfffffffff000);
         bench_make(&b, kind, 1, true);
-        bit = rig_is_smmu(kind) ? 4 : b.domain.pt.format == GR_PT_DART2 ? 2 : 0;
+        bit = kind >= RIG_SMMU_S2                 ? 0x28
+              : rig_is_smmu(kind)                 ? 4
+              : b.domain.pt.format == GR_PT_DART2 ? 2
+                                                  : 0;
         for (unsigned i = 0; i < 2; i++)
             assert_int_equal(
                 gr_dma_map(&b.dev, seg.pa, seg.len, BOTH, i ? GR_DMA_UNCACHED : 0, &iova[i]), 0);

@@ -980,12 +980,105 @@ static void test_smmu_more(void **state)
     free(w);
 }
 
+/* ---- stage 2: 5.2 ---- */
+
+#define STE2(bits, sl0)                                                                            \
+    (UINT64_C(7) | (uint64_t)(64 - (bits)) << 32 | (uint64_t)(sl0) << 38 | UINT64_C(0x35) << 40 |  \
+     UINT64_C(4) << 48 | UINT64_C(0x81) << 51)
+
+/* 40 bits at 4 KiB with two tables side by side. */
+static struct world *new_stage_2(void)
+{
+    struct world *w = new_smmu();
+
+    set_word(w, STES + 64 * 5, 0xd);
+    set_word(w, STES + 64 * 5 + 16, STE2(40, 1));
+    set_word(w, STES + 64 * 5 + 24, SMMU_ROOT);
+    set_word(w, SMMU_ROOT + 0x1000, (SMMU_ROOT + 0x2000) | 3); /* the second root */
+    set_word(w, SMMU_ROOT + 0x2000 + 8 * 4, 0x8c00007fd);      /* a block of 2 MiB */
+    set_word(w, SMMU_ROOT + 0x2000 + 8 * 6, (SMMU_ROOT + 0x3000) | 3);
+    set_word(w, SMMU_ROOT + 0x3000, 0x8a123477f);      /* read only */
+    set_word(w, SMMU_ROOT + 0x3000 + 8, 0x8a12357bf);  /* write only */
+    set_word(w, SMMU_ROOT + 0x3000 + 16, 0x8a12367d7); /* not cacheable */
+    return w;
+}
+
+static void test_stage_2(void **state)
+{
+    const uint64_t second = UINT64_C(1) << 39;
+    struct world *w = new_stage_2();
+    struct walker_stream s;
+    struct walker_walk got;
+
+    (void)state;
+    walker_stream(&s, &w->inst, 0x305);
+    assert_int_equal(s.mode, WALKER_TRANSLATE);
+    assert_string_equal(s.format->name, "LPAE2");
+    assert_int_equal(s.context_at, STES + 64 * 5 + 16);
+    assert_int_equal(s.levels, 3);
+    assert_int_equal(s.nroots, 2);
+    assert_int_equal(s.roots[1].pa, SMMU_ROOT + 0x1000);
+    assert_int_equal(s.va_bits, 40);
+    assert_int_equal(s.pa_bits, 44);
+    got = walk(w, 0x305, second | 4 << 21 | 0x12345);
+    assert_int_equal(got.end, WALKER_MAPPED);
+    assert_int_equal(got.pa, 0x8c0012345);
+    assert_true(got.leaf.read && got.leaf.write && !got.leaf.uncached);
+    got = walk(w, 0x305, second | 6 << 21);
+    assert_true(got.leaf.read && !got.leaf.write && !got.leaf.uncached);
+    got = walk(w, 0x305, second | 6 << 21 | 1 << 12);
+    assert_true(!got.leaf.read && got.leaf.write && !got.leaf.uncached);
+    got = walk(w, 0x305, second | 6 << 21 | 2 << 12);
+    assert_true(got.leaf.read && got.leaf.write && got.leaf.uncached);
+    assert_int_equal(walk(w, 0x305, 6 << 21).end, WALKER_NO_ENTRY);
+    assert_int_equal(walk(w, 0x305, 2 * second).end, WALKER_TOO_HIGH);
+    free(w);
+}
+
+static void test_stage_2_reasons(void **state)
+{
+    static const struct {
+        uint64_t word;
+        const char *reason; /* NULL: it translates */
+    } rows[] = {
+        {STE2(40, 1), NULL},
+        {STE2(43, 1), NULL},
+        {STE2(44, 2), NULL},
+        {STE2(34, 0), NULL},
+        {STE2(44, 1), "not valid for stage 2"},
+        {STE2(30, 1), "not valid for stage 2"},
+        {STE2(40, 3), "not valid for stage 2"},
+        {STE2(45, 2), "not valid for stage 2"}, /* more in than out */
+        {STE2(40, 1) & ~(UINT64_C(1) << 51), "not valid for stage 2"},
+        {STE2(40, 1) | UINT64_C(1) << 52, "not valid for stage 2"},
+        {STE2(40, 1) | UINT64_C(7) << 48, "not valid for stage 2"}, /* no such size */
+        {STE2(64, 1), "not valid for stage 2"},
+        {STE2(40, 1) | UINT64_C(1) << 46, "another granule"},
+    };
+    struct walker_stream s;
+    struct world *w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        w = new_stage_2();
+        set_word(w, STES + 64 * 5 + 16, rows[i].word);
+        walker_stream(&s, &w->inst, 0x305);
+        assert_int_equal(s.mode, rows[i].reason ? WALKER_BLOCKED : WALKER_TRANSLATE);
+        if (!strstr(s.reason, rows[i].reason ? rows[i].reason : "translation by stage 2")) {
+            fail_msg("row %zu: %s", i, s.reason);
+        }
+        free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_smmu),
         cmocka_unit_test(test_smmu_reasons),
         cmocka_unit_test(test_smmu_more),
+        cmocka_unit_test(test_stage_2),
+        cmocka_unit_test(test_stage_2_reasons),
         cmocka_unit_test(test_lookup),
         cmocka_unit_test(test_lpae),
         cmocka_unit_test(test_worked_dart1),

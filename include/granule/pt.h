@@ -41,6 +41,11 @@ enum gr_pt_format {
      * write, and that is what a walk says. MAIR index 0 is normal memory, 1 GR_PROT_UNCACHED's.
      */
     GR_PT_LPAE_S1 = 3,
+    /*
+     * The same of stage 2: the root may be up to 16 tables, reading and writing are permitted each
+     * for itself, and a leaf says by itself what memory it is.
+     */
+    GR_PT_LPAE_S2 = 4,
 };
 
 #define GR_PT_MAX_LEVELS 4u /* of any format, the root included */
@@ -49,10 +54,12 @@ struct gr_pt_config {
     enum gr_pt_format format;
     uint8_t granule_lg2; /* 12 or 14, LPAE also 16 */
     uint8_t levels;      /* of tables, the root included: 2, DART2 also 3, LPAE up to 4 */
-    uint8_t roots_lg2;   /* log2 of the tables that the root may consist of: 0..2, LPAE 0 */
+    uint8_t roots_lg2; /* log2 of the tables that the root may consist of: 0..2, LPAE_S1 0, LPAE_S2
+                          0..4 */
     /*
      * IOVA bits that are translated; higher ones are ignored, as DARTs do (an SMMU faults on them).
-     * LPAE: 25 to 48, and as many as need all the levels, because an SMMU derives these from T0SZ.
+     * LPAE: 25 to 48, and as many as need all the levels, because an SMMU derives these from T0SZ
+     * (of LPAE_S2 even with 16 roots). LPAE_S2: no more than pa_bits.
      */
     uint8_t va_bits;
     uint8_t

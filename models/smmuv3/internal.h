@@ -17,13 +17,15 @@
 #define SMMUV3_MODEL_WORDS 8u        /* of a stream table entry and a context descriptor */
 #define SMMUV3_MODEL_CONFIGS 64u     /* cached structures of each kind */
 #define SMMUV3_MODEL_GLOBAL 0x10000u /* instead of an ASID: of a leaf without nG */
+#define SMMUV3_MODEL_IPA 0x20000u    /* and of what stage 2 translates, which has none */
 
-/* A leaf or table entry: [va >> lg2] of an ASID. */
+/* A leaf or table entry: [va >> lg2] of an ASID of a VMID. */
 struct smmuv3_model_slot {
     uint64_t key;   /* va >> lg2 */
     uint64_t entry; /* of a contiguous group: its first */
     uint64_t used;  /* when, for LRU */
     uint32_t asid;
+    uint32_t vmid;
     uint8_t lg2;     /* bytes that it spans; of a leaf the whole group */
     uint8_t level;   /* as the architecture counts: 3 is the last */
     uint8_t granule; /* log2, of the tables that it is from */

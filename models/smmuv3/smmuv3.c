@@ -139,12 +139,32 @@ static enum model_error check_range(struct smmuv3_model *m, const struct smmuv3_
     return !num && !scale && !ttl ? MODEL_ILLEGAL : MODEL_NONE;
 }
 
+/* 4.3, 4.4: is it about a stage that there is? */
+static bool has_stage(const struct smmuv3_model *m, const struct smmuv3_model_command *c)
+{
+    switch (c->word[0] & 0xff) {
+    case 0x05:
+    case 0x10:
+    case 0x11:
+    case 0x12:
+        return m->config.idr0 & SMMUV3_MODEL_STAGE_1;
+    case 0x28:
+    case 0x2a:
+        return m->config.idr0 & SMMUV3_MODEL_STAGE_2;
+    default:
+        return true;
+    }
+}
+
 static enum model_error execute(struct smmuv3_model *m, const struct smmuv3_model_command *c)
 {
     uint64_t sid_bits = smmuv3_model_bits(m->config.idr1, 5, 0);
     uint64_t sid = c->word[0] >> 32;
     bool asid16 = (m->config.idr0 >> 12 & 1) != 0;
+    bool vmid16 = (m->config.idr0 >> 18 & 1) != 0;
 
+    if (!has_stage(m, c))
+        return MODEL_ILLEGAL;
     switch (c->word[0] & 0xff) {
     case 0x03: /* CMD_CFGI_STE */
     case 0x05: /* CMD_CFGI_CD */
@@ -160,6 +180,14 @@ static enum model_error execute(struct smmuv3_model *m, const struct smmuv3_mode
         __attribute__((fallthrough));
     case 0x11: /* CMD_TLBI_NH_ASID */
         m->stats.misuse += !asid16 && c->word[0] >> 56;
+        note_pending(m, c);
+        return MODEL_NONE;
+    case 0x2a: /* CMD_TLBI_S2_IPA */
+        if (check_range(m, c) != MODEL_NONE)
+            return MODEL_ILLEGAL;
+        __attribute__((fallthrough));
+    case 0x28: /* CMD_TLBI_S12_VMALL */
+        m->stats.misuse += !vmid16 && smmuv3_model_bits(c->word[0], 47, 40);
         note_pending(m, c);
         return MODEL_NONE;
     case 0x10: /* CMD_TLBI_NH_ALL */
@@ -411,6 +439,12 @@ struct smmuv3_model_config smmuv3_model_defaults(void)
         .tlb_entries = 128,
         .walk_entries = 32,
     };
+}
+
+void smmuv3_model_set_stages(struct smmuv3_model_config *config, unsigned stages)
+{
+    config->idr0 &= ~(SMMUV3_MODEL_STAGE_1 | SMMUV3_MODEL_STAGE_2 | 1u << 18);
+    config->idr0 |= stages | (stages & SMMUV3_MODEL_STAGE_2 ? 1u << 18 : 0);
 }
 
 static bool config_ok(const struct smmuv3_model_config *c)

@@ -3,9 +3,10 @@
  * Register-level model of Arm's SMMUv3, written from the architecture (IHI 0070) alone.
  *
  * Modelled: the non-secure registers of pages 0 and 1, linear and two-level stream tables, context
- * descriptors without substreams, stage 1 with AArch64 tables of 4, 16 and 64 KiB up to 48 bits,
- * the command queue with its errors, the event queue with its overflow, global errors, both
- * interrupts. Not modelled: stage 2, substreams, stalls, ATS, PRI, MSIs, hierarchical permissions.
+ * descriptors without substreams, stage 1 or stage 2 with AArch64 tables of 4, 16 and 64 KiB up to
+ * 48 bits, the command queue with its errors, the event queue with its overflow, global errors,
+ * both interrupts. Not modelled: both stages of one stream, substreams, stalls, ATS, PRI, MSIs,
+ * hierarchical permissions.
  *
  * The model is harsher than any one chip where the architecture leaves room: stream table entries,
  * descriptors of both levels, context descriptors (apart from the entries that lead to them), table
@@ -51,12 +52,18 @@ struct smmuv3_model_stats {
 
 struct smmuv3_model;
 
+#define SMMUV3_MODEL_STAGE_1 0x2u
+#define SMMUV3_MODEL_STAGE_2 0x1u
+
 /*
  * QEMU 7.2's identification (facts/QEMU.md): stage 1, coherent, two-level tables, 16 bits of ASID
  * and of streams, range invalidation, 4, 16 and 64 KiB, 44 bits of PA; 128 TLB and 32 walk
  * entries, LRU. host is NULL: fill it in.
  */
 struct smmuv3_model_config smmuv3_model_defaults(void);
+
+/* Of these stages, one or both; with stage 2 VMIDs have 16 bits. */
+void smmuv3_model_set_stages(struct smmuv3_model_config *config, unsigned stages);
 
 /* In reset: all 0 but the identification. NULL: out of memory, or a configuration that cannot be.
  */

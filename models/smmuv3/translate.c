@@ -25,17 +25,24 @@ enum event {
     EVENT_SILENT = 0x100, /* refused, and nothing recorded */
 };
 
-/* How a stream translates: what its context descriptor says. */
+/* How a stream translates: what its context descriptor says, or its entry where it is stage 2. */
 struct view {
     bool bypass;
     bool record;
-    uint32_t asid;
+    bool stage_2;
+    bool ignore_af;
+    uint32_t asid; /* or SMMUV3_MODEL_IPA */
+    uint32_t vmid;
     unsigned bits;    /* of input address */
     unsigned granule; /* log2 */
     unsigned out;     /* bits of output address */
+    unsigned top;     /* the level that a walk begins with */
     uint64_t ttb;
     uint64_t mair;
 };
+
+static const uint8_t granules[] = {12, 16, 14, 0};
+static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48, 52, 0};
 
 static uint64_t bits(uint64_t word, unsigned hi, unsigned lo)
 {
@@ -50,9 +57,10 @@ static bool coherent(const struct smmuv3_model *m)
 /* ---- caches of translations ---- */
 
 static struct smmuv3_model_slot *slot_at(const struct smmuv3_model_cache *c, uint64_t key,
-                                         unsigned lg2, uint32_t asid, size_t i)
+                                         unsigned lg2, uint32_t asid, uint32_t vmid, size_t i)
 {
-    uint64_t hash = (key * 64 + lg2 + ((uint64_t)asid << 40)) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash = (key * 64 + lg2 + ((uint64_t)asid << 40) + ((uint64_t)vmid << 20)) *
+                    UINT64_C(0x9e3779b97f4a7c15);
 
     return &c->slots[((size_t)(hash >> 32) + i) % c->capacity];
 }
@@ -64,15 +72,16 @@ static size_t window(const struct smmuv3_model *m, const struct smmuv3_model_cac
 
 static const struct smmuv3_model_slot *cache_find(const struct smmuv3_model *m,
                                                   struct smmuv3_model_cache *c, uint64_t va,
-                                                  unsigned lg2, unsigned granule, uint32_t asid)
+                                                  unsigned lg2, unsigned granule, uint32_t asid,
+                                                  uint32_t vmid)
 {
     uint64_t key = va >> lg2;
 
     for (size_t i = 0; i < window(m, c); i++) {
-        struct smmuv3_model_slot *slot = slot_at(c, key, lg2, asid, i);
+        struct smmuv3_model_slot *slot = slot_at(c, key, lg2, asid, vmid, i);
 
         if (slot->live && slot->key == key && slot->lg2 == lg2 && slot->asid == asid &&
-            slot->granule == granule) {
+            slot->vmid == vmid && slot->granule == granule) {
             slot->used = ++c->clock;
             return slot;
         }
@@ -94,16 +103,17 @@ static void place(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
                   const struct smmuv3_model_slot *what)
 {
     size_t n = window(m, c);
-    struct smmuv3_model_slot *victim = slot_at(c, what->key, what->lg2, what->asid, 0);
+    struct smmuv3_model_slot *victim = slot_at(c, what->key, what->lg2, what->asid, what->vmid, 0);
 
     for (size_t i = 0; i < n && victim->live; i++) {
-        struct smmuv3_model_slot *slot = slot_at(c, what->key, what->lg2, what->asid, i);
+        struct smmuv3_model_slot *slot =
+            slot_at(c, what->key, what->lg2, what->asid, what->vmid, i);
 
         if (!slot->live || slot->used < victim->used)
             victim = slot;
     }
     if (m->config.random_replacement && victim->live)
-        victim = slot_at(c, what->key, what->lg2, what->asid, chance(m) % n);
+        victim = slot_at(c, what->key, what->lg2, what->asid, what->vmid, chance(m) % n);
     c->filled += !victim->ever;
     *victim = *what;
     victim->live = true;
@@ -133,7 +143,7 @@ static void cache_grow(const struct smmuv3_model *m, struct smmuv3_model_cache *
 static void cache_put(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
                       struct smmuv3_model_slot what)
 {
-    if (cache_find(m, c, what.key << what.lg2, what.lg2, what.granule, what.asid))
+    if (cache_find(m, c, what.key << what.lg2, what.lg2, what.granule, what.asid, what.vmid))
         return;
     if (m->config.keep_all && c->filled >= c->capacity / 2)
         cache_grow(m, c);
@@ -158,7 +168,8 @@ void smmuv3_model_caches_free(struct smmuv3_model *m)
 /* What a TLB command names. */
 struct named {
     bool by_asid, by_range;
-    uint32_t asid;
+    bool by_vmid, not_1, not_2; /* of a stage that it is not about */
+    uint32_t asid, vmid;
     uint64_t first, last;
     unsigned granule; /* 0: of any */
 };
@@ -170,7 +181,12 @@ static void drop_slots(struct smmuv3_model_cache *c, const struct named *n)
         uint64_t first = slot->key << slot->lg2;
         uint64_t last = first + ((UINT64_C(1) << slot->lg2) - 1);
 
-        if (n->by_range && slot->asid != n->asid && slot->asid != SMMUV3_MODEL_GLOBAL)
+        if (slot->asid == SMMUV3_MODEL_IPA ? n->not_2 : n->not_1)
+            continue;
+        if (n->by_vmid && slot->vmid != n->vmid)
+            continue;
+        if (n->by_range && slot->asid != SMMUV3_MODEL_IPA && slot->asid != n->asid &&
+            slot->asid != SMMUV3_MODEL_GLOBAL)
             continue;
         if (n->by_asid && slot->asid != n->asid)
             continue;
@@ -185,11 +201,17 @@ static void drop_slots(struct smmuv3_model_cache *c, const struct named *n)
 /* 4.4: what of the TLB a command drops. */
 static void drop_translations(struct smmuv3_model *m, const struct smmuv3_model_command *c)
 {
+    unsigned op = (unsigned)(c->word[0] & 0xff);
     struct named n = {.asid = (uint32_t)(c->word[0] >> 48)};
     bool leaf = false;
 
-    n.by_asid = (c->word[0] & 0xff) == 0x11;
-    n.by_range = (c->word[0] & 0xff) == 0x12;
+    /* VMIDs count where there is a stage 2. CMD_TLBI_NSNH_ALL is about everything. */
+    n.vmid = m->config.idr0 & SMMUV3_MODEL_STAGE_2 ? (uint32_t)bits(c->word[0], 47, 32) : 0;
+    n.by_vmid = op != 0x30;
+    n.by_asid = op == 0x11;
+    n.by_range = op == 0x12 || op == 0x2a;
+    n.not_1 = op == 0x2a;
+    n.not_2 = op == 0x10 || op == 0x11 || op == 0x12;
     if (n.by_range) {
         unsigned tg = (unsigned)bits(c->word[1], 11, 10);
 
@@ -306,15 +328,33 @@ static bool ste_ok(struct smmuv3_model *m, const uint64_t *ste)
 {
     unsigned config = (unsigned)bits(ste[0], 3, 1);
 
-    if (!(ste[0] & 1) || (config & 2 && config & 4)) /* no stage 2 here */
+    if (!(ste[0] & 1) || config == 7) /* not both here */
         return false;
+    if (config == 6)
+        return m->config.idr0 & SMMUV3_MODEL_STAGE_2;
     if (config != 5)
         return true;
-    if (bits(ste[0], 63, 59) || bits(ste[1], 31, 28)) /* substreams; ATS, other worlds */
+    if (!(m->config.idr0 & SMMUV3_MODEL_STAGE_1) || bits(ste[0], 63, 59) ||
+        bits(ste[1], 31, 28)) /* substreams; ATS, other worlds */
         return false;
     if (coherent(m) && (!bits(ste[1], 3, 2) || !bits(ste[1], 5, 4) || bits(ste[1], 7, 6) != 3))
         m->stats.misuse++; /* its contexts would be read past the caches */
     return true;
+}
+
+/* log2 of the bytes that an entry of a level spans. */
+static unsigned span(const struct view *v, unsigned level)
+{
+    return v->granule + (3 - level) * (v->granule - 3);
+}
+
+static unsigned first_level(const struct view *v)
+{
+    unsigned level = 3;
+
+    while (span(v, level) + v->granule - 3 < v->bits)
+        level--;
+    return level;
 }
 
 static bool granule_ok(const struct smmuv3_model *m, unsigned granule)
@@ -324,8 +364,6 @@ static bool granule_ok(const struct smmuv3_model *m, unsigned granule)
 
 static bool cd_ok(struct smmuv3_model *m, const uint64_t *cd, struct view *v)
 {
-    static const uint8_t granules[] = {12, 16, 14, 0};
-    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48, 52, 0};
     unsigned t0sz = (unsigned)bits(cd[0], 5, 0);
     unsigned oas = sizes[bits(m->config.idr5, 2, 0)];
     uint64_t reserved =
@@ -347,6 +385,51 @@ static bool cd_ok(struct smmuv3_model *m, const uint64_t *cd, struct view *v)
     if (!bits(m->config.idr0, 12, 12) && v->asid >> 8)
         return false;
     if (coherent(m) && (!bits(cd[0], 9, 8) || !bits(cd[0], 11, 10) || bits(cd[0], 13, 12) != 3))
+        m->stats.misuse++; /* tables would be read past the caches */
+    v->top = first_level(v);
+    return true;
+}
+
+/*
+ * Does a walk of stage 2 begin where S2SL0 says (Arm ARM D8.2)? The lowest-numbered level of each
+ * granule is there only where PAs are wide; up to 16 tables of the level may lie side by side; and
+ * at least two of its entries are told apart.
+ */
+static bool start_ok(struct view *v, unsigned sl0, unsigned oas)
+{
+    unsigned deepest = v->granule == 12 ? 2 : 3;
+
+    if (sl0 > 2 || (sl0 == 2 && oas < (v->granule == 14 ? 42u : 44u)))
+        return false;
+    v->top = deepest - sl0;
+    return v->bits > span(v, v->top) && v->bits <= span(v, v->top) + v->granule - 3 + 4;
+}
+
+/* 5.2: what an entry says of stage 2. */
+static bool stage_2_ok(struct smmuv3_model *m, const uint64_t *ste, struct view *v)
+{
+    unsigned t0sz = (unsigned)bits(ste[2], 37, 32);
+    unsigned oas = sizes[bits(m->config.idr5, 2, 0)];
+    /* S2ENDI, S2HD, S2HA, S2S, and what is for other worlds */
+    uint64_t reserved = UINT64_C(1) << 52 | UINT64_C(7) << 55 | UINT64_C(31) << 59;
+
+    *v = (struct view){.stage_2 = true, .asid = SMMUV3_MODEL_IPA};
+    v->granule = granules[bits(ste[2], 47, 46)];
+    v->bits = 64 - t0sz;
+    v->out = sizes[bits(ste[2], 50, 48)];
+    v->out = v->out < oas ? v->out : oas;
+    v->record = bits(ste[2], 58, 58);
+    v->ignore_af = bits(ste[2], 53, 53);
+    v->vmid = (uint32_t)bits(ste[2], 15, 0);
+    v->ttb = ste[3] & MODEL_PA_48 & ~UINT64_C(15);
+    if (!bits(ste[2], 51, 51) || ste[2] & reserved || t0sz > 39 || !v->granule ||
+        !granule_ok(m, v->granule) || v->bits > v->out || v->ttb >> v->out ||
+        !start_ok(v, (unsigned)bits(ste[2], 39, 38), oas))
+        return false;
+    if (!bits(m->config.idr0, 18, 18) && v->vmid >> 8)
+        return false;
+    if (coherent(m) &&
+        (!bits(ste[2], 41, 40) || !bits(ste[2], 43, 42) || bits(ste[2], 45, 44) != 3))
         m->stats.misuse++; /* tables would be read past the caches */
     return true;
 }
@@ -379,9 +462,13 @@ static enum event resolve(struct smmuv3_model *m, uint32_t sid, struct view *v)
         return EVENT_BAD_STE;
     if (!bits(ste->word[0], 3, 3))
         return EVENT_SILENT;
+    if (bits(ste->word[0], 2, 2))
+        return stage_2_ok(m, ste->word, v) ? EVENT_NONE : EVENT_BAD_STE;
     v->bypass = !bits(ste->word[0], 1, 1);
     if (v->bypass)
         return EVENT_NONE;
+    if (m->config.idr0 & SMMUV3_MODEL_STAGE_2) /* then it tags what stage 1 translates, too */
+        v->vmid = (uint32_t)bits(ste->word[2], 15, 0);
     event = find_cd(m, sid, ste->word[0] & MODEL_PA_48 & ~UINT64_C(63), &cd);
     if (event != EVENT_NONE)
         return event;
@@ -389,21 +476,6 @@ static enum event resolve(struct smmuv3_model *m, uint32_t sid, struct view *v)
 }
 
 /* ---- the walk: Arm ARM D8 ---- */
-
-/* log2 of the bytes that an entry of a level spans. */
-static unsigned span(const struct view *v, unsigned level)
-{
-    return v->granule + (3 - level) * (v->granule - 3);
-}
-
-static unsigned first_level(const struct view *v)
-{
-    unsigned level = 3;
-
-    while (span(v, level) + v->granule - 3 < v->bits)
-        level--;
-    return level;
-}
 
 static bool block_allowed(const struct view *v, unsigned level)
 {
@@ -428,7 +500,11 @@ static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct v
     unsigned lg2 = span(v, level);
 
     m->stats.misuse += (entry & MODEL_PA_48 & low_mask(lg2) & ~UINT64_C(0xfff)) != 0;
-    m->stats.misuse += !(v->mair >> 8 * bits(entry, 4, 2) & 0xff);
+    if (v->stage_2) /* MemAttr without an inner part; XN[0] and nG are stage 1's */
+        m->stats.misuse +=
+            (bits(entry, 5, 4) && !bits(entry, 3, 2)) || bits(entry, 53, 53) || bits(entry, 11, 11);
+    else
+        m->stats.misuse += !(v->mair >> 8 * bits(entry, 4, 2) & 0xff);
     if (bits(entry, 52, 52)) {
         uint64_t in = low_mask(lg2 + group(v, level));
 
@@ -439,7 +515,8 @@ static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct v
     return (struct smmuv3_model_slot){
         .key = va >> lg2,
         .entry = entry,
-        .asid = bits(entry, 11, 11) ? v->asid : SMMUV3_MODEL_GLOBAL,
+        .asid = v->stage_2 || bits(entry, 11, 11) ? v->asid : SMMUV3_MODEL_GLOBAL,
+        .vmid = v->vmid,
         .lg2 = (uint8_t)lg2,
         .level = (uint8_t)level,
         .granule = (uint8_t)v->granule,
@@ -450,13 +527,13 @@ static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct v
 static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va,
                        struct smmuv3_model_slot *out)
 {
-    unsigned top = first_level(v);
+    unsigned top = v->top;
     unsigned level = 2;
     uint64_t table = v->ttb;
     const struct smmuv3_model_slot *cached = NULL;
 
     for (; level + 1 > top && !cached; level--)
-        cached = cache_find(m, &m->walks, va, span(v, level), v->granule, v->asid);
+        cached = cache_find(m, &m->walks, va, span(v, level), v->granule, v->asid, v->vmid);
     level = top;
     if (cached) {
         table = cached->entry & MODEL_PA_48 & ~low_mask(v->granule);
@@ -487,6 +564,7 @@ static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va
                       .key = va >> span(v, level),
                       .entry = entry,
                       .asid = v->asid,
+                      .vmid = v->vmid,
                       .lg2 = (uint8_t)span(v, level),
                       .level = (uint8_t)level,
                       .granule = (uint8_t)v->granule,
@@ -502,10 +580,10 @@ static const struct smmuv3_model_slot *find_leaf(struct smmuv3_model *m, const s
         for (unsigned grouped = 0; grouped < 2; grouped++) {
             unsigned lg2 = span(v, level) + (grouped ? group(v, level) : 0);
             const struct smmuv3_model_slot *slot =
-                cache_find(m, &m->tlb, va, lg2, v->granule, v->asid);
+                cache_find(m, &m->tlb, va, lg2, v->granule, v->asid, v->vmid);
 
             if (!slot)
-                slot = cache_find(m, &m->tlb, va, lg2, v->granule, SMMUV3_MODEL_GLOBAL);
+                slot = cache_find(m, &m->tlb, va, lg2, v->granule, SMMUV3_MODEL_GLOBAL, v->vmid);
             if (slot)
                 return slot;
         }
@@ -513,13 +591,18 @@ static const struct smmuv3_model_slot *find_leaf(struct smmuv3_model *m, const s
     return NULL;
 }
 
-/* Devices' accesses are unprivileged: AP[1] has to let them pass. */
+/*
+ * Devices' accesses are unprivileged: AP[1] has to let them pass. S2AP has a bit for reading and
+ * one for writing.
+ */
 static enum event check(const struct view *v, uint64_t entry, bool write)
 {
     if ((entry & MODEL_PA_48 & ~UINT64_C(0xfff)) >> v->out)
         return EVENT_ADDR_SIZE;
-    if (!bits(entry, 10, 10))
+    if (!bits(entry, 10, 10) && !v->ignore_af)
         return EVENT_ACCESS;
+    if (v->stage_2)
+        return bits(entry, write ? 7 : 6, write ? 7 : 6) ? EVENT_NONE : EVENT_PERMISSION;
     if (!bits(entry, 6, 6) || (write && bits(entry, 7, 7)))
         return EVENT_PERMISSION;
     return EVENT_NONE;
@@ -584,6 +667,10 @@ static void report(struct smmuv3_model *m, uint32_t sid, const struct view *v, u
     if (event >= EVENT_TRANSLATION || event == EVENT_WALK_ABORT) {
         record[1] = (write ? 0 : UINT64_C(1) << 35) | UINT64_C(2) << 40;
         record[2] = iova;
+        if (v->stage_2) {
+            record[1] |= UINT64_C(1) << 39;
+            record[3] = iova & UINT64_C(0x000ffffffffff000);
+        }
     }
     smmuv3_model_event(m, record);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The image: brings the machine up from its device tree and runs what the command line asks for
- * (QEMU's -append, or the program's arguments): nothing for every scenario at every granule,
- * `bench`, `demo`, `trap=store`, `trap=text`, `trap=stack`; and `seed=N`, `only=NAME`.
+ * (QEMU's -append, or the program's arguments): nothing for every scenario at every granule, in
+ * each stage that the SMMU has; `bench`, `demo`, `trap=store`, `trap=text`, `trap=stack`; and
+ * `seed=N`, `only=NAME`, `stage=N`.
  */
 #include <granule/dt.h>
 #include <libfdt.h>
@@ -98,12 +99,12 @@ static bool chosen_one(const char *only, const char *name)
 
 static unsigned passed, failed;
 
-static void report(const char *name, unsigned lg2, const char *why)
+static void report(const char *name, unsigned lg2, unsigned stage, const char *why)
 {
     if (why)
-        print("FAIL %s G=%uK: %s\n", name, 1u << lg2 >> 10, why);
+        print("FAIL %s G=%uK stage %u: %s\n", name, 1u << lg2 >> 10, stage, why);
     else
-        print("ok %s G=%uK\n", name, 1u << lg2 >> 10);
+        print("ok %s G=%uK stage %u\n", name, 1u << lg2 >> 10, stage);
     passed += !why;
     failed += !!why;
 }
@@ -121,28 +122,48 @@ static const char *run_one(struct rig *rig, const char *(*run)(struct rig *rig))
     return why;
 }
 
-static void run_granule(unsigned lg2, const char *only)
+static void run_granule(unsigned lg2, unsigned stage, const char *only)
 {
     static struct rig rig;
     const char *why;
 
     if (!argument("bench") && !argument("demo") && chosen_one(only, "left-on"))
-        report("left-on", lg2, left_on(lg2));
-    why = rig_up(&rig, lg2);
-    report("up", lg2, why);
+        report("left-on", lg2, stage, left_on(lg2, stage));
+    if (stage == 2 && !argument("bench") && !argument("demo") && chosen_one(only, "two-roots"))
+        report("two-roots", lg2, stage, two_roots(lg2));
+    why = rig_up(&rig, lg2, stage);
+    report("up", lg2, stage, why);
     if (why)
         return;
     if (argument("bench")) {
-        report("bench", lg2, run_one(&rig, bench));
+        report("bench", lg2, stage, run_one(&rig, bench));
     } else if (argument("demo")) {
-        report("demo", lg2, run_one(&rig, demo));
+        report("demo", lg2, stage, run_one(&rig, demo));
     } else {
         for (unsigned i = 0; i < scenario_count; i++) {
             if (chosen_one(only, scenarios[i].name))
-                report(scenarios[i].name, lg2, run_one(&rig, scenarios[i].run));
+                report(scenarios[i].name, lg2, stage, run_one(&rig, scenarios[i].run));
         }
     }
-    report("down", lg2, rig_down(&rig));
+    report("down", lg2, stage, rig_down(&rig));
+}
+
+/* At every granule, in each stage that there is and that is asked for. */
+static void run_stages(const char *only)
+{
+    const uint32_t idr0 = mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0);
+    const char *asked = argument("stage=");
+
+    for (unsigned stage = 1; stage <= 2; stage++) {
+        if (asked && number(asked) != stage)
+            continue;
+        if (!(idr0 >> (2 - stage) & 1)) {
+            print("# SKIPPED: stage %u: this QEMU's SMMUv3 has none\n", stage);
+            continue;
+        }
+        for (unsigned lg2 = 12; lg2 <= 16; lg2 += 2)
+            run_granule(lg2, stage, only);
+    }
 }
 
 int board_main(void)
@@ -160,8 +181,7 @@ int board_main(void)
     only = argument("only=");
     scenarios_seed(seed ? number(seed) : 1);
     print("# seed %u\n", seed ? number(seed) : 1);
-    for (unsigned lg2 = 12; lg2 <= 16; lg2 += 2)
-        run_granule(lg2, only);
+    run_stages(only);
     print("%u passed, %u failed\n", passed, failed);
     return failed || !passed;
 }

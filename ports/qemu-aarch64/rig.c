@@ -221,19 +221,22 @@ int rig_trust(struct rig *rig, unsigned which, bool trusted)
     return err;
 }
 
-const char *rig_up(struct rig *rig, unsigned granule_lg2)
+const char *rig_up(struct rig *rig, unsigned granule_lg2, unsigned stage)
 {
     const struct gr_bounce_config pool = {.pa_last = machine.ram.last,
                                           .limit = 64 * GR_BOUNCE_CHUNK};
     const struct gr_smmuv3_config config = {.mmio = machine.smmu,
                                             .mmio_size = machine.smmu_size,
                                             .name = "smmu",
-                                            .granule_lg2 = (uint8_t)granule_lg2};
+                                            .granule_lg2 = (uint8_t)granule_lg2,
+                                            .va_bits = rig_va_bits(granule_lg2, stage),
+                                            .stage = rig_asks(stage)};
     int err;
 
     used_before = pages_used();
     __builtin_memset(rig, 0, sizeof(*rig));
     rig->lg2 = granule_lg2;
+    rig->stage = stage;
     rig->granule = 1ull << granule_lg2;
     err = gr_smmuv3_init(&rig->smmu, &config);
     if (err)

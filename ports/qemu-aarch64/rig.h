@@ -47,7 +47,8 @@ struct master {
 };
 
 struct rig {
-    unsigned lg2; /* of the granule */
+    unsigned lg2;   /* of the granule */
+    unsigned stage; /* of the SMMU's tables, 1 or 2 */
     uint64_t granule;
     struct gr_smmuv3 smmu;
     struct master masters[MASTERS];
@@ -64,8 +65,22 @@ struct rig {
     } faults;
 };
 
+/* What a rig asks its SMMU for: a stage where it has both, else it is to find the one by itself. */
+static inline uint8_t rig_asks(unsigned stage)
+{
+    const uint32_t idr0 = mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0);
+
+    return (idr0 & 3) == 3 ? (uint8_t)stage : 0; /* S1P and S2P */
+}
+
+/* What a rig translates: QEMU's stage 2 has one root only (docs/QEMU.md), 42 bits with 64 KiB. */
+static inline uint8_t rig_va_bits(unsigned granule_lg2, unsigned stage)
+{
+    return granule_lg2 == 16 && stage == 2 ? 42 : 48;
+}
+
 /* Bring all of it up, or down; NULL, or what went wrong. A rig that is down has leaked nothing. */
-const char *rig_up(struct rig *rig, unsigned granule_lg2);
+const char *rig_up(struct rig *rig, unsigned granule_lg2, unsigned stage);
 const char *rig_down(struct rig *rig);
 
 /*
@@ -122,7 +137,8 @@ struct scenario {
 
 extern const struct scenario scenarios[];
 extern const unsigned scenario_count;
-const char *left_on(unsigned granule_lg2);
+const char *left_on(unsigned granule_lg2, unsigned stage);
+const char *two_roots(unsigned granule_lg2);
 const char *bench(struct rig *rig);
 const char *demo(struct rig *rig);
 void scenarios_seed(uint32_t seed);

@@ -13,7 +13,10 @@ struct tables {
     uint64_t root;
     unsigned lg2, va_bits;
     int levels;
+    int stage;
 };
+
+static const unsigned granules[] = {12, 16, 14, 0};
 
 static uint64_t load(uint64_t pa)
 {
@@ -25,7 +28,25 @@ static uint64_t smmu_read(const struct machine *m, unsigned offset)
     return mmio_read64((volatile void *)(uintptr_t)m->smmu, offset);
 }
 
-/* The stream's stage 1 tables; NULL, or why there are none. */
+/* What an entry says of stage 2: where, S2T0SZ, S2TG, and the level to start with, S2SL0. */
+static const char *find_stage_2(uint64_t ste, struct tables *out)
+{
+    const uint64_t word = load(ste + 16);
+    const int sl0 = word >> 38 & 3;
+
+    out->stage = 2;
+    out->va_bits = 64 - (unsigned)(word >> 32 & 63);
+    out->lg2 = granules[word >> 46 & 3];
+    if (!(word >> 51 & 1) || !out->lg2 || sl0 == 3)
+        return "the entry's stage 2 is not for AArch64, or has no granule or level that exists";
+    out->root = load(ste + 24) & 0xffffffffffff0ull;
+    out->levels = sl0 + (out->lg2 == 12 ? 2 : 1);
+    if (out->va_bits > out->lg2 + (unsigned)out->levels * (out->lg2 - 3) + 4)
+        return "more than 16 tables side by side";
+    return NULL;
+}
+
+/* The stream's tables; NULL, or why there are none. */
 static const char *find_tables(const struct machine *m, uint32_t sid, struct tables *out)
 {
     const uint64_t base = smmu_read(m, 0x80) & 0xfffffffffffc0ull; /* STRTAB_BASE */
@@ -42,14 +63,17 @@ static const char *find_tables(const struct machine *m, uint32_t sid, struct tab
         ste = (word & 0xfffffffffffc0ull) + 64ull * (sid & ((1u << split) - 1));
     }
     word = load(ste);
+    if ((word & 0xf) == 0xd) /* valid, stage 2 translates */
+        return find_stage_2(ste, out);
     if ((word & 0xf) != 0xb) /* valid, stage 1 translates */
         return "the stream is not translated";
+    out->stage = 1;
     cd = word & 0xfffffffffffc0ull;
     word = load(cd);
     if (!(word >> 31 & 1) || !(word >> 41 & 1))
         return "the context descriptor is not valid, or not for AArch64";
     out->va_bits = 64 - (unsigned)(word & 63);
-    out->lg2 = (unsigned[]){12, 16, 14, 0}[word >> 6 & 3];
+    out->lg2 = granules[word >> 6 & 3];
     if (!out->lg2)
         return "a granule that does not exist";
     out->root = load(cd + 8) & 0xffffffffffff0ull;
@@ -83,6 +107,8 @@ static const char *check_leaf(const struct tables *t, int level, uint64_t at, ui
         return "the leaf's address is not aligned to what it maps";
     if (!(entry >> 10 & 1))
         return "the access flag is not set";
+    if (t->stage == 2 && (entry >> 2 & 15) != 15 && (entry >> 2 & 15) != 5)
+        return "a leaf of memory that nobody asked for";
     if (entry >> 52 & 1) {
         const uint64_t n = group(t, level), first = at & ~(8 * n - 1);
 
@@ -115,7 +141,8 @@ bool walk(const struct machine *m, uint32_t sid, unsigned granule_lg2, uint64_t 
         return false;
     table = t.root;
     for (int level = t.levels - 1; level >= 0; level--) {
-        const uint64_t index = iova >> span(&t, level) & ((1ull << (t.lg2 - 3)) - 1);
+        const uint64_t index =
+            iova >> span(&t, level) & (level == t.levels - 1 ? ~0ull : (1ull << (t.lg2 - 3)) - 1);
         const uint64_t at = table + 8 * index, entry = load(at);
 
         if (!(entry & 1) || (level == 0 && !(entry & 2)))
@@ -125,7 +152,7 @@ bool walk(const struct machine *m, uint32_t sid, unsigned granule_lg2, uint64_t 
             out->entry = at;
             out->size = 1ull << span(&t, level);
             out->pa = (entry & ADDRESS) + (iova & (out->size - 1));
-            out->write = !(entry >> 7 & 1);
+            out->write = t.stage == 1 ? !(entry >> 7 & 1) : entry >> 7 & 1;
             return !out->bad;
         }
         out->bad = check_table(&t, entry);

@@ -13,6 +13,8 @@ static const struct gri_pt_format *format_of(const struct gr_pt_config *config)
         return &gri_pt_dart2;
     case GR_PT_LPAE_S1:
         return &gri_pt_lpae_s1;
+    case GR_PT_LPAE_S2:
+        return &gri_pt_lpae_s2;
     default:
         return NULL;
     }
@@ -51,15 +53,21 @@ unsigned gr_pt_reach_bits(const struct gr_pt_config *config)
     return (unsigned)gri_min(one_root(config) + config->roots_lg2, format->va_bits_max);
 }
 
+/* With so many IOVA bits one level less would do; two are the fewest that there are. */
+static unsigned too_few(const struct gri_pt_format *format, const struct gr_pt_config *config)
+{
+    if (!format->levels_follow_va)
+        return config->granule_lg2;
+    return one_root(config) - (config->granule_lg2 - 3u) +
+           (config->levels > 2 ? format->roots_lg2_max : 0);
+}
+
 static bool widths_are_valid(const struct gri_pt_format *format, const struct gr_pt_config *config)
 {
-    const unsigned least = format->levels_follow_va
-                               ? one_root(config) - (config->granule_lg2 - 3u) /* else one less */
-                               : config->granule_lg2;
-
-    return config->va_bits <= gr_pt_reach_bits(config) && config->va_bits > least &&
-           config->va_bits >= format->va_bits_min && config->pa_bits < 64 &&
-           (format->pa_bits >> config->pa_bits & 1);
+    return config->va_bits <= gr_pt_reach_bits(config) &&
+           config->va_bits > too_few(format, config) && config->va_bits >= format->va_bits_min &&
+           config->pa_bits < 64 && (format->pa_bits >> config->pa_bits & 1) &&
+           !(format->va_within_pa && config->va_bits > config->pa_bits);
 }
 
 int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config)

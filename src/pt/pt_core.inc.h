@@ -895,6 +895,7 @@ const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
     .va_bits_min = GRI_FMT_VA_BITS_MIN,
     .va_bits_max = GRI_FMT_VA_BITS_MAX,
     .levels_follow_va = GRI_FMT_LEVELS_FOLLOW_VA,
+    .va_within_pa = GRI_FMT_VA_WITHIN_PA,
     .pa_bits = GRI_FMT_PA_BITS,
     .windows = GRI_FMT_WINDOWS,
     .granules = GRI_FMT_GRANULES,

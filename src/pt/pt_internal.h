@@ -75,7 +75,8 @@ struct gri_pt_format {
     unsigned root_align_lg2; /* what the top register's encoding asks for */
     unsigned va_bits_min;
     unsigned va_bits_max;
-    bool levels_follow_va; /* hardware derives the number of levels from va_bits */
+    bool levels_follow_va; /* the number of levels is the least for va_bits */
+    bool va_within_pa;     /* no more bits go in than come out */
     uint64_t pa_bits;      /* a bit for each width that there is */
     bool windows;          /* a leaf can let through a part of its granule: pt->window_unit */
     unsigned granules;     /* 4 KiB, 16 KiB and 64 KiB, as many as this */
@@ -85,6 +86,7 @@ struct gri_pt_format {
 extern const struct gri_pt_format gri_pt_dart1;
 extern const struct gri_pt_format gri_pt_dart2;
 extern const struct gri_pt_format gri_pt_lpae_s1;
+extern const struct gri_pt_format gri_pt_lpae_s2;
 
 /* The operations for a shape that an instance walks. */
 const struct gr_pt_ops *gri_pt_ops_of(const struct gr_pt_config *config);

@@ -93,6 +93,7 @@ static void make_smmu(struct dart *d, const struct prop_shape *shape, struct gr_
         .name = "smmu",
         .granule_lg2 = (uint8_t)shape->granule_lg2,
         .va_bits = (uint8_t)shape->va_bits,
+        .stage = shape->format == GR_PT_LPAE_S2 ? 2 : 1,
         .aperture = aperture,
     };
 
@@ -101,6 +102,10 @@ static void make_smmu(struct dart *d, const struct prop_shape *shape, struct gr_
         model.idr5++;
     if (seed >> 24 & 1)
         model.idr3 = 0; /* no range commands */
+    if (shape->format == GR_PT_LPAE_S2)
+        smmuv3_model_set_stages(&model, seed >> 25 & 1
+                                            ? SMMUV3_MODEL_STAGE_2
+                                            : SMMUV3_MODEL_STAGE_1 | SMMUV3_MODEL_STAGE_2);
     model.keep_all = true;
     d->is_smmu = true;
     if (!host_smmuv3_init(&d->smmu_hw, machine.host, &model, seed))

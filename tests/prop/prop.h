@@ -74,7 +74,12 @@ struct prop_row {
     X(lpae_16k_va47)                                                                               \
     X(lpae_16k_va48)                                                                               \
     X(lpae_64k_va42)                                                                               \
-    X(lpae_64k_va48)
+    X(lpae_64k_va48)                                                                               \
+    X(lpae_s2_4k_va34)                                                                             \
+    X(lpae_s2_4k_va42)                                                                             \
+    X(lpae_s2_16k_va40)                                                                            \
+    X(lpae_s2_16k_va48)                                                                            \
+    X(lpae_s2_64k_va44)
 
 #define PROP_DECLARE(name) extern const struct prop_row prop_##name;
 PROP_ROWS(PROP_DECLARE)

@@ -27,7 +27,7 @@ static const struct prop_shape shape = PROP_SHAPE;
 #define CHUNK 64u
 #define CHUNKS 4096u
 #define SLOTS 8192u
-#define POINTS 16u
+#define POINTS 32u
 #define AROUND 96u /* granules about a point that are used */
 #define LIVE 64u
 #define SEGS 8u

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Driver of Arm's SMMUv3 (IHI 0070): stage 1 with AArch64 tables of 4, 16 or 64 KiB granules, one
- * context for each domain, no substreams, no stalling, no ATS. Not coherent ones too.
+ * Driver of Arm's SMMUv3 (IHI 0070): stage 1 or stage 2 with AArch64 tables of 4, 16 or 64 KiB
+ * granules, one context for each domain, no substreams, no stalling, no ATS. Not coherent ones too.
+ *
+ * Either stage does all that a domain asks for. Stage 2 translates no more bits of IOVA than a
+ * physical address has, tells reading from writing also where only writing is allowed, and may need
+ * up to 16 tables side by side, 1 MiB, as the root of a domain.
  *
  * Memory comes from gr_port_pages_alloc(): a page each for the command queue, the event queue and
  * the list of contexts; the stream table, linear or of two levels, whose second ones (256 streams,
- * 16 KiB) come with the first stream that is attached there; a page for each 64 domains. All of it
- * stays until gr_smmuv3_fini().
+ * 16 KiB) come with the first stream that is attached there; in stage 1 a page for each 64 domains.
+ * All of it stays until gr_smmuv3_fini().
  */
 #ifndef GRANULE_DRV_SMMUV3_H
 #define GRANULE_DRV_SMMUV3_H
@@ -27,7 +31,12 @@ struct gr_smmuv3_config {
      * 12, 14 or 16, one that IDR5 has. 0: the CPU's page where IDR5 has it, else the smallest.
      */
     uint8_t granule_lg2;
-    uint8_t va_bits; /* IOVA bits to translate, 32 to 48; 0: 48. Fewer make shallower tables */
+    /*
+     * IOVA bits to translate, 32 to 48; 0: 48. Fewer make shallower tables. In stage 2 as many as a
+     * PA has, where that is less.
+     */
+    uint8_t va_bits;
+    uint8_t stage; /* which translates, 1 or 2; 0: stage 1 where there is one, else stage 2 */
     /*
      * Stream numbers have so many bits, at most as many as the hardware has (IDR1.SIDSIZE); 0: as
      * the hardware, 16 at most with a linear table (64 bytes a stream), else 25. Others fault.
@@ -48,12 +57,12 @@ struct gr_smmuv3 {
     uint8_t strtab_lg2; /* of the table's, or its first level's, bytes */
     uint8_t cmdq_lg2;   /* of the queues' entries */
     uint8_t evtq_lg2;
-    bool behind;        /* commands that were given up may still be in the queue */
-    uint32_t prod;      /* of the command queue, with its wrap bit */
-    uint32_t evtq_cons; /* of the event queue, with its wrap bit */
-    uint32_t asids;     /* how many there are */
-    uint32_t single;    /* most invalidations of one address each for a range */
-    uint32_t lost;      /* events, not yet reported with a record; at least so many */
+    bool behind;            /* commands that were given up may still be in the queue */
+    uint32_t prod;          /* of the command queue, with its wrap bit */
+    uint32_t evtq_cons;     /* of the event queue, with its wrap bit */
+    uint32_t context_count; /* ASIDs, in stage 2 VMIDs, that there are */
+    uint32_t single;        /* most invalidations of one address each for a range */
+    uint32_t lost;          /* events, not yet reported with a record; at least so many */
     uint64_t *strtab;
     uint64_t *cmdq;
     uint64_t *evtq;
@@ -72,7 +81,7 @@ struct gr_smmuv3 {
  * interrupts, as wires, to gr_smmuv3_isr() once this has returned.
  *
  * Returns 0, GR_EINVAL (the configuration contradicts itself or the registers), GR_EIO (registers
- * no SMMUv3 has), GR_EOPNOTSUPP (no stage 1, no AArch64 or no little-endian tables, stalls that
+ * no SMMUv3 has), GR_EOPNOTSUPP (neither stage, no AArch64 or no little-endian tables, stalls that
  * cannot be turned off, queues or tables in preset places), GR_ENOMEM, GR_ETIMEDOUT (it does not
  * acknowledge, or does not finish a command). A refusal is logged in one sentence. The hardware is
  * untouched, but after GR_ETIMEDOUT: disabled then, with everything aborted, as far as it obeys; if

@@ -13,10 +13,12 @@
 
 /* Identification */
 #define GRI_SMMU_IDR0 ((gr_reg32){0x00})
+#define GRI_SMMU_IDR0_S2P 0x00000001u
 #define GRI_SMMU_IDR0_S1P 0x00000002u
 #define GRI_SMMU_IDR0_TTF_AA64 0x00000008u
 #define GRI_SMMU_IDR0_COHACC 0x00000010u
 #define GRI_SMMU_IDR0_ASID16 0x00001000u
+#define GRI_SMMU_IDR0_VMID16 0x00040000u
 #define GRI_SMMU_IDR0_TTENDIAN 0x00600000u
 #define GRI_SMMU_IDR0_TTENDIAN_BIG 3u
 #define GRI_SMMU_IDR0_STALL_MODEL 0x03000000u
@@ -77,9 +79,18 @@
 #define GRI_SMMU_STE_WORDS 8u
 #define GRI_SMMU_STE0_VALID 0x1u
 #define GRI_SMMU_STE0_S1_TRANSLATE 0xau            /* Config 0b101; 0b000 aborts without an event */
+#define GRI_SMMU_STE0_S2_TRANSLATE 0xcu            /* Config 0b110 */
 #define GRI_SMMU_STE0_BYPASS 0x8u                  /* Config 0b100 */
 #define GRI_SMMU_STE1_INCOMING ((uint64_t)1 << 44) /* SHCFG: what bypasses stays as shareable */
 #define GRI_SMMU_STE1_COHERENT 0xd4u /* S1CIR, S1COR write-back, S1CSH inner: reading CDs */
+#define GRI_SMMU_STE2_VMID 0xffffu
+#define GRI_SMMU_STE2_T0SZ_SHIFT 32
+#define GRI_SMMU_STE2_SL0_SHIFT 38 /* 0: level 2 with 4 KiB, else 3; each one more is one less */
+#define GRI_SMMU_STE2_COHERENT ((uint64_t)0x35 << 40) /* IR0, OR0, SH0 as in a CD */
+#define GRI_SMMU_STE2_TG_SHIFT 46
+#define GRI_SMMU_STE2_PS_SHIFT 48
+#define GRI_SMMU_STE2_AA64 GRI_SMMU_BIT(51)
+#define GRI_SMMU_STE2_RECORD GRI_SMMU_BIT(58) /* S2S is 0: what faults aborts */
 
 /* Context descriptor, S 5.4: 8 words */
 #define GRI_SMMU_CD_WORDS 8u
@@ -102,9 +113,12 @@
 #define GRI_SMMU_CMD_CFGI_CD 0x05u
 #define GRI_SMMU_CMD_TLBI_NH_ASID 0x11u
 #define GRI_SMMU_CMD_TLBI_NH_VA 0x12u
+#define GRI_SMMU_CMD_TLBI_S12_VMALL 0x28u
+#define GRI_SMMU_CMD_TLBI_S2_IPA 0x2au
 #define GRI_SMMU_CMD_TLBI_NSNH_ALL 0x30u
 #define GRI_SMMU_CMD_SYNC 0x46u
 #define GRI_SMMU_CMD_SID_SHIFT 32
+#define GRI_SMMU_CMD_VMID_SHIFT 32
 #define GRI_SMMU_CMD_ASID_SHIFT 48
 #define GRI_SMMU_TLBI_NUM_SHIFT 12
 #define GRI_SMMU_TLBI_NUM_MAX 32u
@@ -117,5 +131,8 @@
 #define GRI_SMMU_EVENT0_TYPE 0xffu
 #define GRI_SMMU_EVENT0_SID_SHIFT 32
 #define GRI_SMMU_EVENT1_READ GRI_SMMU_BIT(35)
+#define GRI_SMMU_EVENT1_S2 GRI_SMMU_BIT(39)
+#define GRI_SMMU_EVENT1_CLASS ((uint64_t)3 << 40)
+#define GRI_SMMU_EVENT1_CLASS_IN ((uint64_t)2 << 40) /* else on the way to CDs or tables */
 
 #endif

@@ -2,8 +2,12 @@
 /*
  * Arm's SMMUv3. Sections (S) are those of Arm IHI 0070.
  *
- * Every stream's entry differs in one word only, which says abort, bypass, or points to a context
- * descriptor: attaching and blocking are one store each, so the hardware never sees a mix.
+ * The first word of a stream's entry says abort, bypass, or translate. For stage 1 it also points
+ * to a context descriptor, and all other words are the same for every stream; for stage 2 two more
+ * say how, and are written while the stream aborts, which is confirmed before and after. Attaching
+ * and blocking are one store each, so the hardware never sees a mix.
+ *
+ * A domain has one context on each instance, whose number is its ASID or, in stage 2, its VMID.
  */
 #include <granule/drv/smmuv3.h>
 
@@ -21,17 +25,17 @@
 #define CONTEXTS 64u    /* descriptors of 64 bytes in a page */
 #define PA_OF_L1 0x000fffffffffffc0u
 
-/* A page of context descriptors; descriptor n of page p has ASID p * CONTEXTS + n. */
+/* A page of context descriptors; descriptor n of page p is context p * CONTEXTS + n. */
 struct gr_smmuv3_contexts {
     uint64_t used; /* a bit for each */
-    uint64_t *cds; /* NULL: not needed yet */
+    uint64_t *cds; /* NULL: not needed yet, or ever where there are none in stage 2 */
 };
 
 #define CONTEXT_PAGES (((size_t)1 << PAGE_LG2) / sizeof(struct gr_smmuv3_contexts))
 
 /* binding->hw */
 enum {
-    HW_ASID,    /* and 1; 0: none */
+    HW_CONTEXT, /* and 1; 0: none */
     HW_STREAMS, /* that use the context */
     HW_DOUBT,   /* the hardware did not confirm that it forgot a stream's entry */
 };
@@ -171,20 +175,30 @@ static int sync(struct gr_smmuv3 *smmu)
     return wait_idle(smmu);
 }
 
-static void forget_asid(struct gr_smmuv3 *smmu, uint64_t asid)
+static bool stage_2(const struct gr_smmuv3 *smmu)
 {
-    command(smmu, GRI_SMMU_CMD_TLBI_NH_ASID | asid << GRI_SMMU_CMD_ASID_SHIFT, 0);
+    return smmu->inst.table.format == GR_PT_LPAE_S2;
+}
+
+static void forget_context(struct gr_smmuv3 *smmu, uint64_t context)
+{
+    command(smmu,
+            stage_2(smmu) ? GRI_SMMU_CMD_TLBI_S12_VMALL | context << GRI_SMMU_CMD_VMID_SHIFT
+                          : GRI_SMMU_CMD_TLBI_NH_ASID | context << GRI_SMMU_CMD_ASID_SHIFT,
+            0);
 }
 
 /*
  * Whatever is cached of a range, or of more. A range command (S 4.4.1.1) takes up to 32 times 2^n
  * granules: the range is rounded up to that, so that one is enough. One granule is no range.
  */
-static void forget_range(struct gr_smmuv3 *smmu, uint64_t asid, gr_iova_t first, gr_iova_t last,
+static void forget_range(struct gr_smmuv3 *smmu, uint64_t context, gr_iova_t first, gr_iova_t last,
                          bool tables)
 {
     const unsigned g = smmu->inst.table.granule_lg2;
-    const uint64_t word0 = GRI_SMMU_CMD_TLBI_NH_VA | asid << GRI_SMMU_CMD_ASID_SHIFT;
+    const uint64_t word0 = stage_2(smmu)
+                               ? GRI_SMMU_CMD_TLBI_S2_IPA | context << GRI_SMMU_CMD_VMID_SHIFT
+                               : GRI_SMMU_CMD_TLBI_NH_VA | context << GRI_SMMU_CMD_ASID_SHIFT;
     const uint64_t word1 = (first & ~gri_mask(g)) | (tables ? 0 : GRI_SMMU_TLBI_LEAF);
     uint64_t count = (last >> g) - (first >> g) + 1;
     uint64_t scale = 0;
@@ -196,7 +210,7 @@ static void forget_range(struct gr_smmuv3 *smmu, uint64_t asid, gr_iova_t first,
                 word0 | (count - 1) << GRI_SMMU_TLBI_NUM_SHIFT | scale << GRI_SMMU_TLBI_SCALE_SHIFT,
                 word1 | (uint64_t)(g / 2 - 5) << GRI_SMMU_TLBI_TG_SHIFT);
     } else if (count > smmu->single) {
-        forget_asid(smmu, asid);
+        forget_context(smmu, context);
     } else {
         for (uint64_t i = 0; i < count; i++)
             command(smmu, word0, word1 + (i << g));
@@ -208,7 +222,8 @@ static void forget_config(struct gr_smmuv3 *smmu, uint32_t sid)
     const uint64_t stream = (uint64_t)sid << GRI_SMMU_CMD_SID_SHIFT;
 
     command(smmu, GRI_SMMU_CMD_CFGI_STE | stream, 0); /* not only the leaf: also what leads to it */
-    command(smmu, GRI_SMMU_CMD_CFGI_CD | stream, 0);
+    if (!stage_2(smmu))                               /* where there may be no such command */
+        command(smmu, GRI_SMMU_CMD_CFGI_CD | stream, 0);
 }
 
 static void forget_all_config(struct gr_smmuv3 *smmu)
@@ -223,13 +238,15 @@ static bool two_levels(const struct gr_smmuv3 *smmu)
     return smmu->idr0 & GRI_SMMU_IDR0_ST_LEVEL && smmu->stream_bits > SPLIT;
 }
 
-/* Entries of streams that abort, without an event; the rest of an entry is the same for all. */
+/* Entries of streams that abort, without an event. */
 static void fill_entries(const struct gr_smmuv3 *smmu, uint64_t *table, size_t count)
 {
+    const bool reads_cds = smmu->inst.table.coherent && !stage_2(smmu);
+
     for (size_t i = 0; i < count; i++) {
         store(smmu, &table[i * GRI_SMMU_STE_WORDS], GRI_SMMU_STE0_VALID);
         store(smmu, &table[i * GRI_SMMU_STE_WORDS + 1],
-              GRI_SMMU_STE1_INCOMING | (smmu->inst.table.coherent ? GRI_SMMU_STE1_COHERENT : 0));
+              GRI_SMMU_STE1_INCOMING | (reads_cds ? GRI_SMMU_STE1_COHERENT : 0));
     }
     clean(smmu, table, count * GRI_SMMU_STE_WORDS);
 }
@@ -272,29 +289,30 @@ static int make_entry(const struct gr_smmuv3 *smmu, uint32_t sid, uint64_t **out
 
 /* ---- contexts (S 5.4); inst.lock is held ---- */
 
-static uint64_t *context_of(const struct gr_smmuv3 *smmu, uint64_t asid)
+static uint64_t *cd_of(const struct gr_smmuv3 *smmu, uint64_t context)
 {
-    return &smmu->contexts[asid / CONTEXTS].cds[asid % CONTEXTS * GRI_SMMU_CD_WORDS];
+    return &smmu->contexts[context / CONTEXTS].cds[context % CONTEXTS * GRI_SMMU_CD_WORDS];
 }
 
-/* Take an ASID that is free. Returns 0, GR_ENOSPC, GR_ENOMEM. */
-static int take_asid(struct gr_smmuv3 *smmu, uint64_t *out_asid)
+/* Take a context that is free. Returns 0, GR_ENOSPC, GR_ENOMEM. */
+static int take_context(struct gr_smmuv3 *smmu, uint64_t *out_context)
 {
     struct gr_smmuv3_contexts *c = smmu->contexts;
     uint64_t bit = 0;
 
     while (c->used == UINT64_MAX) {
-        if (++c == &smmu->contexts[smmu->asids / CONTEXTS])
+        if (++c == &smmu->contexts[smmu->context_count / CONTEXTS])
             return GR_ENOSPC;
     }
-    if (!c->cds)
+    if (!c->cds && !stage_2(smmu)) {
         c->cds = pages(smmu, PAGE_LG2, GR_PAGES_TABLE);
-    if (!c->cds)
-        return GR_ENOMEM;
+        if (!c->cds)
+            return GR_ENOMEM;
+    }
     while (c->used >> bit & 1)
         bit++;
     c->used |= (uint64_t)1 << bit;
-    *out_asid = (uint64_t)(c - smmu->contexts) * CONTEXTS + bit;
+    *out_context = (uint64_t)(c - smmu->contexts) * CONTEXTS + bit;
     return 0;
 }
 
@@ -303,48 +321,71 @@ static uint64_t physical_size(unsigned pa_bits)
     return pa_bits == 48 ? 5 : pa_bits == 44 ? 4 : pa_bits == 42 ? 3 : (pa_bits - 32u) / 4;
 }
 
-/* The descriptor for `pt`; nothing leads there yet. Returns 0, GR_ENOSPC, GR_ENOMEM. */
-static int make_context(struct gr_smmuv3 *smmu, const struct gr_pt *pt, struct gr_binding *binding)
+/* TG0, S2TG */
+static uint64_t granule_code(const struct gr_pt *pt)
 {
-    static const uint8_t tg0[] = {0, 2, 1}; /* 4, 16, 64 KiB */
-    uint64_t asid;
-    uint64_t *cd;
-    const int ret = take_asid(smmu, &asid);
+    static const uint8_t codes[] = {0, 2, 1}; /* 4, 16, 64 KiB */
 
-    if (ret)
-        return ret;
-    cd = context_of(smmu, asid);
+    return codes[(pt->granule_lg2 - 12u) / 2];
+}
+
+/* The descriptor of a context; nothing leads there yet. */
+static void make_cd(const struct gr_smmuv3 *smmu, const struct gr_pt *pt, uint64_t context)
+{
+    uint64_t *const cd = cd_of(smmu, context);
+
     store(smmu, cd,
-          (64u - pt->va_bits) |
-              (uint64_t)tg0[(pt->granule_lg2 - 12u) / 2] << GRI_SMMU_CD0_TG0_SHIFT |
+          (64u - pt->va_bits) | granule_code(pt) << GRI_SMMU_CD0_TG0_SHIFT |
               (smmu->inst.table.coherent ? GRI_SMMU_CD0_COHERENT : 0) | GRI_SMMU_CD0_EPD1 |
               GRI_SMMU_CD0_VALID | physical_size(pt->pa_bits) << GRI_SMMU_CD0_IPS_SHIFT |
               GRI_SMMU_CD0_AA64 | GRI_SMMU_CD0_RECORD | GRI_SMMU_CD0_ABORT | GRI_SMMU_CD0_ASET |
-              asid << GRI_SMMU_CD0_ASID_SHIFT);
+              context << GRI_SMMU_CD0_ASID_SHIFT);
     store(smmu, cd + 1, pt->root_pa);
     store(smmu, cd + 3, GRI_SMMU_CD3_MAIR);
     clean(smmu, cd, GRI_SMMU_CD_WORDS);
     gr_port_wmb(); /* the context before the stream that points to it */
-    binding->hw[HW_ASID] = asid + 1;
+}
+
+/* A context for `pt`. Returns 0, GR_ENOSPC, GR_ENOMEM. */
+static int make_context(struct gr_smmuv3 *smmu, const struct gr_pt *pt, struct gr_binding *binding)
+{
+    uint64_t context;
+    const int ret = take_context(smmu, &context);
+
+    if (ret)
+        return ret;
+    if (!stage_2(smmu))
+        make_cd(smmu, pt, context);
+    binding->hw[HW_CONTEXT] = context + 1;
     return 0;
 }
 
 /* Nothing leads there, and nothing of it is cached. */
 static void free_context(struct gr_smmuv3 *smmu, struct gr_binding *binding)
 {
-    const uint64_t asid = binding->hw[HW_ASID] - 1;
+    const uint64_t context = binding->hw[HW_CONTEXT] - 1;
 
-    smmu->contexts[asid / CONTEXTS].used &= ~((uint64_t)1 << asid % CONTEXTS);
-    binding->hw[HW_ASID] = 0;
+    smmu->contexts[context / CONTEXTS].used &= ~((uint64_t)1 << context % CONTEXTS);
+    binding->hw[HW_CONTEXT] = 0;
 }
 
-/* What the first word of an entry is that leads to the binding's context; 0, which none is. */
-static uint64_t entry_for(const struct gr_smmuv3 *smmu, const struct gr_binding *binding)
+/* The first word of an entry that leads to the binding's context, which there is. */
+static uint64_t first_word(const struct gr_smmuv3 *smmu, const struct gr_binding *binding)
 {
-    if (!binding->hw[HW_ASID])
-        return 0;
-    return pa_of(smmu, context_of(smmu, binding->hw[HW_ASID] - 1)) | GRI_SMMU_STE0_S1_TRANSLATE |
+    if (stage_2(smmu))
+        return GRI_SMMU_STE0_S2_TRANSLATE | GRI_SMMU_STE0_VALID;
+    return pa_of(smmu, cd_of(smmu, binding->hw[HW_CONTEXT] - 1)) | GRI_SMMU_STE0_S1_TRANSLATE |
            GRI_SMMU_STE0_VALID;
+}
+
+/* Does an entry lead there? */
+static bool leads_to(const struct gr_smmuv3 *smmu, const uint64_t *entry,
+                     const struct gr_binding *binding)
+{
+    const uint64_t context = binding->hw[HW_CONTEXT] - 1;
+
+    return binding->hw[HW_CONTEXT] && entry[0] == first_word(smmu, binding) &&
+           (!stage_2(smmu) || (entry[2] & GRI_SMMU_STE2_VMID) == context);
 }
 
 /* ---- streams; inst.lock is held ---- */
@@ -364,7 +405,7 @@ static int stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr
     uint64_t *const hw = binding->hw;
     int ret = begin(smmu, 3);
 
-    if (*entry == entry_for(smmu, binding))
+    if (leads_to(smmu, entry, binding))
         hw[HW_STREAMS]--;
     set_entry(smmu, entry, GRI_SMMU_STE0_VALID);
     if (!ret) {
@@ -372,25 +413,56 @@ static int stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr
             forget_all_config(smmu);
         else
             forget_config(smmu, sid);
-        if (hw[HW_ASID] && !hw[HW_STREAMS])
-            forget_asid(smmu, hw[HW_ASID] - 1);
+        if (hw[HW_CONTEXT] && !hw[HW_STREAMS])
+            forget_context(smmu, hw[HW_CONTEXT] - 1);
         ret = sync(smmu);
     }
     hw[HW_DOUBT] = ret != 0;
-    if (!ret && hw[HW_ASID] && !hw[HW_STREAMS])
+    if (!ret && hw[HW_CONTEXT] && !hw[HW_STREAMS])
         free_context(smmu, binding);
     return ret;
 }
 
-/* Let a stopped stream do what `word` says. Returns 0, GR_EIO (unconfirmed: stopped again). */
-static int start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, uint64_t word,
+/*
+ * What stage 2 is to do with a stopped stream (S 5.2). It may be reading the entry at any time,
+ * word by word: so this is all that it can find before the first word changes. Returns 0,
+ * GR_ETIMEDOUT.
+ */
+static int describe_stage_2(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry,
+                            const struct gr_pt *pt, const struct gr_binding *binding)
+{
+    const uint64_t level = pt->levels - (pt->granule_lg2 == 12 ? 2u : 1u);
+
+    store(smmu, entry + 2,
+          (binding->hw[HW_CONTEXT] - 1) | (uint64_t)(64 - pt->va_bits) << GRI_SMMU_STE2_T0SZ_SHIFT |
+              level << GRI_SMMU_STE2_SL0_SHIFT |
+              (smmu->inst.table.coherent ? GRI_SMMU_STE2_COHERENT : 0) |
+              granule_code(pt) << GRI_SMMU_STE2_TG_SHIFT |
+              physical_size(pt->pa_bits) << GRI_SMMU_STE2_PS_SHIFT | GRI_SMMU_STE2_AA64 |
+              GRI_SMMU_STE2_RECORD);
+    store(smmu, entry + 3, pt->root_pa);
+    clean(smmu, entry + 2, 2);
+    forget_config(smmu, sid);
+    return sync(smmu);
+}
+
+/*
+ * Let a stopped stream go through the tables of `pt`, or untranslated. Returns 0, GR_EIO
+ * (unconfirmed: stopped again).
+ */
+static int start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, const struct gr_pt *pt,
                  struct gr_binding *binding)
 {
-    int ret;
+    int ret = 0; /* the queue is empty: stop() was before */
 
-    set_entry(smmu, entry, word);
-    forget_config(smmu, sid); /* the queue is empty: stop() was before */
-    ret = sync(smmu);
+    if (pt && stage_2(smmu))
+        ret = describe_stage_2(smmu, sid, entry, pt, binding);
+    if (!ret) {
+        set_entry(smmu, entry,
+                  pt ? first_word(smmu, binding) : GRI_SMMU_STE0_VALID | GRI_SMMU_STE0_BYPASS);
+        forget_config(smmu, sid);
+        ret = sync(smmu);
+    }
     binding->hw[HW_DOUBT] = ret != 0;
     if (!ret)
         return 0;
@@ -409,12 +481,10 @@ static int open_stream(struct gr_instance *inst, uint32_t stream, const struct g
 
     if (!ret)
         ret = stop(smmu, stream, entry, binding);
-    if (!ret && pt && !binding->hw[HW_ASID])
+    if (!ret && pt && !binding->hw[HW_CONTEXT])
         ret = make_context(smmu, pt, binding);
     if (!ret)
-        ret = start(smmu, stream, entry,
-                    pt ? entry_for(smmu, binding) : GRI_SMMU_STE0_VALID | GRI_SMMU_STE0_BYPASS,
-                    binding);
+        ret = start(smmu, stream, entry, pt, binding);
     if (!ret && pt)
         binding->hw[HW_STREAMS]++;
     gr_port_unlock(&inst->lock, state);
@@ -451,13 +521,13 @@ static int smmu_invalidate(struct gr_instance *inst, struct gr_binding *binding,
     const uint64_t *const hw = binding->hw;
     int ret = 0;
 
-    if (hw[HW_ASID] || hw[HW_DOUBT])
+    if (hw[HW_CONTEXT] || hw[HW_DOUBT])
         ret = begin(smmu, smmu->single + 1);
     if (!ret && hw[HW_DOUBT])
         forget_all_config(smmu);
-    if (!ret && hw[HW_ASID])
-        forget_range(smmu, hw[HW_ASID] - 1, first, last, tables);
-    if (!ret && (hw[HW_ASID] || hw[HW_DOUBT]))
+    if (!ret && hw[HW_CONTEXT])
+        forget_range(smmu, hw[HW_CONTEXT] - 1, first, last, tables);
+    if (!ret && (hw[HW_CONTEXT] || hw[HW_DOUBT]))
         ret = sync(smmu);
     gr_port_unlock(&inst->lock, state);
     return ret;
@@ -483,8 +553,14 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
 {
     const uint32_t idr0 = smmu->idr0;
 
-    if (!(idr0 & GRI_SMMU_IDR0_S1P))
-        return refuse(config, GR_EOPNOTSUPP, "it has no stage 1; IDR0", idr0);
+    if (config->stage > 2)
+        return refuse(config, GR_EINVAL, "the stages are 1 and 2, configured is", config->stage);
+    if (config->stage == 1 && !(idr0 & GRI_SMMU_IDR0_S1P))
+        return refuse(config, GR_EINVAL, "stage 1 is configured, and it has none; IDR0", idr0);
+    if (config->stage == 2 && !(idr0 & GRI_SMMU_IDR0_S2P))
+        return refuse(config, GR_EINVAL, "stage 2 is configured, and it has none; IDR0", idr0);
+    if (!(idr0 & (GRI_SMMU_IDR0_S1P | GRI_SMMU_IDR0_S2P)))
+        return refuse(config, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0", idr0);
     if (!(idr0 & GRI_SMMU_IDR0_TTF_AA64) ||
         gri_field_get(idr0, GRI_SMMU_IDR0_TTENDIAN) == GRI_SMMU_IDR0_TTENDIAN_BIG)
         return refuse(config, GR_EOPNOTSUPP, "it walks no little-endian AArch64 tables; IDR0",
@@ -504,6 +580,7 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
     struct gr_pt_config *const t = &smmu->inst.table;
     const uint32_t oas = gri_field_get(smmu->idr5, GRI_SMMU_IDR5_OAS);
     const uint32_t granules = smmu->idr5 / GRI_SMMU_IDR5_GRAN4K & 7;
+    const bool second = config->stage == 2 || (!config->stage && !(smmu->idr0 & GRI_SMMU_IDR0_S1P));
     unsigned g = config->granule_lg2;
 
     if (oas >= GRI_ARRAY_SIZE(sizes) || !granules)
@@ -520,13 +597,16 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
         return refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
                       config->va_bits);
     *t = (struct gr_pt_config){
-        .format = GR_PT_LPAE_S1,
+        .format = second ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
         .granule_lg2 = (uint8_t)g,
         .levels = 2,
+        .roots_lg2 = second ? 4 : 0,
         .va_bits = config->va_bits ? config->va_bits : 48,
         .pa_bits = sizes[oas],
         .coherent = smmu->idr0 & GRI_SMMU_IDR0_COHACC,
     };
+    if (second)
+        t->va_bits = (uint8_t)gri_min(t->va_bits, t->pa_bits);
     while (gr_pt_reach_bits(t) < t->va_bits)
         t->levels++;
     return 0;
@@ -563,8 +643,9 @@ static int choose_sizes(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
     smmu->cmdq_lg2 = (uint8_t)gri_min(commands, CMDQ_LG2_MAX);
     smmu->evtq_lg2 =
         (uint8_t)gri_min(gri_field_get(smmu->idr1, GRI_SMMU_IDR1_EVENTQS), EVTQ_LG2_MAX);
-    smmu->asids = (uint32_t)gri_min(smmu->idr0 & GRI_SMMU_IDR0_ASID16 ? 65536 : 256,
-                                    CONTEXT_PAGES * CONTEXTS);
+    smmu->context_count = (uint32_t)gri_min(
+        smmu->idr0 & (stage_2(smmu) ? GRI_SMMU_IDR0_VMID16 : GRI_SMMU_IDR0_ASID16) ? 65536 : 256,
+        CONTEXT_PAGES * CONTEXTS);
     /* With CFGI_ALL before them and CMD_SYNC after. */
     smmu->single = (uint32_t)gri_min(GR_CFG_SMMUV3_SINGLE, gri_mask(smmu->cmdq_lg2) - 1);
     return 0;
@@ -789,8 +870,11 @@ static void decode(const uint64_t *record, struct gr_fault *out)
     }
     if (!out->access_known)
         return;
-    out->iova = record[2];
+    out->iova = record[2]; /* nothing comes before stage 2, so the IPA is the same */
     out->write = !(record[1] & GRI_SMMU_EVENT1_READ);
+    if (record[1] & GRI_SMMU_EVENT1_S2 &&
+        (record[1] & GRI_SMMU_EVENT1_CLASS) != GRI_SMMU_EVENT1_CLASS_IN)
+        out->reasons = GR_FAULT_EXTERNAL; /* stage 2 refused the SMMU's own access */
     if (out->reasons == GR_FAULT_READ_PROT && out->write)
         out->reasons = GR_FAULT_WRITE_PROT;
 }

@@ -18,6 +18,7 @@
 #define GRI_FMT_VA_BITS_MIN 0u
 #define GRI_FMT_VA_BITS_MAX 64u
 #define GRI_FMT_LEVELS_FOLLOW_VA false
+#define GRI_FMT_VA_WITHIN_PA false
 #define GRI_FMT_PA_BITS ((uint64_t)1 << 36 | (uint64_t)1 << 42)
 #define GRI_FMT_WINDOWS 1
 #define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
