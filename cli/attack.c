@@ -493,16 +493,16 @@ static void try_random(struct exercise *x, unsigned sid, const struct walker_str
 static void sweep_stream(struct exercise *x, const struct client *client, unsigned index)
 {
     unsigned sid = client->dev->streams[index].sid;
-    const struct walker_stream *stream;
+    struct walker_stream stream;
 
     view_open(&x->attack->view, client->dev->iommu[index]);
-    stream = view_stream(&x->attack->view, sid);
-    if (stream->mode == WALKER_BYPASS) {
+    stream = *view_stream(&x->attack->view, sid); /* the view's may become another's meanwhile */
+    if (stream.mode == WALKER_BYPASS) {
         note_bypass(x, client);
-    } else if (stream->mode == WALKER_TRANSLATE) {
-        try_tables(x, sid, stream);
+    } else if (stream.mode == WALKER_TRANSLATE) {
+        try_tables(x, sid, &stream);
     }
-    try_random(x, sid, stream);
+    try_random(x, sid, &stream);
     forget_faults(x);
 }
 

@@ -80,9 +80,9 @@ static uint32_t ttbr_at(const struct machine_iommu *iommu, uint32_t sid, gr_iova
     return r->ttbr + 4 * (r->ttbrs * sid + ((uint32_t)(iova >> top) & (r->ttbrs - 1)));
 }
 
-static bool root_of(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
+static bool root_of(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
 {
-    uint32_t ttbr = machine_hw_read32(iommu, ttbr_at(iommu, sid, iova));
+    uint32_t ttbr = dart_model_read32(iommu->dart_hw.model, ttbr_at(iommu, sid, iova));
 
     if (registers_of(iommu)->ttbrs == 1) {
         *out = (uint64_t)(ttbr >> 2) << 14;
@@ -292,7 +292,8 @@ void firmware_free(struct machine *m)
 /* ---- What goes on using it ---- */
 
 /* The leaf table that `iova` is in, as walkers see the tables, past all that is cached. */
-static bool leaf_table(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
+static bool leaf_table(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
+                       gr_pa_t *out_pa)
 {
     if (!root_of(iommu, sid, iova, out_pa)) {
         return false;
@@ -310,7 +311,10 @@ static bool leaf_table(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova
     return true;
 }
 
-/* Pages from `first` on in one leaf table, by the tables alone; how many there are. */
+/*
+ * Pages from `first` on in one leaf table, by the tables alone; how many there are. The bus is held
+ * meanwhile, since a TLB command ends no sooner than walks that began before it.
+ */
 static uint64_t scan_table(const struct firmware_scan *scan, uint64_t first)
 {
     struct machine_iommu *iommu = scan->iommu;
@@ -325,10 +329,12 @@ static uint64_t scan_table(const struct firmware_scan *scan, uint64_t first)
     if (count > scan->pages - first) {
         count = scan->pages - first;
     }
+    machine_bus_lock(iommu->machine);
     if (!leaf_table(iommu, scan->sid, iova, &table) ||
         !host_read_held(iommu->machine->host, table + 8 * index, entries, 8 * count)) {
         wrong = count;
     }
+    machine_bus_unlock(iommu->machine);
     if (wrong == 0 && memcmp(entries, &scan->seen[first], 8 * count) != 0) {
         for (uint64_t i = 0; i < count; i++) {
             wrong += (entries[i] & 1) == 0 ||

@@ -269,24 +269,24 @@ struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu)
         stats->misuse + stats->bad_fetches + stats->locked_writes + stats->reused};
 }
 
-static void bus_lock(struct machine_iommu *iommu)
+void machine_bus_lock(struct machine *m)
 {
-    pthread_mutex_lock(&iommu->machine->bus);
+    pthread_mutex_lock(&m->bus);
 }
 
-static void bus_unlock(struct machine_iommu *iommu)
+void machine_bus_unlock(struct machine *m)
 {
-    pthread_mutex_unlock(&iommu->machine->bus);
+    pthread_mutex_unlock(&m->bus);
 }
 
 uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset)
 {
     uint32_t value;
 
-    bus_lock(iommu);
+    machine_bus_lock(iommu->machine);
     value = is_smmu(iommu) ? smmuv3_model_read32(iommu->smmu_hw.model, offset)
                            : dart_model_read32(iommu->dart_hw.model, offset);
-    bus_unlock(iommu);
+    machine_bus_unlock(iommu->machine);
     return value;
 }
 
@@ -297,13 +297,13 @@ uint32_t machine_hw_size(const struct machine_iommu *iommu)
 
 void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova)
 {
-    bus_lock(iommu);
+    machine_bus_lock(iommu->machine);
     if (is_smmu(iommu)) {
         smmuv3_model_prefetch(iommu->smmu_hw.model, sid, iova);
     } else {
         dart_model_prefetch(iommu->dart_hw.model, sid, iova);
     }
-    bus_unlock(iommu);
+    machine_bus_unlock(iommu->machine);
 }
 
 enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
@@ -311,11 +311,11 @@ enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid
 {
     enum model_result result;
 
-    bus_lock(iommu);
+    machine_bus_lock(iommu->machine);
     result = is_smmu(iommu)
                  ? smmuv3_model_translate(iommu->smmu_hw.model, sid, iova, write, len, out_pa)
                  : dart_model_translate(iommu->dart_hw.model, sid, iova, write, len, out_pa);
-    bus_unlock(iommu);
+    machine_bus_unlock(iommu->machine);
     return result;
 }
 
@@ -342,13 +342,13 @@ static void observed_write32(void *opaque, uint32_t offset, uint32_t value)
 {
     struct machine_iommu *iommu = opaque;
 
-    bus_lock(iommu);
+    machine_bus_lock(iommu->machine);
     if (is_smmu(iommu)) {
         smmuv3_model_write32(iommu->smmu_hw.model, offset, value);
     } else {
         dart_model_write32(iommu->dart_hw.model, offset, value);
     }
-    bus_unlock(iommu);
+    machine_bus_unlock(iommu->machine);
     firmware_look(iommu->machine);
 }
 
@@ -356,9 +356,9 @@ static void observed_write64(void *opaque, uint32_t offset, uint64_t value)
 {
     struct machine_iommu *iommu = opaque;
 
-    bus_lock(iommu);
+    machine_bus_lock(iommu->machine);
     smmuv3_model_write64(iommu->smmu_hw.model, offset, value);
-    bus_unlock(iommu);
+    machine_bus_unlock(iommu->machine);
 }
 
 void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
@@ -1104,7 +1104,7 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
 
     const uint32_t sid = dev->streams[stream].sid;
 
-    bus_lock(iommu);
+    machine_bus_lock(iommu->machine);
     if (is_smmu(iommu)) {
         result = host_smmuv3_access(&iommu->smmu_hw, sid, iova, buf, len, write, dev->tree.coherent,
                                     done);
@@ -1112,7 +1112,7 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
         result =
             host_dart_access(&iommu->dart_hw, sid, iova, buf, len, write, dev->tree.coherent, done);
     }
-    bus_unlock(iommu);
+    machine_bus_unlock(iommu->machine);
     machine_serve_irq(iommu);
     return result;
 }

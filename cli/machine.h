@@ -132,7 +132,7 @@ struct machine {
     unsigned nfirmware_tables;
     struct rng scan_rng;
     bool in_look;
-    pthread_mutex_t bus; /* models take one access at a time */
+    pthread_mutex_t bus;
     pthread_t scanout;
     bool scanning;
     bool scanout_stop;
@@ -201,6 +201,10 @@ struct machine_hw_stats {
     uint64_t hits, misses, fetches, invalidations;
     uint64_t misuse; /* by the library, of the hardware */
 };
+
+/* The models take one access at a time. What follows here takes the bus for itself. */
+void machine_bus_lock(struct machine *m);
+void machine_bus_unlock(struct machine *m);
 
 /* The models' calls of these names; without a model nothing happens, and all is 0. */
 struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu);
