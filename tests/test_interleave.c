@@ -84,6 +84,7 @@ struct scenario {
     enum gr_domain_type type;
     bool t8110;     /* else t8020 */
     bool smmu;      /* else a DART */
+    bool firmware;  /* its streams translate through empty roots of firmware's */
     unsigned bound; /* of preemptions; 0: every schedule there is */
     bool two_domains;
     bool two_tables; /* the window lies in two leaf tables, else in one */
@@ -654,6 +655,18 @@ static void both_see(struct world *w)
 static const struct scenario scenarios[] = {
     {.name = "map-map", .bound = 3, .type = TR, .op = {op_map, op_map}},
     {.name = "map-map-t8110", .bound = 3, .type = TR, .t8110 = true, .op = {op_map, op_map}},
+    {.name = "map-map-firmware", .bound = 3, .type = TR, .firmware = true, .op = {op_map, op_map}},
+    {.name = "list-list-firmware",
+     .bound = 2,
+     .type = TR,
+     .firmware = true,
+     .two_tables = true,
+     .op = {op_map_sg, op_map_sg}},
+    {.name = "again-again-firmware",
+     .bound = 2,
+     .type = TR,
+     .firmware = true,
+     .op = {op_map_unmap, op_map_unmap}},
     {.name = "map-unmap", .bound = 3, .type = TR, .before = map_b, .op = {op_map, op_unmap}},
     {.name = "unmap-unmap", .bound = 3, .type = TR, .before = map_both, .op = {op_unmap, op_unmap}},
     {.name = "unmap-again",
@@ -861,6 +874,19 @@ static void make_smmu(struct machine *m, struct gr_range aperture, uint64_t with
     m->inst = &m->smmu.inst;
 }
 
+/* What firmware leaves in a t8020: facts/DART.md 2. */
+static void boot(struct machine *m)
+{
+    for (unsigned sid = SID; sid < SID + SIDS; sid++) {
+        gr_pa_t root;
+
+        assert_int_equal(host_firmware_alloc(m->host, G, &root), 0);
+        dart_model_poke32(m->hw.model, 0x200 + 16 * sid, 0x80000000u | (uint32_t)(root >> 12));
+        dart_model_poke32(m->hw.model, 0x100 + 4 * sid, 0x80);
+    }
+    dart_model_poke32(m->hw.model, 0xfc, 0xffff);
+}
+
 static void make_machine(struct machine *m, const struct scenario *s, struct gr_range aperture,
                          uint64_t with)
 {
@@ -893,6 +919,9 @@ static void make_machine(struct machine *m, const struct scenario *s, struct gr_
         .read32 = tap_read32,
         .write32 = tap_write32,
     };
+
+    if (s->firmware)
+        boot(m);
 
     const struct gr_dart_config config = {
         .kind = t8110 ? GR_DART_T8110 : GR_DART_T8020,
