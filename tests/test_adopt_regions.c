@@ -710,6 +710,48 @@ static void beyond_the_aperture(void **state)
     }
 }
 
+/*
+ * The aperture begins or ends inside what a leaf table of firmware's spans, with leaves on the
+ * other side: the table's copy stays when nothing in the aperture is mapped any more.
+ */
+static void beside_the_aperture(void **state)
+{
+    const struct fw_kind *const k = &fw_kinds[0];
+
+    (void)state;
+    for (unsigned turn = 0; turn < 4; turn++) {
+        const struct gr_range window = turn & 1 ? (struct gr_range){0, FB_IOVA + 0xffff}
+                                                : (struct gr_range){FB_IOVA + 0x20000, UINT32_MAX};
+        const struct gr_range narrow = {window.first ? window.first : FB_IOVA,
+                                        window.first ? window.first + 0x7ffff : window.last};
+        struct many m;
+        struct gr_domain domain;
+        gr_iova_t iova;
+
+        fw_make(&m.fw, k, 1, true, 1);
+        (void)fw_stream(&m.fw, 0, SID);
+        fw_map(&m.fw, 0, SID, FB_IOVA + 0x10000, FB_PA, FB_PAGES);
+        many_start(&m);
+        m.streams[0].window = turn & 2 ? narrow : window;
+        m.config.adopt = turn & 2 ? GR_ADOPT_DEFAULT : GR_ADOPT_IMPORT;
+        assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
+        assert_int_equal(domain_of(&m, &domain, GR_DOMAIN_TRANSLATED), 0);
+        assert_int_equal(gr_domain_attach(&domain, &m.dev), 0);
+        for (unsigned i = 0; i < 3; i++) {
+            assert_int_equal(gr_dma_map(&m.dev, MINE, 64, GR_DMA_BIDIRECTIONAL, 0, &iova), 0);
+            fw_good(&m.fw); /* before what was refused raises interrupts without end */
+            assert_true(fw_reaches(&m.fw, 0, SID, iova, MINE));
+            assert_int_equal(gr_dma_unmap(&m.dev, iova, 64, GR_DMA_BIDIRECTIONAL, 0), 0);
+            assert_int_equal(gr_domain_trim(&domain, domain.aperture.first,
+                                            domain.aperture.last - domain.aperture.first + 1),
+                             0);
+        }
+        assert_int_equal(gr_domain_detach(&domain, &m.dev), 0);
+        assert_int_equal(gr_domain_fini(&domain), 0);
+        many_end(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -733,6 +775,7 @@ int main(void)
         cmocka_unit_test(missing_roots),
         cmocka_unit_test(a_region_without_a_root),
         cmocka_unit_test(beyond_the_aperture),
+        cmocka_unit_test(beside_the_aperture),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

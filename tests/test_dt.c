@@ -911,11 +911,11 @@ static const struct mistake {
      0,
      "/soc/one: iommus is empty; name an IOMMU or remove it"},
     {"/soc/a@1000", "granule,firmware", TEXT("lokced"),
-     "/soc/a@1000: granule,firmware is not \"off\", \"translating\", \"locked\" or, where the "
-     "hardware can, \"bypass\"; give one of these"},
+     "/soc/a@1000: granule,firmware is not \"off\", \"translating\" or, where the hardware can, "
+     "\"bypass\" or \"locked\"; give one of these"},
     {"/soc/e@5000", "granule,firmware", TEXT("bypass"),
-     "/soc/e@5000: granule,firmware is not \"off\", \"translating\", \"locked\" or, where the "
-     "hardware can, \"bypass\"; give one of these"},
+     "/soc/e@5000: granule,firmware is not \"off\", \"translating\" or, where the hardware can, "
+     "\"bypass\" or \"locked\"; give one of these"},
     {"/soc/one", "memory-region", C(99),
      "/soc/one: memory-region names phandle 0x63, which no node has; correct it"},
     {"/soc/one", "memory-region", BYTES("abc", 3),
@@ -1236,6 +1236,17 @@ static void test_firmware(void **state)
         assert_int_equal(seen.iommu[0].firmware, i);
         assert_int_equal(seen.iommu[1].firmware, GR_DT_FIRMWARE_OFF);
     }
+    for (unsigned i = 0; i < 4; i++) { /* facts/DART.md 6: translates and does no more */
+        build();
+        set("/soc/pcie", "status", "disabled", 9);
+        set("/soc/d@4000", "compatible", "apple,s5l8960x-dart", 20);
+        set_cells("/soc/blocked", "iommus", CELLS(OTHER, 3));
+        set("/soc/d@4000", "granule,firmware", states[i], strlen(states[i]) + 1);
+        assert_int_equal(read_all(&dt, tree, sizeof(tree)), i % 2 ? GR_EBADMSG : 0);
+    }
+    assert_string_equal(dt.error,
+                        "/soc/d@4000: granule,firmware is not \"off\", \"translating\" or, where "
+                        "the hardware can, \"bypass\" or \"locked\"; give one of these");
     build();
     set("/soc/d@4000", "compatible", "arm,smmu-v3", 12);
     set("/soc/d@4000", "granule,firmware", "off", 4);

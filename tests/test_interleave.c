@@ -84,6 +84,7 @@ struct scenario {
     enum gr_domain_type type;
     bool t8110;     /* else t8020 */
     bool smmu;      /* else a DART */
+    bool firmware;  /* its streams translate through empty roots of firmware's */
     unsigned bound; /* of preemptions; 0: every schedule there is */
     bool two_domains;
     bool two_tables; /* the window lies in two leaf tables, else in one */
@@ -654,6 +655,18 @@ static void both_see(struct world *w)
 static const struct scenario scenarios[] = {
     {.name = "map-map", .bound = 3, .type = TR, .op = {op_map, op_map}},
     {.name = "map-map-t8110", .bound = 3, .type = TR, .t8110 = true, .op = {op_map, op_map}},
+    {.name = "map-map-firmware", .bound = 3, .type = TR, .firmware = true, .op = {op_map, op_map}},
+    {.name = "list-list-firmware",
+     .bound = 2,
+     .type = TR,
+     .firmware = true,
+     .two_tables = true,
+     .op = {op_map_sg, op_map_sg}},
+    {.name = "again-again-firmware",
+     .bound = 2,
+     .type = TR,
+     .firmware = true,
+     .op = {op_map_unmap, op_map_unmap}},
     {.name = "map-unmap", .bound = 3, .type = TR, .before = map_b, .op = {op_map, op_unmap}},
     {.name = "unmap-unmap", .bound = 3, .type = TR, .before = map_both, .op = {op_unmap, op_unmap}},
     {.name = "unmap-again",
@@ -758,6 +771,25 @@ static const struct scenario scenarios[] = {
      .op = {op_displace_same, op_displace_same},
      .after = one_unmapped},
     {.name = "unmap-trim", .type = UN, .before = place_a, .op = {op_displace, op_trim}},
+    {.name = "attach-map-firmware",
+     .type = UN,
+     .bound = 3,
+     .firmware = true,
+     .op = {op_join, op_place_first},
+     .after = both_see},
+    {.name = "detach-unmap-firmware",
+     .type = UN,
+     .bound = 3,
+     .firmware = true,
+     .before = join_and_place_b,
+     .op = {op_leave, op_displace}},
+    {.name = "move-map-firmware",
+     .type = UN,
+     .bound = 2,
+     .firmware = true,
+     .before = join_own,
+     .op = {op_join, op_place_first},
+     .after = both_see},
     {.name = "attach-map", .type = UN, .op = {op_join, op_place_first}, .after = both_see},
     {.name = "attach-unmap", .type = UN, .before = place_a, .op = {op_displace, op_join}},
     {.name = "detach-map", .type = UN, .before = join, .op = {op_leave, op_place_first}},
@@ -861,6 +893,19 @@ static void make_smmu(struct machine *m, struct gr_range aperture, uint64_t with
     m->inst = &m->smmu.inst;
 }
 
+/* What firmware leaves in a t8020: facts/DART.md 2. */
+static void boot(struct machine *m)
+{
+    for (unsigned sid = SID; sid < SID + SIDS; sid++) {
+        gr_pa_t root;
+
+        assert_int_equal(host_firmware_alloc(m->host, G, &root), 0);
+        dart_model_poke32(m->hw.model, 0x200 + 16 * sid, 0x80000000u | (uint32_t)(root >> 12));
+        dart_model_poke32(m->hw.model, 0x100 + 4 * sid, 0x80);
+    }
+    dart_model_poke32(m->hw.model, 0xfc, 0xffff);
+}
+
 static void make_machine(struct machine *m, const struct scenario *s, struct gr_range aperture,
                          uint64_t with)
 {
@@ -893,6 +938,9 @@ static void make_machine(struct machine *m, const struct scenario *s, struct gr_
         .read32 = tap_read32,
         .write32 = tap_write32,
     };
+
+    if (s->firmware)
+        boot(m);
 
     const struct gr_dart_config config = {
         .kind = t8110 ? GR_DART_T8110 : GR_DART_T8020,

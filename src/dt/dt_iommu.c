@@ -202,13 +202,15 @@ static int read_firmware(struct gr_dt *dt, const struct gr_dt_chain *at, struct 
     for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         if (gri_dt_is(dt, at, firmware_name, states[i])) {
             out->firmware = (enum gr_dt_firmware)i;
-            if (out->firmware != GR_DT_FIRMWARE_BYPASS || out->bypass)
-                return 0;
+            if ((out->firmware != GR_DT_FIRMWARE_BYPASS || out->bypass) &&
+                (out->firmware != GR_DT_FIRMWARE_LOCKED || out->driver != GR_DT_DART_S5L8960X))
+                return 0; /* that one has no lock: facts/DART.md 6 */
         }
     }
-    return gri_dt_fail(dt, at,
-                       "granule,firmware is not \"off\", \"translating\", \"locked\" or, where the "
-                       "hardware can, \"bypass\"; give one of these");
+    return gri_dt_fail(
+        dt, at,
+        "granule,firmware is not \"off\", \"translating\" or, where the hardware can, "
+        "\"bypass\" or \"locked\"; give one of these");
 }
 
 static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)

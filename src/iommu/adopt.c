@@ -818,7 +818,7 @@ static void hang_in(struct gr_domain *domain, struct gr_adopted *a)
     gr_port_wmb(); /* the tables, leaves included, before entries that lead to them */
     a->ops->reflect(&domain->pt, &a->mirror, true);
     a->mirror.next = domain->pt.mirrors;
-    domain->pt.mirrors = &a->mirror;
+    __atomic_store_n(&domain->pt.mirrors, &a->mirror, __ATOMIC_RELAXED);
     a->pt = &domain->pt;
 }
 
@@ -850,7 +850,7 @@ int gri_adopt_release(struct gr_stream *stream, struct gr_binding *binding)
 
         while (*link != &a->mirror)
             link = &(*link)->next;
-        *link = a->mirror.next;
+        __atomic_store_n(link, a->mirror.next, __ATOMIC_RELAXED); /* maps look at the first */
         a->ops->reflect(a->pt, &a->mirror, false);
         gr_port_unlock(&a->pt->lock, state);
         a->pt = NULL;

@@ -656,9 +656,10 @@ static bool holds_table(const struct gr_domain *domain, struct gr_range *held)
 
     if (held->last - held->first < span && !at_first && !at_last)
         return false; /* as mostly */
-    if (at_first)
+    /* Unless firmware has mapped some of those: the copies of its leaves are in such a table. */
+    if (at_first && !gri_adopt_owns(domain, held->first & ~rest, held->first))
         held->first &= ~rest;
-    if (at_last)
+    if (at_last && !gri_adopt_owns(domain, held->last, held->last | rest))
         held->last |= rest;
     /* From the first span that begins in it, one must end in it. */
     return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;

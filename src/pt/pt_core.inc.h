@@ -247,15 +247,22 @@ GRI_PT_HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, un
 }
 
 /*
- * To map below it. Where the walker does not snoop the lock is taken: whoever made a table may have
- * stored the pointer to it and not cleaned it yet.
+ * May one go down without the lock, to map below? Where the walker does not snoop, whoever made a
+ * table may have stored the pointer to it and not cleaned it yet; where tables of others lead here,
+ * not stored it in those yet.
  */
+GRI_PT_HOT bool is_lockless(const struct gr_pt *pt)
+{
+    return pt->coherent && !__atomic_load_n(&pt->mirrors, __ATOMIC_RELAXED);
+}
+
+/* descend(), to map below it. */
 GRI_PT_HOT uint64_t *find(struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
 {
     gr_lock_state_t state;
     uint64_t *slot;
 
-    if (pt->coherent)
+    if (is_lockless(pt))
         return descend(pt, g, va, out_level);
     state = gr_port_lock(&pt->lock);
     slot = descend(pt, g, va, out_level);
@@ -470,7 +477,8 @@ GRI_PT_HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, ui
     uint64_t *slot;
     int ret;
 
-    if (len == (uint64_t)1 << g && pt->coherent) { /* what most maps are, and all that they need */
+    if (len == (uint64_t)1 << g &&
+        is_lockless(pt)) { /* what most maps are, and all that they need */
         slot = descend(pt, g, va, &level);
         if (__builtin_expect(!level && !gri_fmt_valid(*slot), 1)) {
             store(pt, slot, gri_fmt_leaf(pa, attrs));
@@ -497,7 +505,7 @@ GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
     struct place at = {c->table, c->table_end, c->walks};
     int ret = 0;
 
-    if (va >= at.end && coherent) { /* the table that most lists need is there */
+    if (va >= at.end && is_lockless(pt)) { /* the table that most lists need is there */
         unsigned level;
         uint64_t *const slot = descend(pt, g, va, &level);
 
