@@ -586,7 +586,7 @@ static void power_one(const struct fw_kind *k, bool locked, enum gr_adopt adopt)
         return; /* who would put the register back? */
     one_make(&o, k, locked, adopt);
     assert_int_equal(gr_dart_suspend(&o.fw.dart[0].drv), GR_EOPNOTSUPP);
-    assert_int_equal(gr_dart_resume(&o.fw.dart[0].drv), GR_EOPNOTSUPP);
+    assert_int_equal(gr_dart_resume(&o.fw.dart[0].drv), locked ? GR_EOPNOTSUPP : 0);
     assert_int_equal(new_domain(&o, &domain, GR_DOMAIN_UNMANAGED), 0);
     map_at(&domain, 3 * span(&o.fw), MINE, g(&o.fw));
     assert_int_equal(gr_domain_attach(&domain, &o.dev), 0);
@@ -604,7 +604,61 @@ static void power_one(const struct fw_kind *k, bool locked, enum gr_adopt adopt)
     assert_int_equal(one_device(&o, GR_ADOPT_DEFAULT), 0); /* no register says a thing */
     gr_stream_adoption(&o.stream, &told);
     assert_int_equal(told.state, GR_FIRMWARE_OFF);
-    assert_int_equal(gr_dart_resume(&o.fw.dart[0].drv), GR_EOPNOTSUPP);
+    o.fw.dart[0].lose = false;
+    assert_int_equal(gr_dart_resume(&o.fw.dart[0].drv), locked ? GR_EOPNOTSUPP : 0);
+    one_end(&o);
+}
+
+/*
+ * What was not locked may lose its registers, another stream's among them. Those that firmware had
+ * set come back with the domain, whatever it did meanwhile, and the others as ever.
+ */
+static void power_lost_one(const struct fw_kind *k, bool locked, enum gr_adopt adopt)
+{
+    struct gr_stream other = {.sid = SID + 1, .window = {0, UINT64_MAX}};
+    struct gr_device_config config = {
+        .name = "other", .streams = &other, .stream_count = 1, .coherent = true};
+    struct gr_device dev;
+    struct gr_domain mine, domain;
+    struct one o;
+    unsigned leaves;
+
+    if (locked)
+        return; /* nobody but firmware could */
+    one_make(&o, k, locked, adopt);
+    other.inst = &o.fw.dart[0].drv.inst;
+    assert_int_equal(gr_device_init(&dev, &config), 0);
+    assert_int_equal(
+        gr_domain_init(&mine, o.fw.host, &dev, GR_DOMAIN_UNMANAGED, GR_DOMAIN_LP_AWARE), 0);
+    map_at(&mine, g(&o.fw), MINE, g(&o.fw));
+    assert_int_equal(gr_domain_attach(&mine, &dev), 0);
+    assert_int_equal(new_domain(&o, &domain, GR_DOMAIN_UNMANAGED), 0);
+    map_at(&domain, 3 * span(&o.fw), MINE, g(&o.fw));
+    assert_int_equal(gr_domain_attach(&domain, &o.dev), 0);
+
+    leaves = o.fw.dart[0].leaves;
+    o.fw.dart[0].leaves = 0; /* nothing is on the screen */
+    gr_dart_lost(&o.fw.dart[0].drv);
+    for (unsigned sid = SID; sid < SID + 2; sid++) {
+        fw_set_tcr(&o.fw, 0, sid, 0);
+        for (unsigned i = 0; i < k->ttbrs; i++)
+            dart_model_poke32(o.fw.dart[0].hw.model, k->ttbr + 4 * (k->ttbrs * sid + i), 0);
+    }
+    assert_false(fw_reaches(&o.fw, 0, SID, 3 * span(&o.fw), MINE));
+    map_at(&domain, 3 * span(&o.fw) + g(&o.fw), MINE, g(&o.fw));
+    assert_int_equal(gr_dart_resume(&o.fw.dart[0].drv), 0);
+    o.fw.dart[0].leaves = leaves;
+    fw_look(&o.fw);
+    fw_good(&o.fw);
+    assert_true(fw_reaches(&o.fw, 0, SID, 3 * span(&o.fw), MINE));
+    assert_true(fw_reaches(&o.fw, 0, SID, 3 * span(&o.fw) + g(&o.fw), MINE));
+    assert_true(fw_reaches(&o.fw, 0, SID + 1, g(&o.fw), MINE));
+
+    assert_int_equal(gr_domain_detach(&domain, &o.dev), 0);
+    assert_int_equal(gr_domain_fini(&domain), 0);
+    assert_int_equal(gr_domain_detach(&mine, &dev), 0);
+    assert_int_equal(gr_domain_fini(&mine), 0);
+    assert_int_equal(gr_device_fini(&dev), 0);
     one_end(&o);
 }
 
@@ -612,6 +666,7 @@ static void power(void **state)
 {
     (void)state;
     for_all(power_one);
+    for_all(power_lost_one);
 }
 
 /* ---- handover ---- */

@@ -107,12 +107,12 @@ GR_MUST_CHECK int gr_dart_suspend(struct gr_dart *dart);
 /*
  * It has power again, and its registers hold nothing, or what they held: reset it as
  * gr_dart_init() does, and give each stream back what its domain says by now: translated, bypassed
- * or blocked. Configuration context; maps and unmaps may run. Returns 0, or
- * GR_EIO (its parameters are not those that it had, so it has no power or is another) or
- * GR_EOPNOTSUPP (firmware has locked it, or had left streams translating), both with not a register
- * written and the instance as it was; GR_EIO (STREAM_REMAP does not keep what is written) or
- * GR_ETIMEDOUT (it does not finish a TLB command), both with all streams stopped and the instance
- * on: suspend it and try again.
+ * or blocked. A stream that firmware had left translating is left alone; if it lost its registers
+ * and has a domain, it gets firmware's back. Configuration context; maps and unmaps may run.
+ * Returns 0, or GR_EIO (its parameters are not those that it had, so it has no power or is another)
+ * or GR_EOPNOTSUPP (firmware has locked it), both with not a register written and the instance as
+ * it was; GR_EIO (STREAM_REMAP does not keep what is written) or GR_ETIMEDOUT (it does not finish a
+ * TLB command), both with all streams but firmware's stopped and the instance on: try again.
  */
 GR_MUST_CHECK int gr_dart_resume(struct gr_dart *dart);
 

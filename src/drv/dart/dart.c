@@ -612,14 +612,20 @@ static int dart_adopt(struct gr_instance *inst, uint32_t stream, const struct gr
                       const struct gr_pt *pt, struct gr_binding *binding)
 {
     struct gr_dart *const dart = dart_of(inst);
+    const struct gr_dart_layout *const l = dart->layout;
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
     int ret = 0;
 
     binding->hw[stream / 64] |= (uint64_t)1 << stream % 64;
     if (!dart->off) {
-        if (pt)
+        const bool lost = !(read_tcr(dart, stream) & l->tcr_translate); /* with the power */
+
+        if (pt || lost)
             swap_ttbrs(dart, stream, firmware, pt);
         ret = flush_streams(dart, stream, stream + 1);
+        if (!ret && lost)
+            write_tcr(dart, stream,
+                      l->tcr_translate | (firmware->levels > 2 ? l->tcr_four_levels : 0));
     }
     gr_port_unlock(&inst->lock, state);
     return ret;
@@ -939,7 +945,7 @@ int gr_dart_resume(struct gr_dart *dart)
 
     if (!is_back(dart)) {
         ret = GR_EIO;
-    } else if (is_locked(dart) || keeps_any(dart)) {
+    } else if (is_locked(dart)) {
         ret = GR_EOPNOTSUPP;
     } else {
         ret = reset(dart);
