@@ -47,6 +47,31 @@ number() {
     sed 's/.*"'"$1"'":\([0-9]*\).*/\1/' "$dir/out"
 }
 
+# What every run has to say of itself.
+clean() {
+    status 0
+    for _counter in mismatched_bytes touched_guard_bytes unexpected_faults missed_faults \
+        live_mappings leaked_pages misuse; do
+        check "$_counter is $(number $_counter)" test "$(number $_counter)" = 0
+    done
+}
+
+# device PATH: its object in the report, alone, into $dir/device.
+device() {
+    sed 's/.*"devices":\[{/{/; s/\],"totals".*//; s/},{/}\n{/g' "$dir/out" |
+        grep "^{\"path\":\"$1\"" > "$dir/device"
+}
+
+# device_has PATH TEXT...
+device_has() {
+    device "$1"
+    _path=$1
+    shift
+    for _text; do
+        check "$_path lacks '$_text'" grep -qF -- "$_text" "$dir/device"
+    done
+}
+
 # Is stdout one line of JSON? A small recogniser of its grammar: no string may be left open, and
 # every bracket must match. The tests compare what it lets through field by field.
 json_ok() {
