@@ -477,8 +477,8 @@ GRI_PT_HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, ui
     uint64_t *slot;
     int ret;
 
-    if (len == (uint64_t)1 << g &&
-        is_lockless(pt)) { /* what most maps are, and all that they need */
+    /* What most maps are, and all that they need. */
+    if (len == (uint64_t)1 << g && is_lockless(pt)) {
         slot = descend(pt, g, va, &level);
         if (__builtin_expect(!level && !gri_fmt_valid(*slot), 1)) {
             store(pt, slot, gri_fmt_leaf(pa, attrs));
