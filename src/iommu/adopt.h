@@ -82,32 +82,32 @@ GR_MUST_CHECK int gri_fixed_add(struct gr_domain *domain, gr_iova_t first, gr_io
 /* Does one noted range hold all of [first, last]? */
 bool gri_fixed_contains(const struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
 
-/* Is [first, last] in part firmware's, or a region's? */
-bool gri_adopt_owns(const struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
+/* Is a part of [first, last] noted? */
+bool gri_fixed_overlaps(const struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
 
-/* Keep what was noted out of the IOVA space. Returns as gr_iova_reserve(). */
-GR_MUST_CHECK int gri_adopt_reserve(struct gr_domain *domain);
+/* Keep the noted ranges out of the IOVA space. Returns as gr_iova_reserve(). */
+GR_MUST_CHECK int gri_fixed_reserve(struct gr_domain *domain);
 
-void gri_adopt_fini(struct gr_domain *domain);
+void gri_fixed_fini(struct gr_domain *domain);
 
 /* ---- coexist.c; configuration context ---- */
 
 /* May a domain of this type serve the stream? Fixes domain->fixed_levels. 0, GR_EOPNOTSUPP. */
-GR_MUST_CHECK int gri_adopt_fold(struct gr_domain *domain, const struct gr_stream *stream);
+GR_MUST_CHECK int gri_coexist_fold(struct gr_domain *domain, const struct gr_stream *stream);
 
 /*
  * Choose how a domain that has its tables, and nothing in them, shares the group's streams with
  * firmware; put in the tables what belongs there, and note what nobody may be given. On failure
  * the caller frees the tables. Returns 0, GR_EOPNOTSUPP, GR_EBUSY, GR_ERANGE, GR_ENOMEM.
  */
-GR_MUST_CHECK int gri_adopt_build(struct gr_domain *domain, struct gr_device *dev);
+GR_MUST_CHECK int gri_coexist_build(struct gr_domain *domain, struct gr_device *dev);
 
 /* Does the domain hold all that the group's streams and regions need? 0, GR_EOPNOTSUPP. */
-GR_MUST_CHECK int gri_adopt_fits(struct gr_domain *domain, const struct gr_device *dev);
+GR_MUST_CHECK int gri_coexist_fits(struct gr_domain *domain, const struct gr_device *dev);
 
 /* attach() and block() of a stream that has `adopted`. domain->lock is held. 0, GR_ETIMEDOUT. */
-GR_MUST_CHECK int gri_adopt_attach(struct gr_domain *domain, struct gr_stream *stream,
-                                   struct gr_binding *binding);
-GR_MUST_CHECK int gri_adopt_release(struct gr_stream *stream, struct gr_binding *binding);
+GR_MUST_CHECK int gri_coexist_attach(struct gr_domain *domain, struct gr_stream *stream,
+                                     struct gr_binding *binding);
+GR_MUST_CHECK int gri_coexist_release(struct gr_stream *stream, struct gr_binding *binding);
 
 #endif

@@ -303,7 +303,7 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
                : ret;
 }
 
-int gri_adopt_build(struct gr_domain *domain, struct gr_device *dev)
+int gri_coexist_build(struct gr_domain *domain, struct gr_device *dev)
 {
     const struct gr_group *const group = dev->group;
     int ret = 0;
@@ -320,13 +320,13 @@ int gri_adopt_build(struct gr_domain *domain, struct gr_device *dev)
     if (!ret)
         ret = gri_region_fix(domain, group);
     if (ret)
-        gri_adopt_fini(domain);
+        gri_fixed_fini(domain);
     return ret;
 }
 
 /* ---- attaching ---- */
 
-int gri_adopt_fold(struct gr_domain *domain, const struct gr_stream *stream)
+int gri_coexist_fold(struct gr_domain *domain, const struct gr_stream *stream)
 {
     const struct gr_adopted *const a = stream->adopted;
     const struct gr_instance *const inst = stream->inst;
@@ -408,7 +408,7 @@ static int granule_fits(struct gr_domain *domain, const struct gr_device *dev,
     return meets(dev->group, iova & domain->pt.va_mask, pa) == MEETS_LEAVES ? 0 : GR_EOPNOTSUPP;
 }
 
-int gri_adopt_fits(struct gr_domain *domain, const struct gr_device *dev)
+int gri_coexist_fits(struct gr_domain *domain, const struct gr_device *dev)
 {
     int ret;
 
@@ -430,7 +430,8 @@ static void hang_in(struct gr_domain *domain, struct gr_adopted *a)
     a->pt = &domain->pt;
 }
 
-int gri_adopt_attach(struct gr_domain *domain, struct gr_stream *stream, struct gr_binding *binding)
+int gri_coexist_attach(struct gr_domain *domain, struct gr_stream *stream,
+                       struct gr_binding *binding)
 {
     struct gr_adopted *const a = stream->adopted;
     struct gr_instance *const inst = stream->inst;
@@ -446,7 +447,7 @@ int gri_adopt_attach(struct gr_domain *domain, struct gr_stream *stream, struct 
     return inst->ops->adopt(inst, stream->sid, &a->firmware, replace ? &domain->pt : NULL, binding);
 }
 
-int gri_adopt_release(struct gr_stream *stream, struct gr_binding *binding)
+int gri_coexist_release(struct gr_stream *stream, struct gr_binding *binding)
 {
     struct gr_adopted *const a = stream->adopted;
     struct gr_instance *const inst = stream->inst;

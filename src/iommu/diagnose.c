@@ -87,7 +87,7 @@ static enum gr_diagnosis diagnose(struct gr_domain *domain, const struct gr_faul
         return GR_DIAGNOSIS_HARDWARE;
     if (inside && !gr_pt_walk(&domain->pt, iova, &walk))
         return diagnose_leaf(domain, fault, &walk);
-    if (is_reserved_in(domain, iova) || gri_adopt_owns(domain, iova, iova))
+    if (is_reserved_in(domain, iova) || gri_fixed_overlaps(domain, iova, iova))
         return GR_DIAGNOSIS_FIRMWARE;
     if (!inside)
         return GR_DIAGNOSIS_OUTSIDE;

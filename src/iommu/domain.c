@@ -25,7 +25,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     const struct gr_instance *const inst = stream->inst;
     struct gr_pt_config *const t = &domain->table;
 
-    const int ret = gri_adopt_fold(domain, stream);
+    const int ret = gri_coexist_fold(domain, stream);
 
     if (ret || domain->type == GR_DOMAIN_BLOCKED)
         return ret;
@@ -166,7 +166,7 @@ static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
     gr_iova_set_spans(&domain->iova, span_lg2, gr_pt_spans(&domain->pt, span_lg2));
     ret = reserve_all(domain, dev->group);
     if (!ret)
-        ret = gri_adopt_reserve(domain);
+        ret = gri_fixed_reserve(domain);
     gr_iova_stats(&domain->iova, &stats);
     if (!ret && !stats.available) {
         gri_log(domain->env, GR_LOG_ERR, "%s: no domain: reserved ranges fill the aperture %x..%x",
@@ -257,7 +257,7 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
     domain->table_span = gri_mask(2u * domain->table.granule_lg2 - 3u);
     if (ret)
         return ret;
-    ret = gri_adopt_build(domain, dev);
+    ret = gri_coexist_build(domain, dev);
     if (ret)
         gr_pt_fini(&domain->pt);
     return ret;
@@ -289,7 +289,7 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
                 gr_iova_fini(&domain->iova);
         }
         if (ret) {
-            gri_adopt_fini(domain);
+            gri_fixed_fini(domain);
             gr_pt_fini(&domain->pt);
         }
     }
@@ -345,7 +345,7 @@ int gr_domain_fini(struct gr_domain *domain)
     gri_defer_fini(domain);
     if (domain->holes)
         gr_port_pages_free(domain->env, domain->holes, domain->holes_lg2);
-    gri_adopt_fini(domain);
+    gri_fixed_fini(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_fini(&domain->iova);
     doubt = gri_domain_in_doubt(domain);
@@ -409,7 +409,7 @@ int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream)
     struct gr_binding *const binding = gri_domain_binding(domain, inst);
 
     if (stream->adopted)
-        return gri_adopt_attach(domain, stream, binding);
+        return gri_coexist_attach(domain, stream, binding);
     if (domain->type == GR_DOMAIN_BLOCKED)
         return inst->ops->block(inst, stream->sid, binding);
     if (domain->type == GR_DOMAIN_IDENTITY)
@@ -496,7 +496,7 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         return ret;
     ret = domain->broken ? GR_EIO : gri_for_each_stream(domain, group, check_fits);
     if (!ret)
-        ret = gri_adopt_fits(domain, dev);
+        ret = gri_coexist_fits(domain, dev);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
         ret = ready_to_reserve(domain, group);
     if (!ret && domain->type == GR_DOMAIN_LINEAR)

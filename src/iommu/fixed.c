@@ -43,7 +43,7 @@ bool gri_fixed_contains(const struct gr_domain *domain, gr_iova_t first, gr_iova
     return false;
 }
 
-bool gri_adopt_owns(const struct gr_domain *domain, gr_iova_t first, gr_iova_t last)
+bool gri_fixed_overlaps(const struct gr_domain *domain, gr_iova_t first, gr_iova_t last)
 {
     for (unsigned i = 0; i < domain->fixed_count; i++) {
         if (first <= domain->fixed[i].last && last >= domain->fixed[i].first)
@@ -52,7 +52,7 @@ bool gri_adopt_owns(const struct gr_domain *domain, gr_iova_t first, gr_iova_t l
     return false;
 }
 
-int gri_adopt_reserve(struct gr_domain *domain)
+int gri_fixed_reserve(struct gr_domain *domain)
 {
     int ret = 0;
 
@@ -61,7 +61,7 @@ int gri_adopt_reserve(struct gr_domain *domain)
     return ret;
 }
 
-void gri_adopt_fini(struct gr_domain *domain)
+void gri_fixed_fini(struct gr_domain *domain)
 {
     if (domain->fixed)
         gr_port_pages_free(domain->env, domain->fixed, domain->fixed_lg2);

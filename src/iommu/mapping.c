@@ -170,7 +170,7 @@ static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint6
     const int ret =
         domain->type == GR_DOMAIN_UNMANAGED ? check_range(domain, iova, len) : GR_ENODEV;
 
-    return !ret && gri_adopt_owns(domain, iova, iova + len - 1) ? GR_EBUSY : ret;
+    return !ret && gri_fixed_overlaps(domain, iova, iova + len - 1) ? GR_EBUSY : ret;
 }
 
 /* Undo a map that stopped after `done` bytes: also a table that it made for the first of them. */

@@ -12,7 +12,7 @@
 
 int gri_stream_shut(struct gr_stream *stream, struct gr_binding *binding)
 {
-    return stream->adopted ? gri_adopt_release(stream, binding)
+    return stream->adopted ? gri_coexist_release(stream, binding)
                            : stream->inst->ops->block(stream->inst, stream->sid, binding);
 }
 
@@ -87,9 +87,9 @@ bool gri_domain_holds_table(const struct gr_domain *domain, struct gr_range *hel
     if (held->last - held->first < span && !at_first && !at_last)
         return false; /* as mostly */
     /* Unless firmware has mapped some of those: the copies of its leaves are in such a table. */
-    if (at_first && !gri_adopt_owns(domain, held->first & ~rest, held->first))
+    if (at_first && !gri_fixed_overlaps(domain, held->first & ~rest, held->first))
         held->first &= ~rest;
-    if (at_last && !gri_adopt_owns(domain, held->last, held->last | rest))
+    if (at_last && !gri_fixed_overlaps(domain, held->last, held->last | rest))
         held->last |= rest;
     /* From the first span that begins in it, one must end in it. */
     return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;
