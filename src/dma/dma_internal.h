@@ -158,7 +158,7 @@ GR_MUST_CHECK int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t le
 GR_MUST_CHECK int gri_dma_unmap_one(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                     enum gr_dma_dir dir, unsigned attrs);
 
-/* ---- dma.c ---- */
+/* ---- sync.c ---- */
 
 /*
  * gr_dma_sync_for_*(), with `for_cpu` one or the other, of several parts of one mapping in a
