@@ -27,7 +27,7 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
     int ret;
 
     if (!domain)
-        return gri_direct_map(dev, pa, len, dir, attrs, out_iova);
+        return gri_offset_map(dev, pa, len, dir, attrs, out_iova);
     ret = gri_dma_check(pa, len, dir, attrs);
     if (ret)
         return ret;
@@ -56,7 +56,7 @@ int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dm
     int ret;
 
     if (!domain)
-        return gri_direct_unmap(dev, iova, len, dir, attrs);
+        return gri_offset_unmap(dev, iova, len, dir, attrs);
     ret = gri_dma_check(iova, len, dir, attrs);
     if (ret)
         return ret;
@@ -81,7 +81,7 @@ int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
     if (!domain)
         return GR_ENODEV;
     first = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.first
-                                                 : domain->direct.first - domain->direct_offset;
+                                                 : domain->passing.first - domain->pa_offset;
     if (mask < first + gri_mask(domain->table.granule_lg2))
         return GR_ERANGE;
     dev->dma_mask = mask;
@@ -106,7 +106,7 @@ uint64_t gr_dma_required_mask(const struct gr_device *dev)
     if (!domain)
         return 0;
     last = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.last
-                                                : domain->direct.last - domain->direct_offset;
+                                                : domain->passing.last - domain->pa_offset;
     while (last & ~gri_mask(bits))
         bits++;
     return gri_mask(bits);
@@ -138,7 +138,7 @@ uint64_t gr_dma_max_mapping_size(const struct gr_device *dev)
     uint64_t best = 0;
 
     if (!domain)
-        return gri_dma_direct(dev) ? gri_direct_max(dev, gri_dma_direct(dev)) : 0;
+        return gri_dma_offset(dev) ? gri_offset_max(dev, gri_dma_offset(dev)) : 0;
     mask = gri_mask(domain->pt.granule_lg2);
     last = gri_min(domain->aperture.last, dev->dma_mask);
     for (uint64_t at = domain->aperture.first; at <= last;) {

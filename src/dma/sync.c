@@ -90,7 +90,7 @@ static int sync_one(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr
     const struct gr_dma_seg part = {iova, len};
 
     return gri_dma_domain(dev) ? gri_dma_sync(dev, &part, 1, dir, for_cpu)
-                               : gri_direct_sync(dev, iova, len, dir, for_cpu);
+                               : gri_offset_sync(dev, iova, len, dir, for_cpu);
 }
 
 int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
