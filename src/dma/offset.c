@@ -12,12 +12,12 @@ static int domain_of(const struct gr_device *dev, struct gr_domain **out)
     return *out ? 0 : GR_ENODEV;
 }
 
-static void clean(const struct gr_domain *domain, const struct gri_slot *slot)
+static void clean_slot(const struct gr_domain *domain, const struct gri_slot *slot)
 {
     gr_port_cache(domain->env, gri_bounce_va(slot), slot->size, GR_CACHE_CLEAN);
 }
 
-static struct gri_slot *slot_of(const struct gr_domain *domain, gr_iova_t iova)
+static struct gri_slot *slot_at_iova(const struct gr_domain *domain, gr_iova_t iova)
 {
     return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->pa_offset) : NULL;
 }
@@ -28,8 +28,8 @@ static uint64_t kept(const struct gr_device *dev)
     return gri_max(dev->config.min_align_mask, 4095);
 }
 
-static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, uint64_t len,
-                  unsigned attrs, gr_iova_t *out_iova)
+static int bounce_whole(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, uint64_t len,
+                        unsigned attrs, gr_iova_t *out_iova)
 {
     const uint64_t offset = pa & kept(dev);
     struct gri_slot *slot;
@@ -52,7 +52,7 @@ static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, u
         return GR_ERANGE;
     }
     if (!dev->config.coherent)
-        clean(domain, slot);
+        clean_slot(domain, slot);
     *out_iova = at + offset - domain->pa_offset;
     return 0;
 }
@@ -68,7 +68,7 @@ int gri_offset_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_
     if (ret)
         return ret;
     if (!gri_linear_passes(domain, pa, len, dev->dma_mask))
-        return bounce(dev, domain, pa, len, attrs, out_iova);
+        return bounce_whole(dev, domain, pa, len, attrs, out_iova);
     if (gri_dma_must_sync(dev, attrs))
         gri_dma_to_device(domain, pa, len);
     *out_iova = pa - domain->pa_offset;
@@ -76,10 +76,10 @@ int gri_offset_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_
 }
 
 /* Find what [iova, iova + len) is: a slot's data, in part, or memory. */
-static int find(const struct gr_device *dev, const struct gr_domain *domain, gr_iova_t iova,
-                uint64_t len, struct gri_slot **out)
+static int find_slot(const struct gr_device *dev, const struct gr_domain *domain, gr_iova_t iova,
+                     uint64_t len, struct gri_slot **out)
 {
-    struct gri_slot *const slot = slot_of(domain, iova);
+    struct gri_slot *const slot = slot_at_iova(domain, iova);
     const gr_pa_t pa = iova + domain->pa_offset;
 
     *out = slot;
@@ -93,7 +93,7 @@ static int find(const struct gr_device *dev, const struct gr_domain *domain, gr_
     return 0;
 }
 
-/* Hand what find() found to the CPU or to the device. */
+/* Hand what find_slot() found to the CPU or to the device. */
 static void sync_range(const struct gr_device *dev, const struct gr_domain *domain,
                        const struct gri_slot *slot, gr_iova_t iova, uint64_t len,
                        enum gr_dma_dir dir, bool for_cpu)
@@ -120,7 +120,7 @@ int gri_offset_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
     if (!ret)
         ret = gri_dma_check(iova, len, dir, attrs);
     if (!ret)
-        ret = find(dev, domain, iova, len, &slot);
+        ret = find_slot(dev, domain, iova, len, &slot);
     if (ret)
         return ret;
     if (slot && len != slot->len)
@@ -141,7 +141,7 @@ int gri_offset_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr
     if (!ret)
         ret = gri_dma_check(iova, len, dir, 0);
     if (!ret)
-        ret = find(dev, domain, iova, len, &slot);
+        ret = find_slot(dev, domain, iova, len, &slot);
     if (!ret)
         sync_range(dev, domain, slot, iova, len, dir, for_cpu);
     return ret;
@@ -158,7 +158,7 @@ static bool joins(const struct gr_device *dev, const struct gr_dma_seg *last, gr
 {
     const struct gr_domain *const domain = gri_dma_offset(dev);
 
-    if (slot_of(domain, last->iova) || slot_of(domain, iova))
+    if (slot_at_iova(domain, last->iova) || slot_at_iova(domain, iova))
         return false;
     return last->iova + last->len == iova && (iova & (dev->seg_boundary - 1)) &&
            last->len <= dev->seg_max - len;

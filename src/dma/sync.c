@@ -3,7 +3,7 @@
 #include "dma/dma_internal.h"
 
 /* Of [iova, iova + *len), find where it lies and cut it to what is contiguous there. */
-static int find(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_pa_t *out_pa)
+static int find_run(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_pa_t *out_pa)
 {
     const uint64_t mask = gri_mask(domain->pt.granule_lg2);
     int ret = gr_domain_iova_to_phys(domain, iova, out_pa);
@@ -36,7 +36,7 @@ static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, e
         int ret;
 
         part = len - done;
-        ret = find(domain, iova + done, &part, &pa);
+        ret = find_run(domain, iova + done, &part, &pa);
         if (ret)
             return ret;
         if (touch && for_cpu)

@@ -10,7 +10,7 @@ struct text {
 };
 
 /* Names and strings come from the tree: only printable ASCII passes. */
-static void put(struct text *t, const char *s, size_t max)
+static void put_text(struct text *t, const char *s, size_t max)
 {
     for (; *s != '\0' && max != 0 && t->at < t->end; s++, max--)
         *t->at++ = *s >= 0x20 && *s < 0x7f ? *s : '?';
@@ -26,7 +26,7 @@ static void put_number(struct text *t, uint64_t n, unsigned base)
         *--d = "0123456789abcdef"[n % base];
         n /= base;
     } while (n != 0);
-    put(t, d, sizeof(digits));
+    put_text(t, d, sizeof(digits));
 }
 
 static void put_path(struct text *t, struct gr_dt *dt, const struct gr_dt_chain *at)
@@ -34,12 +34,12 @@ static void put_path(struct text *t, struct gr_dt *dt, const struct gr_dt_chain 
     struct text part = {t->at, t->at + GR_DT_PATH < t->end ? t->at + GR_DT_PATH : t->end};
 
     if (at->depth == 1)
-        put(&part, "/", 1);
+        put_text(&part, "/", 1);
     for (int i = 1; i < at->depth; i++) {
         const char *name = fdt_get_name(dt->fdt, at->node[i], NULL);
 
-        put(&part, "/", 1);
-        put(&part, name != NULL ? name : "?", SIZE_MAX);
+        put_text(&part, "/", 1);
+        put_text(&part, name != NULL ? name : "?", SIZE_MAX);
     }
     t->at = part.at;
 }
@@ -48,15 +48,15 @@ static void put_format(struct text *t, const char *fmt, va_list ap)
 {
     for (; *fmt != '\0'; fmt++) {
         if (*fmt != '%') {
-            put(t, fmt, 1);
+            put_text(t, fmt, 1);
         } else if (fmt[1] == 's') {
-            put(t, va_arg(ap, const char *), GR_DT_PATH);
+            put_text(t, va_arg(ap, const char *), GR_DT_PATH);
             fmt += 1;
         } else if (fmt[1] == 'u') {
             put_number(t, va_arg(ap, unsigned), 10);
             fmt += 1;
         } else { /* %llx */
-            put(t, "0x", 2);
+            put_text(t, "0x", 2);
             put_number(t, va_arg(ap, unsigned long long), 16);
             fmt += 3;
         }
@@ -70,7 +70,7 @@ int gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt,
 
     if (at != NULL) {
         put_path(&t, dt, at);
-        put(&t, ": ", 2);
+        put_text(&t, ": ", 2);
     }
     va_start(ap, fmt);
     put_format(&t, fmt, ap);

@@ -107,7 +107,7 @@ static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_ra
     return 1;
 }
 
-static int is_reserved(struct gr_dt *dt, const struct gr_dt_chain *at)
+static int is_reserved_node(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
     const char *name = at->depth == 3 ? fdt_get_name(dt->fdt, at->node[1], NULL) : NULL;
 
@@ -123,7 +123,7 @@ static int reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_rang
     if (rc != 0)
         return rc;
     do {
-        rc = next_entry(dt, it, is_reserved, &base, &size);
+        rc = next_entry(dt, it, is_reserved_node, &base, &size);
         if (rc <= 0)
             return rc;
     } while (!gri_dt_make_range(base, size, out));

@@ -63,7 +63,7 @@ static enum meets meets(const struct gr_group *group, uint64_t va, gr_pa_t pa)
 /* ---- building ---- */
 
 /* The IOVA that the domain's device uses for what tables call `va`. */
-static gr_iova_t iova_of(const struct gr_domain *domain, uint64_t va)
+static gr_iova_t domain_iova(const struct gr_domain *domain, uint64_t va)
 {
     return (domain->aperture.first & ~domain->pt.va_mask) | va;
 }
@@ -85,7 +85,7 @@ static int for_leaf_tables(struct gr_domain *domain, const struct gr_adopted *a,
 static int keep_table(struct gr_domain *domain, const struct gr_adopted *a,
                       const struct gri_pt_foreign *t)
 {
-    const gr_iova_t iova = iova_of(domain, t->va);
+    const gr_iova_t iova = domain_iova(domain, t->va);
 
     return gri_fixed_add(domain, iova, iova | gri_mask(gri_adopt_span_lg2(a->inst, 1)));
 }
@@ -105,7 +105,8 @@ static int import_table(struct gr_domain *domain, const struct gr_adopted *a,
             continue;
         ret = domain->pt.ops->import(&domain->pt, va, leaf);
         if (!ret)
-            ret = gri_fixed_add(domain, iova_of(domain, va), iova_of(domain, va) | gri_mask(lg2));
+            ret = gri_fixed_add(domain, domain_iova(domain, va),
+                                domain_iova(domain, va) | gri_mask(lg2));
     }
     return ret;
 }
@@ -117,7 +118,7 @@ static int keep_roots(struct gr_domain *domain, const struct gr_adopted *a)
     int ret = 0;
 
     for (unsigned i = 0; !ret && i < 1u << domain->pt.roots_lg2; i++) {
-        const gr_iova_t iova = iova_of(domain, (uint64_t)i << lg2);
+        const gr_iova_t iova = domain_iova(domain, (uint64_t)i << lg2);
 
         if (!(a->firmware.roots >> i & 1))
             ret = gri_fixed_add(domain, iova, iova | gri_mask(lg2));
@@ -209,7 +210,7 @@ static int needs_import(struct gr_domain *domain, const struct gr_device *dev,
     return meets(dev->group, iova & domain->pt.va_mask, pa) == MEETS_TABLE ? GR_EBUSY : 0;
 }
 
-static int is_locked(struct gr_domain *domain, struct gr_stream *stream)
+static int is_locked_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     (void)domain;
     return stream->inst->locked;
@@ -234,7 +235,7 @@ static int choose(struct gr_domain *domain, const struct gr_device *dev)
 
     domain->adopt = wish_of(group);
     domain->adopt_reason = "the device's configuration asks for it";
-    if (domain->adopt == GR_ADOPT_REPLACE && gri_for_each_stream(domain, group, is_locked)) {
+    if (domain->adopt == GR_ADOPT_REPLACE && gri_for_each_stream(domain, group, is_locked_stream)) {
         gri_log(domain->env, GR_LOG_ERR,
                 "%s: no domain: its tables cannot replace firmware's: an instance is locked",
                 dev->config.name);
@@ -358,7 +359,7 @@ int gri_coexist_fold(struct gr_domain *domain, const struct gr_stream *stream)
 static int fits_kept(struct gr_domain *domain, const struct gr_adopted *a,
                      const struct gri_pt_foreign *t)
 {
-    const gr_iova_t first = iova_of(domain, t->va);
+    const gr_iova_t first = domain_iova(domain, t->va);
 
     return gri_fixed_contains(domain, first, first | gri_mask(gri_adopt_span_lg2(a->inst, 1)))
                ? 0

@@ -23,7 +23,7 @@ static bool is_isolated(const struct gr_device_config *config)
            config->isolation == GR_ISOLATION_BOUNCE;
 }
 
-static void join(struct gr_device *dev, struct gr_group *group)
+static void join_group(struct gr_device *dev, struct gr_group *group)
 {
     gri_list_append(&group->members, &dev->group_link);
     group->untrusted += dev->config.untrusted;
@@ -31,7 +31,7 @@ static void join(struct gr_device *dev, struct gr_group *group)
     dev->group = group;
 }
 
-static void leave(struct gr_device *dev)
+static void leave_group(struct gr_device *dev)
 {
     gri_list_remove(&dev->group_link);
     dev->group->untrusted -= dev->config.untrusted;
@@ -45,8 +45,8 @@ static void move_members(struct gr_group *from, struct gr_group *to)
         struct gr_device *const member =
             GRI_CONTAINER(from->members.next, struct gr_device, group_link);
 
-        leave(member);
-        join(member, to);
+        leave_group(member);
+        join_group(member, to);
     }
 }
 
@@ -144,7 +144,7 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
         else if (met)
             group = met;
     }
-    join(dev, group ? group : &dev->own_group);
+    join_group(dev, group ? group : &dev->own_group);
     for (unsigned i = 0; i < config->stream_count; i++) {
         struct gr_stream *const s = &config->streams[i];
 
@@ -176,7 +176,7 @@ int gr_device_fini(struct gr_device *dev)
         gr_port_unlock(&s->inst->lock, state);
     }
     gri_adopt_forget(&dev->config);
-    leave(dev);
+    leave_group(dev);
     /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
     if (group == &dev->own_group && !gri_list_empty(&group->members)) {
         struct gr_device *const heir =

@@ -20,7 +20,7 @@ struct build {
     unsigned room; /* holes that fit */
 };
 
-static gr_iova_t iova_of(const struct gr_domain *domain, gr_pa_t pa)
+static gr_iova_t linear_iova(const struct gr_domain *domain, gr_pa_t pa)
 {
     return pa - domain->pa_offset;
 }
@@ -53,7 +53,7 @@ bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
 {
     const gr_pa_t last = pa + (len - 1);
 
-    return gri_range_contains(&domain->passing, pa, last) && iova_of(domain, last) <= mask &&
+    return gri_range_contains(&domain->passing, pa, last) && linear_iova(domain, last) <= mask &&
            !in_hole(domain, pa, last);
 }
 
@@ -124,8 +124,8 @@ static int add_gaps(struct build *b)
 static int add_reserved(struct build *b, const struct gr_device *dev)
 {
     const struct gr_domain *const domain = b->domain;
-    const struct gr_range iovas = {iova_of(domain, domain->passing.first),
-                                   iova_of(domain, domain->passing.last)};
+    const struct gr_range iovas = {linear_iova(domain, domain->passing.first),
+                                   linear_iova(domain, domain->passing.last)};
     int ret = 0;
 
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -157,7 +157,7 @@ static int map_around(struct build *b, gr_pa_t first, gr_pa_t last)
         uint64_t done;
 
         if (stop != first)
-            ret = gr_pt_map(&domain->pt, iova_of(domain, first), first, stop - first,
+            ret = gr_pt_map(&domain->pt, linear_iova(domain, first), first, stop - first,
                             GR_PROT_READ | GR_PROT_WRITE, &done);
         if (!hole || domain->holes[i].last >= last)
             break;
@@ -174,12 +174,12 @@ static int punch(struct build *b, gr_pa_t pa)
     int ret;
 
     do {
-        ret = gr_pt_unmap(&domain->pt, iova_of(domain, pa) & ~(size - 1), size, NULL, NULL);
+        ret = gr_pt_unmap(&domain->pt, linear_iova(domain, pa) & ~(size - 1), size, NULL, NULL);
         size *= 2;
     } while (ret == GR_EMSGSIZE);
     size /= 2;
     if (!ret && size > b->mask + 1) {
-        const gr_pa_t first = (iova_of(domain, pa) & ~(size - 1)) + domain->pa_offset;
+        const gr_pa_t first = (linear_iova(domain, pa) & ~(size - 1)) + domain->pa_offset;
 
         ret = map_around(b, first, first + size - 1);
     }
@@ -203,8 +203,8 @@ static int hide(struct build *b, gr_pa_t pa, bool *found)
 static int hide_tables(struct build *b, bool *found)
 {
     struct gr_domain *const domain = b->domain;
-    const gr_iova_t last = iova_of(domain, domain->passing.last);
-    gr_iova_t at = iova_of(domain, domain->passing.first);
+    const gr_iova_t last = linear_iova(domain, domain->passing.last);
+    gr_iova_t at = linear_iova(domain, domain->passing.first);
     int ret = 0;
 
     for (uint64_t i = 0; !ret && i < (uint64_t)1 << (domain->pt.root_lg2 - domain->pt.granule_lg2);
@@ -281,9 +281,9 @@ static bool settle_window(struct build *b, struct gr_range ram)
             (ram.first & ~span) - (start <= a.last && start >= a.first ? start : a.first);
     domain->passing.first = ram.first;
     domain->passing.last =
-        gri_min(ram.last - ram.first, a.last - iova_of(domain, ram.first)) + ram.first;
+        gri_min(ram.last - ram.first, a.last - linear_iova(domain, ram.first)) + ram.first;
     domain->beyond = domain->passing.last < highest;
-    return gri_range_contains(&a, iova_of(domain, ram.first), iova_of(domain, ram.first));
+    return gri_range_contains(&a, linear_iova(domain, ram.first), linear_iova(domain, ram.first));
 }
 
 static bool all_holes(const struct gr_domain *domain)
@@ -337,8 +337,8 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
 /* Is all of it a hole, or outside the window? */
 static bool is_left_out(const struct gr_domain *domain, const struct gr_range *iovas)
 {
-    const gr_iova_t first = gri_max(iovas->first, iova_of(domain, domain->passing.first));
-    const gr_iova_t last = gri_min(iovas->last, iova_of(domain, domain->passing.last));
+    const gr_iova_t first = gri_max(iovas->first, linear_iova(domain, domain->passing.first));
+    const gr_iova_t last = gri_min(iovas->last, linear_iova(domain, domain->passing.last));
     unsigned i;
 
     if (first > last)

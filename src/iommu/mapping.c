@@ -7,7 +7,7 @@
 #include "iova/iova_internal.h"
 
 /* Looks for room before a map gives up: see gri_domain_alloc_again(). */
-#define ENOUGH 64u
+#define ALLOC_TRIES 64u
 
 /* ---- TRANSLATED domains: no lock is held ---- */
 
@@ -39,7 +39,7 @@ static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
 }
 
 /* gr_pt_unmap() of a range that is known to be good, where no table goes. */
-static int clear(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
+static int unmap_leaves(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 {
     const uint64_t va = iova & domain->pt.va_mask;
 
@@ -62,7 +62,7 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
     if (!ret && out_pa)
         ret = gri_pt_to_phys(&domain->pt, iova, out_pa);
     if (!ret && done)
-        ret = clear(domain, iova, done);
+        ret = unmap_leaves(domain, iova, done);
     gri_overlap_leave(domain, iova, iova + size - 1); /* from here on they may be another's */
     if (ret)
         return ret;
@@ -91,14 +91,14 @@ int gri_domain_alloc_again(struct gr_domain *domain, const struct gr_iova_req *r
         gri_defer_flush(domain);
         ret = gr_iova_alloc(&domain->iova, req, out_iova);
     }
-    for (unsigned i = 0; ret == GR_ENOSPC && i < ENOUGH; i++) {
+    for (unsigned i = 0; ret == GR_ENOSPC && i < ALLOC_TRIES; i++) {
         const gr_lock_state_t state = gr_port_lock(&domain->lock);
         struct gr_iova_stats stats;
 
         gr_iova_stats(&domain->iova, &stats);
         ret = gr_iova_alloc(&domain->iova, req, out_iova);
         if (stats.held <= domain->quarantined_bytes)
-            i = ENOUGH;
+            i = ALLOC_TRIES;
         gr_port_unlock(&domain->lock, state);
         gr_port_relax(domain->env);
     }
@@ -147,8 +147,8 @@ int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t siz
 /* ---- UNMANAGED domains ---- */
 
 /* Invalidate what was unmapped, then free the tables that were retired. domain->lock is held. */
-static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
-                  struct gr_pt_gather *gather)
+static int finish_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                        struct gr_pt_gather *gather)
 {
     return gri_domain_settle(
         domain, gri_domain_invalidate(domain, iova, iova + len - 1, gather->count), len, gather);
@@ -182,7 +182,7 @@ static int roll_back(struct gr_domain *domain, gr_iova_t iova, uint64_t done)
 
     if (!ret)
         ret = gr_pt_trim(&domain->pt, iova, done, &gather);
-    return ret ? ret : retire(domain, iova, done, &gather);
+    return ret ? ret : finish_unmap(domain, iova, done, &gather);
 }
 
 int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsigned prot)
@@ -223,7 +223,7 @@ int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
     if (!ret)
         ret = gr_pt_unmap(&domain->pt, iova, len, &whole, &gather);
     if (!ret)
-        ret = retire(domain, iova, len, &gather);
+        ret = finish_unmap(domain, iova, len, &gather);
     gri_overlap_leave(domain, iova, iova + len - 1);
     gr_port_unlock(&domain->lock, state);
     return ret;
@@ -246,7 +246,7 @@ int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
     state = gr_port_lock(&domain->lock);
     ret = gr_pt_trim(&domain->pt, iova, len, &gather);
     if (!ret && gather.count)
-        ret = retire(domain, iova, len, &gather);
+        ret = finish_unmap(domain, iova, len, &gather);
     gri_overlap_leave(domain, iova, iova + len - 1);
     gr_port_unlock(&domain->lock, state);
     return ret;

@@ -16,7 +16,7 @@
 #define COLD __attribute__((noinline))
 
 /* How many arenas that might do are looked at before the search goes on. */
-#define TRIES 8u
+#define ARENA_TRIES 8u
 
 /* How many arenas are looked at one by one before an allocation fails. */
 #define WINDOW 8u
@@ -439,7 +439,7 @@ static struct gr_iova_arena *search(const struct gr_iova *space, struct gr_iova_
                                     const struct gri_iova_want *want, unsigned from, unsigned to,
                                     unsigned *out_lo, unsigned *out_hi, bool *out_elsewhere)
 {
-    unsigned tries = TRIES;
+    unsigned tries = ARENA_TRIES;
     uint64_t bins = slot->bins & gri_mask(to) & ~gri_mask(from);
     for (; bins; bins &= bins - 1) {
         struct gr_iova_arena *next;

@@ -13,7 +13,7 @@
 #define SLAB_NODES ((1u << SLAB_LG2) / sizeof(struct gr_iova_node))
 
 /* How many ranges that are long enough are looked at before the search settles for less. */
-#define TRIES 8
+#define CORE_TRIES 8
 
 /* The largest power of two that is not above x; x is not 0. Spelled out: freestanding targets
  * without a count-leading-zeros instruction would call a function of the compiler's library. */
@@ -379,7 +379,7 @@ static struct gr_iova_node *seek(const struct gr_iova *space, const struct gri_i
     else
         return NULL;
 
-    for (unsigned i = 0; i < TRIES && node && gri_iova_end_of(node) > want->first; i++) {
+    for (unsigned i = 0; i < CORE_TRIES && node && gri_iova_end_of(node) > want->first; i++) {
         if (node->state == GRI_IOVA_FREE &&
             gri_iova_place(want, gri_max(node->first, want->first),
                            gri_min(gri_iova_end_of(node), want->end), out_first))

@@ -15,7 +15,8 @@ static const struct gr_instance_ops dart_ops = {
 
 /* ---- parameters and reset ---- */
 
-static int refuse(const struct gr_dart_config *config, int err, const char *why, uint32_t value)
+static int dart_refuse(const struct gr_dart_config *config, int err, const char *why,
+                       uint32_t value)
 {
     gri_log(config->env, GR_LOG_ERR, "%s: %s (%x)", config->name, why, (uint64_t)value);
     return err;
@@ -36,15 +37,16 @@ static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
     inst->table.pa_bits = (uint8_t)gri_field_get(dart->params[2], GRI_T8110_PARAMS3_PA_WIDTH);
     inst->streams = gri_field_get(dart->params[3], GRI_T8110_PARAMS4_SIDS);
     if (inst->streams > dart->layout->streams_max || !inst->streams)
-        return refuse(config, GR_EIO, "PARAMS4 gives a number of streams that no DART has",
-                      dart->params[3]);
+        return dart_refuse(config, GR_EIO, "PARAMS4 gives a number of streams that no DART has",
+                           dart->params[3]);
     if (inst->table.va_bits <= inst->table.granule_lg2 ||
         (inst->table.pa_bits != 36 && inst->table.pa_bits != 42))
-        return refuse(config, GR_EIO, "PARAMS3 gives address widths that no DART has",
-                      dart->params[2]);
+        return dart_refuse(config, GR_EIO, "PARAMS3 gives address widths that no DART has",
+                           dart->params[2]);
     if (dart->layout->exceptions && dart->mmio_size < GRI_T8110_EXCEPTION(inst->streams))
-        return refuse(config, GR_EINVAL, "its register window ends before its streams' errors do",
-                      (uint32_t)config->mmio_size);
+        return dart_refuse(config, GR_EINVAL,
+                           "its register window ends before its streams' errors do",
+                           (uint32_t)config->mmio_size);
     dart->streams = inst->streams;
     if (config->va_bits)
         inst->table.va_bits = (uint8_t)gri_min(inst->table.va_bits, config->va_bits);
@@ -55,7 +57,7 @@ static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
     return 0;
 }
 
-static bool is_locked(const struct gr_dart *dart)
+static bool dart_is_locked(const struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
 
@@ -73,7 +75,7 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
         dart->params[i] = gri_dart_read(dart, 4 * i);
     granule_lg2 = (uint8_t)gri_field_get(dart->params[0], GRI_DART_PARAMS1_PAGE_LG2);
     inst->bypass = l->tcr_bypass && dart->params[1] & GRI_DART_PARAMS2_BYPASS;
-    inst->locked = is_locked(dart);
+    inst->locked = dart_is_locked(dart);
     dart->unlockable = inst->locked && l->lock_final && !gri_dart_read(dart, l->lock_final);
     inst->window_verified = config->window_verified;
     inst->caches_absent = true; /* section 4.5: Linux flushes after map as well */
@@ -89,23 +91,24 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
     inst->streams = config->streams ? config->streams : l->streams;
     dart->streams = (uint32_t)gri_max(inst->streams, l->streams_open);
     if (inst->table.granule_lg2 != 12 && inst->table.granule_lg2 != 14)
-        return refuse(config, GR_EIO, "PARAMS1 gives a page size that no DART has",
-                      dart->params[0]);
+        return dart_refuse(config, GR_EIO, "PARAMS1 gives a page size that no DART has",
+                           dart->params[0]);
     if (l->params == 4)
         ret = read_t8110(dart, config);
     if (ret)
         return ret;
     if (inst->streams > l->streams_max)
-        return refuse(config, GR_EINVAL, "more streams configured than this kind has",
-                      inst->streams);
+        return dart_refuse(config, GR_EINVAL, "more streams configured than this kind has",
+                           inst->streams);
     if (inst->table.pa_bits != 36 && (l->format != GR_PT_DART2 || inst->table.pa_bits != 42))
-        return refuse(config, GR_EINVAL, "a physical address width that this kind does not have",
-                      inst->table.pa_bits);
+        return dart_refuse(config, GR_EINVAL,
+                           "a physical address width that this kind does not have",
+                           inst->table.pa_bits);
     return 0;
 }
 
 /* Aperture and translated bits: what is configured, cut to what the tables reach. */
-static int settle_aperture(struct gr_dart *dart, const struct gr_dart_config *config)
+static int dart_settle_aperture(struct gr_dart *dart, const struct gr_dart_config *config)
 {
     struct gr_instance *const inst = &dart->inst;
     const struct gr_range a = config->aperture;
@@ -115,12 +118,13 @@ static int settle_aperture(struct gr_dart *dart, const struct gr_dart_config *co
     /* Hardware drops higher bits, so both ends must agree in them: section 10. */
     if (inst->aperture.first > inst->aperture.last ||
         ((inst->aperture.first ^ inst->aperture.last) & ~gri_mask(inst->table.va_bits)))
-        return refuse(config, GR_EINVAL,
-                      "the aperture does not lie in one block of the translated bits",
-                      inst->table.va_bits);
+        return dart_refuse(config, GR_EINVAL,
+                           "the aperture does not lie in one block of the translated bits",
+                           inst->table.va_bits);
     inst->table.va_bits = (uint8_t)gri_min(inst->table.va_bits, gr_pt_reach_bits(&inst->table));
     if (inst->table.va_bits <= inst->table.granule_lg2)
-        return refuse(config, GR_EINVAL, "fewer IOVA bits than a granule has", inst->table.va_bits);
+        return dart_refuse(config, GR_EINVAL, "fewer IOVA bits than a granule has",
+                           inst->table.va_bits);
     inst->aperture.last =
         gri_min(inst->aperture.last, inst->aperture.first | gri_mask(inst->table.va_bits));
     return 0;
@@ -180,7 +184,7 @@ static void drop_faults(const struct gr_dart *dart)
 }
 
 /* Section 7, in this order, but for streams that firmware left translating: they go on. */
-static int reset(struct gr_dart *dart)
+static int dart_reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
     const uint32_t streams = dart->inst.streams;
@@ -207,10 +211,10 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
     int ret;
 
     if (!l)
-        return refuse(config, GR_EINVAL, "no such kind of DART", (uint32_t)config->kind);
+        return dart_refuse(config, GR_EINVAL, "no such kind of DART", (uint32_t)config->kind);
     if (config->mmio_size < l->mmio_size)
-        return refuse(config, GR_EINVAL, "its register window is smaller than any DART's",
-                      (uint32_t)config->mmio_size);
+        return dart_refuse(config, GR_EINVAL, "its register window is smaller than any DART's",
+                           (uint32_t)config->mmio_size);
     *dart = (struct gr_dart){
         .inst = {.ops = &dart_ops, .env = config->env, .name = config->name},
         .layout = l,
@@ -220,23 +224,24 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
     };
     ret = read_params(dart, config);
     if (!ret)
-        ret = settle_aperture(dart, config);
+        ret = dart_settle_aperture(dart, config);
     if (ret)
         return ret;
 #ifndef GR_PORT_HAS_FIRMWARE
     if (dart->inst.locked)
-        return refuse(config, GR_EOPNOTSUPP,
-                      dart->unlockable ? "it is locked by firmware, though not for good"
-                                       : "it is locked until reboot by firmware",
-                      gri_dart_read(dart, dart->layout->lock));
+        return dart_refuse(config, GR_EOPNOTSUPP,
+                           dart->unlockable ? "it is locked by firmware, though not for good"
+                                            : "it is locked until reboot by firmware",
+                           gri_dart_read(dart, dart->layout->lock));
 #endif
     gri_dart_find_kept(dart);
-    ret = reset(dart);
+    ret = dart_reset(dart);
     if (ret == GR_EIO)
-        return refuse(config, ret, "STREAM_REMAP does not keep what is written; it starts with",
-                      gri_dart_read(dart, dart->layout->remap));
+        return dart_refuse(config, ret,
+                           "STREAM_REMAP does not keep what is written; it starts with",
+                           gri_dart_read(dart, dart->layout->remap));
     if (ret)
-        return refuse(config, ret, "a TLB command does not finish; PARAMS1", dart->params[0]);
+        return dart_refuse(config, ret, "a TLB command does not finish; PARAMS1", dart->params[0]);
     gr_instance_init(&dart->inst);
     return 0;
 }
@@ -304,10 +309,10 @@ int gr_dart_resume(struct gr_dart *dart)
 
     if (!is_back(dart)) {
         ret = GR_EIO;
-    } else if (is_locked(dart)) {
+    } else if (dart_is_locked(dart)) {
         ret = GR_EOPNOTSUPP;
     } else {
-        ret = reset(dart);
+        ret = dart_reset(dart);
         dart->off = false; /* also after a failure: whoever unmaps asks it again */
     }
     gr_port_unlock(&dart->inst.lock, state);

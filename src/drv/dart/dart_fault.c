@@ -38,7 +38,7 @@ static void find_stream(const struct gr_dart *dart, uint32_t error, struct gr_fa
     out->stream_shared = open > 1;
 }
 
-static void decode(const struct gr_dart_layout *l, uint32_t error, struct gr_fault *out)
+static void dart_decode(const struct gr_dart_layout *l, uint32_t error, struct gr_fault *out)
 {
     out->level = GR_FAULT_LEVEL_UNKNOWN;
     for (size_t i = 0; i < GRI_ARRAY_SIZE(l->code); i++) {
@@ -114,7 +114,7 @@ static bool take_record(struct gr_dart *dart)
     if (l->fault_low) /* section 6: as the device gave it */
         fault.iova |= dart->inst.aperture.first & ~gri_mask(dart->inst.table.va_bits);
     find_stream(dart, error, &fault);
-    decode(l, error, &fault);
+    dart_decode(l, error, &fault);
     record_all(dart, &fault);
     /* What is not cleared interrupts again (section 5). */
     gri_dart_write(dart, l->error, error);
@@ -149,7 +149,7 @@ static void take_exception(struct gr_dart *dart, uint32_t sid)
         fault.iova = read_fault_address(dart, at + GRI_T8110_EXCEPTION_ADDR_LO,
                                         at + GRI_T8110_EXCEPTION_ADDR_HI);
         fault.reasons = 0;
-        decode(dart->layout, exception_bits(fault.raw), &fault);
+        dart_decode(dart->layout, exception_bits(fault.raw), &fault);
     }
     gr_instance_fault(&dart->inst, &fault, 0);
 }

@@ -4,7 +4,7 @@
 
 /* ---- TLB commands; inst.lock is held ---- */
 
-static int wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
+static int dart_wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 {
     const uint64_t start = gr_port_now_ns(dart->inst.env);
 
@@ -29,7 +29,7 @@ static int wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 static int flush_t8020(struct gr_dart *dart, const struct gri_dart_flush *what)
 {
     const gr_reg32 command = GRI_T8020_STREAM_COMMAND;
-    int ret = wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
+    int ret = dart_wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
 
     if (ret)
         return ret;
@@ -38,7 +38,7 @@ static int flush_t8020(struct gr_dart *dart, const struct gri_dart_flush *what)
     if (dart->layout->select_hi)
         gr_port_write32(dart->mmio, GRI_T8020_STREAM_SELECT_HI, (uint32_t)(what->streams[0] >> 32));
     gr_port_write32(dart->mmio, command, GRI_T8020_STREAM_COMMAND_INVALIDATE);
-    return wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
+    return dart_wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
 }
 
 /* One command for each stream: section 3. */
@@ -46,7 +46,7 @@ static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
     uint32_t value = GRI_T8110_TLB_CMD_FLUSH_SID | dart->layout->flush_flags;
-    int ret = wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
+    int ret = dart_wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
 
     if (!ret && what->range) {
         value |= GRI_T8110_TLB_CMD_RANGE | (what->tables ? GRI_T8110_TLB_CMD_STT : 0);
@@ -57,7 +57,7 @@ static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
         for (uint64_t rest = what->streams[word]; !ret && rest; rest &= rest - 1) {
             dart->invalidations++;
             gr_port_write32(dart->mmio, command, value | (word * 64 + gri_low_bit(rest)));
-            ret = wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
+            ret = dart_wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
         }
     }
     return ret;
@@ -73,7 +73,7 @@ static int flush_s5l8960x(struct gr_dart *dart, const struct gri_dart_flush *wha
     const uint32_t streams = (uint32_t)what->streams[0];
     const uint32_t tcr = gri_dart_read(dart, GRI_S5L8960X_TCR);
     uint32_t open = tcr;
-    int ret = wait_idle(dart, command, GRI_S5L8960X_STREAM_COMMAND_BUSY);
+    int ret = dart_wait_idle(dart, command, GRI_S5L8960X_STREAM_COMMAND_BUSY);
 
     if (ret)
         return ret;
@@ -84,7 +84,7 @@ static int flush_s5l8960x(struct gr_dart *dart, const struct gri_dart_flush *wha
     gr_port_write32(dart->mmio, command,
                     GRI_S5L8960X_STREAM_COMMAND_INVALIDATE |
                         gri_field_put(streams, GRI_S5L8960X_STREAM_COMMAND_STREAMS));
-    ret = wait_idle(dart, command, GRI_S5L8960X_STREAM_COMMAND_BUSY);
+    ret = dart_wait_idle(dart, command, GRI_S5L8960X_STREAM_COMMAND_BUSY);
     gri_dart_write(dart, GRI_S5L8960X_TCR, tcr);
     return ret;
 }
@@ -103,12 +103,12 @@ int gri_dart_flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end)
 int gri_dart_unlock_tlb(struct gr_dart *dart)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
-    const int ret = wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
+    const int ret = dart_wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
 
     if (ret)
         return ret;
     gr_port_write32(dart->mmio, command, GRI_T8110_TLB_CMD_UNLOCK);
-    return wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
+    return dart_wait_idle(dart, command, GRI_T8110_TLB_CMD_BUSY);
 }
 
 /* ---- the generations ---- */

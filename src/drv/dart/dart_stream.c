@@ -66,8 +66,8 @@ static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt
     return 0;
 }
 
-static int open_stream(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
-                       uint32_t tcr, struct gr_binding *binding)
+static int dart_open(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                     uint32_t tcr, struct gr_binding *binding)
 {
     struct gr_dart *const dart = gri_dart_of(inst);
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
@@ -83,13 +83,13 @@ int gri_dart_attach(struct gr_instance *inst, uint32_t stream, const struct gr_p
 {
     const struct gr_dart_layout *const l = gri_dart_of(inst)->layout;
 
-    return open_stream(inst, stream, pt,
-                       l->tcr_translate | (pt->levels > 2 ? l->tcr_four_levels : 0), binding);
+    return dart_open(inst, stream, pt, l->tcr_translate | (pt->levels > 2 ? l->tcr_four_levels : 0),
+                     binding);
 }
 
 int gri_dart_bypass(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
 {
-    return open_stream(inst, stream, NULL, gri_dart_of(inst)->layout->tcr_bypass, binding);
+    return dart_open(inst, stream, NULL, gri_dart_of(inst)->layout->tcr_bypass, binding);
 }
 
 int gri_dart_block(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)

@@ -19,7 +19,8 @@ static const struct gr_instance_ops smmu_ops = {
 
 /* ---- what it is ---- */
 
-static int refuse(const struct gr_smmuv3_config *config, int err, const char *why, uint32_t value)
+static int smmu_refuse(const struct gr_smmuv3_config *config, int err, const char *why,
+                       uint32_t value)
 {
     gri_log(config->env, GR_LOG_ERR, "%s: %s (%x)", config->name, why, (uint64_t)value);
     return err;
@@ -31,22 +32,23 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
     const uint32_t idr0 = smmu->idr0;
 
     if (config->stage > 2)
-        return refuse(config, GR_EINVAL, "the stages are 1 and 2, configured is", config->stage);
+        return smmu_refuse(config, GR_EINVAL, "the stages are 1 and 2, configured is",
+                           config->stage);
     if (config->stage == 1 && !(idr0 & GRI_SMMU_IDR0_S1P))
-        return refuse(config, GR_EINVAL, "stage 1 is configured, and it has none; IDR0", idr0);
+        return smmu_refuse(config, GR_EINVAL, "stage 1 is configured, and it has none; IDR0", idr0);
     if (config->stage == 2 && !(idr0 & GRI_SMMU_IDR0_S2P))
-        return refuse(config, GR_EINVAL, "stage 2 is configured, and it has none; IDR0", idr0);
+        return smmu_refuse(config, GR_EINVAL, "stage 2 is configured, and it has none; IDR0", idr0);
     if (!(idr0 & (GRI_SMMU_IDR0_S1P | GRI_SMMU_IDR0_S2P)))
-        return refuse(config, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0", idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0", idr0);
     if (!(idr0 & GRI_SMMU_IDR0_TTF_AA64) ||
         gri_field_get(idr0, GRI_SMMU_IDR0_TTENDIAN) == GRI_SMMU_IDR0_TTENDIAN_BIG)
-        return refuse(config, GR_EOPNOTSUPP, "it walks no little-endian AArch64 tables; IDR0",
-                      idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP, "it walks no little-endian AArch64 tables; IDR0",
+                           idr0);
     if (gri_field_get(idr0, GRI_SMMU_IDR0_STALL_MODEL) == GRI_SMMU_IDR0_STALL_FORCED)
-        return refuse(config, GR_EOPNOTSUPP, "it stalls faults, always; IDR0", idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP, "it stalls faults, always; IDR0", idr0);
     if (smmu->idr1 & GRI_SMMU_IDR1_PRESET)
-        return refuse(config, GR_EOPNOTSUPP, "its tables or queues have places of their own; IDR1",
-                      smmu->idr1);
+        return smmu_refuse(config, GR_EOPNOTSUPP,
+                           "its tables or queues have places of their own; IDR1", smmu->idr1);
     return 0;
 }
 
@@ -61,18 +63,18 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
     unsigned g = config->granule_lg2;
 
     if (oas >= GRI_ARRAY_SIZE(sizes) || !granules)
-        return refuse(config, GR_EIO, "IDR5 has an address size or granules that no SMMUv3 has",
-                      smmu->idr5);
+        return smmu_refuse(config, GR_EIO,
+                           "IDR5 has an address size or granules that no SMMUv3 has", smmu->idr5);
     if (!g && granules >> (gr_port_cpu_page_lg2(config->env) - 12u) / 2 & 1)
         g = gr_port_cpu_page_lg2(config->env);
     else if (!g)
         g = granules & 1 ? 12 : granules & 2 ? 14 : 16;
     if ((g != 12 && g != 14 && g != 16) || !(granules >> (g - 12u) / 2 & 1))
-        return refuse(config, GR_EINVAL, "it does not have the granule that is configured; IDR5",
-                      smmu->idr5);
+        return smmu_refuse(config, GR_EINVAL,
+                           "it does not have the granule that is configured; IDR5", smmu->idr5);
     if (config->va_bits && (config->va_bits < 32 || config->va_bits > 48))
-        return refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
-                      config->va_bits);
+        return smmu_refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
+                           config->va_bits);
     *t = (struct gr_pt_config){
         .format = second ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
         .granule_lg2 = (uint8_t)g,
@@ -96,8 +98,8 @@ static int choose_aperture(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config
 
     smmu->inst.aperture = a.first || a.last ? a : (struct gr_range){0, last};
     if (a.first > a.last || a.last > last)
-        return refuse(config, GR_EINVAL, "the aperture does not lie in the IOVA bits",
-                      smmu->inst.table.va_bits);
+        return smmu_refuse(config, GR_EINVAL, "the aperture does not lie in the IOVA bits",
+                           smmu->inst.table.va_bits);
     return 0;
 }
 
@@ -110,10 +112,10 @@ static int choose_sizes(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
     const uint32_t commands = gri_field_get(smmu->idr1, GRI_SMMU_IDR1_CMDQS);
 
     if (bits > 32 || commands < CMDQ_LG2_MIN || commands > 19)
-        return refuse(config, GR_EIO, "IDR1 has sizes that no SMMUv3 has", smmu->idr1);
+        return smmu_refuse(config, GR_EIO, "IDR1 has sizes that no SMMUv3 has", smmu->idr1);
     if (config->stream_bits > gri_min(bits, most))
-        return refuse(config, GR_EINVAL, "more stream bits configured than there can be; IDR1",
-                      smmu->idr1);
+        return smmu_refuse(config, GR_EINVAL, "more stream bits configured than there can be; IDR1",
+                           smmu->idr1);
     smmu->stream_bits = (uint8_t)(config->stream_bits ? config->stream_bits : gri_min(bits, most));
     smmu->inst.streams = 1u << smmu->stream_bits;
     smmu->strtab_lg2 = (uint8_t)gri_max(
@@ -205,7 +207,7 @@ static int set_irq_ctrl(const struct gr_smmuv3 *smmu, uint32_t value)
 }
 
 /* Disabled, it lets pass or aborts as GBPA says (S 6.3.14), so that comes first. */
-static int disable(const struct gr_smmuv3 *smmu)
+static int smmu_disable(const struct gr_smmuv3 *smmu)
 {
     int ret = wait_register(smmu, GRI_SMMU_GBPA, GRI_SMMU_GBPA_UPDATE, 0);
 
@@ -219,7 +221,7 @@ static int disable(const struct gr_smmuv3 *smmu)
 }
 
 /* It is disabled. Everything is in place before what reads it is enabled. */
-static int enable(struct gr_smmuv3 *smmu)
+static int smmu_enable(struct gr_smmuv3 *smmu)
 {
     const gr_mmio_t mmio = smmu->mmio;
     int ret;
@@ -265,8 +267,8 @@ int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config
     int ret;
 
     if (config->mmio_size < GRI_SMMU_MMIO_SIZE)
-        return refuse(config, GR_EINVAL, "its register window is smaller than 0x20000 bytes",
-                      (uint32_t)config->mmio_size);
+        return smmu_refuse(config, GR_EINVAL, "its register window is smaller than 0x20000 bytes",
+                           (uint32_t)config->mmio_size);
     *smmu = (struct gr_smmuv3){
         .inst = {.ops = &smmu_ops, .env = config->env, .name = config->name, .bypass = true},
         .mmio = config->mmio,
@@ -283,22 +285,22 @@ int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config
     if (!ret)
         ret = choose_sizes(smmu, config);
     if (!ret && make_memory(smmu))
-        ret =
-            refuse(config, GR_ENOMEM, "no memory for a stream table and queues; IDR1", smmu->idr1);
+        ret = smmu_refuse(config, GR_ENOMEM, "no memory for a stream table and queues; IDR1",
+                          smmu->idr1);
     if (ret)
         return ret;
-    ret = disable(smmu);
+    ret = smmu_disable(smmu);
     if (ret) { /* it has not been told of our memory */
         free_memory(smmu);
-        return refuse(config, ret, "it does not let itself be disabled; CR0ACK",
-                      gr_port_read32(smmu->mmio, GRI_SMMU_CR0ACK));
+        return smmu_refuse(config, ret, "it does not let itself be disabled; CR0ACK",
+                           gr_port_read32(smmu->mmio, GRI_SMMU_CR0ACK));
     }
-    ret = enable(smmu);
+    ret = smmu_enable(smmu);
     if (ret) {
-        if (!disable(smmu))
+        if (!smmu_disable(smmu))
             free_memory(smmu);
-        return refuse(config, ret, "it does not start; CMDQ_CONS",
-                      gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS));
+        return smmu_refuse(config, ret, "it does not start; CMDQ_CONS",
+                           gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS));
     }
     gr_instance_init(&smmu->inst);
     return 0;
@@ -310,7 +312,7 @@ int gr_smmuv3_fini(struct gr_smmuv3 *smmu)
 
     if (ret)
         return ret;
-    ret = disable(smmu);
+    ret = smmu_disable(smmu);
     if (!ret)
         free_memory(smmu);
     else

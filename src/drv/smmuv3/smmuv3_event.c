@@ -19,7 +19,7 @@ static const struct event {
     {0x13, true, GR_FAULT_READ_PROT}, /* F_PERMISSION */
 };
 
-static void decode(const uint64_t *record, struct gr_fault *out)
+static void smmu_decode(const uint64_t *record, struct gr_fault *out)
 {
     out->stream = (uint32_t)(record[0] >> GRI_SMMU_EVENT0_SID_SHIFT);
     out->raw = (uint32_t)record[0];
@@ -49,7 +49,7 @@ static void take_event(struct gr_smmuv3 *smmu, const uint64_t *record)
         .time_ns = gr_port_now_ns(smmu->inst.env),
     };
 
-    decode(record, &fault);
+    smmu_decode(record, &fault);
     gr_instance_fault(&smmu->inst, &fault, smmu->lost);
     smmu->lost = 0;
 }

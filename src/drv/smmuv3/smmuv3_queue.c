@@ -47,7 +47,7 @@ bool gri_smmu_skip_refused(struct gr_smmuv3 *smmu)
     return true;
 }
 
-static bool is_idle(const struct gr_smmuv3 *smmu)
+static bool smmu_is_idle(const struct gr_smmuv3 *smmu)
 {
     const uint32_t cons = gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS);
 
@@ -55,18 +55,18 @@ static bool is_idle(const struct gr_smmuv3 *smmu)
 }
 
 /* Wait until all commands are done. Returns 0, GR_ETIMEDOUT: also if one was refused. */
-static int wait_idle(struct gr_smmuv3 *smmu)
+static int smmu_wait_idle(struct gr_smmuv3 *smmu)
 {
     const uint64_t start = gr_port_now_ns(smmu->inst.env);
     int ret = 0;
 
     smmu->behind = true;
-    while (!is_idle(smmu)) {
+    while (!smmu_is_idle(smmu)) {
         if (gri_smmu_skip_refused(smmu))
             ret = GR_ETIMEDOUT;
         if (gr_port_now_ns(smmu->inst.env) - start > GR_CFG_SMMUV3_TIMEOUT_NS) {
             /* We may have been away between the two reads: what counts is the queue, not us. */
-            if (is_idle(smmu))
+            if (smmu_is_idle(smmu))
                 break;
             smmu->timeouts++;
             return GR_ETIMEDOUT;
@@ -86,7 +86,7 @@ int gri_smmu_begin(struct gr_smmuv3 *smmu, uint32_t count)
     if (!smmu->behind)
         return 0;
     used = (smmu->prod - gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS)) & wrap;
-    return used + count + 1 > 1u << smmu->cmdq_lg2 ? wait_idle(smmu) : 0;
+    return used + count + 1 > 1u << smmu->cmdq_lg2 ? smmu_wait_idle(smmu) : 0;
 }
 
 int gri_smmu_sync(struct gr_smmuv3 *smmu)
@@ -95,7 +95,7 @@ int gri_smmu_sync(struct gr_smmuv3 *smmu)
     smmu->syncs++;
     gr_port_wmb(); /* the commands, and what they are about, before they are read */
     gr_port_write32(smmu->mmio, GRI_SMMU_CMDQ_PROD, smmu->prod);
-    return wait_idle(smmu);
+    return smmu_wait_idle(smmu);
 }
 
 void gri_smmu_invalidate_context(struct gr_smmuv3 *smmu, uint64_t context)

@@ -183,7 +183,8 @@ static void set_entry(const struct gr_smmuv3 *smmu, uint64_t *entry, uint64_t wo
  * Abort whatever the stream does, and have it confirmed. A context without streams is given up;
  * its ASID is free only once nothing is cached of it. Returns 0, GR_ETIMEDOUT.
  */
-static int stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, struct gr_binding *binding)
+static int smmu_stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry,
+                     struct gr_binding *binding)
 {
     uint64_t *const hw = binding->hw;
     int ret = gri_smmu_begin(smmu, 3);
@@ -234,10 +235,10 @@ static int describe_stage_2(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entr
  * Let a stopped stream go through the tables of `pt`, or untranslated. Returns 0, GR_EIO
  * (unconfirmed: stopped again).
  */
-static int start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, const struct gr_pt *pt,
-                 struct gr_binding *binding)
+static int smmu_start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, const struct gr_pt *pt,
+                      struct gr_binding *binding)
 {
-    int ret = 0; /* the queue is empty: stop() was before */
+    int ret = 0; /* the queue is empty: smmu_stop() was before */
 
     if (pt && gri_smmu_stage_2(smmu))
         ret = describe_stage_2(smmu, sid, entry, pt, binding);
@@ -255,8 +256,8 @@ static int start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, const st
 }
 
 /* Through the tables of `pt`, or with NULL untranslated. */
-static int open_stream(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
-                       struct gr_binding *binding)
+static int smmu_open(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
+                     struct gr_binding *binding)
 {
     struct gr_smmuv3 *const smmu = gri_smmu_of(inst);
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
@@ -264,11 +265,11 @@ static int open_stream(struct gr_instance *inst, uint32_t stream, const struct g
     int ret = make_entry(smmu, stream, &entry);
 
     if (!ret)
-        ret = stop(smmu, stream, entry, binding);
+        ret = smmu_stop(smmu, stream, entry, binding);
     if (!ret && pt && !binding->hw[HW_CONTEXT])
         ret = make_context(smmu, pt, binding);
     if (!ret)
-        ret = start(smmu, stream, entry, pt, binding);
+        ret = smmu_start(smmu, stream, entry, pt, binding);
     if (!ret && pt)
         binding->hw[HW_STREAMS]++;
     gr_port_unlock(&inst->lock, state);
@@ -278,12 +279,12 @@ static int open_stream(struct gr_instance *inst, uint32_t stream, const struct g
 int gri_smmu_attach(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
                     struct gr_binding *binding)
 {
-    return open_stream(inst, stream, pt, binding);
+    return smmu_open(inst, stream, pt, binding);
 }
 
 int gri_smmu_bypass(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
 {
-    return open_stream(inst, stream, NULL, binding);
+    return smmu_open(inst, stream, NULL, binding);
 }
 
 int gri_smmu_block(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding)
@@ -291,7 +292,7 @@ int gri_smmu_block(struct gr_instance *inst, uint32_t stream, struct gr_binding 
     struct gr_smmuv3 *const smmu = gri_smmu_of(inst);
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
     uint64_t *const entry = find_entry(smmu, stream);
-    const int ret = entry ? stop(smmu, stream, entry, binding) : 0;
+    const int ret = entry ? smmu_stop(smmu, stream, entry, binding) : 0;
 
     gr_port_unlock(&inst->lock, state);
     return ret;
