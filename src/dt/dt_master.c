@@ -223,7 +223,7 @@ static int sorted_dma(struct gr_dt *dt, const struct gr_dt_chain *bus,
 /* Cut out->dma to what one bus lets through; gaps are reserved. */
 static int limit_dma(struct gr_dt *dt, const struct gr_dt_chain *bus, struct gr_dt_master *out)
 {
-    struct gr_range list[DMA_RANGES];
+    struct gr_range list[DMA_RANGES] = {{0, 0}};
     struct gri_dt_ranges ranges;
     struct gr_range hull;
     int rc = gri_dt_get_ranges(dt, bus, "dma-ranges", &ranges);
