@@ -184,7 +184,7 @@ int gri_adopt_streams(const struct gr_device_config *config)
     return ret;
 }
 
-void gri_adopt_forget(const struct gr_device_config *config)
+void gri_adopt_drop(const struct gr_device_config *config)
 {
     for (unsigned i = 0; i < config->stream_count; i++)
         drop_stream(&config->streams[i]);

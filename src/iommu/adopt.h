@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams that firmware left translating, reserved regions, and IOVAs that nobody may be given.
+ * Streams that firmware left translating, reserved regions, and fixed ranges: IOVAs that the
+ * allocator must not hand out.
  *
  * What firmware's tables of a stream hold is read once, when a device that has the stream is
  * registered, and kept with the instance: struct gr_adopted. Streams that share a root share it. A
@@ -48,7 +49,7 @@ static inline size_t gri_adopt_entries(const struct gr_instance *inst)
  * than GR_CFG_FIRMWARE_TABLES); on failure nothing is held.
  */
 GR_MUST_CHECK int gri_adopt_streams(const struct gr_device_config *config);
-void gri_adopt_forget(const struct gr_device_config *config);
+void gri_adopt_drop(const struct gr_device_config *config);
 
 /* ---- region.c; configuration context ---- */
 
@@ -74,7 +75,7 @@ GR_MUST_CHECK int gri_region_fix(struct gr_domain *domain, const struct gr_group
 /* Are all regions of a group noted? */
 bool gri_region_all_fixed(const struct gr_domain *domain, const struct gr_group *group);
 
-/* ---- fixed.c: IOVAs that nobody may be given ---- */
+/* ---- fixed.c ---- */
 
 /* Note [first, last]; it is joined to the range noted last if they touch. Returns 0, GR_ENOMEM. */
 GR_MUST_CHECK int gri_fixed_add(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
@@ -97,8 +98,8 @@ GR_MUST_CHECK int gri_coexist_fold(struct gr_domain *domain, const struct gr_str
 
 /*
  * Choose how a domain that has its tables, and nothing in them, shares the group's streams with
- * firmware; put in the tables what belongs there, and note what nobody may be given. On failure
- * the caller frees the tables. Returns 0, GR_EOPNOTSUPP, GR_EBUSY, GR_ERANGE, GR_ENOMEM.
+ * firmware; put in the tables what belongs there, and note the fixed ranges. On failure the caller
+ * frees the tables. Returns 0, GR_EOPNOTSUPP, GR_EBUSY, GR_ERANGE, GR_ENOMEM.
  */
 GR_MUST_CHECK int gri_coexist_build(struct gr_domain *domain, struct gr_device *dev);
 

@@ -123,7 +123,7 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
     for (unsigned i = 0; !ret && i < config->stream_count; i++) {
         ret = check_idle(&config->streams[i]);
         if (ret)
-            gri_adopt_forget(config);
+            gri_adopt_drop(config);
     }
     if (ret)
         return ret;
@@ -175,7 +175,7 @@ int gr_device_fini(struct gr_device *dev)
         gri_list_remove(&s->link);
         gr_port_unlock(&s->inst->lock, state);
     }
-    gri_adopt_forget(&dev->config);
+    gri_adopt_drop(&dev->config);
     leave_group(dev);
     /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
     if (group == &dev->own_group && !gri_list_empty(&group->members)) {

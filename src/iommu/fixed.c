@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IOVAs of a domain that nobody may be given: what firmware's tables and reserved regions hold.
+ * Fixed ranges of a domain: IOVAs of firmware's mappings and of reserved regions, which the
+ * allocator must not hand out.
  */
 #include "iommu/adopt.h"
 

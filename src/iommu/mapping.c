@@ -79,8 +79,8 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
 }
 
 /*
- * What is on its way out may hold all the room that there is for a moment: wait for that, but not
- * for ever, since we may be the interrupt of who does it.
+ * Frees in flight may hold all free IOVAs. Retry a bounded number of times: if this is an interrupt
+ * on the CPU that is freeing, that CPU cannot finish while the interrupt waits.
  */
 int gri_domain_alloc_again(struct gr_domain *domain, const struct gr_iova_req *req,
                            gr_iova_t *out_iova)

@@ -60,7 +60,7 @@ int gri_domain_invalidate_visible(struct gr_domain *domain, gr_iova_t first, gr_
 
 int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
 {
-    gr_port_wmb(); /* the cleared entries before the command to forget them */
+    gr_port_wmb(); /* the cleared entries before the command that invalidates them */
     return gri_domain_invalidate_visible(domain, first, last, tables);
 }
 

@@ -19,10 +19,10 @@ struct gri_dart_code {
     uint8_t level;
 };
 
-/* What a TLB command shall forget. */
+/* What a TLB command shall invalidate. */
 struct gri_dart_flush {
     uint64_t streams[4];
-    bool range; /* no more of them than what first .. last, as registers have it, says */
+    bool range; /* limited to [first, last], in the register's units */
     bool tables;
     uint32_t first;
     uint32_t last;

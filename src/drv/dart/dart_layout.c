@@ -10,7 +10,7 @@ static int dart_wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 
     while (gr_port_read32(dart->mmio, reg) & busy) {
         if (gr_port_now_ns(dart->inst.env) - start > GR_CFG_DART_TIMEOUT_NS) {
-            /* We may have been away between the two reads: what counts is the command, not us. */
+            /* This CPU may have been preempted past the deadline: read the busy bit once more. */
             if (!(gr_port_read32(dart->mmio, reg) & busy))
                 break;
             dart->timeouts++;
@@ -64,8 +64,9 @@ static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
 }
 
 /*
- * Section 6: a command reaches only streams that translate. Those that do not are made to for its
- * time: they have no TTBR (set_stream()), so all they can meet is what they are to forget.
+ * Section 6: a command reaches only streams that translate. Blocked streams are set to translate
+ * while the command runs. They have no TTBR (set_stream()), so they can only hit the stale entries
+ * that the command removes.
  */
 static int flush_s5l8960x(struct gr_dart *dart, const struct gri_dart_flush *what)
 {

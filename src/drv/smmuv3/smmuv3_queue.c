@@ -65,7 +65,7 @@ static int smmu_wait_idle(struct gr_smmuv3 *smmu)
         if (gri_smmu_skip_refused(smmu))
             ret = GR_ETIMEDOUT;
         if (gr_port_now_ns(smmu->inst.env) - start > GR_CFG_SMMUV3_TIMEOUT_NS) {
-            /* We may have been away between the two reads: what counts is the queue, not us. */
+            /* This CPU may have been preempted past the deadline: read the queue once more. */
             if (smmu_is_idle(smmu))
                 break;
             smmu->timeouts++;
