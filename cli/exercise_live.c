@@ -252,7 +252,7 @@ static bool joins(const struct client *client, const struct part *part)
     gr_pa_t end = part[-1].pa + part[-1].len;
 
     if (machine_is_direct(client->dev)) { /* in memory, both */
-        uint64_t offset = client->dev->active->direct_offset;
+        uint64_t offset = client->dev->active->pa_offset;
 
         return end == part->pa && part->iova + offset == part->pa &&
                part[-1].iova + offset == part[-1].pa;
@@ -469,7 +469,7 @@ static bool may_refuse(const struct exercise *x, const struct client *client,
            (rc == GR_ERANGE && machine_is_direct(client->dev)) ||
            /* fit() took memory's boundaries for the device's. */
            (rc == GR_EINVAL && live->boundary &&
-            (client->dev->active->direct_offset & (live->boundary - 1)) != 0);
+            (client->dev->active->pa_offset & (live->boundary - 1)) != 0);
 }
 
 /* Limits under which its longest segment is too long: the list is refused. */

@@ -138,7 +138,7 @@ static void add_direct(const struct client *client, struct live *live, const str
     struct piece piece = {
         .iova = part->iova,
         .len = part->len,
-        .pa = part->iova + client->dev->active->direct_offset,
+        .pa = part->iova + client->dev->active->pa_offset,
         .first = part->iova,
         .last = part->iova + (part->len - 1),
     };
@@ -191,10 +191,10 @@ bool place_pieces(const struct client *client, struct live *live)
 static bool is_within_reach(const struct client *client, gr_pa_t pa, uint64_t len)
 {
     const struct gr_domain *domain = client->dev->active;
-    gr_iova_t iova = pa - domain->direct_offset;
+    gr_iova_t iova = pa - domain->pa_offset;
     gr_pa_t at;
 
-    return domain->direct.first <= pa && pa + (len - 1) <= domain->direct.last &&
+    return domain->passing.first <= pa && pa + (len - 1) <= domain->passing.last &&
            iova + (len - 1) <= client->dev->device.dma_mask && physical(client, iova, &at) == 0 &&
            physical(client, iova + (len - 1), &at) == 0;
 }

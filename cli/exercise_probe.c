@@ -277,7 +277,7 @@ void watch(void *arg)
         machine_hw_prefetch(iommu, sid, iova);
     } else if (machine_hw_translate(iommu, sid, iova, rng_below(rng, 2) != 0, 1, &pa) == MODEL_OK) {
         bool right = client->dev->mode == GR_DOMAIN_LINEAR
-                         ? pa == iova + client->dev->active->direct_offset
+                         ? pa == iova + client->dev->active->pa_offset
                      : leads_any(x, client, iova, &want) ? pa == want
                                                          : may_come(x, pa);
 

@@ -790,14 +790,13 @@ static void attach_device(struct machine *m, struct machine_device *dev)
 static gr_pa_t reach(const struct machine_device *dev)
 {
     const struct gr_domain *domain = dev->active;
-    gr_pa_t last = domain->direct.last;
+    gr_pa_t last = domain->passing.last;
 
     if (dev->mode == GR_DOMAIN_TRANSLATED) {
         return domain->pt.pa_mask;
     }
-    return last - domain->direct_offset <= dev->tree.dma.last
-               ? last
-               : dev->tree.dma.last + domain->direct_offset;
+    return last - domain->pa_offset <= dev->tree.dma.last ? last
+                                                          : dev->tree.dma.last + domain->pa_offset;
 }
 
 /* One pool to bounce from, within everybody's reach. */

@@ -212,9 +212,9 @@ struct gr_domain {
     void *fault_cookie;
     struct gr_bounce *bounce; /* see gr_domain_set_bounce() */
     bool windows_verified;    /* by all instances */
-    struct gr_range direct;   /* LINEAR, IDENTITY: physical addresses that pass, */
+    struct gr_range passing;  /* LINEAR, IDENTITY: physical addresses that devices reach, */
     bool beyond;              /* there is memory that the window leaves out */
-    uint64_t direct_offset;   /* which is PA - IOVA, */
+    uint64_t pa_offset;       /* at IOVAs smaller by this, */
     struct gr_range *holes;   /* but for these: ascending, apart; a page of the port's */
     unsigned hole_count;
     unsigned holes_lg2;

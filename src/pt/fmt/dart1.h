@@ -8,6 +8,7 @@
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_NAME dart1
 #define GRI_FMT_LEAF_ONLY 0u

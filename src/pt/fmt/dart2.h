@@ -10,6 +10,7 @@
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_NAME dart2
 #define GRI_FMT_LEAF_ONLY 0u

@@ -2,14 +2,13 @@
 /*
  * What the stages of ARM LPAE have in common: the VMSAv8-64 descriptors of the Arm ARM (section
  * D8.3 of issue J.a), as an SMMU walks them with AArch64 tables and 48 output bits. A stage's
- * header adds what its leaves say of access and of memory. Pure functions on values.
+ * header includes this file, and adds what its leaves say of access and of memory. Pure functions
+ * on values.
  */
-#ifndef GRI_PT_FMT_LPAE_H
-#define GRI_PT_FMT_LPAE_H
-
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_LEAF_ONLY GRI_LPAE_TABLE /* of a leaf's attributes, not a block's */
 #define GRI_FMT_LEVELS_MAX 4u
@@ -87,5 +86,3 @@ static inline struct gr_range gri_fmt_leaf_window(uint64_t leaf, unsigned granul
     (void)leaf;
     return (struct gr_range){0, gri_mask(granule_lg2)};
 }
-
-#endif

@@ -8,18 +8,18 @@
 /* What serves it, or why nothing does. */
 static int domain_of(const struct gr_device *dev, struct gr_domain **out)
 {
-    *out = gri_dma_direct(dev);
+    *out = gri_dma_offset(dev);
     return *out ? 0 : GR_ENODEV;
 }
 
-static void clean(const struct gr_domain *domain, const struct gri_slot *slot)
+static void clean_slot(const struct gr_domain *domain, const struct gri_slot *slot)
 {
     gr_port_cache(domain->env, gri_bounce_va(slot), slot->size, GR_CACHE_CLEAN);
 }
 
-static struct gri_slot *slot_of(const struct gr_domain *domain, gr_iova_t iova)
+static struct gri_slot *slot_at_iova(const struct gr_domain *domain, gr_iova_t iova)
 {
-    return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->direct_offset) : NULL;
+    return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->pa_offset) : NULL;
 }
 
 /* Bits of an address that a bounced buffer keeps. */
@@ -28,8 +28,8 @@ static uint64_t kept(const struct gr_device *dev)
     return gri_max(dev->config.min_align_mask, 4095);
 }
 
-static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, uint64_t len,
-                  unsigned attrs, gr_iova_t *out_iova)
+static int bounce_whole(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, uint64_t len,
+                        unsigned attrs, gr_iova_t *out_iova)
 {
     const uint64_t offset = pa & kept(dev);
     struct gri_slot *slot;
@@ -52,12 +52,12 @@ static int bounce(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, u
         return GR_ERANGE;
     }
     if (!dev->config.coherent)
-        clean(domain, slot);
-    *out_iova = at + offset - domain->direct_offset;
+        clean_slot(domain, slot);
+    *out_iova = at + offset - domain->pa_offset;
     return 0;
 }
 
-int gri_direct_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
+int gri_offset_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir,
                    unsigned attrs, gr_iova_t *out_iova)
 {
     struct gr_domain *domain;
@@ -68,19 +68,19 @@ int gri_direct_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_
     if (ret)
         return ret;
     if (!gri_linear_passes(domain, pa, len, dev->dma_mask))
-        return bounce(dev, domain, pa, len, attrs, out_iova);
+        return bounce_whole(dev, domain, pa, len, attrs, out_iova);
     if (gri_dma_must_sync(dev, attrs))
         gri_dma_to_device(domain, pa, len);
-    *out_iova = pa - domain->direct_offset;
+    *out_iova = pa - domain->pa_offset;
     return 0;
 }
 
 /* Find what [iova, iova + len) is: a slot's data, in part, or memory. */
-static int find(const struct gr_device *dev, const struct gr_domain *domain, gr_iova_t iova,
-                uint64_t len, struct gri_slot **out)
+static int find_slot(const struct gr_device *dev, const struct gr_domain *domain, gr_iova_t iova,
+                     uint64_t len, struct gri_slot **out)
 {
-    struct gri_slot *const slot = slot_of(domain, iova);
-    const gr_pa_t pa = iova + domain->direct_offset;
+    struct gri_slot *const slot = slot_at_iova(domain, iova);
+    const gr_pa_t pa = iova + domain->pa_offset;
 
     *out = slot;
     if (!gri_linear_passes(domain, pa, len, dev->dma_mask))
@@ -93,12 +93,12 @@ static int find(const struct gr_device *dev, const struct gr_domain *domain, gr_
     return 0;
 }
 
-/* Hand what find() found to the CPU or to the device. */
+/* Hand what find_slot() found to the CPU or to the device. */
 static void sync_range(const struct gr_device *dev, const struct gr_domain *domain,
                        const struct gri_slot *slot, gr_iova_t iova, uint64_t len,
                        enum gr_dma_dir dir, bool for_cpu)
 {
-    const gr_pa_t pa = iova + domain->direct_offset;
+    const gr_pa_t pa = iova + domain->pa_offset;
 
     if (slot && !for_cpu)
         gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, false);
@@ -110,7 +110,7 @@ static void sync_range(const struct gr_device *dev, const struct gr_domain *doma
         gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, true);
 }
 
-int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+int gri_offset_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                      unsigned attrs)
 {
     struct gr_domain *domain;
@@ -120,7 +120,7 @@ int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
     if (!ret)
         ret = gri_dma_check(iova, len, dir, attrs);
     if (!ret)
-        ret = find(dev, domain, iova, len, &slot);
+        ret = find_slot(dev, domain, iova, len, &slot);
     if (ret)
         return ret;
     if (slot && len != slot->len)
@@ -131,7 +131,7 @@ int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum g
     return 0;
 }
 
-int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
+int gri_offset_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                     bool for_cpu)
 {
     struct gr_domain *domain;
@@ -141,7 +141,7 @@ int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr
     if (!ret)
         ret = gri_dma_check(iova, len, dir, 0);
     if (!ret)
-        ret = find(dev, domain, iova, len, &slot);
+        ret = find_slot(dev, domain, iova, len, &slot);
     if (!ret)
         sync_range(dev, domain, slot, iova, len, dir, for_cpu);
     return ret;
@@ -156,9 +156,9 @@ int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr
 static bool joins(const struct gr_device *dev, const struct gr_dma_seg *last, gr_iova_t iova,
                   uint64_t len)
 {
-    const struct gr_domain *const domain = gri_dma_direct(dev);
+    const struct gr_domain *const domain = gri_dma_offset(dev);
 
-    if (slot_of(domain, last->iova) || slot_of(domain, iova))
+    if (slot_at_iova(domain, last->iova) || slot_at_iova(domain, iova))
         return false;
     return last->iova + last->len == iova && (iova & (dev->seg_boundary - 1)) &&
            last->len <= dev->seg_max - len;
@@ -174,7 +174,7 @@ static bool over_limits(const struct gr_device *dev, gr_iova_t iova, uint64_t le
 static int check_list(const struct gr_device *dev, const struct gr_dma_list *list,
                       enum gr_dma_dir dir, unsigned attrs)
 {
-    return gri_dma_direct(dev) ? gri_dma_check_list(list, dir, attrs) : GR_ENODEV;
+    return gri_dma_offset(dev) ? gri_dma_check_list(list, dir, attrs) : GR_ENODEV;
 }
 
 /* The same for one that a map has filled. */
@@ -210,7 +210,7 @@ static int for_each_segment(struct gr_device *dev, const struct gr_dma_list *lis
     return ret;
 }
 
-int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
+int gri_offset_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_dir dir,
                       unsigned attrs)
 {
     struct gr_dma_seg *out = list->out;
@@ -223,7 +223,7 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
         const struct gr_seg *const seg = &list->segs[i];
         gr_iova_t iova;
 
-        ret = gri_direct_map(dev, seg->pa, seg->len, dir, attrs, &iova);
+        ret = gri_offset_map(dev, seg->pa, seg->len, dir, attrs, &iova);
         if (ret)
             break;
         if (over_limits(dev, iova, seg->len)) {
@@ -239,7 +239,7 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
     }
     if (ret) {
         const int undo =
-            for_each_segment(dev, list, i, gri_direct_unmap, dir, attrs | GR_DMA_SKIP_SYNC);
+            for_each_segment(dev, list, i, gri_offset_unmap, dir, attrs | GR_DMA_SKIP_SYNC);
 
         return undo ? undo : ret;
     }
@@ -247,29 +247,29 @@ int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_d
     return 0;
 }
 
-int gri_direct_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
+int gri_offset_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                         unsigned attrs)
 {
     const int ret = check_mapped(dev, list, dir, attrs);
 
-    return ret ? ret : for_each_segment(dev, list, list->count, gri_direct_unmap, dir, attrs);
+    return ret ? ret : for_each_segment(dev, list, list->count, gri_offset_unmap, dir, attrs);
 }
 
 static int sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                         unsigned attrs)
 {
     (void)attrs;
-    return gri_direct_sync(dev, iova, len, dir, true);
+    return gri_offset_sync(dev, iova, len, dir, true);
 }
 
 static int sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                            unsigned attrs)
 {
     (void)attrs;
-    return gri_direct_sync(dev, iova, len, dir, false);
+    return gri_offset_sync(dev, iova, len, dir, false);
 }
 
-int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
+int gri_offset_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum gr_dma_dir dir,
                        bool for_cpu)
 {
     const int ret = check_mapped(dev, list, dir, 0);
@@ -281,11 +281,11 @@ int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, en
 
 /* ---- limits ---- */
 
-uint64_t gri_direct_max(const struct gr_device *dev, const struct gr_domain *domain)
+uint64_t gri_offset_max(const struct gr_device *dev, const struct gr_domain *domain)
 {
-    const uint64_t mask = domain->direct.last - domain->direct_offset;
+    const uint64_t mask = domain->passing.last - domain->pa_offset;
 
     if (domain->bounce && (domain->beyond || dev->dma_mask < mask))
         return GR_BOUNCE_CHUNK - kept(dev); /* the worst offset takes so much */
-    return gri_min(dev->dma_mask, mask) - (domain->direct.first - domain->direct_offset) + 1;
+    return gri_min(dev->dma_mask, mask) - (domain->passing.first - domain->pa_offset) + 1;
 }
