@@ -9,7 +9,7 @@
 #define CLI_SNAPSHOT_H
 
 #include "cli.h"
-#include "walker.h"
+#include "sim/walker.h"
 
 struct snapshot_register {
     uint32_t offset, value;

@@ -25,7 +25,7 @@ template | ports/template/ | base fs
 qemu     | ports/qemu-aarch64/ | public drivers fdt fs
 qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
 ports    | ports/ | public models fs libc
-walker   | cli/walker.h cli/walker.c | fs libc
+walker   | sim/walker.h sim/walker.c | fs libc
 cli      | cli/ | walker public ports models fdt json fs libc
 drivers  | examples/drivers/ | public fs
 examples | examples/ | public ports models fs libc
@@ -36,7 +36,7 @@ fuzz     | fuzz/ | tests cli walker public private ports models fdt json cmocka 
 
 check() {
     cd "$1" || return 1
-    files=$(find include src models ports cli examples bench tests fuzz \
+    files=$(find include src models ports sim cli examples bench tests fuzz \
         \( -name '*.[ch]' -o -name '*.inc' \) 2> /dev/null | sort)
     [ -n "$files" ] || {
         echo "check-layers: no source in $1" >&2
@@ -129,14 +129,14 @@ self_test() {
     mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/ports/host" "$tmp/ports/template" \
         "$tmp/ports/qemu-aarch64" "$tmp/ports/qemu-qtest" "$tmp/examples/drivers"
     for dir in core iova pt/fmt drv/dart iommu dma dt; do mkdir -p "$tmp/src/$dir"; done
-    for dir in cli examples bench tests fuzz; do mkdir -p "$tmp/$dir"; done
+    for dir in sim cli examples bench tests fuzz; do mkdir -p "$tmp/$dir"; done
     for name in types err port config pt iova fault instance domain dma dt drv/dart; do
         echo '#include <stdint.h>' > "$tmp/include/granule/$name.h"
     done
     echo '#include <granule/dma.h>' > "$tmp/include/granule/granule.h"
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/iommu/iommu src/dma/dma src/dt/dt models/model models/dart/dart \
-        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker examples/hello \
+        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli sim/walker examples/hello \
         examples/drivers/pci ports/qemu-aarch64/board; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
@@ -220,11 +220,11 @@ self_test() {
 - tests/x.c "cli/cli.h"
 + fuzz/x.c "cli/cli.h"
 - cli/x.c "fuzz/fuzz.h"
-+ tests/x.c "cli/walker.h"
-+ cli/x.c "walker.h"
-- cli/walker.c "cli.h"
-- cli/walker.c <granule/types.h>
-- cli/walker.c "models/model.h"
++ tests/x.c "sim/walker.h"
++ cli/x.c "sim/walker.h"
+- sim/walker.c "cli/cli.h"
+- sim/walker.c <granule/types.h>
+- sim/walker.c "models/model.h"
 END
     echo "check-layers: self-test: $cases cases, $wrong wrong"
     [ "$wrong" -eq 0 ]
