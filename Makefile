@@ -315,7 +315,6 @@ $(B)/tests/prop_fast: $(call obj,tests/prop/on_fast.c) $(PROP_SUITE) $(LIB)
 $(B)/tests/prop_model: $(call obj,tests/prop/on_model.c) $(PROP_SUITE) $(MACHINE) $(LIB)
 	$(call link,-lcmocka)
 
-# cli_error_set() of cli/ is in main.c: fuzz_snapshot.c has its own.
 $(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson -lcmocka)
 

@@ -3,6 +3,8 @@
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
+#include "sim/error.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,18 +15,13 @@
 #define CLI_FAILED 1 /* something did not */
 #define CLI_USAGE 2  /* wrong usage or wrong input */
 
-/* One clear sentence, with the mend, about why there is no result. */
-struct cli_error {
-    char text[640];
-};
-
-/* Fill in `error` from a format and return false, for `return cli_error_set(...)`. */
-__attribute__((format(printf, 2, 3))) bool cli_error_set(struct cli_error *error,
-                                                         const char *format, ...);
-
 /* Print the sentence on stderr and, for machines, as {"error":"..."} on stdout. Returns CLI_USAGE.
  */
 int cli_refuse(const struct cli_error *error, bool json);
+
+/* After the last output: was there room for all of it? A refusal has been told on stderr already.
+ */
+int cli_finish(int status);
 
 /* Print the version. Returns CLI_OK. */
 int cli_version(bool json);

@@ -12,24 +12,12 @@
 #include "cli/tables.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define IMAGE_MAX (UINT64_C(1) << 20)
 #define STREAMS 4u
-
-/* main.c's, which has main() beside it. */
-bool cli_error_set(struct cli_error *error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(error->text, sizeof(error->text), format, args);
-    va_end(args);
-    return false;
-}
 
 /* One folder for all runs, removed at the end. */
 static char dir[] = "/tmp/fuzz-snapshot-XXXXXX";

@@ -26,12 +26,13 @@ qemu     | ports/qemu-aarch64/ | public drivers fdt fs
 qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
 ports    | ports/ | public models fs libc
 walker   | sim/walker.h sim/walker.c | fs libc
-cli      | cli/ | walker public ports models fdt json fs libc
+sim      | sim/ | walker public ports models fdt json fs libc
+cli      | cli/ | sim walker public ports models fdt json fs libc
 drivers  | examples/drivers/ | public fs
 examples | examples/ | public ports models fs libc
 bench    | bench/ | public ports json fs libc
 tests    | tests/ | walker public private ports models fdt json cmocka fs libc
-fuzz     | fuzz/ | tests cli walker public private ports models fdt json cmocka fs libc
+fuzz     | fuzz/ | tests cli sim walker public private ports models fdt json cmocka fs libc
 '
 
 check() {

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <granule/granule.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cli_version(bool json)
+{
+    printf(json ? "{\"version\":\"%s\"}\n" : "granule %s\n", GR_VERSION_STRING);
+    return CLI_OK;
+}
+
+int cli_finish(int status)
+{
+    struct cli_error error;
+    bool written = fflush(stdout) == 0 && !ferror(stdout);
+
+    if (written || status == CLI_USAGE) {
+        return status;
+    }
+    cli_error_set(&error, "not all of the output could be written: make room where it goes");
+    return cli_refuse(&error, false);
+}
+
+json_t *cli_json_text(const char *text)
+{
+    json_t *string = json_string(text);
+    char ascii[sizeof(((struct cli_error *)NULL)->text)];
+    size_t i;
+
+    if (string) {
+        return string;
+    }
+    for (i = 0; i < sizeof(ascii) - 1 && text[i]; i++) {
+        ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
+    }
+    ascii[i] = '\0';
+    return json_string(ascii);
+}
+
+int cli_refuse(const struct cli_error *error, bool json)
+{
+    fprintf(stderr, "granule: %s\n", error->text);
+    if (json) {
+        json_t *object = json_pack("{s:o}", "error", cli_json_text(error->text));
+
+        json_dumpf(object, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(object);
+    }
+    return CLI_USAGE;
+}
+
+bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+    unsigned long long value;
+
+    if (text[0] < '0' || text[0] > '9') { /* strtoull() would take blanks and signs */
+        return false;
+    }
+    errno = 0;
+    value = strtoull(text, &end, 0);
+    if (errno != 0 || *end != '\0' || value > max) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+bool cli_option_error(struct cli_error *error, int code, char **argv, const char *verb)
+{
+    const char *space = verb ? " " : "";
+    const char *option = argv[optind - 1];
+    char letter[3] = {'-', (char)optopt, '\0'};
+
+    if (!verb) {
+        verb = "";
+    }
+    if (option[0] == '-' && option[1] == '-') {
+        int name = (int)strcspn(option, "=");
+
+        if (code == ':') {
+            return cli_error_set(error, "option %s needs a value: %s=VALUE", option, option);
+        }
+        if (option[name] == '=' && optopt != 0) {
+            return cli_error_set(error, "option %.*s takes no value: leave out %s", name, option,
+                                 option + name);
+        }
+        return cli_error_set(error, "unknown option %.*s: see granule%s%s --help", name, option,
+                             space, verb);
+    }
+    return cli_error_set(error, "unknown option %s: see granule%s%s --help", letter, space, verb);
+}
+
+bool cli_wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
