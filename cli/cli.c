@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
 
+#include "sim/json.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <granule/granule.h>
@@ -26,27 +28,11 @@ int cli_finish(int status)
     return cli_refuse(&error, false);
 }
 
-json_t *cli_json_text(const char *text)
-{
-    json_t *string = json_string(text);
-    char ascii[sizeof(((struct cli_error *)NULL)->text)];
-    size_t i;
-
-    if (string) {
-        return string;
-    }
-    for (i = 0; i < sizeof(ascii) - 1 && text[i]; i++) {
-        ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-    }
-    ascii[i] = '\0';
-    return json_string(ascii);
-}
-
 int cli_refuse(const struct cli_error *error, bool json)
 {
     fprintf(stderr, "granule: %s\n", error->text);
     if (json) {
-        json_t *object = json_pack("{s:o}", "error", cli_json_text(error->text));
+        json_t *object = json_pack("{s:o}", "error", sim_json_text(error->text));
 
         json_dumpf(object, stdout, JSON_COMPACT);
         putchar('\n');

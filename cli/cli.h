@@ -5,7 +5,6 @@
 
 #include "sim/error.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,9 +24,6 @@ int cli_finish(int status);
 
 /* Print the version. Returns CLI_OK. */
 int cli_version(bool json);
-
-/* A JSON string also of what is not UTF-8: its bytes beyond ASCII become '?'. */
-json_t *cli_json_text(const char *text);
 
 /* A decimal number or one with 0x or 0, at most `max`; nothing before or after it. */
 bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out);

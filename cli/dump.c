@@ -2,6 +2,7 @@
 /* granule dump: what every stream of a saved machine translates, and whether its records agree. */
 #include "progress.h"
 #include "show.h"
+#include "sim/json.h"
 #include "tables.h"
 
 #include <getopt.h>
@@ -159,10 +160,10 @@ static json_t *json_runs(const struct tables *tables)
         bool whole = run->open == run->iova && run->open_last == run->last;
 
         json_array_append_new(
-            runs, json_pack("{s:o,s:o,s:o,s:b,s:b,s:b,s:o}", "iova", show_json_hex(run->iova),
-                            "last", show_json_hex(run->last), "pa", show_json_hex(run->pa), "read",
+            runs, json_pack("{s:o,s:o,s:o,s:b,s:b,s:b,s:o}", "iova", sim_json_hex(run->iova),
+                            "last", sim_json_hex(run->last), "pa", sim_json_hex(run->pa), "read",
                             run->read, "write", run->write, "cached", !run->uncached, "window",
-                            whole ? json_null() : show_json_range(run->open, run->open_last)));
+                            whole ? json_null() : sim_json_range(run->open, run->open_last)));
     }
     return runs;
 }
@@ -196,8 +197,8 @@ static json_t *json_pictures(const struct tables *tables)
 
     for (unsigned i = 0; i < count; i++) {
         json_array_append_new(
-            array, json_pack("{s:o,s:o,s:I,s:s}", "first", show_json_hex(pictures[i].first), "last",
-                             show_json_hex(pictures[i].last), "cell_bytes",
+            array, json_pack("{s:o,s:o,s:I,s:s}", "first", sim_json_hex(pictures[i].first), "last",
+                             sim_json_hex(pictures[i].last), "cell_bytes",
                              (json_int_t)pictures[i].cell, "cells", pictures[i].cells));
     }
     return array;
@@ -209,7 +210,7 @@ static json_t *json_stream(const struct tables *tables)
     json_t *object =
         json_pack("{s:i,s:i,s:s,s:o,s:s}", "stream", (int)tables->sid, "sid", (int)s->sid, "mode",
                   show_mode(s->mode), s->in_memory ? "entry" : "tcr",
-                  show_json_hex(s->in_memory ? s->entry : s->tcr), "reason", s->reason);
+                  sim_json_hex(s->in_memory ? s->entry : s->tcr), "reason", s->reason);
 
     if (s->mode == WALKER_TRANSLATE) {
         json_t *more =
@@ -231,10 +232,9 @@ static json_t *json_problems(const struct tables_problems *problems)
     for (size_t i = 0; i < problems->count; i++) {
         const struct tables_problem *problem = &problems->list[i];
 
-        json_array_append_new(array,
-                              json_pack("{s:s,s:i,s:o,s:s}", "instance", problem->instance,
-                                        "stream", (int)problem->stream, "iova",
-                                        show_json_hex(problem->iova), "text", problem->text));
+        json_array_append_new(array, json_pack("{s:s,s:i,s:o,s:s}", "instance", problem->instance,
+                                               "stream", (int)problem->stream, "iova",
+                                               sim_json_hex(problem->iova), "text", problem->text));
     }
     return array;
 }
@@ -242,8 +242,8 @@ static json_t *json_problems(const struct tables_problems *problems)
 static bool print_json(struct dump *dump)
 {
     const struct snapshot *s = dump->snapshot;
-    json_t *root = json_pack("{s:o,s:i,s:o,s:I,s:o,s:o}", "snapshot", cli_json_text(s->dir),
-                             "cpu_page", (int)s->cpu_page, "ram_base", show_json_hex(s->ram_base),
+    json_t *root = json_pack("{s:o,s:i,s:o,s:I,s:o,s:o}", "snapshot", sim_json_text(s->dir),
+                             "cpu_page", (int)s->cpu_page, "ram_base", sim_json_hex(s->ram_base),
                              "ram_bytes", (json_int_t)s->ram_size, "instances", dump->json,
                              "problems", json_problems(&dump->problems));
     bool ok;
@@ -273,7 +273,7 @@ static void print_runs(const struct tables *tables)
 
         printf("    %-31s  %-27s  %-14s  %-8s  %s\n", show_range(run->iova, run->last).text,
                show_range(run->pa, run->pa + (run->last - run->iova)).text,
-               show_access(run->read, run->write), run->uncached ? "uncached" : "cached",
+               tables_access(run->read, run->write), run->uncached ? "uncached" : "cached",
                whole                        ? "-"
                : run->open > run->open_last ? "empty"
                                             : show_range(run->open, run->open_last).text);

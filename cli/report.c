@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
-#include "show.h"
+#include "sim/json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -155,14 +155,14 @@ static json_t *json_instance(const struct machine_iommu *iommu)
 
     object = json_pack(
         "{s:o,s:o,s:o,s:[o,o],s:o,s:b,s:s,s:o,s:{s:o,s:o,s:o,s:o}}", "path",
-        cli_json_text(iommu->tree.path), "compatible", cli_json_text(iommu->tree.compatible),
-        "granule", json_u64(iommu->granule), "aperture", show_json_hex(iommu->aperture.first),
-        show_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams), "locked",
+        sim_json_text(iommu->tree.path), "compatible", sim_json_text(iommu->tree.compatible),
+        "granule", json_u64(iommu->granule), "aperture", sim_json_hex(iommu->aperture.first),
+        sim_json_hex(iommu->aperture.last), "streams", json_u64(iommu->streams), "locked",
         iommu->locked, "windows", windows(iommu), "firmware", json_firmware(iommu), "tlb", "hits",
         json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches", json_u64(tlb.fetches),
         "invalidations", json_u64(tlb.invalidations));
     if (object && !iommu->up) {
-        json_object_set_new(object, "reason", cli_json_text(iommu->reason));
+        json_object_set_new(object, "reason", sim_json_text(iommu->reason));
     }
     return object;
 }
@@ -176,13 +176,13 @@ static json_t *json_device(const struct report *report, unsigned index)
 
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
         if (!listed_before(dev, i)) {
-            json_array_append_new(instances, cli_json_text(dev->iommu[i]->tree.path));
+            json_array_append_new(instances, sim_json_text(dev->iommu[i]->tree.path));
         }
     }
     object =
-        json_pack("{s:o,s:o,s:s,s:o,s:s,s:b,s:o,s:o}", "path", cli_json_text(dev->tree.path),
+        json_pack("{s:o,s:o,s:s,s:o,s:s,s:b,s:o,s:o}", "path", sim_json_text(dev->tree.path),
                   "instances", instances, "mode", machine_mode(dev->mode), "reason",
-                  cli_json_text(dev->reason), "isolation", machine_isolation(dev), "untrusted",
+                  sim_json_text(dev->reason), "isolation", machine_isolation(dev), "untrusted",
                   dev->untrusted, "maps", json_u64(result->maps), "bytes", json_u64(result->bytes));
     if (object && report->attack) {
         json_object_set_new(object, "leaked_bytes", json_u64(result->leaked));
@@ -226,9 +226,9 @@ bool report_json(const struct report *report)
         json_array_append_new(devices, json_device(report, i));
     }
     for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
-        json_array_append_new(problems, cli_json_text(m->problems[i]));
+        json_array_append_new(problems, sim_json_text(m->problems[i]));
     }
-    root = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "board", cli_json_text(m->board->path),
+    root = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "board", sim_json_text(m->board->path),
                      "model", m->board->model, "cpu_page", json_u64(m->options.cpu_page), "seed",
                      json_u64(m->options.seed), "instances", instances, "devices", devices,
                      "totals", json_totals(report), "problems", problems);

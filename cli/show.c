@@ -4,28 +4,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-json_t *show_json_hex(uint64_t value)
-{
-    return json_sprintf("0x%" PRIx64, value);
-}
-
-json_t *show_json_range(uint64_t first, uint64_t last)
-{
-    return json_pack("[o,o]", show_json_hex(first), show_json_hex(last));
-}
-
 const char *show_mode(enum walker_mode mode)
 {
     static const char *const names[] = {"blocked", "bypass", "translate"};
 
     return names[mode];
-}
-
-const char *show_access(bool read, bool write)
-{
-    static const char *const names[] = {"no access", "write only", "read only", "read and write"};
-
-    return names[2 * read + write];
 }
 
 struct show_text show_size(uint64_t bytes)

@@ -3,19 +3,10 @@
 #ifndef CLI_SHOW_H
 #define CLI_SHOW_H
 
-#include "snapshot.h"
-
-/* "0x..." in lower case. */
-json_t *show_json_hex(uint64_t value);
-
-/* ["0x...","0x..."] */
-json_t *show_json_range(uint64_t first, uint64_t last);
+#include "sim/walker.h"
 
 /* "blocked", "bypass", "translate" */
 const char *show_mode(enum walker_mode mode);
-
-/* "read and write", "read only", "write only", "no access" */
-const char *show_access(bool read, bool write);
 
 struct show_text {
     char text[64];

@@ -11,6 +11,8 @@
 #include "cli.h"
 #include "sim/walker.h"
 
+#include <jansson.h>
+
 struct snapshot_register {
     uint32_t offset, value;
 };

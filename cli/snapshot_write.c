@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "snapshot_write.h"
 
-#include "show.h"
+#include "sim/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,7 +181,7 @@ static json_t *json_registers(struct machine_iommu *iommu)
 
         if (value != 0) {
             snprintf(key, sizeof(key), "0x%x", (unsigned)offset);
-            json_object_set_new(registers, key, show_json_hex(value));
+            json_object_set_new(registers, key, sim_json_hex(value));
         }
     }
     return registers;
@@ -189,8 +189,8 @@ static json_t *json_registers(struct machine_iommu *iommu)
 
 static json_t *json_instance(struct machine_iommu *iommu)
 {
-    return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", cli_json_text(iommu->tree.path),
-                     "compatible", cli_json_text(machine_compatible(iommu)), "granule",
+    return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", sim_json_text(iommu->tree.path),
+                     "compatible", sim_json_text(machine_compatible(iommu)), "granule",
                      (json_int_t)iommu->granule, "streams", (json_int_t)iommu->streams, "locked",
                      iommu->locked, "registers", json_registers(iommu));
 }
@@ -198,12 +198,12 @@ static json_t *json_instance(struct machine_iommu *iommu)
 static json_t *json_record(const struct snapshot_record *record)
 {
     json_t *window =
-        record->narrow ? show_json_range(record->window, record->window_last) : json_null();
+        record->narrow ? sim_json_range(record->window, record->window_last) : json_null();
 
     return json_pack("{s:o,s:o,s:I,s:o,s:o,s:I,s:b,s:b,s:o,s:s}", "device",
-                     cli_json_text(record->device), "instance", cli_json_text(record->instance),
-                     "stream", (json_int_t)record->stream, "iova", show_json_hex(record->iova),
-                     "pa", show_json_hex(record->pa), "length", (json_int_t)record->length, "read",
+                     sim_json_text(record->device), "instance", sim_json_text(record->instance),
+                     "stream", (json_int_t)record->stream, "iova", sim_json_hex(record->iova), "pa",
+                     sim_json_hex(record->pa), "length", (json_int_t)record->length, "read",
                      record->read, "write", record->write, "window", window, "kind", record->kind);
 }
 
@@ -228,9 +228,9 @@ static json_t *json_machine(struct machine *m, const struct snapshot_record *rec
         return NULL;
     }
     return json_pack("{s:I,s:o,s:o,s:o,s:o}", "cpu_page", (json_int_t)m->options.cpu_page,
-                     "ram_base", show_json_hex(m->ram_span.first), "ram_size",
-                     show_json_hex(m->ram_span.last - m->ram_span.first + 1), "instances",
-                     instances, "mappings", mappings);
+                     "ram_base", sim_json_hex(m->ram_span.first), "ram_size",
+                     sim_json_hex(m->ram_span.last - m->ram_span.first + 1), "instances", instances,
+                     "mappings", mappings);
 }
 
 static bool write_machine(struct machine *m, const struct snapshot_record *records, size_t count,

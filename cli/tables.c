@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tables.h"
 
-#include "show.h"
-
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -58,6 +56,13 @@ void tables_problems_free(struct tables_problems *problems)
 }
 
 /* ---- Runs ---- */
+
+const char *tables_access(bool read, bool write)
+{
+    static const char *const names[] = {"no access", "write only", "read only", "read and write"};
+
+    return names[2 * read + write];
+}
 
 static bool continues(const struct tables_run *run, const struct walker_leaf *leaf)
 {
@@ -230,8 +235,8 @@ static bool check_run(struct checker *c, struct record *record, const struct tab
     if (got != want) {
         wrong(c, record, at, "the tables say PA 0x%" PRIx64 ", not 0x%" PRIx64, got, want);
     } else if (run->read != map->read || run->write != map->write) {
-        wrong(c, record, at, "the tables permit %s, not %s", show_access(run->read, run->write),
-              show_access(map->read, map->write));
+        wrong(c, record, at, "the tables permit %s, not %s", tables_access(run->read, run->write),
+              tables_access(map->read, map->write));
     } else if (run->open > run->open_last) {
         wrong(c, record, at, "the window of its leaf is empty");
     } else {

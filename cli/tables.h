@@ -49,6 +49,9 @@ bool tables_load(struct tables *tables, const struct snapshot_instance *inst, un
                  struct tables_problems *problems);
 void tables_free(struct tables *tables);
 
+/* "read and write", "read only", "write only", "no access" */
+const char *tables_access(bool read, bool write);
+
 /* Compare with the records of that instance and stream; false: no memory. */
 bool tables_check(const struct tables *tables, struct tables_check *check,
                   struct tables_problems *problems);

@@ -2,6 +2,8 @@
 /* granule walk: how one IOVA is translated, step by step, or why it is not. */
 #include "progress.h"
 #include "show.h"
+#include "sim/json.h"
+#include "tables.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -135,7 +137,7 @@ static void say_mapped(struct told *told)
 
         told->ok = true;
         snprintf(told->verdict, sizeof(told->verdict), "PA 0x%" PRIx64 ", %s, %s, window: %s",
-                 walk->pa, show_access(leaf->read, leaf->write),
+                 walk->pa, tables_access(leaf->read, leaf->write),
                  leaf->uncached ? "uncached" : "cached", whole ? "the whole page" : window.text);
     }
 }
@@ -212,8 +214,8 @@ static json_t *json_steps(const struct told *told)
 
         json_array_append_new(steps,
                               json_pack("{s:i,s:I,s:o,s:o,s:s}", "level", (int)step->level, "index",
-                                        (json_int_t)step->index, "address", show_json_hex(step->at),
-                                        "entry", read ? show_json_hex(step->entry) : json_null(),
+                                        (json_int_t)step->index, "address", sim_json_hex(step->at),
+                                        "entry", read ? sim_json_hex(step->entry) : json_null(),
                                         "meaning", meaning(walk, i).text));
     }
     return steps;
@@ -233,24 +235,24 @@ static json_t *json_walk(const struct told *told)
     }
     json_object_set_new(object, "sid", json_integer((json_int_t)told->stream.sid));
     if (told->stream.in_memory) {
-        json_object_set_new(object, "entry", show_json_hex(told->stream.entry));
-        json_object_set_new(object, "context", show_json_hex(told->stream.context));
+        json_object_set_new(object, "entry", sim_json_hex(told->stream.entry));
+        json_object_set_new(object, "context", sim_json_hex(told->stream.context));
     } else {
-        json_object_set_new(object, "tcr", show_json_hex(told->stream.tcr));
+        json_object_set_new(object, "tcr", sim_json_hex(told->stream.tcr));
     }
     if (told->stream.mode == WALKER_TRANSLATE) {
         const struct walker_root *root = &told->stream.roots[told->walk.root];
 
-        json_object_set_new(object, "iova", show_json_hex(told->walk.iova));
+        json_object_set_new(object, "iova", sim_json_hex(told->walk.iova));
         json_object_set_new(object, "va_bits", json_integer((json_int_t)told->stream.va_bits));
         json_object_set_new(object, told->stream.in_memory ? "ttb" : "ttbr",
                             told->stream.in_memory
-                                ? show_json_hex(root->pa)
+                                ? sim_json_hex(root->pa)
                                 : json_pack("{s:i,s:o,s:o,s:b,s:o}", "index", (int)told->walk.root,
-                                            "register", show_json_hex(root->offset), "value",
-                                            show_json_hex(root->value), "valid", root->valid,
+                                            "register", sim_json_hex(root->offset), "value",
+                                            sim_json_hex(root->value), "valid", root->valid,
                                             "table",
-                                            root->valid ? show_json_hex(root->pa) : json_null()));
+                                            root->valid ? sim_json_hex(root->pa) : json_null()));
         json_object_set_new(object, "steps", json_steps(told));
     }
     if (mapped) {
@@ -258,12 +260,12 @@ static json_t *json_walk(const struct told *told)
         json_object_set_new(object, "write", json_boolean(leaf->write));
         json_object_set_new(object, "cached", json_boolean(!leaf->uncached));
         json_object_set_new(object, "window",
-                            whole ? json_null() : show_json_range(leaf->open, leaf->open_last));
+                            whole ? json_null() : sim_json_range(leaf->open, leaf->open_last));
     }
     if (mapped || told->walk.end == WALKER_PA_TOO_WIDE) {
-        json_object_set_new(object, "pa", show_json_hex(told->walk.pa));
+        json_object_set_new(object, "pa", sim_json_hex(told->walk.pa));
     } else if (told->ok) {
-        json_object_set_new(object, "pa", show_json_hex(told->walk.iova));
+        json_object_set_new(object, "pa", sim_json_hex(told->walk.iova));
     }
     return object;
 }
@@ -394,8 +396,8 @@ static int walk_all(const struct snapshot *snapshot, const struct walk_options *
         }
     }
     if (options->json) {
-        json_t *root = json_pack("{s:o,s:o,s:o}", "snapshot", cli_json_text(snapshot->dir), "iova",
-                                 show_json_hex(options->iova), "walks", tally.json);
+        json_t *root = json_pack("{s:o,s:o,s:o}", "snapshot", sim_json_text(snapshot->dir), "iova",
+                                 sim_json_hex(options->iova), "walks", tally.json);
 
         json_dumpf(root, stdout, JSON_COMPACT);
         putchar('\n');
