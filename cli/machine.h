@@ -9,8 +9,8 @@
 #ifndef CLI_MACHINE_H
 #define CLI_MACHINE_H
 
-#include "board.h"
 #include "cli.h"
+#include "sim/board.h"
 
 #include <granule/dt.h>
 #include <granule/granule.h>

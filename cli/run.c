@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* granule run and granule attack: bring a board up, exercise it, report. */
-#include "board.h"
 #include "cli.h"
 #include "exercise.h"
 #include "machine.h"
 #include "progress.h"
 #include "report.h"
+#include "sim/board.h"
 #include "snapshot_write.h"
 
 #include <getopt.h>

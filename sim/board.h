@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A board: a device tree in memory, read from a .dtb or compiled from a .dts. */
-#ifndef CLI_BOARD_H
-#define CLI_BOARD_H
+#ifndef SIM_BOARD_H
+#define SIM_BOARD_H
 
-#include "cli.h"
+#include "error.h"
 
 #include <granule/dt.h>
 
