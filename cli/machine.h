@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "sim/board.h"
+#include "sim/rng.h"
 
 #include <granule/dt.h>
 #include <granule/granule.h>
@@ -22,15 +23,6 @@
 
 #define MACHINE_REASON 256
 #define MACHINE_MAX 256u /* of IOMMUs, and of devices */
-
-/* A small generator (splitmix64): the same everywhere, seeded, one state per purpose. */
-struct rng {
-    uint64_t state;
-};
-
-uint64_t rng_mix(uint64_t value);
-uint64_t rng_next(struct rng *rng);
-uint64_t rng_below(struct rng *rng, uint64_t bound); /* 0 .. bound - 1; bound is not 0 */
 
 /* What the command's options say. */
 struct machine_options {
