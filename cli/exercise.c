@@ -420,7 +420,7 @@ static void check_empty(struct exercise *x, const struct client *client)
                                aperture->last - aperture->first + 1));
     }
     gr_domain_stats(client->dev->active, &stats);
-    x->report->live_mappings += stats.iova.allocations;
+    x->tally->live_mappings += stats.iova.allocations;
     if (stats.iova.held != 0 || stats.broken) {
         machine_problem(x->machine, "%.120s: 0x%llx bytes of IOVA were not freed",
                         client->dev->tree.path, (unsigned long long)stats.iova.held);
@@ -460,15 +460,15 @@ static void probe_all_blocked(struct exercise *x)
 static void finish(struct exercise *x)
 {
     struct machine *m = x->machine;
-    struct report *report = x->report;
+    struct sim_tally *tally = x->tally;
     struct gr_bounce_stats slots;
 
     flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct client *client = &x->clients[i];
 
-        report->maps += client->result->maps;
-        report->bytes += client->result->bytes;
+        tally->maps += client->result->maps;
+        tally->bytes += client->result->bytes;
         if (client->result->maps == 0) {
             machine_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
                             gr_strerror(client->refusal));
@@ -483,26 +483,26 @@ static void finish(struct exercise *x)
     no_faults_expected(x);
     probe_all_blocked(x);
     gr_bounce_stats(&m->pool, &slots);
-    report->live_mappings += slots.slots;
+    tally->live_mappings += slots.slots;
     machine_detach(m);
     for (unsigned i = 0; i < m->ndevices; i++) {
         m->devices[i].active = NULL;
     }
     probe_all_blocked(x);
     machine_down(m);
-    report->leaked_pages = machine_leaks(m);
-    report->misuse = machine_misuse(m);
-    if (report->misuse != 0 || report->leaked_pages != 0) {
+    tally->leaked_pages = machine_leaks(m);
+    tally->misuse = machine_misuse(m);
+    if (tally->misuse != 0 || tally->leaked_pages != 0) {
         machine_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
     }
 }
 
 /* ---- The run ---- */
 
-static bool begin(struct exercise *x, struct machine *m, struct report *report)
+static bool begin(struct exercise *x, struct machine *m, struct sim_tally *tally)
 {
     x->machine = m;
-    x->report = report;
+    x->tally = tally;
     x->rng.state = rng_mix(m->options.seed);
     x->watch_rng.state = rng_mix(~m->options.seed);
     x->clients = calloc(m->ndevices + 1, sizeof(*x->clients));
@@ -516,7 +516,7 @@ static bool begin(struct exercise *x, struct machine *m, struct report *report)
             gr_domain_stats(m->devices[i].active, &stats);
             x->clients[x->nclients++] = (struct client){
                 .dev = &m->devices[i],
-                .result = &report->devices[i],
+                .result = &tally->devices[i],
                 .tables = stats.tables,
             };
         }
@@ -524,7 +524,7 @@ static bool begin(struct exercise *x, struct machine *m, struct report *report)
     x->live_most = EXERCISE_LIVE;
     x->tries = x->nclients <= CROWD ? TRIES : TRIES * CROWD / x->nclients;
     x->tries = x->tries < TRIES_FEW ? TRIES_FEW : x->tries;
-    if (!report->attack) {
+    if (!tally->attack) {
         return true;
     }
     x->live_most = LIVE_ATTACK;
@@ -532,12 +532,12 @@ static bool begin(struct exercise *x, struct machine *m, struct report *report)
     return attack_begin(x);
 }
 
-bool exercise(struct machine *m, struct report *report, const char *snapshot,
+bool exercise(struct machine *m, struct sim_tally *tally, const char *snapshot,
               struct cli_error *error)
 {
     struct exercise *x = calloc(1, sizeof(*x));
     struct progress progress = {.wanted = isatty(STDERR_FILENO)};
-    bool ok = x && begin(x, m, report);
+    bool ok = x && begin(x, m, tally);
 
     cli_error_set(error, "out of memory: close something else and try again");
     if (ok) {

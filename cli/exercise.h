@@ -15,7 +15,7 @@
 #define CLI_EXERCISE_H
 
 #include "machine.h"
-#include "report.h"
+#include "sim/tally.h"
 
 #define EXERCISE_LARGEST (UINT64_C(1) << 20) /* bytes of a map or buffer; a list, about */
 #define EXERCISE_SEGMENTS 256u
@@ -81,7 +81,7 @@ struct live {
 
 struct client {
     struct machine_device *dev;
-    struct report_device *result;
+    struct sim_tally_device *result;
     struct live live[EXERCISE_LIVE + LIVE_KINDS];
     unsigned live_count;
     unsigned tried; /* of exercise.tries */
@@ -95,7 +95,7 @@ struct attack;
 
 struct exercise {
     struct machine *machine;
-    struct report *report;
+    struct sim_tally *tally;
     struct rng rng;
     struct rng watch_rng; /* of watch() */
     struct client *clients;
@@ -111,11 +111,11 @@ struct exercise {
 };
 
 /*
- * Drive DMA through all active devices, then take the machine down, and fill in the report.
+ * Drive DMA through all active devices, then take the machine down, and fill in the tally.
  * With `snapshot`, a folder, write it at the busiest moment. False, with a sentence in `error`,
  * when memory is short or the snapshot could not be written.
  */
-bool exercise(struct machine *m, struct report *report, const char *snapshot,
+bool exercise(struct machine *m, struct sim_tally *tally, const char *snapshot,
               struct cli_error *error);
 
 /* ---- exercise_piece.c ---- */

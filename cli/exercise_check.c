@@ -165,7 +165,7 @@ static uint64_t not_zero(struct exercise *x, struct client *client, unsigned str
 void check_guards(struct exercise *x, struct client *client, const struct live *live)
 {
     struct host *host = x->machine->host;
-    uint64_t *touched = &x->report->touched_guard_bytes;
+    uint64_t *touched = &x->tally->touched_guard_bytes;
 
     for (unsigned i = 0; i < live->extent_count; i++) {
         const struct extent *e = &live->extents[i];
@@ -182,7 +182,7 @@ void check_guards(struct exercise *x, struct client *client, const struct live *
 
 void check_zero(struct exercise *x, struct client *client, unsigned stream, const struct live *live)
 {
-    uint64_t *bad = &x->report->mismatched_bytes;
+    uint64_t *bad = &x->tally->mismatched_bytes;
 
     *bad += not_zero(x, client, stream, live->first, live->last - live->first + 1);
     for (uint64_t i = 0; i < live->len; i++) {
@@ -234,9 +234,9 @@ static void device_move(struct exercise *x, struct client *client, unsigned stre
         n = draw_length(x, run < CHUNK ? run : CHUNK);
         pattern(x->want, live->key, at, n);
         machine_access(client->dev, stream, iova, write ? x->want : x->got, n, write, &done);
-        x->report->mismatched_bytes += n - done;
+        x->tally->mismatched_bytes += n - done;
         if (!write) {
-            x->report->mismatched_bytes += differences(x->got, x->want, done);
+            x->tally->mismatched_bytes += differences(x->got, x->want, done);
         }
     }
     no_faults_expected(x);
@@ -259,10 +259,10 @@ static void read_beyond(struct exercise *x, struct client *client, unsigned stre
         machine_access(client->dev, stream, piece->iova + piece->len, x->got, piece->over, false,
                        &done);
         memset(x->want, 0, piece->over);
-        x->report->mismatched_bytes += piece->over - done;
+        x->tally->mismatched_bytes += piece->over - done;
         if ((piece->bounced || live->kind == LIVE_COHERENT) &&
             !x->attack) { /* else the device wrote there, too */
-            x->report->mismatched_bytes += differences(x->got, x->want, done);
+            x->tally->mismatched_bytes += differences(x->got, x->want, done);
         }
     }
     no_faults_expected(x);
@@ -411,10 +411,10 @@ static void sync_part(struct exercise *x, struct client *client, unsigned stream
     hold_view(x, live, cpu);
     sync_span(x, client, live, at, len, cpu);
     if (!client->dev->tree.coherent) {
-        x->report->mismatched_bytes += moved_besides(x, live, at, len, cpu);
+        x->tally->mismatched_bytes += moved_besides(x, live, at, len, cpu);
     }
     if (cpu) {
-        x->report->mismatched_bytes += cpu_compare_span(x, live, at, len);
+        x->tally->mismatched_bytes += cpu_compare_span(x, live, at, len);
     } else if (live->dir & GR_DMA_TO_DEVICE) {
         device_move(x, client, stream, live, at, len, false);
     }
@@ -438,7 +438,7 @@ static void cpu_check(struct exercise *x, struct client *client, unsigned stream
                       const struct live *live)
 {
     hand_over(x, client, stream, live, true);
-    x->report->mismatched_bytes += cpu_compare(x, live);
+    x->tally->mismatched_bytes += cpu_compare(x, live);
     hand_over(x, client, stream, live, false);
 }
 

@@ -569,10 +569,10 @@ static void count_live(struct exercise *x, struct client *client, const struct l
     client->result->maps++;
     client->result->bytes += live->len;
     if (live->kind == LIVE_SG) {
-        x->report->lists++;
-        x->report->segments += live->count;
+        x->tally->lists++;
+        x->tally->segments += live->count;
     }
-    x->report->coherent += live->kind == LIVE_COHERENT;
+    x->tally->coherent += live->kind == LIVE_COHERENT;
 }
 
 /* While it is the CPU's, and then while it is the device's, that writes what and where it likes. */
@@ -588,11 +588,11 @@ static void endure_writes(struct exercise *x, struct client *client, struct live
     for (unsigned i = 0; i < live->npieces; i++) {
         apart = apart && live->pieces[i].bounced;
     }
-    x->report->mismatched_bytes += apart ? cpu_compare(x, live) : 0;
+    x->tally->mismatched_bytes += apart ? cpu_compare(x, live) : 0;
     check_guards(x, client, live);
     device_write(x, client, 0, live);
     sync_all(x, client, live, true);
-    x->report->mismatched_bytes += cpu_compare(x, live);
+    x->tally->mismatched_bytes += cpu_compare(x, live);
     sync_all(x, client, live, false);
 }
 
@@ -657,7 +657,7 @@ void live_end(struct exercise *x, struct client *client, unsigned index)
         sync_all(x, client, &live, true);
     }
     if (live.kind == LIVE_COHERENT) { /* its memory goes with it */
-        x->report->mismatched_bytes += cpu_compare(x, &live);
+        x->tally->mismatched_bytes += cpu_compare(x, &live);
         check_guards(x, client, &live);
     }
     begin_change(x, client, NULL);
@@ -671,7 +671,7 @@ void live_end(struct exercise *x, struct client *client, unsigned index)
     }
     probe_after(x, client, &live);
     if (live.kind != LIVE_COHERENT) {
-        x->report->mismatched_bytes += cpu_compare(x, &live);
+        x->tally->mismatched_bytes += cpu_compare(x, &live);
         check_guards(x, client, &live);
     }
     forget(x, &live);

@@ -7,7 +7,7 @@
 
 void no_faults_expected(struct exercise *x)
 {
-    x->report->unexpected_faults += x->machine->nfaults + x->machine->lost_faults;
+    x->tally->unexpected_faults += x->machine->nfaults + x->machine->lost_faults;
     machine_forget_faults(x->machine);
 }
 
@@ -38,7 +38,7 @@ void expect_fault(struct exercise *x, struct client *client, unsigned stream, gr
 
     no_faults_expected(x);
     if (machine_access_raw(client->dev, stream, iova, &byte, 1, write, &done) != MODEL_FAULT) {
-        x->report->missed_faults++;
+        x->tally->missed_faults++;
         no_faults_expected(x);
         return;
     }
@@ -46,11 +46,11 @@ void expect_fault(struct exercise *x, struct client *client, unsigned stream, gr
         if (!recorded && is_record_of(&m->faults[i], client, stream, iova, write)) {
             recorded = true;
         } else {
-            x->report->unexpected_faults++;
+            x->tally->unexpected_faults++;
         }
     }
-    x->report->unexpected_faults += m->lost_faults;
-    x->report->missed_faults += !recorded;
+    x->tally->unexpected_faults += m->lost_faults;
+    x->tally->missed_faults += !recorded;
     machine_forget_faults(m);
 }
 
@@ -62,7 +62,7 @@ static void expect_bus_error(struct exercise *x, struct client *client, unsigned
     uint64_t done;
     enum model_result result = machine_access(client->dev, stream, iova, &byte, 1, false, &done);
 
-    x->report->missed_faults += result != MODEL_BUS_ERROR;
+    x->tally->missed_faults += result != MODEL_BUS_ERROR;
     no_faults_expected(x);
 }
 
@@ -206,7 +206,7 @@ void probe_blocked(struct exercise *x, struct machine_device *dev)
         enum model_result result = machine_access_raw(dev, s, iova, &byte, 1, false, &done);
 
         /* DARTs say nothing of it; an SMMU reports streams that it has no table for. */
-        x->report->missed_faults +=
+        x->tally->missed_faults +=
             result != MODEL_FAULT ||
             (x->machine->nfaults != 0 && dev->iommu[s]->tree.driver != GR_DT_SMMUV3);
         machine_forget_faults(x->machine);
@@ -282,7 +282,7 @@ void watch(void *arg)
                                                          : may_come(x, pa);
 
         /* Until a flush what was unmapped may still be there. */
-        x->report->missed_faults += !right && !x->machine->options.deferred;
+        x->tally->missed_faults += !right && !x->machine->options.deferred;
     }
 }
 

@@ -11,13 +11,13 @@ static const struct counter {
     const char *name;
     size_t offset;
 } counters[] = {
-    {"mismatched_bytes", offsetof(struct report, mismatched_bytes)},
-    {"touched_guard_bytes", offsetof(struct report, touched_guard_bytes)},
-    {"unexpected_faults", offsetof(struct report, unexpected_faults)},
-    {"missed_faults", offsetof(struct report, missed_faults)},
-    {"live_mappings", offsetof(struct report, live_mappings)},
-    {"leaked_pages", offsetof(struct report, leaked_pages)},
-    {"misuse", offsetof(struct report, misuse)},
+    {"mismatched_bytes", offsetof(struct sim_tally, mismatched_bytes)},
+    {"touched_guard_bytes", offsetof(struct sim_tally, touched_guard_bytes)},
+    {"unexpected_faults", offsetof(struct sim_tally, unexpected_faults)},
+    {"missed_faults", offsetof(struct sim_tally, missed_faults)},
+    {"live_mappings", offsetof(struct sim_tally, live_mappings)},
+    {"leaked_pages", offsetof(struct sim_tally, leaked_pages)},
+    {"misuse", offsetof(struct sim_tally, misuse)},
 };
 
 #define COUNTERS (sizeof(counters) / sizeof(counters[0]))
@@ -26,7 +26,7 @@ static uint64_t counter_value(const struct report *report, size_t i)
 {
     uint64_t value;
 
-    memcpy(&value, (const char *)report + counters[i].offset, sizeof(value));
+    memcpy(&value, (const char *)report->tally + counters[i].offset, sizeof(value));
     return value;
 }
 
@@ -70,7 +70,7 @@ static uint64_t leaks(const struct report *report, bool untrusted)
 
     for (unsigned i = 0; i < report->machine->ndevices; i++) {
         if (!untrusted || report->machine->devices[i].untrusted) {
-            bytes += report->devices[i].leaked;
+            bytes += report->tally->devices[i].leaked;
         }
     }
     return bytes;
@@ -81,7 +81,7 @@ static uint64_t slack(const struct report *report)
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < report->machine->ndevices; i++) {
-        bytes += report->devices[i].slack;
+        bytes += report->tally->devices[i].slack;
     }
     return bytes;
 }
@@ -170,7 +170,7 @@ static json_t *json_instance(const struct machine_iommu *iommu)
 static json_t *json_device(const struct report *report, unsigned index)
 {
     const struct machine_device *dev = &report->machine->devices[index];
-    const struct report_device *result = &report->devices[index];
+    const struct sim_tally_device *result = &report->tally->devices[index];
     json_t *instances = json_array();
     json_t *object;
 
@@ -184,7 +184,7 @@ static json_t *json_device(const struct report *report, unsigned index)
                   "instances", instances, "mode", machine_mode(dev->mode), "reason",
                   sim_json_text(dev->reason), "isolation", machine_isolation(dev), "untrusted",
                   dev->untrusted, "maps", json_u64(result->maps), "bytes", json_u64(result->bytes));
-    if (object && report->attack) {
+    if (object && report->tally->attack) {
         json_object_set_new(object, "leaked_bytes", json_u64(result->leaked));
         json_object_set_new(object, "slack_bytes", json_u64(result->slack));
     }
@@ -194,13 +194,14 @@ static json_t *json_device(const struct report *report, unsigned index)
 static json_t *json_totals(const struct report *report)
 {
     const struct machine *m = report->machine;
-    json_t *totals = json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(m->ndevices), "maps",
-        json_u64(report->maps), "bytes", json_u64(report->bytes), "lists", json_u64(report->lists),
-        "segments", json_u64(report->segments), "coherent", json_u64(report->coherent),
-        "bounced_bytes", json_u64(m->bounced.bounced), "copied_bytes", json_u64(m->bounced.copied));
+    json_t *totals =
+        json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(m->ndevices), "maps",
+                  json_u64(report->tally->maps), "bytes", json_u64(report->tally->bytes), "lists",
+                  json_u64(report->tally->lists), "segments", json_u64(report->tally->segments),
+                  "coherent", json_u64(report->tally->coherent), "bounced_bytes",
+                  json_u64(m->bounced.bounced), "copied_bytes", json_u64(m->bounced.copied));
 
-    if (report->attack) {
+    if (report->tally->attack) {
         json_object_set_new(totals, "leaked_bytes", json_u64(leaks(report, false)));
         json_object_set_new(totals, "slack_bytes", json_u64(slack(report)));
     }
@@ -346,10 +347,10 @@ static void table_devices(const struct report *report)
     }
     printf("\n%-*s  %9s  %-10s  %-9s  %5s  %10s", width, "Device", "instances", "mode", "isolation",
            "maps", "bytes");
-    printf(report->attack ? "  %10s  %10s\n" : "\n", "leaked", "slack");
+    printf(report->tally->attack ? "  %10s  %10s\n" : "\n", "leaked", "slack");
     for (unsigned i = 0; i < m->ndevices; i++) {
         const struct machine_device *dev = &m->devices[i];
-        const struct report_device *result = &report->devices[i];
+        const struct sim_tally_device *result = &report->tally->devices[i];
         unsigned instances = 0;
 
         for (unsigned k = 0; k < dev->tree.nstreams; k++) {
@@ -359,7 +360,7 @@ static void table_devices(const struct report *report)
                path_text(dev->tree.path, width, path, sizeof(path)), instances,
                machine_mode(dev->mode), machine_isolation(dev), (unsigned long long)result->maps,
                size_text(result->bytes, bytes, sizeof(bytes)));
-        if (report->attack) {
+        if (report->tally->attack) {
             printf("  %10s", size_text(result->leaked, bytes, sizeof(bytes)));
             printf("  %10s", size_text(result->slack, bytes, sizeof(bytes)));
         }
@@ -459,10 +460,11 @@ bool report_table(const struct report *report)
     table_devices(report);
     table_modes(m);
     printf("\n%u device%s, %llu maps of %s in all\n", m->ndevices, m->ndevices == 1 ? "" : "s",
-           (unsigned long long)report->maps, size_text(report->bytes, bytes, sizeof(bytes)));
+           (unsigned long long)report->tally->maps,
+           size_text(report->tally->bytes, bytes, sizeof(bytes)));
     printf("among them %llu lists of %llu segments and %llu coherent buffers\n",
-           (unsigned long long)report->lists, (unsigned long long)report->segments,
-           (unsigned long long)report->coherent);
+           (unsigned long long)report->tally->lists, (unsigned long long)report->tally->segments,
+           (unsigned long long)report->tally->coherent);
     if (m->bounced.slots_ever) {
         printf("bounced: %s in %llu slots;", size_text(m->bounced.bounced, bytes, sizeof(bytes)),
                (unsigned long long)m->bounced.slots_ever);

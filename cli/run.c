@@ -268,9 +268,10 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
 /* Exercise, report, and the exit status. */
 static int run_machine(struct machine *m, const struct run_options *options)
 {
-    struct report report = {
+    struct sim_tally tally = {.attack = strcmp(options->verb, "attack") == 0};
+    const struct report report = {
         .machine = m,
-        .attack = strcmp(options->verb, "attack") == 0,
+        .tally = &tally,
         .snapshot = options->snapshot,
     };
     struct cli_error error;
@@ -278,9 +279,9 @@ static int run_machine(struct machine *m, const struct run_options *options)
     bool done = !options->snapshot || snapshot_prepare(options->snapshot, &error);
 
     if (done) {
-        report.devices = calloc(m->ndevices + 1, sizeof(*report.devices));
-        done = report.devices ? exercise(m, &report, options->snapshot, &error)
-                              : cli_error_set(&error, "out of memory: try again");
+        tally.devices = calloc(m->ndevices + 1, sizeof(*tally.devices));
+        done = tally.devices ? exercise(m, &tally, options->snapshot, &error)
+                             : cli_error_set(&error, "out of memory: try again");
     }
     if (done) {
         passed = report_passed(&report);
@@ -289,7 +290,7 @@ static int run_machine(struct machine *m, const struct run_options *options)
             cli_error_set(&error, "no memory for the report: close something else and try again");
         }
     }
-    free(report.devices);
+    free(tally.devices);
     if (!done) {
         return cli_refuse(&error, options->json);
     }
