@@ -120,6 +120,8 @@ bool exercise(struct machine *m, struct sim_tally *tally, const char *snapshot,
 
 /* ---- exercise_piece.c ---- */
 
+uint64_t granule_of(const struct client *client);
+
 /* What edges of windows are a multiple of. */
 uint64_t access_unit(const struct client *client);
 
@@ -134,6 +136,15 @@ bool place_pieces(const struct client *client, struct live *live);
 const char *check_piece(struct exercise *x, const struct client *client, const struct piece *piece,
                         gr_pa_t pa);
 
+/* A length from 1 to `largest`, each magnitude as likely as the others. */
+uint64_t draw_length(struct exercise *x, uint64_t largest);
+
+/* Any byte of the mapping, as the device addresses it. */
+gr_iova_t random_byte(struct exercise *x, const struct live *live);
+
+/* A problem, if rc says that a call failed. */
+void note_rc(struct exercise *x, const struct client *client, const char *call, int rc);
+
 /* ---- exercise_live.c ---- */
 
 /* Make one, work with it through each stream, check everything about it. False: refused. */
@@ -144,17 +155,6 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind);
 void live_end(struct exercise *x, struct client *client, unsigned index);
 
 /* ---- exercise_check.c ---- */
-
-uint64_t granule_of(const struct client *client);
-
-/* A length from 1 to `largest`, each magnitude as likely as the others. */
-uint64_t draw_length(struct exercise *x, uint64_t largest);
-
-/* Any byte of the mapping, as the device addresses it. */
-gr_iova_t random_byte(struct exercise *x, const struct live *live);
-
-/* A problem, if rc says that a call failed. */
-void note_rc(struct exercise *x, const struct client *client, const char *call, int rc);
 
 /* The CPU gives the mapping a new content, or counts what of its content it does not see. */
 void cpu_fill(struct exercise *x, struct live *live);

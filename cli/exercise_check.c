@@ -14,24 +14,6 @@
 
 /* ---- Contents ---- */
 
-uint64_t granule_of(const struct client *client)
-{
-    return UINT64_C(1) << gr_domain_granule_lg2(client->dev->active);
-}
-
-uint64_t draw_length(struct exercise *x, uint64_t largest)
-{
-    unsigned bits = 0;
-    uint64_t length;
-
-    while (largest >> (bits + 1)) {
-        bits++;
-    }
-    length = UINT64_C(1) << rng_below(&x->rng, bits + 1);
-    length += rng_below(&x->rng, length);
-    return length < largest ? length : largest;
-}
-
 /* Much of a run's time goes here. */
 static uint64_t pattern_word(uint64_t key, uint64_t index)
 {
@@ -192,14 +174,6 @@ void check_zero(struct exercise *x, struct client *client, unsigned stream, cons
 
 /* ---- What devices do ---- */
 
-void note_rc(struct exercise *x, const struct client *client, const char *call, int rc)
-{
-    if (rc != 0) {
-        machine_problem(x->machine, "%.120s: %s() failed: %s", client->dev->tree.path, call,
-                        gr_strerror(rc));
-    }
-}
-
 /* Where the device finds byte `at` of the content, and how many follow it there without a gap. */
 static gr_iova_t device_at(const struct live *live, uint64_t at, uint64_t *out_run)
 {
@@ -279,13 +253,6 @@ void device_write(struct exercise *x, struct client *client, unsigned stream, st
 {
     live->key = rng_next(&x->rng);
     device_move(x, client, stream, live, 0, live->len, true);
-}
-
-gr_iova_t random_byte(struct exercise *x, const struct live *live)
-{
-    const struct part *part = &live->parts[rng_below(&x->rng, live->count)];
-
-    return part->iova + rng_below(&x->rng, part->len);
 }
 
 /* ---- Handing over ---- */

@@ -9,6 +9,11 @@
 
 #define ACCESS_UNIT 8u /* of a device of which nobody says it: domain.h */
 
+uint64_t granule_of(const struct client *client)
+{
+    return UINT64_C(1) << gr_domain_granule_lg2(client->dev->active);
+}
+
 uint64_t access_unit(const struct client *client)
 {
     uint64_t window = granule_of(client) >> 12; /* facts/DART.md 4.4 */
@@ -222,4 +227,34 @@ const char *check_piece(struct exercise *x, const struct client *client, const s
     return machine_is_direct(client->dev) && is_within_reach(client, pa, len)
                ? "it bounces, though the device reaches it"
                : NULL;
+}
+
+/* ---- What checks and probes both need ---- */
+
+uint64_t draw_length(struct exercise *x, uint64_t largest)
+{
+    unsigned bits = 0;
+    uint64_t length;
+
+    while (largest >> (bits + 1)) {
+        bits++;
+    }
+    length = UINT64_C(1) << rng_below(&x->rng, bits + 1);
+    length += rng_below(&x->rng, length);
+    return length < largest ? length : largest;
+}
+
+gr_iova_t random_byte(struct exercise *x, const struct live *live)
+{
+    const struct part *part = &live->parts[rng_below(&x->rng, live->count)];
+
+    return part->iova + rng_below(&x->rng, part->len);
+}
+
+void note_rc(struct exercise *x, const struct client *client, const char *call, int rc)
+{
+    if (rc != 0) {
+        machine_problem(x->machine, "%.120s: %s() failed: %s", client->dev->tree.path, call,
+                        gr_strerror(rc));
+    }
 }
