@@ -127,7 +127,9 @@ struct view {
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    return machine_hw_read32(opaque, offset);
+    struct machine_iommu *iommu = opaque;
+
+    return sim_hw_read32(&iommu->hw, offset);
 }
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
@@ -142,7 +144,7 @@ static void view_open(struct view *view, struct machine_iommu *iommu)
     view->source = (struct walker_source){iommu, read_register, read_memory};
     view->iommu = iommu;
     memset(view->known, 0, sizeof(view->known));
-    view->instance.kind = walker_kind(machine_compatible(iommu));
+    view->instance.kind = walker_kind(sim_hw_compatible(&iommu->hw));
     view->instance.format = walker_format(view->instance.kind, iommu->granule);
     view->instance.from = &view->source;
     view->instance.streams = iommu->streams;
@@ -169,7 +171,7 @@ struct loot {
 };
 
 struct attack {
-    struct rng rng;
+    struct sim_rng rng;
     struct loot *loot; /* one for each client */
     struct set reach;  /* of the sweep that is under way, */
     struct set narrow; /* of these, through windows, */
@@ -184,7 +186,7 @@ bool attack_begin(struct exercise *x)
     if (!attack) {
         return false;
     }
-    attack->rng.state = rng_mix(x->machine->options.seed ^ 0x61747461636bu);
+    attack->rng.state = sim_rng_mix(x->machine->options.seed ^ 0x61747461636bu);
     attack->loot = calloc(x->nclients + 1, sizeof(*attack->loot));
     x->attack = attack;
     return attack->loot != NULL;
@@ -281,7 +283,7 @@ static void try_byte(struct exercise *x, unsigned sid, gr_iova_t iova)
         gr_pa_t want = 0;
         gr_pa_t pa = 0;
         bool may = may_pass(stream, pa_bits, iova, write, &want);
-        enum model_result result = machine_hw_translate(view->iommu, sid, iova, write, 1, &pa);
+        enum model_result result = sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa);
 
         if (result == MODEL_OK && (!may || pa != want)) {
             note_stray(x, view, sid, iova, pa);
@@ -296,7 +298,7 @@ static void try_nothing(struct exercise *x, unsigned sid, gr_iova_t iova)
     gr_pa_t pa = 0;
 
     for (unsigned write = 0; write < 2; write++) {
-        if (machine_hw_translate(view->iommu, sid, iova, write, 1, &pa) == MODEL_OK) {
+        if (sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa) == MODEL_OK) {
             note_stray(x, view, sid, iova, pa);
         }
     }
@@ -332,7 +334,7 @@ static void try_leaf(struct exercise *x, unsigned sid, const struct walker_leaf 
         try_edge(x, sid, leaf->open_last + 1);
     }
     try_edge(x, sid, leaf->last + 1);
-    try_byte(x, (unsigned)rng_below(&x->attack->rng, streams), leaf->open);
+    try_byte(x, (unsigned)sim_rng_below(&x->attack->rng, streams), leaf->open);
 }
 
 static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
@@ -353,7 +355,7 @@ static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
 static void try_absent(struct exercise *x, unsigned sid, const struct walker_stream *stream,
                        gr_iova_t at, gr_iova_t end)
 {
-    struct rng *rng = &x->attack->rng;
+    struct sim_rng *rng = &x->attack->rng;
 
     while (at < end) {
         unsigned up = walker_span_bits(stream->format, 0);
@@ -366,7 +368,7 @@ static void try_absent(struct exercise *x, unsigned sid, const struct walker_str
                 up = bits;
             }
         }
-        try_nothing(x, sid, at + rng_below(rng, UINT64_C(1) << up));
+        try_nothing(x, sid, at + sim_rng_below(rng, UINT64_C(1) << up));
         at += UINT64_C(1) << up;
     }
 }
@@ -399,7 +401,7 @@ static void try_tables(struct exercise *x, unsigned sid, const struct walker_str
         try_absent(x, sid, stream, at, iter.leaf.iova);
         at = iter.leaf.last + 1;
         note_leaf(attack, &iter.leaf);
-        if (leaves++ < MANY_LEAVES || rng_below(&attack->rng, leaves / MANY_LEAVES) == 0) {
+        if (leaves++ < MANY_LEAVES || sim_rng_below(&attack->rng, leaves / MANY_LEAVES) == 0) {
             try_leaf(x, sid, &iter.leaf);
         }
     }
@@ -480,12 +482,12 @@ static void try_random(struct exercise *x, unsigned sid, const struct walker_str
 {
     unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
     unsigned streams = x->attack->view.iommu->streams;
-    struct rng *rng = &x->attack->rng;
+    struct sim_rng *rng = &x->attack->rng;
 
     for (unsigned i = 0; i < RANDOM_PROBES; i++) {
-        unsigned as = i % 2 ? sid : (unsigned)rng_below(rng, streams);
+        unsigned as = i % 2 ? sid : (unsigned)sim_rng_below(rng, streams);
 
-        try_byte(x, as, rng_next(rng) & ((UINT64_C(1) << bits) - 1));
+        try_byte(x, as, sim_rng_next(rng) & ((UINT64_C(1) << bits) - 1));
     }
 }
 
@@ -549,7 +551,7 @@ static unsigned other_stream(struct exercise *x, const struct machine_iommu *iom
             }
         }
     }
-    return (unsigned)rng_below(&x->attack->rng, iommu->streams);
+    return (unsigned)sim_rng_below(&x->attack->rng, iommu->streams);
 }
 
 void attack_edges(struct exercise *x, struct client *client, const struct live *live)
@@ -561,7 +563,8 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
 
         view_open(&x->attack->view, dev->iommu[s]);
         for (unsigned i = 0; i < STREAMS && i < dev->iommu[s]->streams; i++) {
-            const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+            const struct piece *piece =
+                &live->pieces[sim_rng_below(&x->attack->rng, live->npieces)];
             unsigned sid = other_stream(x, dev->iommu[s], i);
 
             if (sid != own) {
@@ -570,7 +573,8 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
             }
         }
         for (unsigned i = 0; i < EDGES; i++) {
-            const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+            const struct piece *piece =
+                &live->pieces[sim_rng_below(&x->attack->rng, live->npieces)];
 
             try_edge(x, own, piece->first);
             try_edge(x, own, piece->last + 1);
@@ -635,9 +639,9 @@ static void refetch(struct exercise *x, const struct piece *piece)
 /* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
 void attack_write(struct exercise *x, struct client *client, const struct live *live)
 {
-    unsigned stream = (unsigned)rng_below(&x->attack->rng, client->dev->tree.nstreams);
+    unsigned stream = (unsigned)sim_rng_below(&x->attack->rng, client->dev->tree.nstreams);
 
-    memset(x->got, (int)rng_below(&x->attack->rng, 256), sizeof(x->got));
+    memset(x->got, (int)sim_rng_below(&x->attack->rng, 256), sizeof(x->got));
     for (unsigned i = 0; i < live->npieces; i++) {
         const struct piece *piece = &live->pieces[i];
         gr_iova_t first = piece->bounced ? piece->first : piece->iova;

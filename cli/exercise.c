@@ -65,7 +65,7 @@ static enum live_kind next_kind(const struct client *client)
 /* One step of one device: its live mappings grow to the most, shrink to a few, and grow again. */
 static void step(struct exercise *x, struct client *client)
 {
-    uint64_t roll = rng_below(&x->rng, 100);
+    uint64_t roll = sim_rng_below(&x->rng, 100);
     bool can_map = client->tried < x->tries && client->live_count < x->live_most;
 
     if (client->live_count >= x->live_most) {
@@ -76,7 +76,7 @@ static void step(struct exercise *x, struct client *client)
     if (can_map && (client->live_count == 0 || roll < (client->shrinking ? 15u : 75u))) {
         live_make(x, client, next_kind(client));
     } else if (client->live_count > 0) {
-        unsigned index = (unsigned)rng_below(&x->rng, client->live_count);
+        unsigned index = (unsigned)sim_rng_below(&x->rng, client->live_count);
 
         if (roll < 85) {
             live_end(x, client, index);
@@ -116,7 +116,7 @@ static bool take_turns(struct exercise *x, struct progress *progress,
         }
     }
     while (left > 0) {
-        unsigned index = (unsigned)rng_below(&x->rng, left);
+        unsigned index = (unsigned)sim_rng_below(&x->rng, left);
 
         step(x, busy[index]);
         if (done(x, busy[index])) {
@@ -503,8 +503,8 @@ static bool begin(struct exercise *x, struct machine *m, struct sim_tally *tally
 {
     x->machine = m;
     x->tally = tally;
-    x->rng.state = rng_mix(m->options.seed);
-    x->watch_rng.state = rng_mix(~m->options.seed);
+    x->rng.state = sim_rng_mix(m->options.seed);
+    x->watch_rng.state = sim_rng_mix(~m->options.seed);
     x->clients = calloc(m->ndevices + 1, sizeof(*x->clients));
     if (!x->clients) {
         return false;

@@ -96,8 +96,8 @@ struct attack;
 struct exercise {
     struct machine *machine;
     struct sim_tally *tally;
-    struct rng rng;
-    struct rng watch_rng; /* of watch() */
+    struct sim_rng rng;
+    struct sim_rng watch_rng; /* of watch() */
     struct client *clients;
     unsigned nclients;
     unsigned tries;            /* maps, lists and buffers that each client is to make */

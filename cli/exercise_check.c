@@ -78,7 +78,7 @@ void cpu_fill(struct exercise *x, struct live *live)
 {
     uint64_t offset = 0;
 
-    live->key = rng_next(&x->rng);
+    live->key = sim_rng_next(&x->rng);
     for (unsigned i = 0; i < live->count; i++) {
         pattern(cpu_at(x, live, &live->parts[i]), live->key, offset, live->parts[i].len);
         offset += live->parts[i].len;
@@ -251,7 +251,7 @@ static void device_read(struct exercise *x, struct client *client, unsigned stre
 
 void device_write(struct exercise *x, struct client *client, unsigned stream, struct live *live)
 {
-    live->key = rng_next(&x->rng);
+    live->key = sim_rng_next(&x->rng);
     device_move(x, client, stream, live, 0, live->len, true);
 }
 
@@ -372,8 +372,8 @@ static uint64_t moved_besides(struct exercise *x, const struct live *live, uint6
 static void sync_part(struct exercise *x, struct client *client, unsigned stream,
                       const struct live *live, bool cpu)
 {
-    uint64_t at = rng_below(&x->rng, live->len);
-    uint64_t len = 1 + rng_below(&x->rng, live->len - at);
+    uint64_t at = sim_rng_below(&x->rng, live->len);
+    uint64_t len = 1 + sim_rng_below(&x->rng, live->len - at);
 
     hold_view(x, live, cpu);
     sync_span(x, client, live, at, len, cpu);
@@ -392,7 +392,7 @@ static void hand_over(struct exercise *x, struct client *client, unsigned stream
                       const struct live *live, bool cpu)
 {
     if (live->kind != LIVE_COHERENT) {
-        if (live->len <= sizeof(x->held) && rng_below(&x->rng, 4) == 0) {
+        if (live->len <= sizeof(x->held) && sim_rng_below(&x->rng, 4) == 0) {
             sync_part(x, client, stream, live, cpu);
         }
         sync_all(x, client, live, cpu);
@@ -436,9 +436,9 @@ void work_through(struct exercise *x, struct client *client, unsigned stream, st
 
 void check_again(struct exercise *x, struct client *client, struct live *live)
 {
-    unsigned stream = (unsigned)rng_below(&x->rng, client->dev->tree.nstreams);
+    unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
 
-    if (rng_below(&x->rng, 2) == 0) {
+    if (sim_rng_below(&x->rng, 2) == 0) {
         work_through(x, client, stream, live);
     } else if (live->dir & GR_DMA_TO_DEVICE) {
         device_read(x, client, stream, live);

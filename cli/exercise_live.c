@@ -75,14 +75,14 @@ static int take_extent(struct exercise *x, const struct client *client, struct l
     struct extent *extent = &live->extents[live->extent_count];
     uint64_t granule = granule_of(client);
     uint64_t page = x->machine->options.cpu_page > granule ? x->machine->options.cpu_page : granule;
-    uint64_t before = unit * (1 + rng_below(&x->rng, page / unit));
+    uint64_t before = unit * (1 + sim_rng_below(&x->rng, page / unit));
     uint64_t kept = machine_is_direct(client->dev) ? UINT64_MAX : granule - 1;
     uint64_t size = 0;
     int rc;
 
     if (unit < GUARD) {
         before += GUARD;
-        before &= rng_below(&x->rng, 4) == 0 ? ~(uint64_t)(GUARD - 1) : UINT64_MAX;
+        before &= sim_rng_below(&x->rng, 4) == 0 ? ~(uint64_t)(GUARD - 1) : UINT64_MAX;
     }
     for (unsigned i = 0; i < count; i++) {
         size += round_up(lens[i], unit);
@@ -130,11 +130,11 @@ static void draw_limits(struct exercise *x, const struct client *client, struct 
 {
     uint64_t unit = edge_unit(x, client);
 
-    if (rng_below(&x->rng, 2) == 0) { /* 64 bytes to 1 MiB */
-        live->boundary = UINT64_C(64) << rng_below(&x->rng, 15);
+    if (sim_rng_below(&x->rng, 2) == 0) { /* 64 bytes to 1 MiB */
+        live->boundary = UINT64_C(64) << sim_rng_below(&x->rng, 15);
     }
-    if (rng_below(&x->rng, 2) == 0) {
-        live->max_len = 64 + rng_below(&x->rng, 1 << rng_below(&x->rng, 19));
+    if (sim_rng_below(&x->rng, 2) == 0) {
+        live->max_len = 64 + sim_rng_below(&x->rng, 1 << sim_rng_below(&x->rng, 19));
     }
     live->boundary = live->boundary && live->boundary < unit ? unit : live->boundary;
     live->max_len = round_up(live->max_len, unit);
@@ -157,9 +157,10 @@ static int prepare_list(struct exercise *x, const struct client *client, struct 
     while (rc == 0 && live->count < count) {
         unsigned left = count - live->count;
         uint64_t share = live->len < LARGEST ? 2 * (LARGEST - live->len) / left : 0;
-        uint64_t unit = units[rng_below(&x->rng, 3)];
+        uint64_t unit = units[sim_rng_below(&x->rng, 3)];
         uint64_t lens[NEIGHBOURS];
-        unsigned n = rng_below(&x->rng, 2) ? 1 : 1 + (unsigned)rng_below(&x->rng, NEIGHBOURS);
+        unsigned n =
+            sim_rng_below(&x->rng, 2) ? 1 : 1 + (unsigned)sim_rng_below(&x->rng, NEIGHBOURS);
 
         n = n < left ? n : left;
         unit = unit <= share ? unit : edge;
@@ -189,13 +190,13 @@ static int prepare_coherent(struct exercise *x, const struct client *client, str
 
 static int prepare(struct exercise *x, const struct client *client, struct live *live, unsigned nth)
 {
-    live->dir = (enum gr_dma_dir)(1 + rng_below(&x->rng, 3));
-    live->attrs = rng_below(&x->rng, 8) == 0 ? GR_DMA_UNCACHED : 0;
+    live->dir = (enum gr_dma_dir)(1 + sim_rng_below(&x->rng, 3));
+    live->attrs = sim_rng_below(&x->rng, 8) == 0 ? GR_DMA_UNCACHED : 0;
     if (live->kind == LIVE_COHERENT) {
         live->dir = GR_DMA_BIDIRECTIONAL;
         return prepare_coherent(x, client, live, nth);
     }
-    live->attrs |= rng_below(&x->rng, 8) == 0 ? GR_DMA_SKIP_SYNC : 0;
+    live->attrs |= sim_rng_below(&x->rng, 8) == 0 ? GR_DMA_SKIP_SYNC : 0;
     return live->kind == LIVE_SG ? prepare_list(x, client, live, nth)
                                  : prepare_map(x, client, live, nth);
 }
@@ -418,8 +419,8 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
     gr_bounce_stats(&x->machine->pool, &slots);
     begin_change(x, client, live);
     if (starve) {
-        host_fail_alloc(host, 1 + rng_below(&x->rng, 4));
-        host_fail_uncached(host, rng_below(&x->rng, 2));
+        host_fail_alloc(host, 1 + sim_rng_below(&x->rng, 4));
+        host_fail_uncached(host, sim_rng_below(&x->rng, 2));
     }
     rc = call_map(client, live);
     host_fail_alloc(host, 0);
@@ -502,10 +503,10 @@ static uint64_t draw_mask(struct exercise *x, const struct client *client)
     uint64_t required = gr_dma_required_mask(device);
     uint64_t mask = required < device->dma_mask ? required : device->dma_mask;
 
-    if (rng_below(&x->rng, 4) != 0 || machine_is_direct(client->dev)) {
+    if (sim_rng_below(&x->rng, 4) != 0 || machine_is_direct(client->dev)) {
         return device->dma_mask;
     }
-    mask >>= 1 + rng_below(&x->rng, 8);
+    mask >>= 1 + sim_rng_below(&x->rng, 8);
     return mask < client->dev->active->aperture.first + 64 * granule_of(client) ? device->dma_mask
                                                                                 : mask;
 }
@@ -541,11 +542,11 @@ static int map_masked(struct exercise *x, struct client *client, struct live *li
 
 static int map_live(struct exercise *x, struct client *client, struct live *live)
 {
-    bool starve = rng_below(&x->rng, 8) == 0;
+    bool starve = sim_rng_below(&x->rng, 8) == 0;
     int rc = GR_ENOMEM;
 
     if (live->kind == LIVE_SG) {
-        if (rng_below(&x->rng, 8) == 0) {
+        if (sim_rng_below(&x->rng, 8) == 0) {
             refuse_list(x, client, live);
         }
         note_rc(x, client, "gr_dma_set_seg_limits",
@@ -627,7 +628,7 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
         attack_sweep(x, client);
     }
     if (kind == LIVE_COHERENT) {
-        check_zero(x, client, (unsigned)rng_below(&x->rng, streams), live);
+        check_zero(x, client, (unsigned)sim_rng_below(&x->rng, streams), live);
         cpu_fill(x, live);
     } else if (live->attrs & GR_DMA_SKIP_SYNC) {
         sync_all(x, client, live, false);
@@ -646,7 +647,7 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
 void live_end(struct exercise *x, struct client *client, unsigned index)
 {
     struct live live = client->live[index];
-    unsigned stream = (unsigned)rng_below(&x->rng, client->dev->tree.nstreams);
+    unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
     int rc;
 
     /* What the device writes last is what only the unmap makes visible. */

@@ -239,16 +239,16 @@ uint64_t draw_length(struct exercise *x, uint64_t largest)
     while (largest >> (bits + 1)) {
         bits++;
     }
-    length = UINT64_C(1) << rng_below(&x->rng, bits + 1);
-    length += rng_below(&x->rng, length);
+    length = UINT64_C(1) << sim_rng_below(&x->rng, bits + 1);
+    length += sim_rng_below(&x->rng, length);
     return length < largest ? length : largest;
 }
 
 gr_iova_t random_byte(struct exercise *x, const struct live *live)
 {
-    const struct part *part = &live->parts[rng_below(&x->rng, live->count)];
+    const struct part *part = &live->parts[sim_rng_below(&x->rng, live->count)];
 
-    return part->iova + rng_below(&x->rng, part->len);
+    return part->iova + sim_rng_below(&x->rng, part->len);
 }
 
 void note_rc(struct exercise *x, const struct client *client, const char *call, int rc)

@@ -130,14 +130,14 @@ static void probe(struct exercise *x, struct client *client, gr_iova_t iova)
         return;
     }
     for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
-        expect_fault(x, client, s, iova, rng_below(&x->rng, 2) != 0);
+        expect_fault(x, client, s, iova, sim_rng_below(&x->rng, 2) != 0);
     }
 }
 
 /* Invalidations that are queued stay so now and then. */
 static bool worth_probing(struct exercise *x)
 {
-    return !x->machine->options.deferred || rng_below(&x->rng, 8) == 0;
+    return !x->machine->options.deferred || sim_rng_below(&x->rng, 8) == 0;
 }
 
 void probe_gaps(struct exercise *x, struct client *client, const struct live *live)
@@ -148,7 +148,7 @@ void probe_gaps(struct exercise *x, struct client *client, const struct live *li
     probe(x, client, live->first - 1);
     probe(x, client, live->last + 1);
     for (unsigned i = 0; i < 8 && live->npieces > 0; i++) {
-        const struct piece *piece = &live->pieces[rng_below(&x->rng, live->npieces)];
+        const struct piece *piece = &live->pieces[sim_rng_below(&x->rng, live->npieces)];
 
         probe(x, client, piece->first - 1);
         probe(x, client, piece->last + 1);
@@ -249,33 +249,34 @@ void watch(void *arg)
 {
     struct exercise *x = arg;
     struct client *client = x->moving;
-    struct rng *rng = &x->watch_rng;
+    struct sim_rng *rng = &x->watch_rng;
     gr_iova_t iova;
     gr_pa_t pa;
     gr_pa_t want;
 
     if (!client || client->dev->mode == GR_DOMAIN_IDENTITY ||
-        (client->live_count > 0 && rng_below(rng, x->attack ? 2 : 8) != 0)) {
+        (client->live_count > 0 && sim_rng_below(rng, x->attack ? 2 : 8) != 0)) {
         return;
     }
-    unsigned stream = (unsigned)rng_below(rng, client->dev->tree.nstreams);
+    unsigned stream = (unsigned)sim_rng_below(rng, client->dev->tree.nstreams);
     struct machine_iommu *iommu = client->dev->iommu[stream];
     uint32_t sid = client->dev->streams[stream].sid;
 
     if (client->live_count > 0) {
-        const struct live *near = &client->live[rng_below(rng, client->live_count)];
+        const struct live *near = &client->live[sim_rng_below(rng, client->live_count)];
 
-        iova = near->parts[rng_below(rng, near->count)].iova;
+        iova = near->parts[sim_rng_below(rng, near->count)].iova;
     } else {
         iova = client->dev->active->aperture.last;
     }
-    iova += (rng_below(rng, 64) - 48) * granule_of(client);
+    iova += (sim_rng_below(rng, 64) - 48) * granule_of(client);
     if (!in_aperture(client, iova)) {
         return;
     }
-    if (rng_below(rng, 2) != 0) {
-        machine_hw_prefetch(iommu, sid, iova);
-    } else if (machine_hw_translate(iommu, sid, iova, rng_below(rng, 2) != 0, 1, &pa) == MODEL_OK) {
+    if (sim_rng_below(rng, 2) != 0) {
+        sim_hw_prefetch(&iommu->hw, sid, iova);
+    } else if (sim_hw_translate(&iommu->hw, sid, iova, sim_rng_below(rng, 2) != 0, 1, &pa) ==
+               MODEL_OK) {
         bool right = client->dev->mode == GR_DOMAIN_LINEAR
                          ? pa == iova + client->dev->active->direct_offset
                      : leads_any(x, client, iova, &want) ? pa == want

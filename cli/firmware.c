@@ -44,7 +44,7 @@ static unsigned levels_of(const struct machine_iommu *iommu)
 
 static bool translates(const struct machine_iommu *iommu)
 {
-    return iommu->dart_hw.model && iommu->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING;
+    return iommu->hw.dart.model && iommu->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING;
 }
 
 /* ---- Entries ---- */
@@ -82,7 +82,7 @@ static uint32_t ttbr_at(const struct machine_iommu *iommu, uint32_t sid, gr_iova
 
 static bool root_of(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
 {
-    uint32_t ttbr = dart_model_read32(iommu->dart_hw.model, ttbr_at(iommu, sid, iova));
+    uint32_t ttbr = dart_model_read32(iommu->hw.dart.model, ttbr_at(iommu, sid, iova));
 
     if (registers_of(iommu)->ttbrs == 1) {
         *out = (uint64_t)(ttbr >> 2) << 14;
@@ -127,7 +127,7 @@ static bool ensure_root(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iov
     if (!new_table(iommu, out_pa)) {
         return false;
     }
-    dart_model_poke32(iommu->dart_hw.model, ttbr_at(iommu, sid, iova),
+    dart_model_poke32(iommu->hw.dart.model, ttbr_at(iommu, sid, iova),
                       registers_of(iommu)->ttbrs == 1
                           ? (uint32_t)(*out_pa >> 14) << 2 | 1
                           : UINT32_C(1) << 31 | (uint32_t)(*out_pa >> 12));
@@ -205,7 +205,7 @@ static bool boot_stream(struct machine_device *dev, unsigned stream)
     struct machine_iommu *iommu = dev->iommu[stream];
     const struct registers *r = registers_of(iommu);
     uint32_t sid = dev->tree.streams[stream].sid;
-    struct dart_model *model = iommu->dart_hw.model;
+    struct dart_model *model = iommu->hw.dart.model;
     uint32_t tcr = r->bypass;
     bool ok = true;
 
@@ -241,7 +241,7 @@ static bool boot_stream(struct machine_device *dev, unsigned stream)
 static void save_registers(struct machine_iommu *iommu)
 {
     for (uint32_t i = 0; i < MACHINE_SAVED; i++) {
-        iommu->saved[i] = dart_model_read32(iommu->dart_hw.model, 4 * i);
+        iommu->saved[i] = dart_model_read32(iommu->hw.dart.model, 4 * i);
     }
 }
 
@@ -253,7 +253,7 @@ bool firmware_boot(struct machine *m)
         for (unsigned s = 0; s < dev->tree.nstreams; s++) {
             struct machine_iommu *iommu = dev->iommu[s];
 
-            if (iommu->dart_hw.model && iommu->tree.firmware != GR_DT_FIRMWARE_OFF &&
+            if (iommu->hw.dart.model && iommu->tree.firmware != GR_DT_FIRMWARE_OFF &&
                 !boot_stream(dev, s)) {
                 return false;
             }
@@ -329,12 +329,12 @@ static uint64_t scan_table(const struct firmware_scan *scan, uint64_t first)
     if (count > scan->pages - first) {
         count = scan->pages - first;
     }
-    machine_bus_lock(iommu->machine);
+    sim_bus_lock(&iommu->machine->bus);
     if (!leaf_table(iommu, scan->sid, iova, &table) ||
         !host_read_held(iommu->machine->host, table + 8 * index, entries, 8 * count)) {
         wrong = count;
     }
-    machine_bus_unlock(iommu->machine);
+    sim_bus_unlock(&iommu->machine->bus);
     if (wrong == 0 && memcmp(entries, &scan->seen[first], 8 * count) != 0) {
         for (uint64_t i = 0; i < count; i++) {
             wrong += (entries[i] & 1) == 0 ||
@@ -360,7 +360,7 @@ static void look_through(const struct firmware_scan *scan, uint64_t page)
     enum model_result result;
     gr_pa_t pa = scan->pa + offset;
 
-    result = machine_hw_translate(scan->iommu, scan->sid, scan->iova + offset, false, 64, &pa);
+    result = sim_hw_translate(&scan->iommu->hw, scan->sid, scan->iova + offset, false, 64, &pa);
     if (result != MODEL_OK && result != MODEL_STALLED) {
         scan->iommu->firmware.scanout_faults++;
     } else if (pa != scan->pa + offset) {
@@ -371,9 +371,9 @@ static void look_through(const struct firmware_scan *scan, uint64_t page)
 /* One page of one memory. */
 static void look_anywhere(struct machine *m)
 {
-    const struct firmware_scan *scan = &m->scans[rng_below(&m->scan_rng, m->nscans)];
+    const struct firmware_scan *scan = &m->scans[sim_rng_below(&m->scan_rng, m->nscans)];
 
-    look_through(scan, rng_below(&m->scan_rng, scan->pages));
+    look_through(scan, sim_rng_below(&m->scan_rng, scan->pages));
 }
 
 void firmware_look(struct machine *m)
@@ -458,13 +458,13 @@ static bool is_restored(struct machine_iommu *iommu)
         if ((iommu->saved[tcr / 4] >> shift & r->translate) == 0) {
             continue; /* nobody's */
         }
-        same = same && (dart_model_read32(iommu->dart_hw.model, tcr) ^ iommu->saved[tcr / 4]) >>
+        same = same && (dart_model_read32(iommu->hw.dart.model, tcr) ^ iommu->saved[tcr / 4]) >>
                                shift % 32 << (r->packed ? 24 : 0) ==
                            0;
         for (uint32_t i = 0; i < r->ttbrs; i++) {
             uint32_t ttbr = r->ttbr + 4 * (r->ttbrs * sid + i);
 
-            same = same && dart_model_read32(iommu->dart_hw.model, ttbr) == iommu->saved[ttbr / 4];
+            same = same && dart_model_read32(iommu->hw.dart.model, ttbr) == iommu->saved[ttbr / 4];
         }
     }
     return same;

@@ -8,17 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More register space than any DART has; a tree may claim anything. */
-#define MMIO_MAX 0x10000u
-#define SMMU_MMIO 0x20000u
-/* What the model takes for va_bits. Tables and driver still keep to what the tree says. */
-#define MODEL_VA_MIN 32u
-#define MODEL_VA_MAX 47u
-/* The longest that an invalidation takes; the drivers' limits are GR_CFG_*_TIMEOUT_NS. */
-#define RECORDS_END                                                                                \
-    0xc000u /* facts/DART.md 5: where the records of a t8110 of revision 2.2 end                   \
-             */
-#define BUSY_NS 20000u
 /* What the pool may take, at most, and of all RAM. */
 #define POOL_MAX (UINT64_C(64) << 20)
 #define POOL_SHARE 8u
@@ -153,6 +142,7 @@ static bool make_host(struct machine *m, struct cli_error *error)
         return cli_error_set(error, "%s: reg of its memory nodes: %s", m->board->path, why);
     }
     host_log_level(m->host, -1);
+    m->bus.host = m->host;
     return true;
 }
 
@@ -171,134 +161,9 @@ static void reason_from_log(struct machine *m, char *reason, const char *name, i
     snprintf(reason, MACHINE_REASON, "%s", line);
 }
 
-const char *machine_compatible(const struct machine_iommu *iommu)
-{
-    switch (iommu->tree.driver) {
-    case GR_DT_DART_T8020:
-        return "apple,t8103-dart";
-    case GR_DT_DART_T6000:
-        return "apple,t6000-dart";
-    case GR_DT_DART_T8110:
-        return "apple,t8110-dart";
-    case GR_DT_DART_T8103_USB4:
-        return "apple,t8103-usb4-dart";
-    case GR_DT_DART_S5L8960X:
-        return "apple,s5l8960x-dart";
-    case GR_DT_SMMUV3:
-        return "arm,smmu-v3";
-    case GR_DT_NONE:
-        break;
-    }
-    return iommu->tree.compatible;
-}
-
-static bool dart_kinds(enum gr_dt_driver driver, enum dart_model_kind *model,
-                       enum gr_dart_kind *own)
-{
-    switch (driver) {
-    case GR_DT_DART_T8020:
-        *model = DART_MODEL_T8020;
-        *own = GR_DART_T8020;
-        return true;
-    case GR_DT_DART_T6000:
-        *model = DART_MODEL_T6000;
-        *own = GR_DART_T6000;
-        return true;
-    case GR_DT_DART_T8110:
-        *model = DART_MODEL_T8110;
-        *own = GR_DART_T8110;
-        return true;
-    case GR_DT_DART_T8103_USB4:
-        *model = DART_MODEL_T8103_USB4;
-        *own = GR_DART_T8103_USB4;
-        return true;
-    case GR_DT_DART_S5L8960X:
-        *model = DART_MODEL_S5L8960X;
-        *own = GR_DART_S5L8960X;
-        return true;
-    case GR_DT_SMMUV3:
-    case GR_DT_NONE:
-        break;
-    }
-    return false;
-}
-
 static bool is_smmu(const struct machine_iommu *iommu)
 {
     return iommu->tree.driver == GR_DT_SMMUV3;
-}
-
-static bool has_model(const struct machine_iommu *iommu)
-{
-    return is_smmu(iommu) ? iommu->smmu_hw.model != NULL : iommu->dart_hw.model != NULL;
-}
-
-struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu)
-{
-    if (!has_model(iommu)) {
-        return (struct machine_hw_stats){0};
-    }
-    if (is_smmu(iommu)) {
-        const struct smmuv3_model_stats *stats = smmuv3_model_stats(iommu->smmu_hw.model);
-
-        return (struct machine_hw_stats){stats->hits, stats->misses, stats->fetches,
-                                         stats->invalidations, stats->misuse + stats->bad_fetches};
-    }
-    const struct dart_model_stats *stats = dart_model_stats(iommu->dart_hw.model);
-
-    return (struct machine_hw_stats){
-        stats->hits, stats->misses, stats->fetches, stats->invalidations,
-        stats->misuse + stats->bad_fetches + stats->locked_writes + stats->reused};
-}
-
-void machine_bus_lock(struct machine *m)
-{
-    pthread_mutex_lock(&m->bus);
-}
-
-void machine_bus_unlock(struct machine *m)
-{
-    pthread_mutex_unlock(&m->bus);
-}
-
-uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset)
-{
-    uint32_t value;
-
-    machine_bus_lock(iommu->machine);
-    value = is_smmu(iommu) ? smmuv3_model_read32(iommu->smmu_hw.model, offset)
-                           : dart_model_read32(iommu->dart_hw.model, offset);
-    machine_bus_unlock(iommu->machine);
-    return value;
-}
-
-uint32_t machine_hw_size(const struct machine_iommu *iommu)
-{
-    return is_smmu(iommu) ? iommu->smmu_hw.mmio.size : iommu->dart_hw.mmio.size;
-}
-
-void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova)
-{
-    machine_bus_lock(iommu->machine);
-    if (is_smmu(iommu)) {
-        smmuv3_model_prefetch(iommu->smmu_hw.model, sid, iova);
-    } else {
-        dart_model_prefetch(iommu->dart_hw.model, sid, iova);
-    }
-    machine_bus_unlock(iommu->machine);
-}
-
-enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
-                                       bool write, uint64_t len, gr_pa_t *out_pa)
-{
-    enum model_result result;
-
-    machine_bus_lock(iommu->machine);
-    result = is_smmu(iommu)
-                 ? smmuv3_model_translate(iommu->smmu_hw.model, sid, iova, write, len, out_pa)
-                 : dart_model_translate(iommu->dart_hw.model, sid, iova, write, len, out_pa);
-    machine_bus_unlock(iommu->machine);
-    return result;
 }
 
 /* Hardware may look at the tables now. */
@@ -312,35 +177,10 @@ static void moment(void *arg)
     }
 }
 
-static uint32_t observed_read32(void *opaque, uint32_t offset)
+/* The display looks after every store to a register as well, and nobody else. */
+static void moment_of_display(void *arg)
 {
-    struct machine_iommu *iommu = opaque;
-
-    moment(iommu->machine);
-    return machine_hw_read32(iommu, offset);
-}
-
-static void observed_write32(void *opaque, uint32_t offset, uint32_t value)
-{
-    struct machine_iommu *iommu = opaque;
-
-    machine_bus_lock(iommu->machine);
-    if (is_smmu(iommu)) {
-        smmuv3_model_write32(iommu->smmu_hw.model, offset, value);
-    } else {
-        dart_model_write32(iommu->dart_hw.model, offset, value);
-    }
-    machine_bus_unlock(iommu->machine);
-    firmware_look(iommu->machine);
-}
-
-static void observed_write64(void *opaque, uint32_t offset, uint64_t value)
-{
-    struct machine_iommu *iommu = opaque;
-
-    machine_bus_lock(iommu->machine);
-    smmuv3_model_write64(iommu->smmu_hw.model, offset, value);
-    machine_bus_unlock(iommu->machine);
+    firmware_look(arg);
 }
 
 void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
@@ -349,99 +189,13 @@ void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
     m->observer_arg = arg;
 }
 
-static bool make_dart(struct machine_iommu *iommu, enum dart_model_kind kind)
-{
-    struct machine *m = iommu->machine;
-    const struct gr_dt_iommu *tree = &iommu->tree;
-    struct dart_model_config config = dart_model_defaults(kind);
-    unsigned least;
-
-    config.mmio_size = tree->reg_size < MMIO_MAX ? (uint32_t)tree->reg_size & ~3u : MMIO_MAX;
-    config.page_bits = tree->page_bits;
-    /* The bus of an s5l8960x may pass fewer bits, and then the tree says so. */
-    least = kind == DART_MODEL_S5L8960X ? 0 : MODEL_VA_MIN;
-    config.va_bits = tree->va_bits < least          ? least
-                     : tree->va_bits > MODEL_VA_MAX ? MODEL_VA_MAX
-                                                    : tree->va_bits;
-    config.pa_bits = tree->pa_bits;
-    config.streams = tree->streams;
-    config.bypass = tree->bypass;
-    /* Of revision 2.2 now and then, where its record of errors lies within the window. */
-    if (kind == DART_MODEL_T8110 && config.mmio_size >= RECORDS_END && rng_below(&m->rng, 2) != 0) {
-        config.revision = 0x0202;
-    }
-    config.locked = tree->firmware == GR_DT_FIRMWARE_LOCKED;
-    config.random_replacement = rng_below(&m->rng, 2) != 0;
-    config.keep_all = rng_below(&m->rng, 4) == 0;
-    config.watch_reuse = m->options.deferred; /* else a stale hit shows by itself */
-    config.serve_while_busy = rng_below(&m->rng, 2) != 0;
-    if (!host_dart_init(&iommu->dart_hw, m->host, &config, rng_next(&m->rng))) {
-        return false;
-    }
-    iommu->dart_hw.mmio.opaque = iommu;
-    iommu->dart_hw.mmio.read32 = observed_read32;
-    iommu->dart_hw.mmio.write32 = observed_write32;
-    dart_model_set_busy(iommu->dart_hw.model, rng_below(&m->rng, BUSY_NS), false);
-    return true;
-}
-
-/* One with linear stream tables, or without range commands, now and then. */
-static bool make_smmu(struct machine_iommu *iommu)
-{
-    struct machine *m = iommu->machine;
-    struct smmuv3_model_config config = smmuv3_model_defaults();
-    const uint32_t oas = iommu->tree.pa_bits == 36 ? 1 : 4;
-
-    config.idr5 = (config.idr5 & ~7u) | oas;
-    if (strcmp(iommu->tree.compatible, "granule,smmuv3-stage-2") == 0) {
-        smmuv3_model_set_stages(&config, SMMUV3_MODEL_STAGE_2);
-    }
-    if (rng_below(&m->rng, 4) == 0) {
-        config.idr0 &= ~(3u << 27);
-    }
-    if (rng_below(&m->rng, 4) == 0) {
-        config.idr3 = 0;
-    }
-    config.random_replacement = rng_below(&m->rng, 2) != 0;
-    config.keep_all = rng_below(&m->rng, 4) == 0;
-    if (iommu->tree.reg_size < SMMU_MMIO ||
-        !host_smmuv3_init(&iommu->smmu_hw, m->host, &config, rng_next(&m->rng))) {
-        return false;
-    }
-    iommu->smmu_hw.mmio.opaque = iommu;
-    iommu->smmu_hw.mmio.read32 = observed_read32;
-    iommu->smmu_hw.mmio.write32 = observed_write32;
-    iommu->smmu_hw.mmio.write64 = observed_write64;
-    smmuv3_model_set_busy(iommu->smmu_hw.model, rng_below(&m->rng, BUSY_NS), 0);
-    return true;
-}
-
-static void build_iommu(struct machine_iommu *iommu)
-{
-    const struct gr_dt_iommu *tree = &iommu->tree;
-    enum dart_model_kind kind = DART_MODEL_T8020;
-    enum gr_dart_kind own;
-
-    if (is_smmu(iommu) && !make_smmu(iommu)) {
-        snprintf(iommu->reason, sizeof(iommu->reason),
-                 "no model of such an SMMUv3: its reg has 0x%llx bytes, 0x20000 are needed",
-                 (unsigned long long)tree->reg_size);
-    } else if (!is_smmu(iommu) && !dart_kinds(tree->driver, &kind, &own)) {
-        snprintf(iommu->reason, sizeof(iommu->reason), "%s", tree->reason);
-    } else if (!is_smmu(iommu) && !make_dart(iommu, kind)) {
-        snprintf(iommu->reason, sizeof(iommu->reason),
-                 "no model of such a DART: its reg has 0x%llx bytes, at least 0x4000 are needed",
-                 (unsigned long long)tree->reg_size);
-    }
-}
-
 static bool start_smmu(struct machine_iommu *iommu)
 {
     struct machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
     const struct gr_smmuv3_config config = {
         .env = m->host,
-        .mmio = &iommu->smmu_hw.mmio,
+        .mmio = sim_hw_mmio(&iommu->hw),
         .mmio_size = tree->reg_size,
         .name = tree->path,
         .granule_lg2 = (uint8_t)tree->page_bits,
@@ -463,10 +217,10 @@ static bool start_dart(struct machine_iommu *iommu)
 {
     struct machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
-    enum dart_model_kind kind = DART_MODEL_T8020;
     struct gr_dart_config config = {
+        .kind = sim_hw_kind(tree->driver)->driver,
         .env = m->host,
-        .mmio = &iommu->dart_hw.mmio,
+        .mmio = sim_hw_mmio(&iommu->hw),
         .mmio_size = tree->reg_size,
         .name = tree->path,
         .va_bits = (uint8_t)tree->va_bits,
@@ -476,7 +230,6 @@ static bool start_dart(struct machine_iommu *iommu)
     };
     int rc;
 
-    (void)dart_kinds(tree->driver, &kind, &config.kind);
     if (tree->has_aperture) {
         config.aperture = tree->aperture;
     }
@@ -534,7 +287,8 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
             iommu->tree = tree;
             iommu->machine = m;
             m->niommus++;
-            build_iommu(iommu);
+            (void)sim_hw_init(&iommu->hw, &m->bus, &iommu->tree, &m->rng, m->options.deferred,
+                              iommu->reason, sizeof(iommu->reason));
         }
     }
     return true;
@@ -863,7 +617,7 @@ static bool read_devices(struct machine *m, struct cli_error *error)
 /* Firmware has run; now it is our turn. */
 static bool start(struct machine *m, struct cli_error *error)
 {
-    m->scan_rng.state = rng_mix(m->options.seed ^ 0x7363616eu);
+    m->scan_rng.state = sim_rng_mix(m->options.seed ^ 0x7363616eu);
     if (!firmware_boot(m)) {
         return cli_error_set(error,
                              "%s: no memory for what granule,firmware asks for: describe more",
@@ -895,8 +649,11 @@ bool machine_up(struct machine *m, struct board *board, const struct machine_opt
     memset(m, 0, sizeof(*m));
     m->board = board;
     m->options = *options;
-    m->rng.state = rng_mix(options->seed ^ 0x6d6f64656c73u);
-    pthread_mutex_init(&m->bus, NULL);
+    m->rng.state = sim_rng_mix(options->seed ^ 0x6d6f64656c73u);
+    pthread_mutex_init(&m->bus.lock, NULL);
+    m->bus.before_read = moment;
+    m->bus.after_write = moment_of_display;
+    m->bus.arg = m;
     if (!make_host(m, error) || !make_iommus(m, error) || !read_devices(m, error) ||
         !start(m, error)) {
         machine_detach(m);
@@ -1014,7 +771,7 @@ uint64_t machine_misuse(const struct machine *m)
     uint64_t misuse = host_misuse(m->host) + m->stuck_irqs;
 
     for (unsigned i = 0; i < m->niommus; i++) {
-        misuse += machine_hw_stats(&m->iommus[i]).misuse;
+        misuse += sim_hw_stats(&m->iommus[i].hw).misuse;
     }
     return misuse;
 }
@@ -1022,15 +779,10 @@ uint64_t machine_misuse(const struct machine *m)
 void machine_free(struct machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
-        if (m->iommus[i].smmu_hw.model) {
-            host_smmuv3_fini(&m->iommus[i].smmu_hw);
-        }
-        if (m->iommus[i].dart_hw.model) {
-            host_dart_fini(&m->iommus[i].dart_hw);
-        }
+        sim_hw_fini(&m->iommus[i].hw);
     }
     firmware_free(m);
-    pthread_mutex_destroy(&m->bus);
+    pthread_mutex_destroy(&m->bus.lock);
     free(m->iommus);
     free(m->devices);
     if (m->host) {
@@ -1050,10 +802,10 @@ bool machine_reads_all(const struct machine_device *dev)
 /* Edges: called until there is nothing, which is soon, since nothing happens meanwhile. */
 static void serve_smmu(struct machine_iommu *iommu)
 {
-    if (!iommu->smmu_hw.irq) {
+    if (!iommu->hw.smmu.irq) {
         return;
     }
-    iommu->smmu_hw.irq = false;
+    iommu->hw.smmu.irq = false;
     for (unsigned i = 0; gr_smmuv3_isr(&iommu->smmu); i++) {
         if (i == EVENT_TRIES) {
             iommu->machine->stuck_irqs++;
@@ -1069,7 +821,7 @@ void machine_serve_irq(struct machine_iommu *iommu)
         serve_smmu(iommu);
         return;
     }
-    for (unsigned i = 0; iommu->dart_hw.irq; i++) {
+    for (unsigned i = 0; iommu->hw.dart.irq; i++) {
         if (i == IRQ_TRIES || !gr_dart_isr(&iommu->dart)) {
             iommu->machine->stuck_irqs++;
             break;
@@ -1082,19 +834,10 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
                                      void *buf, uint64_t len, bool write, uint64_t *done)
 {
     struct machine_iommu *iommu = dev->iommu[stream];
+    const uint32_t sid = dev->streams[stream].sid;
     enum model_result result;
 
-    const uint32_t sid = dev->streams[stream].sid;
-
-    machine_bus_lock(iommu->machine);
-    if (is_smmu(iommu)) {
-        result = host_smmuv3_access(&iommu->smmu_hw, sid, iova, buf, len, write, dev->tree.coherent,
-                                    done);
-    } else {
-        result =
-            host_dart_access(&iommu->dart_hw, sid, iova, buf, len, write, dev->tree.coherent, done);
-    }
-    machine_bus_unlock(iommu->machine);
+    result = sim_hw_access(&iommu->hw, sid, iova, buf, len, write, dev->tree.coherent, done);
     machine_serve_irq(iommu);
     return result;
 }

@@ -11,13 +11,12 @@
 
 #include "cli.h"
 #include "sim/board.h"
+#include "sim/hw.h"
 #include "sim/rng.h"
 
 #include <granule/dt.h>
 #include <granule/granule.h>
 #include <host.h>
-#include <host_dart.h>
-#include <host_smmuv3.h>
 
 #include <pthread.h>
 
@@ -54,9 +53,7 @@ struct machine_firmware {
 struct machine_iommu {
     struct gr_dt_iommu tree;
     struct machine *machine;
-    /* A DART, or with GR_DT_SMMUV3 an SMMUv3; its model is NULL where there is no driver. */
-    struct host_dart dart_hw;
-    struct host_smmuv3 smmu_hw;
+    struct sim_hw hw;
     struct gr_dart dart; /* set up if `up` */
     struct gr_smmuv3 smmu;
     struct gr_instance *inst; /* of the driver; and what it said of itself, which stays: */
@@ -111,7 +108,7 @@ struct machine {
     struct gr_bounce pool; /* of all domains; set up if `has_pool` */
     bool has_pool;
     struct gr_bounce_stats bounced; /* once it is down: what became of it */
-    struct rng rng;                 /* what the hardware does by chance */
+    struct sim_rng rng;             /* what the hardware does by chance */
     void (*observer)(void *arg);
     void *observer_arg;
     struct machine_iommu *iommus;
@@ -122,9 +119,9 @@ struct machine {
     unsigned nscans;
     struct firmware_table *firmware_tables;
     unsigned nfirmware_tables;
-    struct rng scan_rng;
+    struct sim_rng scan_rng;
     bool in_look;
-    pthread_mutex_t bus;
+    struct sim_bus bus;
     pthread_t scanout;
     bool scanning;
     bool scanout_stop;
@@ -151,10 +148,6 @@ const char *machine_isolation(const struct machine_device *dev);
 
 /* LINEAR or IDENTITY: an address is the memory's, but for a constant. */
 bool machine_is_direct(const struct machine_device *dev);
-
-/* What tells how to read its tables: the string that its driver was found by, wherever it stands.
- */
-const char *machine_compatible(const struct machine_iommu *iommu);
 
 /* Take every device out of its domain and free the domains. Nothing may be mapped. */
 void machine_detach(struct machine *m);
@@ -187,24 +180,6 @@ enum model_result machine_access_raw(struct machine_device *dev, unsigned stream
  * which the hardware may look at the tables. It may use the models, not the library. NULL for none.
  */
 void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg);
-
-/* What a model counts, whatever it is of. */
-struct machine_hw_stats {
-    uint64_t hits, misses, fetches, invalidations;
-    uint64_t misuse; /* by the library, of the hardware */
-};
-
-/* The models take one access at a time. What follows here takes the bus for itself. */
-void machine_bus_lock(struct machine *m);
-void machine_bus_unlock(struct machine *m);
-
-/* The models' calls of these names; without a model nothing happens, and all is 0. */
-struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu);
-uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset);
-uint32_t machine_hw_size(const struct machine_iommu *iommu); /* of its registers, in bytes */
-void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova);
-enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
-                                       bool write, uint64_t len, gr_pa_t *out_pa);
 
 /* Can a device read what is mapped for its writes only? Some formats have no such leaves. */
 bool machine_reads_all(const struct machine_device *dev);

@@ -150,7 +150,7 @@ static json_t *json_firmware(const struct machine_iommu *iommu)
 
 static json_t *json_instance(const struct machine_iommu *iommu)
 {
-    const struct machine_hw_stats tlb = machine_hw_stats(iommu);
+    const struct sim_hw_stats tlb = sim_hw_stats(&iommu->hw);
     json_t *object;
 
     object = json_pack(
@@ -301,7 +301,7 @@ static void table_instances(const struct machine *m)
         path_text(iommu->tree.path, width, path, sizeof(path));
         printf("%-*s  %-*.*s  ", width, path, kind, kind, iommu->tree.compatible);
         if (iommu->up) {
-            const struct machine_hw_stats tlb = machine_hw_stats(iommu);
+            const struct sim_hw_stats tlb = sim_hw_stats(&iommu->hw);
 
             snprintf(aperture, sizeof(aperture), "0x%llx-0x%llx",
                      (unsigned long long)iommu->aperture.first,

@@ -175,8 +175,8 @@ static json_t *json_registers(struct machine_iommu *iommu)
 {
     json_t *registers = json_object();
 
-    for (uint32_t offset = 0; offset < machine_hw_size(iommu); offset += 4) {
-        uint32_t value = machine_hw_read32(iommu, offset);
+    for (uint32_t offset = 0; offset < sim_hw_size(&iommu->hw); offset += 4) {
+        uint32_t value = sim_hw_read32(&iommu->hw, offset);
         char key[16];
 
         if (value != 0) {
@@ -190,7 +190,7 @@ static json_t *json_registers(struct machine_iommu *iommu)
 static json_t *json_instance(struct machine_iommu *iommu)
 {
     return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", sim_json_text(iommu->tree.path),
-                     "compatible", sim_json_text(machine_compatible(iommu)), "granule",
+                     "compatible", sim_json_text(sim_hw_compatible(&iommu->hw)), "granule",
                      (json_int_t)iommu->granule, "streams", (json_int_t)iommu->streams, "locked",
                      iommu->locked, "registers", json_registers(iommu));
 }

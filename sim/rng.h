@@ -5,12 +5,12 @@
 #include <stdint.h>
 
 /* A small generator (splitmix64): the same everywhere, seeded, one state per purpose. */
-struct rng {
+struct sim_rng {
     uint64_t state;
 };
 
-uint64_t rng_mix(uint64_t value);
-uint64_t rng_next(struct rng *rng);
-uint64_t rng_below(struct rng *rng, uint64_t bound); /* 0 .. bound - 1; bound is not 0 */
+uint64_t sim_rng_mix(uint64_t value);
+uint64_t sim_rng_next(struct sim_rng *rng);
+uint64_t sim_rng_below(struct sim_rng *rng, uint64_t bound); /* 0 .. bound - 1; bound is not 0 */
 
 #endif
