@@ -14,7 +14,7 @@
 #ifndef CLI_EXERCISE_H
 #define CLI_EXERCISE_H
 
-#include "machine.h"
+#include "sim/machine.h"
 #include "sim/tally.h"
 
 #define EXERCISE_LARGEST (UINT64_C(1) << 20) /* bytes of a map or buffer; a list, about */

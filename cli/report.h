@@ -3,7 +3,7 @@
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
 
-#include "machine.h"
+#include "sim/machine.h"
 #include "sim/tally.h"
 
 struct report {

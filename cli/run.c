@@ -2,10 +2,10 @@
 /* granule run and granule attack: bring a board up, exercise it, report. */
 #include "cli.h"
 #include "exercise.h"
-#include "machine.h"
 #include "progress.h"
 #include "report.h"
 #include "sim/board.h"
+#include "sim/machine.h"
 #include "snapshot_write.h"
 
 #include <getopt.h>

@@ -3,7 +3,7 @@
 #ifndef CLI_SNAPSHOT_WRITE_H
 #define CLI_SNAPSHOT_WRITE_H
 
-#include "machine.h"
+#include "sim/machine.h"
 
 /* One run of a mapping, contiguous in IOVA and PA, as one stream has it; exact, not rounded. */
 struct snapshot_record {

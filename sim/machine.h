@@ -6,13 +6,13 @@
  * What cannot work is not an error of bringing up: the IOMMU or the device carries a reason, and
  * the rest of the machine runs. Everything is deterministic from the seed.
  */
-#ifndef CLI_MACHINE_H
-#define CLI_MACHINE_H
+#ifndef SIM_MACHINE_H
+#define SIM_MACHINE_H
 
-#include "cli.h"
-#include "sim/board.h"
-#include "sim/hw.h"
-#include "sim/rng.h"
+#include "board.h"
+#include "error.h"
+#include "hw.h"
+#include "rng.h"
 
 #include <granule/dt.h>
 #include <granule/granule.h>

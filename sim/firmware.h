@@ -6,8 +6,8 @@
  * every access to a register, or on a thread of their own. Written from facts/DART.md 2 to 4 and 9;
  * nothing of the library is used.
  */
-#ifndef CLI_FIRMWARE_H
-#define CLI_FIRMWARE_H
+#ifndef SIM_FIRMWARE_H
+#define SIM_FIRMWARE_H
 
 #include "machine.h"
 
