@@ -318,8 +318,6 @@ $(B)/tests/prop_model: $(call obj,tests/prop/on_model.c) $(PROP_SUITE) $(MACHINE
 $(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson -lcmocka)
 
-$(B)/tests/fuzz_snapshot: $(call obj,cli/snapshot.c cli/tables.c)
-
 $(SITE_LIST): scripts/removal-sites.awk $(wildcard src/*/*.[ch] src/*/*/*.[ch])
 	@find src -type d | sed 's,^,$(@D)/,' | xargs mkdir -p
 	@find src -name '*.[ch]' | sort | xargs awk -v OUT=$(@D) -f scripts/removal-sites.awk > $@

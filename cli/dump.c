@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* granule dump: what every stream of a saved machine translates, and whether its records agree. */
+#include "cli.h"
 #include "progress.h"
 #include "show.h"
 #include "sim/json.h"
-#include "tables.h"
+#include "sim/tables.h"
 
 #include <getopt.h>
 #include <inttypes.h>

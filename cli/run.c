@@ -6,7 +6,7 @@
 #include "report.h"
 #include "sim/board.h"
 #include "sim/machine.h"
-#include "snapshot_write.h"
+#include "sim/snapshot_write.h"
 
 #include <getopt.h>
 #include <stdio.h>

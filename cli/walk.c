@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* granule walk: how one IOVA is translated, step by step, or why it is not. */
+#include "cli.h"
 #include "progress.h"
 #include "show.h"
 #include "sim/json.h"
-#include "tables.h"
+#include "sim/tables.h"
 
 #include <getopt.h>
 #include <inttypes.h>

@@ -8,8 +8,8 @@
  */
 #include "fuzz.h"
 
-#include "cli/snapshot.h"
-#include "cli/tables.h"
+#include "sim/snapshot_read.h"
+#include "sim/tables.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What the tables of a stream map, as runs, and whether that is what a snapshot's records say. */
-#ifndef CLI_TABLES_H
-#define CLI_TABLES_H
+#ifndef SIM_TABLES_H
+#define SIM_TABLES_H
 
-#include "snapshot.h"
+#include "snapshot_read.h"
 
 /* Neighbouring leaves that continue each other: one stretch of IOVA and PA, equal attributes. */
 struct tables_run {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "snapshot_write.h"
 
-#include "sim/json.h"
+#include "json.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #define _FILE_OFFSET_BITS 64 /* images beyond 2 GiB on 32-bit hosts */
-#include "snapshot.h"
+#include "snapshot_read.h"
 
 #include <errno.h>
 #include <fcntl.h>

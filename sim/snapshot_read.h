@@ -5,11 +5,11 @@
  * Everything is checked before snapshot_load() succeeds: types, ranges, names that records refer
  * to, the size of the image, that registers and granule agree. What the tables say is not.
  */
-#ifndef CLI_SNAPSHOT_H
-#define CLI_SNAPSHOT_H
+#ifndef SIM_SNAPSHOT_READ_H
+#define SIM_SNAPSHOT_READ_H
 
-#include "cli.h"
-#include "sim/walker.h"
+#include "error.h"
+#include "walker.h"
 
 #include <jansson.h>
 

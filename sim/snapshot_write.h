@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Two files from which anyone can check the tables of a machine: memory.img and machine.json. */
-#ifndef CLI_SNAPSHOT_WRITE_H
-#define CLI_SNAPSHOT_WRITE_H
+#ifndef SIM_SNAPSHOT_WRITE_H
+#define SIM_SNAPSHOT_WRITE_H
 
-#include "sim/machine.h"
+#include "machine.h"
 
 /* One run of a mapping, contiguous in IOVA and PA, as one stream has it; exact, not rounded. */
 struct snapshot_record {
