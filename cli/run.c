@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* granule run and granule attack: bring a board up, exercise it, report. */
 #include "cli.h"
-#include "exercise.h"
 #include "progress.h"
 #include "report.h"
 #include "sim/board.h"
+#include "sim/exercise.h"
 #include "sim/machine.h"
 #include "sim/snapshot_write.h"
 

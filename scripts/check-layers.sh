@@ -27,12 +27,12 @@ qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
 ports    | ports/ | public models fs libc
 walker   | sim/walker.h sim/walker.c | fs libc
 sim      | sim/ | walker public ports models fdt json fs libc
-cli      | cli/ | sim walker public ports models fdt json fs libc
+cli      | cli/ | sim walker public json fs libc
 drivers  | examples/drivers/ | public fs
 examples | examples/ | public ports models fs libc
 bench    | bench/ | public ports json fs libc
-tests    | tests/ | walker public private ports models fdt json cmocka fs libc
-fuzz     | fuzz/ | tests cli sim walker public private ports models fdt json cmocka fs libc
+tests    | tests/ | sim walker public private ports models fdt json cmocka fs libc
+fuzz     | fuzz/ | tests sim walker public private ports models fdt json cmocka fs libc
 '
 
 check() {
@@ -137,7 +137,7 @@ self_test() {
     echo '#include <granule/dma.h>' > "$tmp/include/granule/granule.h"
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/iommu/iommu src/dma/dma src/dt/dt models/model models/dart/dart \
-        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli sim/walker examples/hello \
+        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli sim/machine sim/walker examples/hello \
         examples/drivers/pci ports/qemu-aarch64/board; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
@@ -209,9 +209,17 @@ self_test() {
 + examples/drivers/x.c <granule/dma.h>
 - examples/drivers/x.c <stdlib.h>
 - examples/drivers/x.c "host.h"
-+ cli/x.c "models/dart/dart.h"
++ sim/x.c "models/dart/dart.h"
++ sim/x.c <libfdt.h>
++ sim/x.c "host.h"
++ sim/x.c "walker.h"
+- sim/x.c "core/log.h"
+- sim/x.c "cli/cli.h"
+- sim/x.c <cmocka.h>
++ cli/x.c "sim/machine.h"
 + cli/x.c <jansson.h>
-+ cli/x.c "host.h"
+- cli/x.c "models/dart/dart.h"
+- cli/x.c "host.h"
 - cli/x.c "core/log.h"
 - examples/x.c "drv/dart/regs.h"
 - examples/x.c <libfdt.h>
@@ -219,11 +227,13 @@ self_test() {
 + tests/x.c "pt/fmt/dart1.h"
 + tests/x.c <cmocka.h>
 - tests/x.c "cli/cli.h"
-+ fuzz/x.c "cli/cli.h"
+- fuzz/x.c "cli/cli.h"
++ fuzz/x.c "sim/machine.h"
 - cli/x.c "fuzz/fuzz.h"
 + tests/x.c "sim/walker.h"
++ tests/x.c "sim/machine.h"
 + cli/x.c "sim/walker.h"
-- sim/walker.c "cli/cli.h"
+- sim/walker.c "machine.h"
 - sim/walker.c <granule/types.h>
 - sim/walker.c "models/model.h"
 END

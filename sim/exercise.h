@@ -11,11 +11,11 @@
  *
  * Whatever is mapped is a list of parts to all checks; a single map is a list of one.
  */
-#ifndef CLI_EXERCISE_H
-#define CLI_EXERCISE_H
+#ifndef SIM_EXERCISE_H
+#define SIM_EXERCISE_H
 
-#include "sim/machine.h"
-#include "sim/tally.h"
+#include "machine.h"
+#include "tally.h"
 
 #define EXERCISE_LARGEST (UINT64_C(1) << 20) /* bytes of a map or buffer; a list, about */
 #define EXERCISE_SEGMENTS 256u

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What must fault: accesses that no mapping allows, also while tables are changing. */
 #include "exercise.h"
-#include "sim/firmware.h"
+#include "firmware.h"
 
 /* ---- Faults ---- */
 

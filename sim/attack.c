@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "attack.h"
 
-#include "sim/walker.h"
+#include "walker.h"
 
 #include <stdlib.h>
 #include <string.h>

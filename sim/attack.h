@@ -3,8 +3,8 @@
  * What a hostile device tries, and what it reaches. What it should reach is taken from the walker,
  * the second opinion on every table; that the IOMMU's model agrees is tried address by address.
  */
-#ifndef CLI_ATTACK_H
-#define CLI_ATTACK_H
+#ifndef SIM_ATTACK_H
+#define SIM_ATTACK_H
 
 #include "exercise.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "attack.h"
-#include "sim/snapshot_write.h"
+#include "snapshot_write.h"
 
 #include <stdio.h>
 #include <stdlib.h>
