@@ -24,6 +24,7 @@ begin_tally
     step "threads, TSan" $MAKE B="$B/tsan" SAN=thread WERROR=1 W=-DGR_CFG_DEBUG=1 threads
     step headers $MAKE check-headers
     step layers sh scripts/check-layers.sh
+    step "layers, objects" $MAKE $san check-objects
     step "layers, self-test" sh scripts/check-layers.sh --self-test
     step symbols $MAKE check-symbols
     step "symbols, self-test" sh scripts/check-symbols.sh --self-test
