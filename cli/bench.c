@@ -14,7 +14,7 @@ int cli_bench(int argc, char **argv)
 {
     static const char name[] = "granule-bench";
     char path[4096];
-    struct cli_error error;
+    struct sim_error error;
     const ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof(name));
     char *slash;
 
@@ -27,7 +27,7 @@ int cli_bench(int argc, char **argv)
     slash = strrchr(path, '/');
     memcpy(slash ? slash + 1 : path, name, sizeof(name));
     execv(path, argv);
-    cli_error_set(&error, "%s: %s: build it with `make` and keep it beside granule", path,
-                  strerror(errno));
+    sim_refuse(&error, "%s: %s: build it with `make` and keep it beside granule", path,
+               strerror(errno));
     return cli_refuse(&error, cli_wants_json(argc, argv));
 }

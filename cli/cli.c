@@ -18,17 +18,17 @@ int cli_version(bool json)
 
 int cli_finish(int status)
 {
-    struct cli_error error;
+    struct sim_error error;
     bool written = fflush(stdout) == 0 && !ferror(stdout);
 
     if (written || status == CLI_USAGE) {
         return status;
     }
-    cli_error_set(&error, "not all of the output could be written: make room where it goes");
+    sim_refuse(&error, "not all of the output could be written: make room where it goes");
     return cli_refuse(&error, false);
 }
 
-int cli_refuse(const struct cli_error *error, bool json)
+int cli_refuse(const struct sim_error *error, bool json)
 {
     fprintf(stderr, "granule: %s\n", error->text);
     if (json) {
@@ -58,7 +58,7 @@ bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out)
     return true;
 }
 
-bool cli_option_error(struct cli_error *error, int code, char **argv, const char *verb)
+bool cli_option_error(struct sim_error *error, int code, char **argv, const char *verb)
 {
     const char *space = verb ? " " : "";
     const char *option = argv[optind - 1];
@@ -71,16 +71,16 @@ bool cli_option_error(struct cli_error *error, int code, char **argv, const char
         int name = (int)strcspn(option, "=");
 
         if (code == ':') {
-            return cli_error_set(error, "option %s needs a value: %s=VALUE", option, option);
+            return sim_refuse(error, "option %s needs a value: %s=VALUE", option, option);
         }
         if (option[name] == '=' && optopt != 0) {
-            return cli_error_set(error, "option %.*s takes no value: leave out %s", name, option,
-                                 option + name);
+            return sim_refuse(error, "option %.*s takes no value: leave out %s", name, option,
+                              option + name);
         }
-        return cli_error_set(error, "unknown option %.*s: see granule%s%s --help", name, option,
-                             space, verb);
+        return sim_refuse(error, "unknown option %.*s: see granule%s%s --help", name, option, space,
+                          verb);
     }
-    return cli_error_set(error, "unknown option %s: see granule%s%s --help", letter, space, verb);
+    return sim_refuse(error, "unknown option %s: see granule%s%s --help", letter, space, verb);
 }
 
 bool cli_wants_json(int argc, char **argv)

@@ -16,7 +16,7 @@
 
 /* Print the sentence on stderr and, for machines, as {"error":"..."} on stdout. Returns CLI_USAGE.
  */
-int cli_refuse(const struct cli_error *error, bool json);
+int cli_refuse(const struct sim_error *error, bool json);
 
 /* After the last output: was there room for all of it? A refusal has been told on stderr already.
  */
@@ -32,7 +32,7 @@ bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out);
  * getopt_long() returned '?' or ':' : say what is wrong with which option. `verb` is NULL for the
  * options before the verb. Call with opterr = 0, optstring starting with "+:".
  */
-bool cli_option_error(struct cli_error *error, int code, char **argv, const char *verb);
+bool cli_option_error(struct sim_error *error, int code, char **argv, const char *verb);
 
 /* Is --json among the arguments? Looked up before parsing, so that wrong usage is told in JSON too.
  */

@@ -25,10 +25,10 @@ struct dump_options {
 
 struct dump {
     const struct dump_options *options;
-    const struct snapshot *snapshot;
+    const struct sim_snapshot *snapshot;
     json_t *json; /* "instances"; NULL: print */
-    struct tables_problems problems;
-    struct tables_check check;
+    struct sim_tables_problems problems;
+    struct sim_tables_check check;
     unsigned translating;
 };
 
@@ -56,7 +56,7 @@ static void print_help(void)
            "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
 }
 
-static bool parse(int argc, char **argv, struct dump_options *options, struct cli_error *error)
+static bool parse(int argc, char **argv, struct dump_options *options, struct sim_error *error)
 {
     static const struct option long_options[] = {
         {"check", no_argument, NULL, 'c'},
@@ -87,8 +87,8 @@ static bool parse(int argc, char **argv, struct dump_options *options, struct cl
         }
     }
     if (argc - optind != 1) {
-        return cli_error_set(error, "%s: give one DIR, or see granule dump --help",
-                             argc == optind ? "no snapshot given" : "more than one DIR given");
+        return sim_refuse(error, "%s: give one DIR, or see granule dump --help",
+                          argc == optind ? "no snapshot given" : "more than one DIR given");
     }
     options->dir = argv[optind];
     return true;
@@ -97,7 +97,7 @@ static bool parse(int argc, char **argv, struct dump_options *options, struct cl
 /* ---- Pictures ---- */
 
 /* Of [first, first + 2^bits), which is aligned to its size and has at least CELLS granules. */
-static struct picture draw(const struct tables *tables, uint64_t first, unsigned bits)
+static struct picture draw(const struct sim_tables *tables, uint64_t first, unsigned bits)
 {
     unsigned cell_bits = bits - CELLS_LG2;
     struct picture picture = {.first = first,
@@ -106,7 +106,7 @@ static struct picture draw(const struct tables *tables, uint64_t first, unsigned
     uint64_t mapped[CELLS] = {0};
 
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct tables_run *run = &tables->runs[i];
+        const struct sim_tables_run *run = &tables->runs[i];
 
         for (uint64_t at = run->iova; at <= run->last;) {
             uint64_t cell_last = at | (picture.cell - 1);
@@ -126,7 +126,7 @@ static struct picture draw(const struct tables *tables, uint64_t first, unsigned
 }
 
 /* The whole space, and where all there is lies in a small part of it, that part. */
-static unsigned draw_both(const struct tables *tables, struct picture pictures[2])
+static unsigned draw_both(const struct sim_tables *tables, struct picture pictures[2])
 {
     unsigned all = tables->stream.va_bits;
     unsigned bits = tables->stream.format->page_bits + CELLS_LG2;
@@ -152,12 +152,12 @@ static unsigned draw_both(const struct tables *tables, struct picture pictures[2
 
 /* ---- For machines ---- */
 
-static json_t *json_runs(const struct tables *tables)
+static json_t *json_runs(const struct sim_tables *tables)
 {
     json_t *runs = json_array();
 
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct tables_run *run = &tables->runs[i];
+        const struct sim_tables_run *run = &tables->runs[i];
         bool whole = run->open == run->iova && run->open_last == run->last;
 
         json_array_append_new(
@@ -169,7 +169,7 @@ static json_t *json_runs(const struct tables *tables)
     return runs;
 }
 
-static uint64_t table_bytes(const struct tables *tables)
+static uint64_t table_bytes(const struct sim_tables *tables)
 {
     uint64_t count = 0;
 
@@ -179,7 +179,7 @@ static uint64_t table_bytes(const struct tables *tables)
     return count << tables->stream.format->page_bits;
 }
 
-static json_t *json_tables(const struct tables *tables)
+static json_t *json_tables(const struct sim_tables *tables)
 {
     json_t *levels = json_array();
 
@@ -190,7 +190,7 @@ static json_t *json_tables(const struct tables *tables)
     return levels;
 }
 
-static json_t *json_pictures(const struct tables *tables)
+static json_t *json_pictures(const struct sim_tables *tables)
 {
     struct picture pictures[2];
     unsigned count = draw_both(tables, pictures);
@@ -205,12 +205,12 @@ static json_t *json_pictures(const struct tables *tables)
     return array;
 }
 
-static json_t *json_stream(const struct tables *tables)
+static json_t *json_stream(const struct sim_tables *tables)
 {
     const struct walker_stream *s = &tables->stream;
     json_t *object =
         json_pack("{s:i,s:i,s:s,s:o,s:s}", "stream", (int)tables->sid, "sid", (int)s->sid, "mode",
-                  show_mode(s->mode), s->in_memory ? "entry" : "tcr",
+                  cli_show_mode(s->mode), s->in_memory ? "entry" : "tcr",
                   sim_json_hex(s->in_memory ? s->entry : s->tcr), "reason", s->reason);
 
     if (s->mode == WALKER_TRANSLATE) {
@@ -226,12 +226,12 @@ static json_t *json_stream(const struct tables *tables)
     return object;
 }
 
-static json_t *json_problems(const struct tables_problems *problems)
+static json_t *json_problems(const struct sim_tables_problems *problems)
 {
     json_t *array = json_array();
 
     for (size_t i = 0; i < problems->count; i++) {
-        const struct tables_problem *problem = &problems->list[i];
+        const struct sim_tables_problem *problem = &problems->list[i];
 
         json_array_append_new(array, json_pack("{s:s,s:i,s:o,s:s}", "instance", problem->instance,
                                                "stream", (int)problem->stream, "iova",
@@ -242,7 +242,7 @@ static json_t *json_problems(const struct tables_problems *problems)
 
 static bool print_json(struct dump *dump)
 {
-    const struct snapshot *s = dump->snapshot;
+    const struct sim_snapshot *s = dump->snapshot;
     json_t *root = json_pack("{s:o,s:i,s:o,s:I,s:o,s:o}", "snapshot", sim_json_text(s->dir),
                              "cpu_page", (int)s->cpu_page, "ram_base", sim_json_hex(s->ram_base),
                              "ram_bytes", (json_int_t)s->ram_size, "instances", dump->json,
@@ -263,25 +263,25 @@ static bool print_json(struct dump *dump)
 
 /* ---- For people ---- */
 
-static void print_runs(const struct tables *tables)
+static void print_runs(const struct sim_tables *tables)
 {
     if (tables->nruns > 0) {
         printf("    %-31s  %-27s  %-14s  %-8s  %s\n", "IOVA", "PA", "access", "cache", "window");
     }
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct tables_run *run = &tables->runs[i];
+        const struct sim_tables_run *run = &tables->runs[i];
         bool whole = run->open == run->iova && run->open_last == run->last;
 
-        printf("    %-31s  %-27s  %-14s  %-8s  %s\n", show_range(run->iova, run->last).text,
-               show_range(run->pa, run->pa + (run->last - run->iova)).text,
-               tables_access(run->read, run->write), run->uncached ? "uncached" : "cached",
+        printf("    %-31s  %-27s  %-14s  %-8s  %s\n", cli_show_range(run->iova, run->last).text,
+               cli_show_range(run->pa, run->pa + (run->last - run->iova)).text,
+               sim_tables_access(run->read, run->write), run->uncached ? "uncached" : "cached",
                whole                        ? "-"
                : run->open > run->open_last ? "empty"
-                                            : show_range(run->open, run->open_last).text);
+                                            : cli_show_range(run->open, run->open_last).text);
     }
 }
 
-static void print_stream(const struct tables *tables)
+static void print_stream(const struct sim_tables *tables)
 {
     const struct walker_stream *s = &tables->stream;
     struct picture pictures[2];
@@ -295,23 +295,23 @@ static void print_stream(const struct tables *tables)
     printf("\n");
     print_runs(tables);
     printf("    %zu run%s, %s mapped; tables", tables->nruns, tables->nruns == 1 ? "" : "s",
-           show_size(tables->mapped).text);
+           cli_show_size(tables->mapped).text);
     for (unsigned level = s->levels; level-- > 0;) {
         printf("%s %" PRIu64 " of level %u", word, tables->tables[level], level);
         word = ",";
     }
-    printf(", %s\n", show_size(table_bytes(tables)).text);
+    printf(", %s\n", cli_show_size(table_bytes(tables)).text);
     for (unsigned i = 0; i < count; i++) {
         printf("    [%s] %s, %s each\n", pictures[i].cells,
-               show_range(pictures[i].first, pictures[i].last).text,
-               show_size(pictures[i].cell).text);
+               cli_show_range(pictures[i].first, pictures[i].last).text,
+               cli_show_size(pictures[i].cell).text);
     }
 }
 
-static void print_problems(const struct tables_problems *problems)
+static void print_problems(const struct sim_tables_problems *problems)
 {
     for (size_t i = 0; i < problems->count; i++) {
-        const struct tables_problem *problem = &problems->list[i];
+        const struct sim_tables_problem *problem = &problems->list[i];
 
         printf("%s, stream %u, IOVA 0x%" PRIx64 ": %s\n", problem->instance, problem->stream,
                problem->iova, problem->text);
@@ -320,7 +320,7 @@ static void print_problems(const struct tables_problems *problems)
 
 static void print_end(const struct dump *dump)
 {
-    const struct tables_check *check = &dump->check;
+    const struct sim_tables_check *check = &dump->check;
 
     printf("%s[.] empty  [-] less than half  [+] half or more  [#] full\n",
            dump->snapshot->ninstances ? "\n" : "");
@@ -329,8 +329,8 @@ static void print_end(const struct dump *dump)
         printf("%s: %" PRIu64 " mapping%s of %u stream%s, %" PRIu64 " wrong, %s unexplained%s\n",
                dump->problems.count ? "FAIL" : "PASS", check->mappings,
                check->mappings == 1 ? "" : "s", dump->translating,
-               dump->translating == 1 ? "" : "s", check->wrong, show_size(check->unexplained).text,
-               dump->problems.count ? "; see above" : "");
+               dump->translating == 1 ? "" : "s", check->wrong,
+               cli_show_size(check->unexplained).text, dump->problems.count ? "; see above" : "");
     }
 }
 
@@ -352,23 +352,23 @@ static void tell_idle(const struct idle *idle, json_t *streams)
         json_array_append_new(streams,
                               json_pack("{s:i,s:i,s:s,s:s}", "stream", (int)idle->first, "last",
                                         (int)(idle->first + idle->count - 1), "mode",
-                                        show_mode(idle->mode), "reason", idle->reason));
+                                        cli_show_mode(idle->mode), "reason", idle->reason));
     } else if (idle->count == 1) {
-        printf("  stream %u: %s: %s\n", idle->first, show_mode(idle->mode), idle->reason);
+        printf("  stream %u: %s: %s\n", idle->first, cli_show_mode(idle->mode), idle->reason);
     } else {
         printf("  streams %u to %u: %s: %s\n", idle->first, idle->first + idle->count - 1,
-               show_mode(idle->mode), idle->reason);
+               cli_show_mode(idle->mode), idle->reason);
     }
 }
 
-static bool dump_stream(struct dump *dump, const struct snapshot_instance *inst, unsigned sid,
+static bool dump_stream(struct dump *dump, const struct sim_snapshot_instance *inst, unsigned sid,
                         struct idle *idle, json_t *streams)
 {
-    struct tables tables;
+    struct sim_tables tables;
     const struct walker_stream *s = &tables.stream;
     bool ok;
 
-    if (!tables_load(&tables, inst, sid, &dump->problems)) {
+    if (!sim_tables_load(&tables, inst, sid, &dump->problems)) {
         return false;
     }
     if (idle->count > 0 && (s->mode != idle->mode || strcmp(s->reason, idle->reason) != 0)) {
@@ -387,12 +387,12 @@ static bool dump_stream(struct dump *dump, const struct snapshot_instance *inst,
             print_stream(&tables);
         }
     }
-    ok = !dump->options->check || tables_check(&tables, &dump->check, &dump->problems);
-    tables_free(&tables);
+    ok = !dump->options->check || sim_tables_check(&tables, &dump->check, &dump->problems);
+    sim_tables_free(&tables);
     return ok;
 }
 
-static bool dump_instance(struct dump *dump, const struct snapshot_instance *inst)
+static bool dump_instance(struct dump *dump, const struct sim_snapshot_instance *inst)
 {
     const struct walker_format *format = inst->walker.format;
     const char *name = inst->walker.kind ? format->name : "unknown";
@@ -407,10 +407,11 @@ static bool dump_instance(struct dump *dump, const struct snapshot_instance *ins
                                                     inst->locked, "streams", streams));
     } else {
         printf("\n%s: %s, %s pages, %s tables%s\n", inst->path, inst->compatible,
-               show_size(inst->granule).text, name, inst->locked ? ", locked" : "");
+               cli_show_size(inst->granule).text, name, inst->locked ? ", locked" : "");
     }
     if (!inst->walker.kind) {
-        return !dump->options->check || tables_check_unknown(inst, &dump->check, &dump->problems);
+        return !dump->options->check ||
+               sim_tables_check_unknown(inst, &dump->check, &dump->problems);
     }
     for (unsigned sid = 0; sid < inst->walker.streams; sid++) {
         if (!dump_stream(dump, inst, sid, &idle, streams)) {
@@ -423,29 +424,29 @@ static bool dump_instance(struct dump *dump, const struct snapshot_instance *ins
 
 static int dump_all(struct dump *dump)
 {
-    const struct snapshot *s = dump->snapshot;
+    const struct sim_snapshot *s = dump->snapshot;
     bool decoded = true;
     bool told = true;
 
     if (dump->options->json) {
         dump->json = json_array();
     } else {
-        printf("%s: %s CPU pages, RAM %s (%s)\n", s->dir, show_size(s->cpu_page).text,
-               show_range(s->ram_base, s->ram_base + (s->ram_size - 1)).text,
-               show_size(s->ram_size).text);
+        printf("%s: %s CPU pages, RAM %s (%s)\n", s->dir, cli_show_size(s->cpu_page).text,
+               cli_show_range(s->ram_base, s->ram_base + (s->ram_size - 1)).text,
+               cli_show_size(s->ram_size).text);
     }
     if (dump->options->json || !isatty(STDOUT_FILENO)) { /* else the tables show it */
-        progress_begin("decoding", s->dir);
+        cli_progress_begin("decoding", s->dir);
     }
     for (size_t i = 0; decoded && i < s->ninstances; i++) {
         decoded = dump_instance(dump, &s->instances[i]);
     }
-    progress_end();
+    cli_progress_end();
     if (!decoded) {
-        struct cli_error error;
+        struct sim_error error;
 
         json_decref(dump->json);
-        cli_error_set(&error, "%.400s: no memory to decode it", s->dir);
+        sim_refuse(&error, "%.400s: no memory to decode it", s->dir);
         return cli_refuse(&error, dump->options->json);
     }
     if (dump->options->json) {
@@ -459,8 +460,8 @@ static int dump_all(struct dump *dump)
 int cli_dump(int argc, char **argv)
 {
     struct dump_options options = {.json = cli_wants_json(argc, argv)};
-    struct cli_error error;
-    struct snapshot snapshot;
+    struct sim_error error;
+    struct sim_snapshot snapshot;
     struct dump dump = {.options = &options, .snapshot = &snapshot};
     bool loaded;
     int status;
@@ -475,14 +476,14 @@ int cli_dump(int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    progress_begin("reading", options.dir);
-    loaded = snapshot_load(&snapshot, options.dir, &error);
-    progress_end();
+    cli_progress_begin("reading", options.dir);
+    loaded = sim_snapshot_load(&snapshot, options.dir, &error);
+    cli_progress_end();
     if (!loaded) {
         return cli_refuse(&error, options.json);
     }
     status = dump_all(&dump);
-    tables_problems_free(&dump.problems);
-    snapshot_free(&snapshot);
+    sim_tables_problems_free(&dump.problems);
+    sim_snapshot_free(&snapshot);
     return status;
 }

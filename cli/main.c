@@ -36,7 +36,7 @@ static void print_help(void)
            "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
 }
 
-static bool verb_error(struct cli_error *error, const char *given)
+static bool verb_error(struct sim_error *error, const char *given)
 {
     char names[256] = "";
 
@@ -45,10 +45,10 @@ static bool verb_error(struct cli_error *error, const char *given)
                  verbs[i].name);
     }
     if (!given) {
-        return cli_error_set(error, "no verb given: name one of: %s; or see granule --help", names);
+        return sim_refuse(error, "no verb given: name one of: %s; or see granule --help", names);
     }
-    return cli_error_set(error, "unknown verb %s: name one of: %s; or see granule --help", given,
-                         names);
+    return sim_refuse(error, "unknown verb %s: name one of: %s; or see granule --help", given,
+                      names);
 }
 
 int main(int argc, char **argv)
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    struct cli_error error;
+    struct sim_error error;
     bool json = cli_wants_json(argc, argv);
     bool early = false; /* --json before the verb */
     int code;
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
         }
     }
     if (early) {
-        cli_error_set(&error, "option --json belongs after the verb: see granule --help");
+        sim_refuse(&error, "option --json belongs after the verb: see granule --help");
         return cli_refuse(&error, json);
     }
     if (optind >= argc) {

@@ -38,7 +38,7 @@ static void tick(int signal)
     errno = before;
 }
 
-void progress_begin(const char *what, const char *name)
+void cli_progress_begin(const char *what, const char *name)
 {
     const struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
     const struct itimerval every = {.it_interval = {.tv_sec = 1}, .it_value = {.tv_sec = 1}};
@@ -54,7 +54,7 @@ void progress_begin(const char *what, const char *name)
     }
 }
 
-void progress_end(void)
+void cli_progress_end(void)
 {
     const struct itimerval never = {0};
 

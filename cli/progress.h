@@ -8,9 +8,9 @@
  * is written over. A timer does it (SIGALRM), so that the work need not: it may lie in another
  * program or a library. System calls are restarted.
  */
-void progress_begin(const char *what, const char *name);
+void cli_progress_begin(const char *what, const char *name);
 
 /* The line goes. Before anything else is printed. */
-void progress_end(void);
+void cli_progress_end(void);
 
 #endif

@@ -22,7 +22,7 @@ static const struct counter {
 
 #define COUNTERS (sizeof(counters) / sizeof(counters[0]))
 
-static uint64_t counter_value(const struct report *report, size_t i)
+static uint64_t counter_value(const struct cli_report *report, size_t i)
 {
     uint64_t value;
 
@@ -30,7 +30,7 @@ static uint64_t counter_value(const struct report *report, size_t i)
     return value;
 }
 
-static unsigned blocked_devices(const struct machine *m)
+static unsigned blocked_devices(const struct sim_machine *m)
 {
     unsigned blocked = 0;
 
@@ -40,7 +40,7 @@ static unsigned blocked_devices(const struct machine *m)
     return blocked;
 }
 
-static unsigned dead_iommus(const struct machine *m)
+static unsigned dead_iommus(const struct sim_machine *m)
 {
     unsigned dead = 0;
 
@@ -51,10 +51,10 @@ static unsigned dead_iommus(const struct machine *m)
 }
 
 /* Did what firmware left go on, and is it as it was? */
-static bool firmware_held(const struct machine *m)
+static bool firmware_held(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
-        const struct machine_firmware *f = &m->iommus[i].firmware;
+        const struct sim_firmware *f = &m->iommus[i].firmware;
 
         if (f->changed != 0 || f->scanout_faults != 0 || f->changed_at_end) {
             return false;
@@ -64,7 +64,7 @@ static bool firmware_held(const struct machine *m)
 }
 
 /* What hostile devices reached: of trusted ones that is a figure, of others a failure. */
-static uint64_t leaks(const struct report *report, bool untrusted)
+static uint64_t leaks(const struct cli_report *report, bool untrusted)
 {
     uint64_t bytes = 0;
 
@@ -76,7 +76,7 @@ static uint64_t leaks(const struct report *report, bool untrusted)
     return bytes;
 }
 
-static uint64_t slack(const struct report *report)
+static uint64_t slack(const struct cli_report *report)
 {
     uint64_t bytes = 0;
 
@@ -86,7 +86,7 @@ static uint64_t slack(const struct report *report)
     return bytes;
 }
 
-bool report_passed(const struct report *report)
+bool cli_report_passed(const struct cli_report *report)
 {
     uint64_t bad = report->machine->nproblems + blocked_devices(report->machine) +
                    dead_iommus(report->machine) + leaks(report, true);
@@ -98,7 +98,7 @@ bool report_passed(const struct report *report)
 }
 
 /* Do the windows of its leaves hold, as far as is known? DARTs have some, SMMUs none. */
-static const char *windows(const struct machine_iommu *iommu)
+static const char *windows(const struct sim_iommu *iommu)
 {
     return !iommu->up || iommu->tree.driver == GR_DT_SMMUV3 ? "none"
            : iommu->tree.window_verified                    ? "verified"
@@ -106,7 +106,7 @@ static const char *windows(const struct machine_iommu *iommu)
 }
 
 /* The stream before this one whose instance is the same: a device lists each instance once. */
-static bool listed_before(const struct machine_device *dev, unsigned stream)
+static bool listed_before(const struct sim_device *dev, unsigned stream)
 {
     for (unsigned i = 0; i < stream; i++) {
         if (dev->iommu[i] == dev->iommu[stream]) {
@@ -123,7 +123,7 @@ static json_t *json_u64(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
-static const char *firmware_state(const struct machine_iommu *iommu)
+static const char *firmware_state(const struct sim_iommu *iommu)
 {
     static const char *const states[] = {"off", "bypass", "translating", "locked"};
 
@@ -131,16 +131,16 @@ static const char *firmware_state(const struct machine_iommu *iommu)
 }
 
 /* NULL where no domain shares a stream with firmware. */
-static const char *firmware_policy(const struct machine_iommu *iommu)
+static const char *firmware_policy(const struct sim_iommu *iommu)
 {
     static const char *const names[] = {NULL, "keep_slots", "import", "replace"};
 
     return names[iommu->firmware.policy];
 }
 
-static json_t *json_firmware(const struct machine_iommu *iommu)
+static json_t *json_firmware(const struct sim_iommu *iommu)
 {
-    const struct machine_firmware *f = &iommu->firmware;
+    const struct sim_firmware *f = &iommu->firmware;
 
     return json_pack("{s:s,s:s?,s:s?,s:o,s:o,s:o,s:b}", "state", firmware_state(iommu), "policy",
                      firmware_policy(iommu), "reason", f->reason, "adopted", json_u64(f->adopted),
@@ -148,7 +148,7 @@ static json_t *json_firmware(const struct machine_iommu *iommu)
                      "restored", !f->changed_at_end);
 }
 
-static json_t *json_instance(const struct machine_iommu *iommu)
+static json_t *json_instance(const struct sim_iommu *iommu)
 {
     const struct sim_hw_stats tlb = sim_hw_stats(&iommu->hw);
     json_t *object;
@@ -167,9 +167,9 @@ static json_t *json_instance(const struct machine_iommu *iommu)
     return object;
 }
 
-static json_t *json_device(const struct report *report, unsigned index)
+static json_t *json_device(const struct cli_report *report, unsigned index)
 {
-    const struct machine_device *dev = &report->machine->devices[index];
+    const struct sim_device *dev = &report->machine->devices[index];
     const struct sim_tally_device *result = &report->tally->devices[index];
     json_t *instances = json_array();
     json_t *object;
@@ -181,8 +181,8 @@ static json_t *json_device(const struct report *report, unsigned index)
     }
     object =
         json_pack("{s:o,s:o,s:s,s:o,s:s,s:b,s:o,s:o}", "path", sim_json_text(dev->tree.path),
-                  "instances", instances, "mode", machine_mode(dev->mode), "reason",
-                  sim_json_text(dev->reason), "isolation", machine_isolation(dev), "untrusted",
+                  "instances", instances, "mode", sim_mode_name(dev->mode), "reason",
+                  sim_json_text(dev->reason), "isolation", sim_isolation_name(dev), "untrusted",
                   dev->untrusted, "maps", json_u64(result->maps), "bytes", json_u64(result->bytes));
     if (object && report->tally->attack) {
         json_object_set_new(object, "leaked_bytes", json_u64(result->leaked));
@@ -191,9 +191,9 @@ static json_t *json_device(const struct report *report, unsigned index)
     return object;
 }
 
-static json_t *json_totals(const struct report *report)
+static json_t *json_totals(const struct cli_report *report)
 {
-    const struct machine *m = report->machine;
+    const struct sim_machine *m = report->machine;
     json_t *totals =
         json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(m->ndevices), "maps",
                   json_u64(report->tally->maps), "bytes", json_u64(report->tally->bytes), "lists",
@@ -211,9 +211,9 @@ static json_t *json_totals(const struct report *report)
     return totals;
 }
 
-bool report_json(const struct report *report)
+bool cli_report_json(const struct cli_report *report)
 {
-    const struct machine *m = report->machine;
+    const struct sim_machine *m = report->machine;
     json_t *instances = json_array();
     json_t *devices = json_array();
     json_t *problems = json_array();
@@ -226,7 +226,7 @@ bool report_json(const struct report *report)
     for (unsigned i = 0; i < m->ndevices; i++) {
         json_array_append_new(devices, json_device(report, i));
     }
-    for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
+    for (unsigned i = 0; i < m->nproblems && i < SIM_PROBLEMS; i++) {
         json_array_append_new(problems, sim_json_text(m->problems[i]));
     }
     root = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "board", sim_json_text(m->board->path),
@@ -281,7 +281,7 @@ static int widest(int width, const char *text, int most)
     return length > most ? most : length > width ? length : width;
 }
 
-static void table_instances(const struct machine *m)
+static void table_instances(const struct sim_machine *m)
 {
     char path[GR_DT_PATH];
     char granule[24];
@@ -296,7 +296,7 @@ static void table_instances(const struct machine *m)
     printf("\n%-*s  %-*s  %6s  %-24s %4s  %9s %7s %6s\n", width, "Instance", kind, "compatible",
            "G", "aperture", "SIDs", "TLB hits", "misses", "inval.");
     for (unsigned i = 0; i < m->niommus; i++) {
-        const struct machine_iommu *iommu = &m->iommus[i];
+        const struct sim_iommu *iommu = &m->iommus[i];
 
         path_text(iommu->tree.path, width, path, sizeof(path));
         printf("%-*s  %-*.*s  ", width, path, kind, kind, iommu->tree.compatible);
@@ -316,11 +316,11 @@ static void table_instances(const struct machine *m)
     }
 }
 
-static void table_firmware(const struct machine *m)
+static void table_firmware(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
-        const struct machine_iommu *iommu = &m->iommus[i];
-        const struct machine_firmware *f = &iommu->firmware;
+        const struct sim_iommu *iommu = &m->iommus[i];
+        const struct sim_firmware *f = &iommu->firmware;
 
         if (iommu->tree.firmware < GR_DT_FIRMWARE_TRANSLATING) {
             continue;
@@ -335,9 +335,9 @@ static void table_firmware(const struct machine *m)
     }
 }
 
-static void table_devices(const struct report *report)
+static void table_devices(const struct cli_report *report)
 {
-    const struct machine *m = report->machine;
+    const struct sim_machine *m = report->machine;
     char path[GR_DT_PATH];
     char bytes[24];
     int width = 6;
@@ -349,7 +349,7 @@ static void table_devices(const struct report *report)
            "maps", "bytes");
     printf(report->tally->attack ? "  %10s  %10s\n" : "\n", "leaked", "slack");
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct machine_device *dev = &m->devices[i];
+        const struct sim_device *dev = &m->devices[i];
         const struct sim_tally_device *result = &report->tally->devices[i];
         unsigned instances = 0;
 
@@ -358,7 +358,7 @@ static void table_devices(const struct report *report)
         }
         printf("%-*s  %9u  %-10s  %-9s  %5llu  %10s", width,
                path_text(dev->tree.path, width, path, sizeof(path)), instances,
-               machine_mode(dev->mode), machine_isolation(dev), (unsigned long long)result->maps,
+               sim_mode_name(dev->mode), sim_isolation_name(dev), (unsigned long long)result->maps,
                size_text(result->bytes, bytes, sizeof(bytes)));
         if (report->tally->attack) {
             printf("  %10s", size_text(result->leaked, bytes, sizeof(bytes)));
@@ -369,48 +369,48 @@ static void table_devices(const struct report *report)
 }
 
 /* Why devices got the mode that they have: most, as a rule, for the reason of the first. */
-static void table_modes(const struct machine *m)
+static void table_modes(const struct sim_machine *m)
 {
-    const struct machine_device *first = m->devices;
+    const struct sim_device *first = m->devices;
     unsigned same = 0;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct machine_device *dev = &m->devices[i];
+        const struct sim_device *dev = &m->devices[i];
 
         if (!dev->failed && dev->mode == first->mode && strcmp(dev->reason, first->reason) == 0) {
             same++;
         } else {
-            printf("%s: %s: %s\n", dev->tree.path, machine_mode(dev->mode), dev->reason);
+            printf("%s: %s: %s\n", dev->tree.path, sim_mode_name(dev->mode), dev->reason);
         }
     }
     if (same > 0) {
         printf("%s: %s: %s\n", same == m->ndevices ? "all devices" : "all others",
-               machine_mode(first->mode), first->reason);
+               sim_mode_name(first->mode), first->reason);
     }
 }
 
 /* What a person has to look at, one sentence a line. */
-static void table_reasons(const struct machine *m)
+static void table_reasons(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
         if (!m->iommus[i].up) {
             printf("%s: not used: %s\n", m->iommus[i].tree.path, m->iommus[i].reason);
         }
     }
-    for (unsigned i = 0; i < m->nproblems && i < MACHINE_PROBLEMS; i++) {
+    for (unsigned i = 0; i < m->nproblems && i < SIM_PROBLEMS; i++) {
         printf("%s\n", m->problems[i]);
     }
-    if (m->nproblems > MACHINE_PROBLEMS) {
-        printf("and %u more\n", m->nproblems - MACHINE_PROBLEMS);
+    if (m->nproblems > SIM_PROBLEMS) {
+        printf("and %u more\n", m->nproblems - SIM_PROBLEMS);
     }
 }
 
-static void table_verdict(const struct report *report)
+static void table_verdict(const struct cli_report *report)
 {
-    const struct machine *m = report->machine;
+    const struct sim_machine *m = report->machine;
     const char *comma = "";
 
-    if (report_passed(report)) {
+    if (cli_report_passed(report)) {
         printf(leaks(report, false) ? "PASS: every byte arrived, and no device that is not trusted "
                                       "reached anything else\n"
                                     : "PASS: every byte arrived, and nothing else was reached\n");
@@ -444,9 +444,9 @@ static void table_verdict(const struct report *report)
     printf("; see above\n");
 }
 
-bool report_table(const struct report *report)
+bool cli_report_table(const struct cli_report *report)
 {
-    const struct machine *m = report->machine;
+    const struct sim_machine *m = report->machine;
     char ram[24];
     char page[24];
     char bytes[24];

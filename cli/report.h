@@ -6,17 +6,17 @@
 #include "sim/machine.h"
 #include "sim/tally.h"
 
-struct report {
-    const struct machine *machine;
+struct cli_report {
+    const struct sim_machine *machine;
     const struct sim_tally *tally;
     const char *snapshot; /* the folder that one was saved in, or NULL */
 };
 
 /* Did everything hold? The command's exit status. */
-bool report_passed(const struct report *report);
+bool cli_report_passed(const struct cli_report *report);
 
 /* Print it, tables or one line of JSON. False when memory is short or stdout takes no more. */
-bool report_table(const struct report *report);
-bool report_json(const struct report *report);
+bool cli_report_table(const struct cli_report *report);
+bool cli_report_json(const struct cli_report *report);
 
 #endif

@@ -16,7 +16,7 @@
 struct run_options {
     const char *verb;
     const char *board;
-    struct machine_options machine;
+    struct sim_options machine;
     const char *snapshot; /* folder, or NULL */
     bool json;
     bool help;
@@ -128,59 +128,58 @@ static bool find_word(const struct word *words, const char *text, unsigned *out)
 }
 
 static bool parse_value(int code, const char *text, struct run_options *options,
-                        struct cli_error *error)
+                        struct sim_error *error)
 {
-    struct machine_options *o = &options->machine;
+    struct sim_options *o = &options->machine;
     unsigned value = 0;
     uint64_t number;
 
     switch (code) {
     case 'p':
         if (!find_word(pages, text, &o->cpu_page)) {
-            return cli_error_set(error, "--cpu-page=%s is no page size: give 4K, 16K or 64K", text);
+            return sim_refuse(error, "--cpu-page=%s is no page size: give 4K, 16K or 64K", text);
         }
         break;
     case 's': /* as far as JSON's integers go */
         if (!cli_parse_u64(text, INT64_MAX, &o->seed)) {
-            return cli_error_set(error, "--seed=%s is no seed: give a number from 0 to %lld", text,
-                                 (long long)INT64_MAX);
+            return sim_refuse(error, "--seed=%s is no seed: give a number from 0 to %lld", text,
+                              (long long)INT64_MAX);
         }
         break;
     case 'i':
         if (!find_word(isolations, text, &value)) {
-            return cli_error_set(error, "--isolation=%s: give window, bounce or expose", text);
+            return sim_refuse(error, "--isolation=%s: give window, bounce or expose", text);
         }
         o->isolation = (enum gr_isolation)value;
         break;
     case 'm':
         if (!find_word(modes, text, &value)) {
-            return cli_error_set(error, "--mode=%s: give translated, linear, identity or blocked",
-                                 text);
+            return sim_refuse(error, "--mode=%s: give translated, linear, identity or blocked",
+                              text);
         }
         o->mode = (enum gr_domain_type)value;
         break;
     case 'a':
         if (!cli_parse_u64(text, 4096, &number) || number == 0 || (number & (number - 1)) != 0) {
-            return cli_error_set(error, "--access-unit=%s: give a power of two from 1 to 4096",
-                                 text);
+            return sim_refuse(error, "--access-unit=%s: give a power of two from 1 to 4096", text);
         }
         o->access_unit = (uint32_t)number;
         break;
     case 'A':
         if (!find_word(policies, text, &value)) {
-            return cli_error_set(error, "--adopt=%s: give keep_slots, import or replace", text);
+            return sim_refuse(error, "--adopt=%s: give keep_slots, import or replace", text);
         }
         o->adopt = (enum gr_adopt)value;
         break;
     case 'O':
         if (!find_word(scanouts, text, &value)) {
-            return cli_error_set(error, "--scanout=%s: give step or thread", text);
+            return sim_refuse(error, "--scanout=%s: give step or thread", text);
         }
         o->scanout_thread = value;
         break;
     case 'I':
         if (!find_word(invalidations, text, &value)) {
-            return cli_error_set(error, "--invalidate=%s: give strict or deferred", text);
+            return sim_refuse(error, "--invalidate=%s: give strict or deferred", text);
         }
         o->deferred = value;
         break;
@@ -193,22 +192,22 @@ static bool parse_value(int code, const char *text, struct run_options *options,
     return true;
 }
 
-static bool check(const struct run_options *options, struct cli_error *error)
+static bool check(const struct run_options *options, struct sim_error *error)
 {
-    const struct machine_options *o = &options->machine;
+    const struct sim_options *o = &options->machine;
 
     if (o->untrusted && o->deferred) {
-        return cli_error_set(error, "--invalidate=deferred lets devices reach memory after its "
-                                    "unmap: leave it out, or --untrusted");
+        return sim_refuse(error, "--invalidate=deferred lets devices reach memory after its "
+                                 "unmap: leave it out, or --untrusted");
     }
     if (o->untrusted && o->isolation == GR_ISOLATION_EXPOSE) {
-        return cli_error_set(error, "--isolation=expose shows devices what lies beside a buffer: "
-                                    "leave it out, or --untrusted");
+        return sim_refuse(error, "--isolation=expose shows devices what lies beside a buffer: "
+                                 "leave it out, or --untrusted");
     }
     return true;
 }
 
-static bool parse(int argc, char **argv, struct run_options *options, struct cli_error *error)
+static bool parse(int argc, char **argv, struct run_options *options, struct sim_error *error)
 {
     static const struct option long_options[] = {
         {"json", no_argument, NULL, 'j'},
@@ -249,7 +248,7 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
             return cli_option_error(error, code, argv, options->verb);
         default:
             if (attack && code == 'S') {
-                return cli_error_set(error, "unknown option --snapshot: see granule attack --help");
+                return sim_refuse(error, "unknown option --snapshot: see granule attack --help");
             }
             if (!parse_value(code, optarg, options, error)) {
                 return false;
@@ -257,37 +256,38 @@ static bool parse(int argc, char **argv, struct run_options *options, struct cli
         }
     }
     if (argc - optind != 1) {
-        return cli_error_set(error, "%s: give one BOARD.dtb or BOARD.dts, or see granule %s --help",
-                             argc == optind ? "no board given" : "more than one board given",
-                             options->verb);
+        return sim_refuse(error, "%s: give one BOARD.dtb or BOARD.dts, or see granule %s --help",
+                          argc == optind ? "no board given" : "more than one board given",
+                          options->verb);
     }
     options->board = argv[optind];
     return check(options, error);
 }
 
 /* Exercise, report, and the exit status. */
-static int run_machine(struct machine *m, const struct run_options *options)
+static int run_machine(struct sim_machine *m, const struct run_options *options)
 {
     struct sim_tally tally = {.attack = strcmp(options->verb, "attack") == 0};
-    const struct report report = {
+    const struct cli_report report = {
         .machine = m,
         .tally = &tally,
         .snapshot = options->snapshot,
     };
-    struct cli_error error;
+    struct sim_error error;
     bool passed = false;
-    bool done = !options->snapshot || snapshot_prepare(options->snapshot, &error);
+    bool done = !options->snapshot || sim_snapshot_prepare(options->snapshot, &error);
 
     if (done) {
         tally.devices = calloc(m->ndevices + 1, sizeof(*tally.devices));
-        done = tally.devices ? exercise(m, &tally, options->snapshot, &error)
-                             : cli_error_set(&error, "out of memory: try again");
+        done = tally.devices ? sim_exercise(m, &tally, options->snapshot, &error)
+                             : sim_refuse(&error, "out of memory: try again");
     }
     if (done) {
-        passed = report_passed(&report);
-        done = (options->json ? report_json(&report) : report_table(&report)) || ferror(stdout);
+        passed = cli_report_passed(&report);
+        done = (options->json ? cli_report_json(&report) : cli_report_table(&report)) ||
+               ferror(stdout);
         if (!done) {
-            cli_error_set(&error, "no memory for the report: close something else and try again");
+            sim_refuse(&error, "no memory for the report: close something else and try again");
         }
     }
     free(tally.devices);
@@ -304,9 +304,9 @@ static int bring_up(const char *verb, int argc, char **argv)
         .machine = {.cpu_page = 4096, .seed = 1},
         .json = cli_wants_json(argc, argv),
     };
-    struct cli_error error;
-    struct board board;
-    struct machine machine;
+    struct sim_error error;
+    struct sim_board board;
+    struct sim_machine machine;
     bool loaded;
     bool up;
     int status;
@@ -321,20 +321,20 @@ static int bring_up(const char *verb, int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    progress_begin("reading", options.board);
-    loaded = board_load(&board, options.board, &error);
-    up = loaded && machine_up(&machine, &board, &options.machine, &error);
-    progress_end();
+    cli_progress_begin("reading", options.board);
+    loaded = sim_board_load(&board, options.board, &error);
+    up = loaded && sim_machine_up(&machine, &board, &options.machine, &error);
+    cli_progress_end();
     if (!loaded) {
         return cli_refuse(&error, options.json);
     }
     if (up) {
         status = run_machine(&machine, &options);
-        machine_free(&machine);
+        sim_machine_free(&machine);
     } else {
         status = cli_refuse(&error, options.json);
     }
-    board_free(&board);
+    sim_board_free(&board);
     return status;
 }
 

@@ -4,17 +4,17 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-const char *show_mode(enum walker_mode mode)
+const char *cli_show_mode(enum walker_mode mode)
 {
     static const char *const names[] = {"blocked", "bypass", "translate"};
 
     return names[mode];
 }
 
-struct show_text show_size(uint64_t bytes)
+struct cli_show_text cli_show_size(uint64_t bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    struct show_text show;
+    struct cli_show_text show;
     uint64_t tenths = 0;
     unsigned unit = 0;
 
@@ -31,9 +31,9 @@ struct show_text show_size(uint64_t bytes)
     return show;
 }
 
-struct show_text show_range(uint64_t first, uint64_t last)
+struct cli_show_text cli_show_range(uint64_t first, uint64_t last)
 {
-    struct show_text show;
+    struct cli_show_text show;
 
     snprintf(show.text, sizeof(show.text), "0x%" PRIx64 "-0x%" PRIx64, first, last);
     return show;

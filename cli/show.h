@@ -6,16 +6,16 @@
 #include "sim/walker.h"
 
 /* "blocked", "bypass", "translate" */
-const char *show_mode(enum walker_mode mode);
+const char *cli_show_mode(enum walker_mode mode);
 
-struct show_text {
+struct cli_show_text {
     char text[64];
 };
 
 /* "16 KiB", "1.5 MiB": cut off after one digit. */
-struct show_text show_size(uint64_t bytes);
+struct cli_show_text cli_show_size(uint64_t bytes);
 
 /* "0xFIRST-0xLAST" */
-struct show_text show_range(uint64_t first, uint64_t last);
+struct cli_show_text cli_show_range(uint64_t first, uint64_t last);
 
 #endif

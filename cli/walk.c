@@ -24,7 +24,7 @@ struct walk_options {
 
 /* One walk with the words about it. */
 struct told {
-    const struct snapshot_instance *inst;
+    const struct sim_snapshot_instance *inst;
     unsigned sid;
     struct walker_stream stream;
     struct walker_walk walk;
@@ -50,7 +50,7 @@ static void print_help(void)
            "Exit status: 0 a device gets through, 1 none does, 2 wrong usage or wrong input.\n");
 }
 
-static bool parse(int argc, char **argv, struct walk_options *options, struct cli_error *error)
+static bool parse(int argc, char **argv, struct walk_options *options, struct sim_error *error)
 {
     static const struct option long_options[] = {
         {"instance", required_argument, NULL, 'i'}, {"stream", required_argument, NULL, 's'},
@@ -67,7 +67,7 @@ static bool parse(int argc, char **argv, struct walk_options *options, struct cl
             break;
         case 's':
             if (!cli_parse_u64(optarg, 65535, &options->stream)) {
-                return cli_error_set(error, "--stream=%s is no stream: give a number", optarg);
+                return sim_refuse(error, "--stream=%s is no stream: give a number", optarg);
             }
             options->one_stream = true;
             break;
@@ -85,25 +85,25 @@ static bool parse(int argc, char **argv, struct walk_options *options, struct cl
         }
     }
     if (argc - optind != 2) {
-        return cli_error_set(error, "%s: give DIR and IOVA, or see granule walk --help",
-                             argc == optind       ? "no snapshot given"
-                             : argc == optind + 1 ? "no IOVA given"
-                                                  : "more than DIR and IOVA given");
+        return sim_refuse(error, "%s: give DIR and IOVA, or see granule walk --help",
+                          argc == optind       ? "no snapshot given"
+                          : argc == optind + 1 ? "no IOVA given"
+                                               : "more than DIR and IOVA given");
     }
     options->dir = argv[optind];
     if (!cli_parse_u64(argv[optind + 1], UINT64_MAX, &options->iova)) {
-        return cli_error_set(error, "%s is no IOVA: give a number such as 0x9f4a1234",
-                             argv[optind + 1]);
+        return sim_refuse(error, "%s is no IOVA: give a number such as 0x9f4a1234",
+                          argv[optind + 1]);
     }
     return true;
 }
 
 /* ---- Words ---- */
 
-static struct show_text meaning(const struct walker_walk *walk, unsigned i)
+static struct cli_show_text meaning(const struct walker_walk *walk, unsigned i)
 {
     const struct walker_step *step = &walk->steps[i];
-    struct show_text show;
+    struct cli_show_text show;
 
     if (i + 1 < walk->nsteps) {
         snprintf(show.text, sizeof(show.text), "table at 0x%" PRIx64, step->pa);
@@ -121,7 +121,7 @@ static void say_mapped(struct told *told)
 {
     const struct walker_walk *walk = &told->walk;
     const struct walker_leaf *leaf = &walk->leaf;
-    struct show_text window = show_range(leaf->open, leaf->open_last);
+    struct cli_show_text window = cli_show_range(leaf->open, leaf->open_last);
 
     if (!leaf->read && !leaf->write) {
         snprintf(told->verdict, sizeof(told->verdict),
@@ -138,7 +138,7 @@ static void say_mapped(struct told *told)
 
         told->ok = true;
         snprintf(told->verdict, sizeof(told->verdict), "PA 0x%" PRIx64 ", %s, %s, window: %s",
-                 walk->pa, tables_access(leaf->read, leaf->write),
+                 walk->pa, sim_tables_access(leaf->read, leaf->write),
                  leaf->uncached ? "uncached" : "cached", whole ? "the whole page" : window.text);
     }
 }
@@ -186,7 +186,7 @@ static void say(struct told *told)
     }
 }
 
-static void tell_walk(struct told *told, const struct snapshot_instance *inst, unsigned sid,
+static void tell_walk(struct told *told, const struct sim_snapshot_instance *inst, unsigned sid,
                       uint64_t iova)
 {
     memset(told, 0, sizeof(*told));
@@ -227,9 +227,9 @@ static json_t *json_walk(const struct told *told)
     const struct walker_leaf *leaf = &told->walk.leaf;
     bool mapped = told->walk.end == WALKER_MAPPED;
     bool whole = leaf->open == leaf->iova && leaf->open_last == leaf->last;
-    json_t *object =
-        json_pack("{s:s,s:i,s:s,s:b,s:s}", "instance", told->inst->path, "stream", (int)told->sid,
-                  "mode", show_mode(told->stream.mode), "ok", told->ok, "verdict", told->verdict);
+    json_t *object = json_pack("{s:s,s:i,s:s,s:b,s:s}", "instance", told->inst->path, "stream",
+                               (int)told->sid, "mode", cli_show_mode(told->stream.mode), "ok",
+                               told->ok, "verdict", told->verdict);
 
     if (told->note[0]) {
         json_object_set_new(object, "note", json_string(told->note));
@@ -277,7 +277,7 @@ static json_t *json_walk(const struct told *told)
 static void print_entries(const struct walker_stream *s)
 {
     printf("  entry    memory   0x%-13" PRIx64 " 0x%016" PRIx64 "  %s\n", s->entry_at, s->entry,
-           show_mode(s->mode));
+           cli_show_mode(s->mode));
     if (s->context_at) {
         printf("  context  memory   0x%-13" PRIx64 " 0x%016" PRIx64 "  ", s->context_at,
                s->context);
@@ -302,7 +302,7 @@ static void print_walk(const struct told *told, uint64_t iova)
         print_entries(s);
     } else {
         printf("  TCR      register 0x%-13" PRIx32 " 0x%08" PRIx32 "          %s\n", s->tcr_offset,
-               s->tcr, show_mode(s->mode));
+               s->tcr, cli_show_mode(s->mode));
     }
     if (told->note[0]) {
         printf("  %s\n", told->note);
@@ -330,26 +330,26 @@ static void print_walk(const struct told *told, uint64_t iova)
 /* ---- All of them ---- */
 
 /* What was asked for must be there. */
-static bool check_selection(const struct snapshot *snapshot, const struct walk_options *options,
-                            struct cli_error *error)
+static bool check_selection(const struct sim_snapshot *snapshot, const struct walk_options *options,
+                            struct sim_error *error)
 {
-    const struct snapshot_instance *inst;
+    const struct sim_snapshot_instance *inst;
 
     if (!options->path) {
         return true;
     }
-    inst = snapshot_find(snapshot, options->path);
+    inst = sim_snapshot_find(snapshot, options->path);
     if (!inst) {
-        return cli_error_set(error, "--instance=%.300s: no such instance: granule dump lists them",
-                             options->path);
+        return sim_refuse(error, "--instance=%.300s: no such instance: granule dump lists them",
+                          options->path);
     }
     if (!inst->walker.kind) {
-        return cli_error_set(error, "--instance=%.300s: the tables of %.100s are not known here",
-                             options->path, inst->compatible);
+        return sim_refuse(error, "--instance=%.300s: the tables of %.100s are not known here",
+                          options->path, inst->compatible);
     }
     if (options->one_stream && options->stream >= inst->walker.streams) {
-        return cli_error_set(error, "--stream=%" PRIu64 ": %.300s has streams 0 to %u",
-                             options->stream, options->path, inst->walker.streams - 1);
+        return sim_refuse(error, "--stream=%" PRIu64 ": %.300s has streams 0 to %u",
+                          options->stream, options->path, inst->walker.streams - 1);
     }
     return true;
 }
@@ -359,8 +359,8 @@ struct tally {
     json_t *json; /* NULL: print */
 };
 
-static void walk_instance(const struct snapshot_instance *inst, const struct walk_options *options,
-                          struct tally *tally)
+static void walk_instance(const struct sim_snapshot_instance *inst,
+                          const struct walk_options *options, struct tally *tally)
 {
     unsigned last = inst->walker.streams;
     struct told told;
@@ -385,12 +385,12 @@ static void walk_instance(const struct snapshot_instance *inst, const struct wal
     }
 }
 
-static int walk_all(const struct snapshot *snapshot, const struct walk_options *options)
+static int walk_all(const struct sim_snapshot *snapshot, const struct walk_options *options)
 {
     struct tally tally = {.json = options->json ? json_array() : NULL};
 
     for (size_t i = 0; i < snapshot->ninstances; i++) {
-        const struct snapshot_instance *inst = &snapshot->instances[i];
+        const struct sim_snapshot_instance *inst = &snapshot->instances[i];
 
         if (!options->path || strcmp(options->path, inst->path) == 0) {
             walk_instance(inst, options, &tally);
@@ -412,8 +412,8 @@ static int walk_all(const struct snapshot *snapshot, const struct walk_options *
 int cli_walk(int argc, char **argv)
 {
     struct walk_options options = {.json = cli_wants_json(argc, argv)};
-    struct cli_error error;
-    struct snapshot snapshot;
+    struct sim_error error;
+    struct sim_snapshot snapshot;
     bool loaded;
     int status;
 
@@ -427,14 +427,14 @@ int cli_walk(int argc, char **argv)
     if (options.version) {
         return cli_version(options.json);
     }
-    progress_begin("reading", options.dir);
-    loaded = snapshot_load(&snapshot, options.dir, &error);
-    progress_end();
+    cli_progress_begin("reading", options.dir);
+    loaded = sim_snapshot_load(&snapshot, options.dir, &error);
+    cli_progress_end();
     if (!loaded) {
         return cli_refuse(&error, options.json);
     }
     status = check_selection(&snapshot, &options, &error) ? walk_all(&snapshot, &options)
                                                           : cli_refuse(&error, options.json);
-    snapshot_free(&snapshot);
+    sim_snapshot_free(&snapshot);
     return status;
 }

@@ -119,7 +119,7 @@ static uint64_t set_bytes(struct set *set)
 struct view {
     struct walker_source source;
     struct walker_instance instance;
-    struct machine_iommu *iommu;
+    struct sim_iommu *iommu;
     bool known[STREAMS];
     unsigned sid[STREAMS]; /* which is known: they share places by number */
     struct walker_stream streams[STREAMS];
@@ -127,19 +127,19 @@ struct view {
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    struct machine_iommu *iommu = opaque;
+    struct sim_iommu *iommu = opaque;
 
     return sim_hw_read32(&iommu->hw, offset);
 }
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 {
-    const struct machine_iommu *iommu = opaque;
+    const struct sim_iommu *iommu = opaque;
 
     return host_read_held(iommu->machine->host, pa, buf, len);
 }
 
-static void view_open(struct view *view, struct machine_iommu *iommu)
+static void view_open(struct view *view, struct sim_iommu *iommu)
 {
     view->source = (struct walker_source){iommu, read_register, read_memory};
     view->iommu = iommu;
@@ -170,7 +170,7 @@ struct loot {
     uint64_t sweeps;
 };
 
-struct attack {
+struct sim_attack {
     struct sim_rng rng;
     struct loot *loot; /* one for each client */
     struct set reach;  /* of the sweep that is under way, */
@@ -179,9 +179,9 @@ struct attack {
     struct view view;  /* of the instance that is under attack */
 };
 
-bool attack_begin(struct exercise *x)
+bool sim_attack_begin(struct sim_exercise *x)
 {
-    struct attack *attack = calloc(1, sizeof(*attack));
+    struct sim_attack *attack = calloc(1, sizeof(*attack));
 
     if (!attack) {
         return false;
@@ -192,9 +192,9 @@ bool attack_begin(struct exercise *x)
     return attack->loot != NULL;
 }
 
-void attack_end(struct exercise *x)
+void sim_attack_end(struct sim_exercise *x)
 {
-    struct attack *attack = x->attack;
+    struct sim_attack *attack = x->attack;
     bool lost = attack->reach.lost || attack->narrow.lost || attack->own.lost;
 
     for (unsigned i = 0; attack->loot && i < x->nclients; i++) {
@@ -207,7 +207,7 @@ void attack_end(struct exercise *x)
         free(loot->slack.list);
     }
     if (lost) {
-        machine_problem(x->machine, "out of memory: not all that was reached is counted");
+        sim_problem(x->machine, "out of memory: not all that was reached is counted");
     }
     free(attack->reach.list);
     free(attack->narrow.list);
@@ -217,7 +217,7 @@ void attack_end(struct exercise *x)
     x->attack = NULL;
 }
 
-static struct loot *loot_of(struct exercise *x, const struct client *client)
+static struct loot *loot_of(struct sim_exercise *x, const struct sim_client *client)
 {
     return &x->attack->loot[client - x->clients];
 }
@@ -241,11 +241,11 @@ static bool may_pass(const struct walker_stream *stream, unsigned pa_bits, gr_io
 /* ---- Single accesses ---- */
 
 /* Whose stream is it? NULL: nobody's. */
-static struct client *owner_of(const struct exercise *x, const struct machine_iommu *iommu,
-                               unsigned sid)
+static struct sim_client *owner_of(const struct sim_exercise *x, const struct sim_iommu *iommu,
+                                   unsigned sid)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct machine_device *dev = x->clients[i].dev;
+        const struct sim_device *dev = x->clients[i].dev;
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++) {
             if (dev->iommu[s] == iommu && dev->streams[s].sid == sid) {
@@ -257,23 +257,22 @@ static struct client *owner_of(const struct exercise *x, const struct machine_io
 }
 
 /* One byte was let through that the tables do not give, or not there. */
-static void note_stray(struct exercise *x, const struct view *view, unsigned sid, gr_iova_t iova,
-                       gr_pa_t pa)
+static void note_stray(struct sim_exercise *x, const struct view *view, unsigned sid,
+                       gr_iova_t iova, gr_pa_t pa)
 {
-    const struct client *client = owner_of(x, view->iommu, sid);
+    const struct sim_client *client = owner_of(x, view->iommu, sid);
 
     if (client) {
         set_add(&loot_of(x, client)->leaked, pa, pa);
     }
     if (!client || !x->machine->options.deferred) { /* else it is in the queue */
-        machine_problem(
-            x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
-            view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
+        sim_problem(x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
+                    view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
     }
 }
 
 /* As stream `sid`, read and write one byte: what passes must be what the tables let through. */
-static void try_byte(struct exercise *x, unsigned sid, gr_iova_t iova)
+static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
     struct view *view = &x->attack->view;
     const struct walker_stream *stream = view_stream(view, sid);
@@ -292,7 +291,7 @@ static void try_byte(struct exercise *x, unsigned sid, gr_iova_t iova)
 }
 
 /* The same where the walker has just seen that nothing is mapped. */
-static void try_nothing(struct exercise *x, unsigned sid, gr_iova_t iova)
+static void try_nothing(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
     struct view *view = &x->attack->view;
     gr_pa_t pa = 0;
@@ -305,16 +304,16 @@ static void try_nothing(struct exercise *x, unsigned sid, gr_iova_t iova)
 }
 
 /* Nothing that was tried is to be delivered: there are too many. */
-static void forget_faults(struct exercise *x)
+static void forget_faults(struct sim_exercise *x)
 {
-    machine_serve_irq(x->attack->view.iommu);
-    machine_forget_faults(x->machine);
+    sim_serve_irq(x->attack->view.iommu);
+    sim_drop_faults(x->machine);
 }
 
 /* ---- What a stream reaches ---- */
 
 /* At both sides of an edge between `at - 1` and `at`. */
-static void try_edge(struct exercise *x, unsigned sid, gr_iova_t at)
+static void try_edge(struct sim_exercise *x, unsigned sid, gr_iova_t at)
 {
     for (unsigned i = 0; i < EDGE; i++) {
         try_byte(x, sid, at - 1 - i);
@@ -322,7 +321,7 @@ static void try_edge(struct exercise *x, unsigned sid, gr_iova_t at)
     }
 }
 
-static void try_leaf(struct exercise *x, unsigned sid, const struct walker_leaf *leaf)
+static void try_leaf(struct sim_exercise *x, unsigned sid, const struct walker_leaf *leaf)
 {
     unsigned streams = x->attack->view.iommu->streams;
 
@@ -337,7 +336,7 @@ static void try_leaf(struct exercise *x, unsigned sid, const struct walker_leaf 
     try_byte(x, (unsigned)sim_rng_below(&x->attack->rng, streams), leaf->open);
 }
 
-static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
+static void note_leaf(struct sim_attack *attack, const struct walker_leaf *leaf)
 {
     gr_pa_t first = leaf->pa + (leaf->open - leaf->iova);
     gr_pa_t last = leaf->pa + (leaf->open_last - leaf->iova);
@@ -352,7 +351,7 @@ static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
 }
 
 /* Each absent entry between two leaves, of whatever level: one address of its span. */
-static void try_absent(struct exercise *x, unsigned sid, const struct walker_stream *stream,
+static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream,
                        gr_iova_t at, gr_iova_t end)
 {
     struct sim_rng *rng = &x->attack->rng;
@@ -374,9 +373,9 @@ static void try_absent(struct exercise *x, unsigned sid, const struct walker_str
 }
 
 /* All leaves of a stream, and what is between them. */
-static void try_tables(struct exercise *x, unsigned sid, const struct walker_stream *stream)
+static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
-    struct attack *attack = x->attack;
+    struct sim_attack *attack = x->attack;
     const struct view *view = &attack->view;
     struct walker_iter iter;
     gr_iova_t at = 0;
@@ -393,9 +392,8 @@ static void try_tables(struct exercise *x, unsigned sid, const struct walker_str
             break;
         }
         if (event == WALKER_PROBLEM) {
-            machine_problem(x->machine, "%.100s, stream %u, IOVA 0x%llx: %.80s",
-                            view->iommu->tree.path, sid, (unsigned long long)iter.problem.iova,
-                            iter.problem.text);
+            sim_problem(x->machine, "%.100s, stream %u, IOVA 0x%llx: %.80s", view->iommu->tree.path,
+                        sid, (unsigned long long)iter.problem.iova, iter.problem.text);
             continue;
         }
         try_absent(x, sid, stream, at, iter.leaf.iova);
@@ -410,9 +408,9 @@ static void try_tables(struct exercise *x, unsigned sid, const struct walker_str
 }
 
 /* All RAM that an address of 2^bits reaches as it is. */
-static void note_bypass(struct exercise *x, const struct client *client)
+static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
 {
-    const struct machine *m = x->machine;
+    const struct sim_machine *m = x->machine;
 
     for (unsigned i = 0; i < m->nbanks; i++) {
         gr_pa_t last = client->dev->tree.dma.last;
@@ -425,12 +423,12 @@ static void note_bypass(struct exercise *x, const struct client *client)
 }
 
 /* What the tree maps for the devices of a domain is theirs, in whole granules. */
-static void note_regions(struct exercise *x, const struct gr_domain *domain)
+static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
 {
-    const struct machine *m = x->machine;
+    const struct sim_machine *m = x->machine;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct machine_device *dev = &m->devices[i];
+        const struct sim_device *dev = &m->devices[i];
 
         for (unsigned k = 0; dev->active == domain && k < dev->tree.nregions; k++) {
             const struct gr_dt_region *r = &dev->tree.regions[k];
@@ -445,13 +443,13 @@ static void note_regions(struct exercise *x, const struct gr_domain *domain)
 }
 
 /* What the device was given: its buffers, and slots and coherent memory with all their granules. */
-static void note_own(struct exercise *x, const struct client *client)
+static void note_own(struct sim_exercise *x, const struct sim_client *client)
 {
-    struct attack *attack = x->attack;
+    struct sim_attack *attack = x->attack;
 
     note_regions(x, client->dev->active);
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct client *other = &x->clients[i];
+        const struct sim_client *other = &x->clients[i];
 
         /* Devices of one group are one: nothing tells them apart. */
         if (other != client && (other->dev->active != client->dev->active ||
@@ -459,13 +457,13 @@ static void note_own(struct exercise *x, const struct client *client)
             continue;
         }
         for (unsigned k = 0; k < other->live_count; k++) {
-            const struct live *live = &other->live[k];
+            const struct sim_live *live = &other->live[k];
 
             for (unsigned n = 0; n < live->npieces; n++) {
-                const struct piece *piece = &live->pieces[n];
+                const struct sim_piece *piece = &live->pieces[n];
                 gr_pa_t pa = piece->pa;
 
-                if (piece->bounced || live->kind == LIVE_COHERENT) {
+                if (piece->bounced || live->kind == SIM_LIVE_COHERENT) {
                     gr_pa_t before = piece->iova - piece->first;
 
                     set_add(&attack->own, pa - before, pa - before + (piece->last - piece->first));
@@ -478,7 +476,7 @@ static void note_own(struct exercise *x, const struct client *client)
 }
 
 /* As the device and as any other stream of its instance. */
-static void try_random(struct exercise *x, unsigned sid, const struct walker_stream *stream)
+static void try_random(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
     unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
     unsigned streams = x->attack->view.iommu->streams;
@@ -492,7 +490,7 @@ static void try_random(struct exercise *x, unsigned sid, const struct walker_str
 }
 
 /* What one stream of the device reaches. */
-static void sweep_stream(struct exercise *x, const struct client *client, unsigned index)
+static void sweep_stream(struct sim_exercise *x, const struct sim_client *client, unsigned index)
 {
     unsigned sid = client->dev->streams[index].sid;
     struct walker_stream stream;
@@ -508,12 +506,12 @@ static void sweep_stream(struct exercise *x, const struct client *client, unsign
     forget_faults(x);
 }
 
-void attack_sweep(struct exercise *x, struct client *client)
+void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
 {
-    struct attack *attack = x->attack;
+    struct sim_attack *attack = x->attack;
     struct loot *loot = loot_of(x, client);
 
-    if (loot->sweeps++ % SELDOM != 0 && machine_is_direct(client->dev)) {
+    if (loot->sweeps++ % SELDOM != 0 && sim_is_direct(client->dev)) {
         return;
     }
     attack->reach.count = 0;
@@ -535,15 +533,15 @@ void attack_sweep(struct exercise *x, struct client *client)
 }
 
 /* The i-th stream to be tried: all there are, or those of the machine's devices and random ones. */
-static unsigned other_stream(struct exercise *x, const struct machine_iommu *iommu, unsigned i)
+static unsigned other_stream(struct sim_exercise *x, const struct sim_iommu *iommu, unsigned i)
 {
-    const struct machine *m = x->machine;
+    const struct sim_machine *m = x->machine;
 
     if (iommu->streams <= STREAMS) {
         return i;
     }
     for (unsigned d = 0; d < m->ndevices; d++) {
-        const struct machine_device *dev = &m->devices[d];
+        const struct sim_device *dev = &m->devices[d];
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++) {
             if (dev->iommu[s] == iommu && i-- == 0) {
@@ -554,16 +552,17 @@ static unsigned other_stream(struct exercise *x, const struct machine_iommu *iom
     return (unsigned)sim_rng_below(&x->attack->rng, iommu->streams);
 }
 
-void attack_edges(struct exercise *x, struct client *client, const struct live *live)
+void sim_attack_edges(struct sim_exercise *x, struct sim_client *client,
+                      const struct sim_live *live)
 {
-    struct machine_device *dev = client->dev;
+    struct sim_device *dev = client->dev;
 
     for (unsigned s = 0; s < dev->tree.nstreams && live->npieces > 0; s++) {
         unsigned own = dev->streams[s].sid;
 
         view_open(&x->attack->view, dev->iommu[s]);
         for (unsigned i = 0; i < STREAMS && i < dev->iommu[s]->streams; i++) {
-            const struct piece *piece =
+            const struct sim_piece *piece =
                 &live->pieces[sim_rng_below(&x->attack->rng, live->npieces)];
             unsigned sid = other_stream(x, dev->iommu[s], i);
 
@@ -573,7 +572,7 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
             }
         }
         for (unsigned i = 0; i < EDGES; i++) {
-            const struct piece *piece =
+            const struct sim_piece *piece =
                 &live->pieces[sim_rng_below(&x->attack->rng, live->npieces)];
 
             try_edge(x, own, piece->first);
@@ -588,8 +587,8 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
 }
 
 /* [first, end) of a slot is not the buffer's: whatever it holds but zeroes was somebody else's. */
-static void read_padding(struct exercise *x, struct client *client, const struct piece *piece,
-                         gr_iova_t first, gr_iova_t end)
+static void read_padding(struct sim_exercise *x, struct sim_client *client,
+                         const struct sim_piece *piece, gr_iova_t first, gr_iova_t end)
 {
     uint64_t n;
 
@@ -597,7 +596,7 @@ static void read_padding(struct exercise *x, struct client *client, const struct
         uint64_t done = 0;
 
         n = end - first < sizeof(x->got) ? end - first : sizeof(x->got);
-        machine_access(client->dev, 0, first, x->got, n, false, &done);
+        sim_access(client->dev, 0, first, x->got, n, false, &done);
         for (uint64_t i = 0; i < done; i++) {
             if (x->got[i] != 0) {
                 gr_pa_t pa = piece->pa + (first + i - piece->iova);
@@ -606,13 +605,14 @@ static void read_padding(struct exercise *x, struct client *client, const struct
             }
         }
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }
 
-void attack_padding(struct exercise *x, struct client *client, const struct live *live)
+void sim_attack_padding(struct sim_exercise *x, struct sim_client *client,
+                        const struct sim_live *live)
 {
     for (unsigned i = 0; (live->dir & GR_DMA_TO_DEVICE) && i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *piece = &live->pieces[i];
 
         if (piece->bounced) {
             read_padding(x, client, piece, piece->first, piece->iova);
@@ -626,7 +626,7 @@ void attack_padding(struct exercise *x, struct client *client, const struct live
  * rubbish. Otherwise the model takes the zeroes that the library later puts there for what they
  * hold already, and a store of them for none.
  */
-static void refetch(struct exercise *x, const struct piece *piece)
+static void refetch(struct sim_exercise *x, const struct sim_piece *piece)
 {
     uint64_t len = piece->last - piece->first + 1;
     void *slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
@@ -637,24 +637,25 @@ static void refetch(struct exercise *x, const struct piece *piece)
 }
 
 /* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
-void attack_write(struct exercise *x, struct client *client, const struct live *live)
+void sim_attack_write(struct sim_exercise *x, struct sim_client *client,
+                      const struct sim_live *live)
 {
     unsigned stream = (unsigned)sim_rng_below(&x->attack->rng, client->dev->tree.nstreams);
 
     memset(x->got, (int)sim_rng_below(&x->attack->rng, 256), sizeof(x->got));
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *piece = &live->pieces[i];
         gr_iova_t first = piece->bounced ? piece->first : piece->iova;
         gr_iova_t last = piece->bounced ? piece->last : piece->iova + (piece->len - 1);
         uint64_t done;
 
         for (uint64_t n; first <= last; first += n) {
             n = last - first + 1 < sizeof(x->got) ? last - first + 1 : sizeof(x->got);
-            machine_access(client->dev, stream, first, x->got, n, true, &done);
+            sim_access(client->dev, stream, first, x->got, n, true, &done);
         }
         if (piece->bounced && !client->dev->tree.coherent) {
             refetch(x, piece);
         }
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }

@@ -15,17 +15,17 @@
 #define DTC_MEMORY ((rlim_t)1 << 30)
 
 /* Read all of `file`, one byte past the largest tree at most: gr_dt_open() refuses that. */
-static bool read_all(struct board *board, FILE *file, struct cli_error *error)
+static bool read_all(struct sim_board *board, FILE *file, struct sim_error *error)
 {
     size_t room = (size_t)GR_DT_SIZE_MAX + 1;
 
     board->blob = malloc(room);
     if (!board->blob) {
-        return cli_error_set(error, "%s: out of memory", board->path);
+        return sim_refuse(error, "%s: out of memory", board->path);
     }
     board->size = fread(board->blob, 1, room, file);
     if (ferror(file)) {
-        return cli_error_set(error, "%s: %s", board->path, strerror(errno));
+        return sim_refuse(error, "%s: %s", board->path, strerror(errno));
     }
     return true;
 }
@@ -66,7 +66,8 @@ static void dtc_complaint(FILE *messages, const char *path, char *text, size_t s
     }
 }
 
-static bool compile_into(struct board *board, FILE *out, FILE *messages, struct cli_error *error)
+static bool compile_into(struct sim_board *board, FILE *out, FILE *messages,
+                         struct sim_error *error)
 {
     int status = 0;
     char why[256];
@@ -78,31 +79,30 @@ static bool compile_into(struct board *board, FILE *out, FILE *messages, struct 
         exec_dtc(board->path, out, messages);
     }
     if (child < 0 || waitpid(child, &status, 0) != child) {
-        return cli_error_set(error, "%s: cannot start dtc: %s", board->path, strerror(errno));
+        return sim_refuse(error, "%s: cannot start dtc: %s", board->path, strerror(errno));
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
-        return cli_error_set(error,
-                             "%s: cannot run dtc, which compiles device tree sources: install the "
-                             "device-tree-compiler, or give a compiled .dtb",
-                             board->path);
+        return sim_refuse(error,
+                          "%s: cannot run dtc, which compiles device tree sources: install the "
+                          "device-tree-compiler, or give a compiled .dtb",
+                          board->path);
     }
     if (WIFSIGNALED(status)) {
-        return cli_error_set(error,
-                             "%s: dtc was stopped by signal %d (it may use %d s and 1 GiB): make "
-                             "the source smaller",
-                             board->path, WTERMSIG(status), DTC_SECONDS);
+        return sim_refuse(error,
+                          "%s: dtc was stopped by signal %d (it may use %d s and 1 GiB): make "
+                          "the source smaller",
+                          board->path, WTERMSIG(status), DTC_SECONDS);
     }
     if (WEXITSTATUS(status) != 0) {
         dtc_complaint(messages, board->path, why, sizeof(why));
-        return cli_error_set(error, "%s: dtc does not compile it (%s%s): mend the source there",
-                             board->path, why[0] == ':' ? "line " : "",
-                             why[0] == ':' ? why + 1 : why);
+        return sim_refuse(error, "%s: dtc does not compile it (%s%s): mend the source there",
+                          board->path, why[0] == ':' ? "line " : "", why[0] == ':' ? why + 1 : why);
     }
     rewind(out);
     return read_all(board, out, error);
 }
 
-static bool compile(struct board *board, struct cli_error *error)
+static bool compile(struct sim_board *board, struct sim_error *error)
 {
     FILE *out = tmpfile();
     FILE *messages = tmpfile();
@@ -111,7 +111,7 @@ static bool compile(struct board *board, struct cli_error *error)
     if (out && messages) {
         ok = compile_into(board, out, messages, error);
     } else {
-        cli_error_set(error, "%s: no temporary file for dtc: %s", board->path, strerror(errno));
+        sim_refuse(error, "%s: no temporary file for dtc: %s", board->path, strerror(errno));
     }
     if (out) {
         fclose(out);
@@ -129,7 +129,7 @@ static bool ends_with(const char *text, const char *end)
     return length >= strlen(end) && strcmp(text + length - strlen(end), end) == 0;
 }
 
-static bool load(struct board *board, FILE *file, struct cli_error *error)
+static bool load(struct sim_board *board, FILE *file, struct sim_error *error)
 {
     static const unsigned char magic[4] = {0xd0, 0x0d, 0xfe, 0xed};
 
@@ -144,13 +144,13 @@ static bool load(struct board *board, FILE *file, struct cli_error *error)
         board->blob = NULL;
         return compile(board, error);
     }
-    return cli_error_set(error,
-                         "%s: not a device tree: give a compiled .dtb, or a source whose name ends "
-                         "in .dts",
-                         board->path);
+    return sim_refuse(error,
+                      "%s: not a device tree: give a compiled .dtb, or a source whose name ends "
+                      "in .dts",
+                      board->path);
 }
 
-static void read_model(struct board *board)
+static void read_model(struct sim_board *board)
 {
     int length = 0;
     const char *model = fdt_getprop(board->blob, 0, "model", &length);
@@ -162,30 +162,30 @@ static void read_model(struct board *board)
     }
 }
 
-bool board_load(struct board *board, const char *path, struct cli_error *error)
+bool sim_board_load(struct sim_board *board, const char *path, struct sim_error *error)
 {
     FILE *file = fopen(path, "rb");
     bool ok;
 
-    *board = (struct board){.path = path};
+    *board = (struct sim_board){.path = path};
     if (!file) {
-        return cli_error_set(error, "%s: %s: give a .dtb or .dts that can be read", path,
-                             strerror(errno));
+        return sim_refuse(error, "%s: %s: give a .dtb or .dts that can be read", path,
+                          strerror(errno));
     }
     ok = load(board, file, error);
     fclose(file);
     if (ok && gr_dt_open(&board->dt, board->blob, board->size) != 0) {
-        ok = cli_error_set(error, "%s: %s", path, board->dt.error);
+        ok = sim_refuse(error, "%s: %s", path, board->dt.error);
     }
     if (!ok) {
-        board_free(board);
+        sim_board_free(board);
         return false;
     }
     read_model(board);
     return true;
 }
 
-void board_free(struct board *board)
+void sim_board_free(struct sim_board *board)
 {
     free(board->blob);
     board->blob = NULL;

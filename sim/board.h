@@ -7,7 +7,7 @@
 
 #include <granule/dt.h>
 
-struct board {
+struct sim_board {
     const char *path; /* as given, not owned */
     void *blob;
     size_t size;
@@ -19,7 +19,7 @@ struct board {
  * Read and check a tree. A file that begins with the blob's magic number is a .dtb; one whose name
  * ends in .dts is compiled by dtc, which must be installed. On false nothing needs freeing.
  */
-bool board_load(struct board *board, const char *path, struct cli_error *error);
-void board_free(struct board *board);
+bool sim_board_load(struct sim_board *board, const char *path, struct sim_error *error);
+void sim_board_free(struct sim_board *board);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bool cli_error_set(struct cli_error *error, const char *format, ...)
+bool sim_refuse(struct sim_error *error, const char *format, ...)
 {
     va_list args;
 

@@ -6,12 +6,12 @@
 #include <stdbool.h>
 
 /* One clear sentence, with the mend, about why there is no result. */
-struct cli_error {
+struct sim_error {
     char text[640];
 };
 
-/* Fill in `error` from a format and return false, for `return cli_error_set(...)`. */
-__attribute__((format(printf, 2, 3))) bool cli_error_set(struct cli_error *error,
-                                                         const char *format, ...);
+/* Fill in `error` from a format and return false, for `return sim_refuse(...)`. */
+__attribute__((format(printf, 2, 3))) bool sim_refuse(struct sim_error *error, const char *format,
+                                                      ...);
 
 #endif

@@ -21,7 +21,7 @@ struct progress {
     bool shown;
 };
 
-static void show_progress(struct progress *progress, const struct exercise *x)
+static void show_progress(struct progress *progress, const struct sim_exercise *x)
 {
     struct timespec now;
     unsigned tried = 0;
@@ -52,18 +52,18 @@ static void end_progress(const struct progress *progress)
 /* ---- Turns ---- */
 
 /* Every kind takes its turn, so that what comes first of each comes in every run. */
-static enum live_kind next_kind(const struct client *client)
+static enum sim_live_kind next_kind(const struct sim_client *client)
 {
-    static const enum live_kind order[] = {
-        LIVE_MAP, LIVE_SG,  LIVE_COHERENT, LIVE_MAP, LIVE_SG,
-        LIVE_MAP, LIVE_MAP, LIVE_COHERENT, LIVE_SG,  LIVE_MAP,
+    static const enum sim_live_kind order[] = {
+        SIM_LIVE_MAP, SIM_LIVE_SG,  SIM_LIVE_COHERENT, SIM_LIVE_MAP, SIM_LIVE_SG,
+        SIM_LIVE_MAP, SIM_LIVE_MAP, SIM_LIVE_COHERENT, SIM_LIVE_SG,  SIM_LIVE_MAP,
     };
 
     return order[client->tried % (sizeof(order) / sizeof(order[0]))];
 }
 
 /* One step of one device: its live mappings grow to the most, shrink to a few, and grow again. */
-static void step(struct exercise *x, struct client *client)
+static void step(struct sim_exercise *x, struct sim_client *client)
 {
     uint64_t roll = sim_rng_below(&x->rng, 100);
     bool can_map = client->tried < x->tries && client->live_count < x->live_most;
@@ -74,34 +74,34 @@ static void step(struct exercise *x, struct client *client)
         client->shrinking = false;
     }
     if (can_map && (client->live_count == 0 || roll < (client->shrinking ? 15u : 75u))) {
-        live_make(x, client, next_kind(client));
+        sim_live_make(x, client, next_kind(client));
     } else if (client->live_count > 0) {
         unsigned index = (unsigned)sim_rng_below(&x->rng, client->live_count);
 
         if (roll < 85) {
-            live_end(x, client, index);
+            sim_live_end(x, client, index);
         } else {
-            check_again(x, client, &client->live[index]);
+            sim_check_again(x, client, &client->live[index]);
         }
     }
 }
 
 /* Up to the busiest moment, at which there is still something left to make. */
-static bool has_grown(const struct exercise *x, const struct client *client)
+static bool has_grown(const struct sim_exercise *x, const struct sim_client *client)
 {
     return client->live_count >= x->live_most || client->tried >= x->tries * 3 / 4;
 }
 
-static bool has_finished(const struct exercise *x, const struct client *client)
+static bool has_finished(const struct sim_exercise *x, const struct sim_client *client)
 {
     return client->tried >= x->tries && client->live_count == 0;
 }
 
 /* Devices take turns at random, each until `done`. */
-static bool take_turns(struct exercise *x, struct progress *progress,
-                       bool (*done)(const struct exercise *x, const struct client *client))
+static bool take_turns(struct sim_exercise *x, struct progress *progress,
+                       bool (*done)(const struct sim_exercise *x, const struct sim_client *client))
 {
-    struct client **busy = calloc(x->nclients + 1, sizeof(struct client *));
+    struct sim_client **busy = calloc(x->nclients + 1, sizeof(struct sim_client *));
     unsigned left = x->nclients;
     unsigned steps = 0;
 
@@ -110,9 +110,9 @@ static bool take_turns(struct exercise *x, struct progress *progress,
     }
     for (unsigned i = 0; i < left; i++) {
         busy[i] = &x->clients[i];
-        probe_edges(x, busy[i]);
+        sim_probe_edges(x, busy[i]);
         if (x->attack) {
-            attack_sweep(x, busy[i]);
+            sim_attack_sweep(x, busy[i]);
         }
     }
     while (left > 0) {
@@ -120,7 +120,7 @@ static bool take_turns(struct exercise *x, struct progress *progress,
 
         step(x, busy[index]);
         if (done(x, busy[index])) {
-            probe_edges(x, busy[index]);
+            sim_probe_edges(x, busy[index]);
             busy[index] = busy[--left];
         }
         if (++steps % 64 == 0) {
@@ -133,7 +133,7 @@ static bool take_turns(struct exercise *x, struct progress *progress,
 
 /* ---- The busiest moment ---- */
 
-static bool has_kind(const struct client *client, enum live_kind kind)
+static bool has_kind(const struct sim_client *client, enum sim_live_kind kind)
 {
     for (unsigned i = 0; i < client->live_count; i++) {
         if (client->live[i].kind == kind) {
@@ -144,12 +144,12 @@ static bool has_kind(const struct client *client, enum live_kind kind)
 }
 
 /* Every device that can has mappings of every kind. */
-static void complete_kinds(struct exercise *x)
+static void complete_kinds(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        for (enum live_kind kind = LIVE_MAP; kind < LIVE_KINDS; kind++) {
+        for (enum sim_live_kind kind = SIM_LIVE_MAP; kind < SIM_LIVE_KINDS; kind++) {
             for (unsigned k = 0; k < RETRIES && !has_kind(&x->clients[i], kind); k++) {
-                live_make(x, &x->clients[i], kind);
+                sim_live_make(x, &x->clients[i], kind);
             }
         }
     }
@@ -157,8 +157,8 @@ static void complete_kinds(struct exercise *x)
 
 /* A stream of a domain, once, by whichever of its devices. */
 /* Is a stream one of the first `count` of another device? */
-static bool is_among(const struct machine_device *of, unsigned count,
-                     const struct machine_device *dev, unsigned stream)
+static bool is_among(const struct sim_device *of, unsigned count, const struct sim_device *dev,
+                     unsigned stream)
 {
     for (unsigned s = 0; s < count; s++) {
         if (of->iommu[s] == dev->iommu[stream] && of->streams[s].sid == dev->streams[stream].sid) {
@@ -168,9 +168,10 @@ static bool is_among(const struct machine_device *of, unsigned count,
     return false;
 }
 
-static bool is_new_stream(const struct exercise *x, const struct client *last, unsigned stream)
+static bool is_new_stream(const struct sim_exercise *x, const struct sim_client *last,
+                          unsigned stream)
 {
-    for (const struct client *c = x->clients; c <= last; c++) {
+    for (const struct sim_client *c = x->clients; c <= last; c++) {
         if (is_among(c->dev, c == last ? stream : c->dev->tree.nstreams, last->dev, stream)) {
             return false;
         }
@@ -179,21 +180,22 @@ static bool is_new_stream(const struct exercise *x, const struct client *last, u
 }
 
 /* Do two pieces that are as they are in memory touch there and for the device? */
-static bool touch(const struct snapshot_record *last, const struct piece *piece)
+static bool touch(const struct sim_snapshot_record *last, const struct sim_piece *piece)
 {
     return last->iova + last->length == piece->iova && last->pa + last->length == piece->pa;
 }
 
 /* Records of one mapping: what touches both in memory and for the device is one. */
-static struct snapshot_record *record(const struct client *client, const struct live *live,
-                                      struct snapshot_record *out)
+static struct sim_snapshot_record *record(const struct sim_client *client,
+                                          const struct sim_live *live,
+                                          struct sim_snapshot_record *out)
 {
-    static const char *const kinds[LIVE_KINDS] = {"map", "sg", "coherent"};
-    uint64_t mask = granule_of(client) - 1;
-    struct snapshot_record *last = NULL; /* if more of the mapping may be added */
+    static const char *const kinds[SIM_LIVE_KINDS] = {"map", "sg", "coherent"};
+    uint64_t mask = sim_granule(client) - 1;
+    struct sim_snapshot_record *last = NULL; /* if more of the mapping may be added */
 
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *piece = &live->pieces[i];
         uint64_t length = piece->len;
 
         if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask)) {
@@ -203,13 +205,13 @@ static struct snapshot_record *record(const struct client *client, const struct 
         if (last && !piece->bounced && touch(last, piece)) {
             last->length += length;
         } else {
-            *out = (struct snapshot_record){
+            *out = (struct sim_snapshot_record){
                 .device = client->dev->tree.path,
                 .kind = piece->bounced ? "bounce" : kinds[live->kind],
                 .iova = piece->iova,
                 .pa = piece->pa,
                 .length = length,
-                .read = (live->dir & GR_DMA_TO_DEVICE) != 0 || machine_reads_all(client->dev),
+                .read = (live->dir & GR_DMA_TO_DEVICE) != 0 || sim_reads_all(client->dev),
                 .write = (live->dir & GR_DMA_FROM_DEVICE) != 0,
                 .window = piece->first,
             };
@@ -225,9 +227,9 @@ static struct snapshot_record *record(const struct client *client, const struct 
 }
 
 /* The regions of one device as a stream of its domain has them; what firmware mapped goes on. */
-static struct snapshot_record *record_regions(const struct machine_device *dev,
-                                              const struct machine_iommu *iommu,
-                                              struct snapshot_record *out)
+static struct sim_snapshot_record *record_regions(const struct sim_device *dev,
+                                                  const struct sim_iommu *iommu,
+                                                  struct sim_snapshot_record *out)
 {
     bool firmware = iommu->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING;
     bool there = firmware || dev->mode == GR_DOMAIN_TRANSLATED;
@@ -236,7 +238,7 @@ static struct snapshot_record *record_regions(const struct machine_device *dev,
         const struct gr_dt_region *r = &dev->tree.regions[i];
 
         if (r->kind != GR_DT_REGION_RESERVED) {
-            *out++ = (struct snapshot_record){
+            *out++ = (struct sim_snapshot_record){
                 .device = dev->tree.path,
                 .kind = firmware ? "firmware" : "reserved",
                 .iova = r->iova.first,
@@ -251,8 +253,8 @@ static struct snapshot_record *record_regions(const struct machine_device *dev,
 }
 
 /* The runs of memory that a LINEAR domain maps: all of its window but the holes. */
-static struct snapshot_record *record_linear(const struct client *client,
-                                             struct snapshot_record *out)
+static struct sim_snapshot_record *record_linear(const struct sim_client *client,
+                                                 struct sim_snapshot_record *out)
 {
     const struct gr_domain *domain = client->dev->active;
     gr_pa_t at = domain->direct.first;
@@ -262,7 +264,7 @@ static struct snapshot_record *record_linear(const struct client *client,
         gr_pa_t end = hole ? hole->first : domain->direct.last + 1;
 
         if (at != end) {
-            *out++ = (struct snapshot_record){
+            *out++ = (struct sim_snapshot_record){
                 .device = client->dev->tree.path,
                 .kind = "linear",
                 .iova = at - domain->direct_offset,
@@ -281,10 +283,11 @@ static struct snapshot_record *record_linear(const struct client *client,
 }
 
 /* All mappings of a domain as one of its streams has them; none where it does not translate. */
-static struct snapshot_record *record_stream(const struct exercise *x, const struct client *of,
-                                             unsigned stream, struct snapshot_record *out)
+static struct sim_snapshot_record *record_stream(const struct sim_exercise *x,
+                                                 const struct sim_client *of, unsigned stream,
+                                                 struct sim_snapshot_record *out)
 {
-    struct snapshot_record *first = out;
+    struct sim_snapshot_record *first = out;
 
     if (of->dev->mode == GR_DOMAIN_LINEAR) {
         out = record_linear(of, out);
@@ -295,7 +298,7 @@ static struct snapshot_record *record_stream(const struct exercise *x, const str
         }
     }
     for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->nclients; i++) {
-        const struct client *client = &x->clients[i];
+        const struct sim_client *client = &x->clients[i];
 
         for (unsigned k = 0; client->dev->active == of->dev->active && k < client->live_count;
              k++) {
@@ -310,14 +313,14 @@ static struct snapshot_record *record_stream(const struct exercise *x, const str
 }
 
 /* What firmware mapped for those who map nothing goes on as well. */
-static struct snapshot_record *record_idle(const struct exercise *x,
-                                           const struct machine_device *dev, unsigned stream,
-                                           struct snapshot_record *out)
+static struct sim_snapshot_record *record_idle(const struct sim_exercise *x,
+                                               const struct sim_device *dev, unsigned stream,
+                                               struct sim_snapshot_record *out)
 {
-    struct snapshot_record *first = out;
+    struct sim_snapshot_record *first = out;
 
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct machine_device *other = x->clients[i].dev;
+        const struct sim_device *other = x->clients[i].dev;
 
         if (is_among(other, other->tree.nstreams, dev, stream)) {
             return out;
@@ -333,7 +336,7 @@ static struct snapshot_record *record_idle(const struct exercise *x,
     return out;
 }
 
-static size_t most_records(const struct exercise *x)
+static size_t most_records(const struct sim_exercise *x)
 {
     size_t count = 1;
 
@@ -341,11 +344,11 @@ static size_t most_records(const struct exercise *x)
         count += (size_t)x->machine->devices[i].tree.nstreams * GR_DT_REGIONS;
     }
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct machine_device *dev = x->clients[i].dev;
+        const struct sim_device *dev = x->clients[i].dev;
 
         count += (size_t)dev->tree.nstreams * (dev->active->hole_count + 1);
         for (unsigned k = 0; k < x->nclients; k++) {
-            const struct client *other = &x->clients[k];
+            const struct sim_client *other = &x->clients[k];
 
             if (other->dev->active == dev->active) {
                 count += (size_t)dev->tree.nstreams * GR_DT_REGIONS;
@@ -359,21 +362,22 @@ static size_t most_records(const struct exercise *x)
 }
 
 /* Invalidations that are queued. */
-static void flush_all(struct exercise *x)
+static void flush_all(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        note_rc(x, &x->clients[i], "gr_domain_flush", gr_domain_flush(x->clients[i].dev->active));
+        sim_note_call(x, &x->clients[i], "gr_domain_flush",
+                      gr_domain_flush(x->clients[i].dev->active));
     }
 }
 
-static bool take_snapshot(struct exercise *x, const char *dir, struct cli_error *error)
+static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_error *error)
 {
-    struct snapshot_record *first = calloc(most_records(x), sizeof(*first));
-    struct snapshot_record *end = first;
+    struct sim_snapshot_record *first = calloc(most_records(x), sizeof(*first));
+    struct sim_snapshot_record *end = first;
     bool ok;
 
     if (!first) {
-        return cli_error_set(error, "--snapshot=%s: out of memory", dir);
+        return sim_refuse(error, "--snapshot=%s: out of memory", dir);
     }
     flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
@@ -384,13 +388,13 @@ static bool take_snapshot(struct exercise *x, const char *dir, struct cli_error 
         }
     }
     for (unsigned i = 0; i < x->machine->ndevices; i++) {
-        const struct machine_device *dev = &x->machine->devices[i];
+        const struct sim_device *dev = &x->machine->devices[i];
 
         for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++) {
             end = record_idle(x, dev, s, end);
         }
     }
-    ok = snapshot_write(x->machine, first, (size_t)(end - first), dir, error);
+    ok = sim_snapshot_write(x->machine, first, (size_t)(end - first), dir, error);
     free(first);
     return ok;
 }
@@ -398,43 +402,43 @@ static bool take_snapshot(struct exercise *x, const char *dir, struct cli_error 
 /* ---- The end ---- */
 
 /* What a run that was cut short left. */
-static void end_all(struct exercise *x)
+static void end_all(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
         while (x->clients[i].live_count > 0) {
-            live_end(x, &x->clients[i], 0);
+            sim_live_end(x, &x->clients[i], 0);
         }
     }
 }
 
 /* Nothing is mapped: the domain is as it was before the first map. */
-static void check_empty(struct exercise *x, const struct client *client)
+static void check_empty(struct sim_exercise *x, const struct sim_client *client)
 {
     const struct gr_range *aperture = &client->dev->active->aperture;
     struct gr_domain_stats stats;
 
     /* Of ranges that waited beside each other for one invalidation none was a table's last. */
     if (x->machine->options.deferred) {
-        note_rc(x, client, "gr_domain_trim",
-                gr_domain_trim(client->dev->active, aperture->first,
-                               aperture->last - aperture->first + 1));
+        sim_note_call(x, client, "gr_domain_trim",
+                      gr_domain_trim(client->dev->active, aperture->first,
+                                     aperture->last - aperture->first + 1));
     }
     gr_domain_stats(client->dev->active, &stats);
     x->tally->live_mappings += stats.iova.allocations;
     if (stats.iova.held != 0 || stats.broken) {
-        machine_problem(x->machine, "%.120s: 0x%llx bytes of IOVA were not freed",
-                        client->dev->tree.path, (unsigned long long)stats.iova.held);
+        sim_problem(x->machine, "%.120s: 0x%llx bytes of IOVA were not freed",
+                    client->dev->tree.path, (unsigned long long)stats.iova.held);
     }
     /* A table that spans a reserved range as well stays until the domain goes. */
     if (stats.iova.reserved == 0 && stats.tables != client->tables) {
-        machine_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
-                        client->dev->tree.path, (unsigned long long)stats.tables,
-                        (unsigned long long)client->tables);
+        sim_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
+                    client->dev->tree.path, (unsigned long long)stats.tables,
+                    (unsigned long long)client->tables);
     }
 }
 
 /* Policy wanted no device to do anything: there are some, and that was what they did. */
-static bool is_all_blocked(const struct machine *m)
+static bool is_all_blocked(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
         if (m->devices[i].failed) {
@@ -445,61 +449,61 @@ static bool is_all_blocked(const struct machine *m)
 }
 
 /* What has no domain, or one that blocks, gets nothing through. */
-static void probe_all_blocked(struct exercise *x)
+static void probe_all_blocked(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->machine->ndevices; i++) {
-        struct machine_device *dev = &x->machine->devices[i];
+        struct sim_device *dev = &x->machine->devices[i];
 
         if (dev->registered && !dev->active) {
-            probe_blocked(x, dev);
+            sim_probe_blocked(x, dev);
         }
     }
 }
 
 /* Sum up, take everything down, and look at what is left. */
-static void finish(struct exercise *x)
+static void finish(struct sim_exercise *x)
 {
-    struct machine *m = x->machine;
+    struct sim_machine *m = x->machine;
     struct sim_tally *tally = x->tally;
     struct gr_bounce_stats slots;
 
     flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct client *client = &x->clients[i];
+        const struct sim_client *client = &x->clients[i];
 
         tally->maps += client->result->maps;
         tally->bytes += client->result->bytes;
         if (client->result->maps == 0) {
-            machine_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
-                            gr_strerror(client->refusal));
+            sim_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
+                        gr_strerror(client->refusal));
         }
         if (client->dev->owns_domain) {
             check_empty(x, client);
         }
     }
     if (x->nclients == 0 && !is_all_blocked(m)) {
-        machine_problem(m, "nothing was driven: no device behind an IOMMU can be used");
+        sim_problem(m, "nothing was driven: no device behind an IOMMU can be used");
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
     probe_all_blocked(x);
     gr_bounce_stats(&m->pool, &slots);
     tally->live_mappings += slots.slots;
-    machine_detach(m);
+    sim_machine_detach(m);
     for (unsigned i = 0; i < m->ndevices; i++) {
         m->devices[i].active = NULL;
     }
     probe_all_blocked(x);
-    machine_down(m);
-    tally->leaked_pages = machine_leaks(m);
-    tally->misuse = machine_misuse(m);
+    sim_machine_down(m);
+    tally->leaked_pages = sim_machine_leaks(m);
+    tally->misuse = sim_machine_misuse(m);
     if (tally->misuse != 0 || tally->leaked_pages != 0) {
-        machine_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
+        sim_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
     }
 }
 
 /* ---- The run ---- */
 
-static bool begin(struct exercise *x, struct machine *m, struct sim_tally *tally)
+static bool begin(struct sim_exercise *x, struct sim_machine *m, struct sim_tally *tally)
 {
     x->machine = m;
     x->tally = tally;
@@ -514,14 +518,14 @@ static bool begin(struct exercise *x, struct machine *m, struct sim_tally *tally
             struct gr_domain_stats stats;
 
             gr_domain_stats(m->devices[i].active, &stats);
-            x->clients[x->nclients++] = (struct client){
+            x->clients[x->nclients++] = (struct sim_client){
                 .dev = &m->devices[i],
                 .result = &tally->devices[i],
                 .tables = stats.tables,
             };
         }
     }
-    x->live_most = EXERCISE_LIVE;
+    x->live_most = SIM_LIVE_MAX;
     x->tries = x->nclients <= CROWD ? TRIES : TRIES * CROWD / x->nclients;
     x->tries = x->tries < TRIES_FEW ? TRIES_FEW : x->tries;
     if (!tally->attack) {
@@ -529,29 +533,29 @@ static bool begin(struct exercise *x, struct machine *m, struct sim_tally *tally
     }
     x->live_most = LIVE_ATTACK;
     x->tries = TRIES_ATTACK;
-    return attack_begin(x);
+    return sim_attack_begin(x);
 }
 
-bool exercise(struct machine *m, struct sim_tally *tally, const char *snapshot,
-              struct cli_error *error)
+bool sim_exercise(struct sim_machine *m, struct sim_tally *tally, const char *snapshot,
+                  struct sim_error *error)
 {
-    struct exercise *x = calloc(1, sizeof(*x));
+    struct sim_exercise *x = calloc(1, sizeof(*x));
     struct progress progress = {.wanted = isatty(STDERR_FILENO)};
     bool ok = x && begin(x, m, tally);
 
-    cli_error_set(error, "out of memory: close something else and try again");
+    sim_refuse(error, "out of memory: close something else and try again");
     if (ok) {
         progress.wanted = progress.wanted && clock_gettime(CLOCK_MONOTONIC, &progress.begun) == 0;
-        machine_observe(m, watch, x);
+        sim_machine_observe(m, sim_watch, x);
         ok = take_turns(x, &progress, has_grown);
         complete_kinds(x);
         ok = ok && (!snapshot || take_snapshot(x, snapshot, error)) &&
              take_turns(x, &progress, has_finished);
         end_all(x);
-        machine_observe(m, NULL, NULL);
+        sim_machine_observe(m, NULL, NULL);
         end_progress(&progress);
         if (x->attack) {
-            attack_end(x);
+            sim_attack_end(x);
         }
         finish(x);
         free(x->clients);

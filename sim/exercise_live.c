@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define GUARD EXERCISE_GUARD
-#define LARGEST EXERCISE_LARGEST
+#define GUARD SIM_GUARD
+#define LARGEST SIM_LARGEST
 #define NEIGHBOURS 8u /* segments of a list that touch in memory, at most */
 
 /* ---- What is to be mapped ---- */
 
-static void forget(struct exercise *x, struct live *live)
+static void forget(struct sim_exercise *x, struct sim_live *live)
 {
     for (unsigned i = 0; i < live->extent_count; i++) {
         host_ram_free(x->machine->host, live->extents[i].alloc);
@@ -23,7 +23,7 @@ static void forget(struct exercise *x, struct live *live)
     free(live->list.out);
 }
 
-static int make_room(struct live *live, unsigned count)
+static int make_room(struct sim_live *live, unsigned count)
 {
     live->parts = calloc(count, sizeof(*live->parts));
     live->extents = calloc(count, sizeof(*live->extents));
@@ -33,9 +33,9 @@ static int make_room(struct live *live, unsigned count)
     return live->parts && live->extents && live->segs && live->list.out ? 0 : GR_ENOMEM;
 }
 
-static void add_part(struct live *live, gr_pa_t pa, uint64_t len)
+static void add_part(struct sim_live *live, gr_pa_t pa, uint64_t len)
 {
-    live->parts[live->count] = (struct part){.pa = pa, .len = len};
+    live->parts[live->count] = (struct sim_part){.pa = pa, .len = len};
     live->segs[live->count] = (struct gr_seg){.pa = pa, .len = len};
     live->count++;
     live->list.count = live->count;
@@ -46,7 +46,7 @@ static void add_part(struct live *live, gr_pa_t pa, uint64_t len)
  * Of `len` bytes at `pa`, as many as one segment may have under the limits; the bits `kept` of its
  * address are the IOVA's, too.
  */
-static uint64_t fit(const struct live *live, uint64_t kept, gr_pa_t pa, uint64_t len)
+static uint64_t fit(const struct sim_live *live, uint64_t kept, gr_pa_t pa, uint64_t len)
 {
     if (live->max_len && len > live->max_len) {
         len = live->max_len;
@@ -69,14 +69,14 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
  * lengths given. `unit`, of their addresses and lengths, is that of edge_unit(), the CPU's page or
  * the granule.
  */
-static int take_extent(struct exercise *x, const struct client *client, struct live *live,
-                       uint64_t unit, const uint64_t *lens, unsigned count)
+static int take_extent(struct sim_exercise *x, const struct sim_client *client,
+                       struct sim_live *live, uint64_t unit, const uint64_t *lens, unsigned count)
 {
-    struct extent *extent = &live->extents[live->extent_count];
-    uint64_t granule = granule_of(client);
+    struct sim_extent *extent = &live->extents[live->extent_count];
+    uint64_t granule = sim_granule(client);
     uint64_t page = x->machine->options.cpu_page > granule ? x->machine->options.cpu_page : granule;
     uint64_t before = unit * (1 + sim_rng_below(&x->rng, page / unit));
-    uint64_t kept = machine_is_direct(client->dev) ? UINT64_MAX : granule - 1;
+    uint64_t kept = sim_is_direct(client->dev) ? UINT64_MAX : granule - 1;
     uint64_t size = 0;
     int rc;
 
@@ -104,29 +104,30 @@ static int take_extent(struct exercise *x, const struct client *client, struct l
 }
 
 /* Of addresses and lengths: 1, but where windows alone are to keep a hostile device out. */
-static uint64_t edge_unit(const struct exercise *x, const struct client *client)
+static uint64_t edge_unit(const struct sim_exercise *x, const struct sim_client *client)
 {
     return client->dev->untrusted && x->machine->options.isolation == GR_ISOLATION_WINDOW
-               ? access_unit(client)
+               ? sim_access_unit(client)
                : 1;
 }
 
-static int prepare_map(struct exercise *x, const struct client *client, struct live *live,
-                       unsigned nth)
+static int prepare_map(struct sim_exercise *x, const struct sim_client *client,
+                       struct sim_live *live, unsigned nth)
 {
-    uint64_t granule = granule_of(client);
+    uint64_t granule = sim_granule(client);
     uint64_t page = x->machine->options.cpu_page;
     const uint64_t lengths[] = {
         1,    granule - 1, granule, granule + 1,
         page, page + 1,    LARGEST}; /* easily got wrong: these come first */
     uint64_t len =
-        nth < sizeof(lengths) / sizeof(lengths[0]) ? lengths[nth] : draw_length(x, LARGEST);
+        nth < sizeof(lengths) / sizeof(lengths[0]) ? lengths[nth] : sim_draw_length(x, LARGEST);
     int rc = make_room(live, 1);
 
     return rc != 0 ? rc : take_extent(x, client, live, edge_unit(x, client), &len, 1);
 }
 
-static void draw_limits(struct exercise *x, const struct client *client, struct live *live)
+static void draw_limits(struct sim_exercise *x, const struct sim_client *client,
+                        struct sim_live *live)
 {
     uint64_t unit = edge_unit(x, client);
 
@@ -141,16 +142,16 @@ static void draw_limits(struct exercise *x, const struct client *client, struct 
 }
 
 /* Segments in extents all over memory: of odd bytes, of pages and of granules, and neighbours. */
-static int prepare_list(struct exercise *x, const struct client *client, struct live *live,
-                        unsigned nth)
+static int prepare_list(struct sim_exercise *x, const struct sim_client *client,
+                        struct sim_live *live, unsigned nth)
 {
-    static const unsigned counts[] = {1, 2, EXERCISE_SEGMENTS}; /* these come first */
-    uint64_t granule = granule_of(client);
+    static const unsigned counts[] = {1, 2, SIM_SEGMENTS}; /* these come first */
+    uint64_t granule = sim_granule(client);
     uint64_t edge = edge_unit(x, client);
     const uint64_t units[] = {edge, x->machine->options.cpu_page, granule};
     unsigned count = nth < sizeof(counts) / sizeof(counts[0])
                          ? counts[nth]
-                         : (unsigned)draw_length(x, EXERCISE_SEGMENTS);
+                         : (unsigned)sim_draw_length(x, SIM_SEGMENTS);
     int rc = make_room(live, count);
 
     draw_limits(x, client, live);
@@ -165,17 +166,17 @@ static int prepare_list(struct exercise *x, const struct client *client, struct 
         n = n < left ? n : left;
         unit = unit <= share ? unit : edge;
         for (unsigned i = 0; i < n; i++) {
-            lens[i] = draw_length(x, share ? share : 1);
+            lens[i] = sim_draw_length(x, share ? share : 1);
         }
         rc = take_extent(x, client, live, unit, lens, n);
     }
     return rc;
 }
 
-static int prepare_coherent(struct exercise *x, const struct client *client, struct live *live,
-                            unsigned nth)
+static int prepare_coherent(struct sim_exercise *x, const struct sim_client *client,
+                            struct sim_live *live, unsigned nth)
 {
-    uint64_t granule = granule_of(client);
+    uint64_t granule = sim_granule(client);
     uint64_t page = x->machine->options.cpu_page;
     const uint64_t sizes[] = {1,       64,          page - 1, page,   granule - 1,
                               granule, granule + 1, 12345,    LARGEST}; /* these come first */
@@ -183,28 +184,29 @@ static int prepare_coherent(struct exercise *x, const struct client *client, str
 
     if (rc == 0) {
         add_part(live, 0,
-                 nth < sizeof(sizes) / sizeof(sizes[0]) ? sizes[nth] : draw_length(x, LARGEST));
+                 nth < sizeof(sizes) / sizeof(sizes[0]) ? sizes[nth] : sim_draw_length(x, LARGEST));
     }
     return rc;
 }
 
-static int prepare(struct exercise *x, const struct client *client, struct live *live, unsigned nth)
+static int prepare(struct sim_exercise *x, const struct sim_client *client, struct sim_live *live,
+                   unsigned nth)
 {
     live->dir = (enum gr_dma_dir)(1 + sim_rng_below(&x->rng, 3));
     live->attrs = sim_rng_below(&x->rng, 8) == 0 ? GR_DMA_UNCACHED : 0;
-    if (live->kind == LIVE_COHERENT) {
+    if (live->kind == SIM_LIVE_COHERENT) {
         live->dir = GR_DMA_BIDIRECTIONAL;
         return prepare_coherent(x, client, live, nth);
     }
     live->attrs |= sim_rng_below(&x->rng, 8) == 0 ? GR_DMA_SKIP_SYNC : 0;
-    return live->kind == LIVE_SG ? prepare_list(x, client, live, nth)
-                                 : prepare_map(x, client, live, nth);
+    return live->kind == SIM_LIVE_SG ? prepare_list(x, client, live, nth)
+                                     : prepare_map(x, client, live, nth);
 }
 
 /* ---- What the library says ---- */
 
 __attribute__((format(printf, 3, 4))) static void
-wrong(struct exercise *x, const struct client *client, const char *format, ...)
+wrong(struct sim_exercise *x, const struct sim_client *client, const char *format, ...)
 {
     char text[128];
     va_list args;
@@ -212,7 +214,7 @@ wrong(struct exercise *x, const struct client *client, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    machine_problem(x->machine, "%.120s: %s", client->dev->tree.path, text);
+    sim_problem(x->machine, "%.120s: %s", client->dev->tree.path, text);
 }
 
 /* Does [at, at + len) cross a multiple of the boundary? */
@@ -223,14 +225,14 @@ static bool crosses(uint64_t at, uint64_t len, uint64_t boundary)
 
 /* Take each part's IOVA from a list's output. False: order, lengths or count are not as promised.
  */
-static bool place_list(struct live *live)
+static bool place_list(struct sim_live *live)
 {
     const struct gr_dma_list *list = &live->list;
     unsigned out = 0;
     uint64_t used = 0;
 
     for (unsigned i = 0; i < live->count; i++) {
-        struct part *part = &live->parts[i];
+        struct sim_part *part = &live->parts[i];
 
         if (i > 0 && used == list->out[out].len) {
             out++;
@@ -247,12 +249,12 @@ static bool place_list(struct live *live)
 }
 
 /* Can a part share an output with the one before it? */
-static bool joins(const struct client *client, const struct part *part)
+static bool joins(const struct sim_client *client, const struct sim_part *part)
 {
-    uint64_t mask = granule_of(client) - 1;
+    uint64_t mask = sim_granule(client) - 1;
     gr_pa_t end = part[-1].pa + part[-1].len;
 
-    if (machine_is_direct(client->dev)) { /* in memory, both */
+    if (sim_is_direct(client->dev)) { /* in memory, both */
         uint64_t offset = client->dev->active->direct_offset;
 
         return end == part->pa && part->iova + offset == part->pa &&
@@ -263,7 +265,7 @@ static bool joins(const struct client *client, const struct part *part)
 }
 
 /* How many outputs a list without limits has: all that can share one do. */
-static unsigned fewest_outputs(const struct client *client, const struct live *live)
+static unsigned fewest_outputs(const struct sim_client *client, const struct sim_live *live)
 {
     unsigned count = 1;
 
@@ -273,7 +275,7 @@ static unsigned fewest_outputs(const struct client *client, const struct live *l
     return count;
 }
 
-static bool limits_kept(const struct client *client, const struct live *live)
+static bool limits_kept(const struct sim_client *client, const struct sim_live *live)
 {
     for (unsigned i = 0; i < live->list.out_count; i++) {
         const struct gr_dma_seg *out = &live->list.out[i];
@@ -297,10 +299,10 @@ static uint64_t natural_mask(uint64_t size)
 }
 
 /* Where a piece's first byte is for the CPU. */
-static gr_pa_t memory_of(const struct live *live, const struct piece *piece)
+static gr_pa_t memory_of(const struct sim_live *live, const struct sim_piece *piece)
 {
     for (unsigned i = 0; i < live->count; i++) {
-        const struct part *part = &live->parts[i];
+        const struct sim_part *part = &live->parts[i];
 
         if (piece->iova - part->iova < part->len) {
             return part->pa + (piece->iova - part->iova);
@@ -310,20 +312,20 @@ static gr_pa_t memory_of(const struct live *live, const struct piece *piece)
 }
 
 /* Where it is now, of a mapping that was just made, and whether that is where it may be. */
-static void settle(struct exercise *x, struct client *client, struct live *live)
+static void settle(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
-    uint64_t mask = granule_of(client) - 1;
+    uint64_t mask = sim_granule(client) - 1;
 
-    if (live->kind == LIVE_SG) {
+    if (live->kind == SIM_LIVE_SG) {
         if (!place_list(live)) {
             wrong(x, client, "a list's output is not its input in order");
         } else if (!limits_kept(client, live)) {
             wrong(x, client, "a list's output breaks the device's limits, or is not merged");
         }
     }
-    if (live->kind == LIVE_COHERENT) {
+    if (live->kind == SIM_LIVE_COHERENT) {
         uint64_t natural = natural_mask(live->len);
-        struct part *part = &live->parts[0];
+        struct sim_part *part = &live->parts[0];
 
         if (!host_pa_of(x->machine->host, live->cpu, &part->pa) || part->iova & natural ||
             part->pa & (natural | mask) || (uintptr_t)live->cpu & (natural | mask)) {
@@ -333,13 +335,13 @@ static void settle(struct exercise *x, struct client *client, struct live *live)
     }
     live->first = UINT64_MAX;
     live->last = 0;
-    if (!place_pieces(client, live)) {
+    if (!sim_place_pieces(client, live)) {
         wrong(x, client, "out of memory: close something else and try again");
         return;
     }
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
-        const char *why = check_piece(x, client, piece, memory_of(live, piece));
+        const struct sim_piece *piece = &live->pieces[i];
+        const char *why = sim_check_piece(x, client, piece, memory_of(live, piece));
         gr_iova_t last = (piece->iova + (piece->len + piece->over - 1)) | mask;
 
         if (why) {
@@ -353,59 +355,60 @@ static void settle(struct exercise *x, struct client *client, struct live *live)
 
 /* ---- Mapping ---- */
 
-static int call_map(const struct client *client, struct live *live)
+static int call_map(const struct sim_client *client, struct sim_live *live)
 {
     struct gr_device *device = &client->dev->device;
-    struct part *part = &live->parts[0];
+    struct sim_part *part = &live->parts[0];
     void *cpu = NULL;
     int rc;
 
     switch (live->kind) {
-    case LIVE_MAP:
+    case SIM_LIVE_MAP:
         return gr_dma_map(device, part->pa, part->len, live->dir, live->attrs, &part->iova);
-    case LIVE_SG:
+    case SIM_LIVE_SG:
         return gr_dma_map_sg(device, &live->list, live->dir, live->attrs);
-    case LIVE_COHERENT:
+    case SIM_LIVE_COHERENT:
         rc = gr_dma_alloc(device, part->len, live->attrs, &cpu, &part->iova);
         live->cpu = cpu;
         return rc;
-    case LIVE_KINDS:
+    case SIM_LIVE_KINDS:
         break;
     }
     return GR_EINVAL;
 }
 
-static int call_unmap(const struct client *client, const struct live *live)
+static int call_unmap(const struct sim_client *client, const struct sim_live *live)
 {
     struct gr_device *device = &client->dev->device;
-    const struct part *part = &live->parts[0];
+    const struct sim_part *part = &live->parts[0];
 
     switch (live->kind) {
-    case LIVE_MAP:
+    case SIM_LIVE_MAP:
         return gr_dma_unmap(device, part->iova, part->len, live->dir, live->attrs);
-    case LIVE_SG:
+    case SIM_LIVE_SG:
         return gr_dma_unmap_sg(device, &live->list, live->dir, live->attrs);
-    case LIVE_COHERENT:
+    case SIM_LIVE_COHERENT:
         return gr_dma_free(device, part->len, live->attrs, live->cpu, part->iova);
-    case LIVE_KINDS:
+    case SIM_LIVE_KINDS:
         break;
     }
     return GR_EINVAL;
 }
 
-static const char *name_of_call(const struct live *live, bool map)
+static const char *name_of_call(const struct sim_live *live, bool map)
 {
-    static const char *const names[LIVE_KINDS][2] = {
-        [LIVE_MAP] = {"gr_dma_unmap", "gr_dma_map"},
-        [LIVE_SG] = {"gr_dma_unmap_sg", "gr_dma_map_sg"},
-        [LIVE_COHERENT] = {"gr_dma_free", "gr_dma_alloc"},
+    static const char *const names[SIM_LIVE_KINDS][2] = {
+        [SIM_LIVE_MAP] = {"gr_dma_unmap", "gr_dma_map"},
+        [SIM_LIVE_SG] = {"gr_dma_unmap_sg", "gr_dma_map_sg"},
+        [SIM_LIVE_COHERENT] = {"gr_dma_free", "gr_dma_alloc"},
     };
 
     return names[live->kind][map];
 }
 
 /* Call the library; with too little memory if `starve`. A refusal must not leave a trace. */
-static int attempt(struct exercise *x, struct client *client, struct live *live, bool starve)
+static int attempt(struct sim_exercise *x, struct sim_client *client, struct sim_live *live,
+                   bool starve)
 {
     struct host *host = x->machine->host;
     struct gr_domain_stats before;
@@ -414,10 +417,10 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
     struct gr_bounce_stats left;
     int rc;
 
-    note_rc(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
+    sim_note_call(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
     gr_domain_stats(client->dev->active, &before);
     gr_bounce_stats(&x->machine->pool, &slots);
-    begin_change(x, client, live);
+    sim_begin_change(x, client, live);
     if (starve) {
         host_fail_alloc(host, 1 + sim_rng_below(&x->rng, 4));
         host_fail_uncached(host, sim_rng_below(&x->rng, 2));
@@ -425,7 +428,7 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
     rc = call_map(client, live);
     host_fail_alloc(host, 0);
     host_fail_uncached(host, 0);
-    end_change(x);
+    sim_end_change(x);
     if (rc != 0) {
         gr_domain_stats(client->dev->active, &after);
         gr_bounce_stats(&x->machine->pool, &left);
@@ -440,13 +443,13 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
 }
 
 /* Is the pool to blame, which cannot give what the mapping needs? */
-static bool pool_is_short(const struct exercise *x, const struct client *client,
-                          const struct live *live)
+static bool pool_is_short(const struct sim_exercise *x, const struct sim_client *client,
+                          const struct sim_live *live)
 {
     struct gr_bounce_stats stats;
 
     gr_bounce_stats(&x->machine->pool, &stats);
-    for (unsigned i = 0; machine_is_direct(client->dev) && i < live->count; i++) {
+    for (unsigned i = 0; sim_is_direct(client->dev) && i < live->count; i++) {
         if (live->parts[i].len > GR_BOUNCE_CHUNK - 4096) {
             return true; /* longer than a slot */
         }
@@ -455,8 +458,8 @@ static bool pool_is_short(const struct exercise *x, const struct client *client,
 }
 
 /* Is this refusal right? Otherwise it is a problem. */
-static bool may_refuse(const struct exercise *x, const struct client *client,
-                       const struct live *live, int rc)
+static bool may_refuse(const struct sim_exercise *x, const struct sim_client *client,
+                       const struct sim_live *live, int rc)
 {
     unsigned pa_bits = client->dev->active->table.pa_bits;
     bool beyond = false;
@@ -467,14 +470,14 @@ static bool may_refuse(const struct exercise *x, const struct client *client,
     return rc == GR_ENOSPC || rc == GR_ENOMEM || (rc == GR_EFAULT && beyond) ||
            (rc == GR_ENOBUFS && pool_is_short(x, client, live)) ||
            /* What the device reaches has holes, and slots and buffers come from where they may. */
-           (rc == GR_ERANGE && machine_is_direct(client->dev)) ||
+           (rc == GR_ERANGE && sim_is_direct(client->dev)) ||
            /* fit() took memory's boundaries for the device's. */
            (rc == GR_EINVAL && live->boundary &&
             (client->dev->active->direct_offset & (live->boundary - 1)) != 0);
 }
 
 /* Limits under which its longest segment is too long: the list is refused. */
-static void refuse_list(struct exercise *x, struct client *client, struct live *live)
+static void refuse_list(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     uint64_t longest = 0;
     int rc;
@@ -485,34 +488,34 @@ static void refuse_list(struct exercise *x, struct client *client, struct live *
     if (longest == 1) {
         return;
     }
-    note_rc(x, client, "gr_dma_set_seg_limits",
-            gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
+    sim_note_call(x, client, "gr_dma_set_seg_limits",
+                  gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
     rc = attempt(x, client, live, false);
     if (rc != GR_EINVAL && (rc == 0 || !may_refuse(x, client, live, rc))) {
         wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(rc));
     }
     if (rc == 0) {
-        note_rc(x, client, "gr_dma_unmap_sg", call_unmap(client, live));
+        sim_note_call(x, client, "gr_dma_unmap_sg", call_unmap(client, live));
     }
 }
 
 /* A mask under which there is less room; now and then. The whole one otherwise. */
-static uint64_t draw_mask(struct exercise *x, const struct client *client)
+static uint64_t draw_mask(struct sim_exercise *x, const struct sim_client *client)
 {
     const struct gr_device *device = &client->dev->device;
     uint64_t required = gr_dma_required_mask(device);
     uint64_t mask = required < device->dma_mask ? required : device->dma_mask;
 
-    if (sim_rng_below(&x->rng, 4) != 0 || machine_is_direct(client->dev)) {
+    if (sim_rng_below(&x->rng, 4) != 0 || sim_is_direct(client->dev)) {
         return device->dma_mask;
     }
     mask >>= 1 + sim_rng_below(&x->rng, 8);
-    return mask < client->dev->active->aperture.first + 64 * granule_of(client) ? device->dma_mask
-                                                                                : mask;
+    return mask < client->dev->active->aperture.first + 64 * sim_granule(client) ? device->dma_mask
+                                                                                 : mask;
 }
 
 /* Under a narrow mask first, if one is drawn, then the device's own. */
-static int map_masked(struct exercise *x, struct client *client, struct live *live)
+static int map_masked(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     struct gr_device *device = &client->dev->device;
     uint64_t whole = device->dma_mask;
@@ -520,9 +523,9 @@ static int map_masked(struct exercise *x, struct client *client, struct live *li
     int rc = GR_ENOSPC;
 
     if (mask != whole) {
-        note_rc(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, mask));
+        sim_note_call(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, mask));
         rc = attempt(x, client, live, false);
-        note_rc(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, whole));
+        sim_note_call(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, whole));
         if (rc == 0) {
             settle(x, client, live);
             if (live->last > mask) {
@@ -540,23 +543,23 @@ static int map_masked(struct exercise *x, struct client *client, struct live *li
     return rc;
 }
 
-static int map_live(struct exercise *x, struct client *client, struct live *live)
+static int map_live(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     bool starve = sim_rng_below(&x->rng, 8) == 0;
     int rc = GR_ENOMEM;
 
-    if (live->kind == LIVE_SG) {
+    if (live->kind == SIM_LIVE_SG) {
         if (sim_rng_below(&x->rng, 8) == 0) {
             refuse_list(x, client, live);
         }
-        note_rc(x, client, "gr_dma_set_seg_limits",
-                gr_dma_set_seg_limits(&client->dev->device, live->max_len, live->boundary));
+        sim_note_call(x, client, "gr_dma_set_seg_limits",
+                      gr_dma_set_seg_limits(&client->dev->device, live->max_len, live->boundary));
     }
     if (starve) {
         rc = attempt(x, client, live, true);
         if (rc == 0) {
             settle(x, client, live);
-        } else if (rc == GR_EOPNOTSUPP && live->kind == LIVE_COHERENT &&
+        } else if (rc == GR_EOPNOTSUPP && live->kind == SIM_LIVE_COHERENT &&
                    !client->dev->tree.coherent) {
             rc = GR_ENOMEM; /* the uncached mapping that was made to fail */
         }
@@ -564,56 +567,58 @@ static int map_live(struct exercise *x, struct client *client, struct live *live
     return rc == GR_ENOMEM ? map_masked(x, client, live) : rc;
 }
 
-static void count_live(struct exercise *x, struct client *client, const struct live *live)
+static void count_live(struct sim_exercise *x, struct sim_client *client,
+                       const struct sim_live *live)
 {
     client->live_count++;
     client->result->maps++;
     client->result->bytes += live->len;
-    if (live->kind == LIVE_SG) {
+    if (live->kind == SIM_LIVE_SG) {
         x->tally->lists++;
         x->tally->segments += live->count;
     }
-    x->tally->coherent += live->kind == LIVE_COHERENT;
+    x->tally->coherent += live->kind == SIM_LIVE_COHERENT;
 }
 
 /* While it is the CPU's, and then while it is the device's, that writes what and where it likes. */
-static void endure_writes(struct exercise *x, struct client *client, struct live *live)
+static void endure_writes(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
-    bool apart = live->kind != LIVE_COHERENT; /* what the device writes, from what the CPU sees */
+    bool apart =
+        live->kind != SIM_LIVE_COHERENT; /* what the device writes, from what the CPU sees */
 
     if (!(live->dir & GR_DMA_FROM_DEVICE)) {
         return;
     }
-    sync_all(x, client, live, true);
-    attack_write(x, client, live);
+    sim_sync_all(x, client, live, true);
+    sim_attack_write(x, client, live);
     for (unsigned i = 0; i < live->npieces; i++) {
         apart = apart && live->pieces[i].bounced;
     }
-    x->tally->mismatched_bytes += apart ? cpu_compare(x, live) : 0;
-    check_guards(x, client, live);
-    device_write(x, client, 0, live);
-    sync_all(x, client, live, true);
-    x->tally->mismatched_bytes += cpu_compare(x, live);
-    sync_all(x, client, live, false);
+    x->tally->mismatched_bytes += apart ? sim_cpu_compare(x, live) : 0;
+    sim_check_guards(x, client, live);
+    sim_device_write(x, client, 0, live);
+    sim_sync_all(x, client, live, true);
+    x->tally->mismatched_bytes += sim_cpu_compare(x, live);
+    sim_sync_all(x, client, live, false);
 }
 
-bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
+bool sim_live_make(struct sim_exercise *x, struct sim_client *client, enum sim_live_kind kind)
 {
-    struct live *live = &client->live[client->live_count];
+    struct sim_live *live = &client->live[client->live_count];
     unsigned streams = client->dev->tree.nstreams;
     int rc;
 
-    *live = (struct live){.kind = kind};
+    *live = (struct sim_live){.kind = kind};
     client->tried++;
     rc = prepare(x, client, live, client->tried_kind[kind]++);
     if (rc == 0) {
-        if (kind != LIVE_COHERENT) {
-            fill_guards(x, live);
-            cpu_fill(x, live);
+        if (kind != SIM_LIVE_COHERENT) {
+            sim_fill_guards(x, live);
+            sim_cpu_fill(x, live);
         }
         rc = map_live(x, client, live);
         if (rc != 0 && !may_refuse(x, client, live, rc)) {
-            note_rc(x, client, name_of_call(live, true), rc);
+            sim_note_call(x, client, name_of_call(live, true), rc);
         }
     }
     if (rc != 0) {
@@ -623,57 +628,57 @@ bool live_make(struct exercise *x, struct client *client, enum live_kind kind)
     }
     count_live(x, client, live);
     if (x->attack) {
-        attack_padding(x, client, live);
-        attack_edges(x, client, live);
-        attack_sweep(x, client);
+        sim_attack_padding(x, client, live);
+        sim_attack_edges(x, client, live);
+        sim_attack_sweep(x, client);
     }
-    if (kind == LIVE_COHERENT) {
-        check_zero(x, client, (unsigned)sim_rng_below(&x->rng, streams), live);
-        cpu_fill(x, live);
+    if (kind == SIM_LIVE_COHERENT) {
+        sim_check_zero(x, client, (unsigned)sim_rng_below(&x->rng, streams), live);
+        sim_cpu_fill(x, live);
     } else if (live->attrs & GR_DMA_SKIP_SYNC) {
-        sync_all(x, client, live, false);
+        sim_sync_all(x, client, live, false);
     }
     for (unsigned s = 0; s < streams; s++) {
-        work_through(x, client, s, live);
+        sim_work_through(x, client, s, live);
     }
     if (x->attack) {
         endure_writes(x, client, live);
     }
-    probe_gaps(x, client, live);
-    check_guards(x, client, live);
+    sim_probe_gaps(x, client, live);
+    sim_check_guards(x, client, live);
     return true;
 }
 
-void live_end(struct exercise *x, struct client *client, unsigned index)
+void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned index)
 {
-    struct live live = client->live[index];
+    struct sim_live live = client->live[index];
     unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
     int rc;
 
     /* What the device writes last is what only the unmap makes visible. */
     if (live.dir & GR_DMA_FROM_DEVICE) {
-        device_write(x, client, stream, &live);
+        sim_device_write(x, client, stream, &live);
     }
     if (live.attrs & GR_DMA_SKIP_SYNC) {
-        sync_all(x, client, &live, true);
+        sim_sync_all(x, client, &live, true);
     }
-    if (live.kind == LIVE_COHERENT) { /* its memory goes with it */
-        x->tally->mismatched_bytes += cpu_compare(x, &live);
-        check_guards(x, client, &live);
+    if (live.kind == SIM_LIVE_COHERENT) { /* its memory goes with it */
+        x->tally->mismatched_bytes += sim_cpu_compare(x, &live);
+        sim_check_guards(x, client, &live);
     }
-    begin_change(x, client, NULL);
+    sim_begin_change(x, client, NULL);
     rc = call_unmap(client, &live);
-    end_change(x);
-    note_rc(x, client, name_of_call(&live, false), rc);
+    sim_end_change(x);
+    sim_note_call(x, client, name_of_call(&live, false), rc);
     client->live[index] = client->live[--client->live_count];
     if (x->attack) {
-        attack_edges(x, client, &live);
-        attack_sweep(x, client);
+        sim_attack_edges(x, client, &live);
+        sim_attack_sweep(x, client);
     }
-    probe_after(x, client, &live);
-    if (live.kind != LIVE_COHERENT) {
-        x->tally->mismatched_bytes += cpu_compare(x, &live);
-        check_guards(x, client, &live);
+    sim_probe_after(x, client, &live);
+    if (live.kind != SIM_LIVE_COHERENT) {
+        x->tally->mismatched_bytes += sim_cpu_compare(x, &live);
+        sim_check_guards(x, client, &live);
     }
     forget(x, &live);
 }

@@ -5,10 +5,10 @@
 
 /* ---- Faults ---- */
 
-void no_faults_expected(struct exercise *x)
+void sim_no_faults_expected(struct sim_exercise *x)
 {
     x->tally->unexpected_faults += x->machine->nfaults + x->machine->lost_faults;
-    machine_forget_faults(x->machine);
+    sim_drop_faults(x->machine);
 }
 
 /* The IOMMU drops the bits above those it translates, so a record may lack them. */
@@ -17,7 +17,7 @@ static bool same_iova(const struct gr_instance *inst, gr_iova_t a, gr_iova_t b)
     return ((a ^ b) & ((UINT64_C(1) << inst->table.va_bits) - 1)) == 0;
 }
 
-static bool is_record_of(const struct machine_fault *got, const struct client *client,
+static bool is_record_of(const struct sim_fault *got, const struct sim_client *client,
                          unsigned stream, gr_iova_t iova, bool write)
 {
     const struct gr_stream *where = &client->dev->streams[stream];
@@ -28,18 +28,18 @@ static bool is_record_of(const struct machine_fault *got, const struct client *c
 }
 
 /* The IOMMU refuses this access and says so in exactly one record. */
-void expect_fault(struct exercise *x, struct client *client, unsigned stream, gr_iova_t iova,
-                  bool write)
+void sim_expect_fault(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                      gr_iova_t iova, bool write)
 {
-    struct machine *m = x->machine;
+    struct sim_machine *m = x->machine;
     uint8_t byte = 0;
     uint64_t done;
     bool recorded = false;
 
-    no_faults_expected(x);
-    if (machine_access_raw(client->dev, stream, iova, &byte, 1, write, &done) != MODEL_FAULT) {
+    sim_no_faults_expected(x);
+    if (sim_access_raw(client->dev, stream, iova, &byte, 1, write, &done) != MODEL_FAULT) {
         x->tally->missed_faults++;
-        no_faults_expected(x);
+        sim_no_faults_expected(x);
         return;
     }
     for (unsigned i = 0; i < m->nfaults; i++) {
@@ -51,31 +51,31 @@ void expect_fault(struct exercise *x, struct client *client, unsigned stream, gr
     }
     x->tally->unexpected_faults += m->lost_faults;
     x->tally->missed_faults += !recorded;
-    machine_forget_faults(m);
+    sim_drop_faults(m);
 }
 
 /* What the bus takes away never gets to the IOMMU. */
-static void expect_bus_error(struct exercise *x, struct client *client, unsigned stream,
+static void expect_bus_error(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                              gr_iova_t iova)
 {
     uint8_t byte = 0;
     uint64_t done;
-    enum model_result result = machine_access(client->dev, stream, iova, &byte, 1, false, &done);
+    enum model_result result = sim_access(client->dev, stream, iova, &byte, 1, false, &done);
 
     x->tally->missed_faults += result != MODEL_BUS_ERROR;
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }
 
 /* ---- Where nothing is mapped ---- */
 
 /* Does a piece of the mapping let the address through, and if so, to where? */
-static bool leads(const struct live *live, gr_iova_t iova, gr_pa_t *out_pa)
+static bool leads(const struct sim_live *live, gr_iova_t iova, gr_pa_t *out_pa)
 {
     if (iova < live->first || iova > live->last) {
         return false;
     }
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *piece = &live->pieces[i];
 
         if (piece->first <= iova && iova <= piece->last) {
             *out_pa = piece->pa + (iova - piece->iova);
@@ -86,11 +86,11 @@ static bool leads(const struct live *live, gr_iova_t iova, gr_pa_t *out_pa)
 }
 
 /* The same for all live mappings of the domain, by whichever of its devices, and for firmware's. */
-static bool leads_any(const struct exercise *x, const struct client *client, gr_iova_t iova,
+static bool leads_any(const struct sim_exercise *x, const struct sim_client *client, gr_iova_t iova,
                       gr_pa_t *out_pa)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct client *other = &x->clients[i];
+        const struct sim_client *other = &x->clients[i];
 
         if (other->dev->active == client->dev->active) {
             for (unsigned k = 0; k < other->live_count; k++) {
@@ -100,17 +100,17 @@ static bool leads_any(const struct exercise *x, const struct client *client, gr_
             }
         }
     }
-    return firmware_leads(x->machine, client->dev->active, iova, out_pa);
+    return sim_firmware_leads(x->machine, client->dev->active, iova, out_pa);
 }
 
-bool is_mapped(const struct exercise *x, const struct client *client, gr_iova_t iova,
-               gr_pa_t *out_pa)
+bool sim_is_mapped(const struct sim_exercise *x, const struct sim_client *client, gr_iova_t iova,
+                   gr_pa_t *out_pa)
 {
-    return machine_is_direct(client->dev) ? physical(client, iova, out_pa) == 0
-                                          : leads_any(x, client, iova, out_pa);
+    return sim_is_direct(client->dev) ? sim_physical(client, iova, out_pa) == 0
+                                      : leads_any(x, client, iova, out_pa);
 }
 
-static bool in_aperture(const struct client *client, gr_iova_t iova)
+static bool in_aperture(const struct sim_client *client, gr_iova_t iova)
 {
     const struct gr_range *aperture = &client->dev->active->aperture;
 
@@ -118,29 +118,29 @@ static bool in_aperture(const struct client *client, gr_iova_t iova)
 }
 
 /* If nothing is mapped there: does it fault through each stream? */
-static void probe(struct exercise *x, struct client *client, gr_iova_t iova)
+static void probe(struct sim_exercise *x, struct sim_client *client, gr_iova_t iova)
 {
     gr_pa_t pa;
 
     if (x->machine->options.deferred) { /* until then what was unmapped may be reached */
-        note_rc(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
+        sim_note_call(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
     }
 
-    if (!in_aperture(client, iova) || is_mapped(x, client, iova, &pa)) {
+    if (!in_aperture(client, iova) || sim_is_mapped(x, client, iova, &pa)) {
         return;
     }
     for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
-        expect_fault(x, client, s, iova, sim_rng_below(&x->rng, 2) != 0);
+        sim_expect_fault(x, client, s, iova, sim_rng_below(&x->rng, 2) != 0);
     }
 }
 
 /* Invalidations that are queued stay so now and then. */
-static bool worth_probing(struct exercise *x)
+static bool worth_probing(struct sim_exercise *x)
 {
     return !x->machine->options.deferred || sim_rng_below(&x->rng, 8) == 0;
 }
 
-void probe_gaps(struct exercise *x, struct client *client, const struct live *live)
+void sim_probe_gaps(struct sim_exercise *x, struct sim_client *client, const struct sim_live *live)
 {
     if (!worth_probing(x)) {
         return;
@@ -148,32 +148,32 @@ void probe_gaps(struct exercise *x, struct client *client, const struct live *li
     probe(x, client, live->first - 1);
     probe(x, client, live->last + 1);
     for (unsigned i = 0; i < 8 && live->npieces > 0; i++) {
-        const struct piece *piece = &live->pieces[sim_rng_below(&x->rng, live->npieces)];
+        const struct sim_piece *piece = &live->pieces[sim_rng_below(&x->rng, live->npieces)];
 
         probe(x, client, piece->first - 1);
         probe(x, client, piece->last + 1);
     }
 }
 
-void probe_after(struct exercise *x, struct client *client, const struct live *live)
+void sim_probe_after(struct sim_exercise *x, struct sim_client *client, const struct sim_live *live)
 {
     if (!worth_probing(x)) {
         return;
     }
     for (unsigned i = 0; i < live->count; i++) {
-        const struct part *part = &live->parts[i];
+        const struct sim_part *part = &live->parts[i];
 
         probe(x, client, part->iova);
         probe(x, client, part->iova + (part->len - 1));
     }
-    probe(x, client, random_byte(x, live));
+    probe(x, client, sim_random_byte(x, live));
     probe(x, client, live->first - 1);
     probe(x, client, live->last + 1);
 }
 
-void probe_edges(struct exercise *x, struct client *client)
+void sim_probe_edges(struct sim_exercise *x, struct sim_client *client)
 {
-    const struct machine_device *dev = client->dev;
+    const struct sim_device *dev = client->dev;
     const struct gr_range *aperture = &dev->active->aperture;
 
     if (dev->mode == GR_DOMAIN_IDENTITY) { /* the bus alone keeps it from anything */
@@ -193,7 +193,7 @@ void probe_edges(struct exercise *x, struct client *client)
     }
 }
 
-void probe_blocked(struct exercise *x, struct machine_device *dev)
+void sim_probe_blocked(struct sim_exercise *x, struct sim_device *dev)
 {
     uint8_t byte = 0;
     uint64_t done;
@@ -203,36 +203,36 @@ void probe_blocked(struct exercise *x, struct machine_device *dev)
         if (dev->iommu[s]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING) {
             continue; /* it has what it had before */
         }
-        enum model_result result = machine_access_raw(dev, s, iova, &byte, 1, false, &done);
+        enum model_result result = sim_access_raw(dev, s, iova, &byte, 1, false, &done);
 
         /* DARTs say nothing of it; an SMMU reports streams that it has no table for. */
         x->tally->missed_faults +=
             result != MODEL_FAULT ||
             (x->machine->nfaults != 0 && dev->iommu[s]->tree.driver != GR_DT_SMMUV3);
-        machine_forget_faults(x->machine);
+        sim_drop_faults(x->machine);
     }
 }
 
 /* ---- While tables change ---- */
 
 /* May what is being mapped lead to `pa`? Memory that the library takes for it is not known yet. */
-static bool may_come(const struct exercise *x, gr_pa_t pa)
+static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
 {
-    const struct live *coming = x->coming;
-    const struct machine_device *dev = x->moving->dev;
-    uint64_t mask = dev->untrusted ? 0 : granule_of(x->moving) - 1;
+    const struct sim_live *coming = x->coming;
+    const struct sim_device *dev = x->moving->dev;
+    uint64_t mask = dev->untrusted ? 0 : sim_granule(x->moving) - 1;
 
     if (!coming) {
         return false;
     }
-    if (coming->kind == LIVE_COHERENT || dev->isolation != GR_ISOLATION_EXPOSE ||
+    if (coming->kind == SIM_LIVE_COHERENT || dev->isolation != GR_ISOLATION_EXPOSE ||
         dev->device.config.overread != 0) {
         if (host_use_of(x->machine->host, pa) == HOST_LIBRARY) {
             return true;
         }
     }
     for (unsigned i = 0; i < coming->count; i++) {
-        const struct part *part = &coming->parts[i];
+        const struct sim_part *part = &coming->parts[i];
 
         if (pa >= (part->pa & ~mask) && pa <= ((part->pa + (part->len - 1)) | mask)) {
             return true;
@@ -245,10 +245,10 @@ static bool may_come(const struct exercise *x, gr_pa_t pa)
  * The IOMMU looks at the tables at any moment, also between two stores to them: it prefetches what
  * lies around, and what it translates must be a mapping that is live, ending or coming.
  */
-void watch(void *arg)
+void sim_watch(void *arg)
 {
-    struct exercise *x = arg;
-    struct client *client = x->moving;
+    struct sim_exercise *x = arg;
+    struct sim_client *client = x->moving;
     struct sim_rng *rng = &x->watch_rng;
     gr_iova_t iova;
     gr_pa_t pa;
@@ -259,17 +259,17 @@ void watch(void *arg)
         return;
     }
     unsigned stream = (unsigned)sim_rng_below(rng, client->dev->tree.nstreams);
-    struct machine_iommu *iommu = client->dev->iommu[stream];
+    struct sim_iommu *iommu = client->dev->iommu[stream];
     uint32_t sid = client->dev->streams[stream].sid;
 
     if (client->live_count > 0) {
-        const struct live *near = &client->live[sim_rng_below(rng, client->live_count)];
+        const struct sim_live *near = &client->live[sim_rng_below(rng, client->live_count)];
 
         iova = near->parts[sim_rng_below(rng, near->count)].iova;
     } else {
         iova = client->dev->active->aperture.last;
     }
-    iova += (sim_rng_below(rng, 64) - 48) * granule_of(client);
+    iova += (sim_rng_below(rng, 64) - 48) * sim_granule(client);
     if (!in_aperture(client, iova)) {
         return;
     }
@@ -287,20 +287,21 @@ void watch(void *arg)
     }
 }
 
-void begin_change(struct exercise *x, struct client *client, const struct live *coming)
+void sim_begin_change(struct sim_exercise *x, struct sim_client *client,
+                      const struct sim_live *coming)
 {
     x->moving = client;
     x->coming = coming;
 }
 
-void end_change(struct exercise *x)
+void sim_end_change(struct sim_exercise *x)
 {
-    const struct machine_device *dev = x->moving->dev;
+    const struct sim_device *dev = x->moving->dev;
 
     x->moving = NULL; /* first: the handler reads registers */
     x->coming = NULL;
     for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-        machine_serve_irq(dev->iommu[s]);
+        sim_serve_irq(dev->iommu[s]);
     }
-    machine_forget_faults(x->machine);
+    sim_drop_faults(x->machine);
 }

@@ -22,19 +22,19 @@ static const struct registers {
     [GR_DT_DART_S5L8960X] = {0x0c, 0x40, 0, 0x80, 0, 0, 4, false, true},
 };
 
-static const struct registers *registers_of(const struct machine_iommu *iommu)
+static const struct registers *registers_of(const struct sim_iommu *iommu)
 {
     return &kinds[iommu->tree.driver];
 }
 
 /* log2 of an index below the top register. */
-static unsigned index_bits(const struct machine_iommu *iommu)
+static unsigned index_bits(const struct sim_iommu *iommu)
 {
     return iommu->tree.page_bits - 3;
 }
 
 /* Levels of tables: as many as the IOVAs need. */
-static unsigned levels_of(const struct machine_iommu *iommu)
+static unsigned levels_of(const struct sim_iommu *iommu)
 {
     return registers_of(iommu)->ttbrs == 1 &&
                    iommu->tree.va_bits > iommu->tree.page_bits + 2 * index_bits(iommu)
@@ -42,14 +42,14 @@ static unsigned levels_of(const struct machine_iommu *iommu)
                : 2;
 }
 
-static bool translates(const struct machine_iommu *iommu)
+static bool translates(const struct sim_iommu *iommu)
 {
     return iommu->hw.dart.model && iommu->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING;
 }
 
 /* ---- Entries ---- */
 
-static uint64_t entry_pa(const struct machine_iommu *iommu, uint64_t entry)
+static uint64_t entry_pa(const struct sim_iommu *iommu, uint64_t entry)
 {
     uint64_t pa = registers_of(iommu)->dart2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
                                              : entry & ((UINT64_C(1) << 36) - 1);
@@ -59,7 +59,7 @@ static uint64_t entry_pa(const struct machine_iommu *iommu, uint64_t entry)
 
 /* Others write bit 1 of a table's entry as well (facts/DART.md 4.3); in a DART1 leaf it is SP_DIS.
  */
-static uint64_t make_entry(const struct machine_iommu *iommu, gr_pa_t pa, bool leaf)
+static uint64_t make_entry(const struct sim_iommu *iommu, gr_pa_t pa, bool leaf)
 {
     bool dart2 = registers_of(iommu)->dart2;
     uint64_t flags = leaf ? UINT64_C(0xfff) << 40 | (dart2 ? 1 : 3) : 3;
@@ -67,12 +67,12 @@ static uint64_t make_entry(const struct machine_iommu *iommu, gr_pa_t pa, bool l
     return (dart2 ? pa >> 4 : pa) | flags;
 }
 
-static gr_iova_t decoded(const struct machine_iommu *iommu, gr_iova_t iova)
+static gr_iova_t decoded(const struct sim_iommu *iommu, gr_iova_t iova)
 {
     return iova & ((UINT64_C(1) << iommu->tree.va_bits) - 1);
 }
 
-static uint32_t ttbr_at(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova)
+static uint32_t ttbr_at(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova)
 {
     const struct registers *r = registers_of(iommu);
     unsigned top = iommu->tree.page_bits + levels_of(iommu) * index_bits(iommu);
@@ -80,7 +80,7 @@ static uint32_t ttbr_at(const struct machine_iommu *iommu, uint32_t sid, gr_iova
     return r->ttbr + 4 * (r->ttbrs * sid + ((uint32_t)(iova >> top) & (r->ttbrs - 1)));
 }
 
-static bool root_of(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
+static bool root_of(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out)
 {
     uint32_t ttbr = dart_model_read32(iommu->hw.dart.model, ttbr_at(iommu, sid, iova));
 
@@ -92,8 +92,7 @@ static bool root_of(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t i
     return ttbr >> 31 != 0;
 }
 
-static gr_pa_t slot_of(const struct machine_iommu *iommu, gr_pa_t table, unsigned level,
-                       gr_iova_t iova)
+static gr_pa_t slot_of(const struct sim_iommu *iommu, gr_pa_t table, unsigned level, gr_iova_t iova)
 {
     unsigned shift = iommu->tree.page_bits + level * index_bits(iommu);
 
@@ -102,10 +101,10 @@ static gr_pa_t slot_of(const struct machine_iommu *iommu, gr_pa_t table, unsigne
 
 /* ---- What firmware does ---- */
 
-static bool new_table(struct machine_iommu *iommu, gr_pa_t *out_pa)
+static bool new_table(struct sim_iommu *iommu, gr_pa_t *out_pa)
 {
-    struct machine *m = iommu->machine;
-    struct firmware_table *grown =
+    struct sim_machine *m = iommu->machine;
+    struct sim_firmware_table *grown =
         realloc(m->firmware_tables, (m->nfirmware_tables + 1) * sizeof(*grown));
 
     if (!grown) {
@@ -115,11 +114,11 @@ static bool new_table(struct machine_iommu *iommu, gr_pa_t *out_pa)
     if (host_firmware_alloc(m->host, UINT64_C(1) << iommu->tree.page_bits, out_pa) != 0) {
         return false;
     }
-    grown[m->nfirmware_tables++] = (struct firmware_table){.iommu = iommu, .pa = *out_pa};
+    grown[m->nfirmware_tables++] = (struct sim_firmware_table){.iommu = iommu, .pa = *out_pa};
     return true;
 }
 
-static bool ensure_root(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
+static bool ensure_root(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
     if (root_of(iommu, sid, iova, out_pa)) {
         return true;
@@ -134,9 +133,9 @@ static bool ensure_root(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iov
     return true;
 }
 
-static bool map_page(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t pa)
+static bool map_page(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t pa)
 {
-    struct machine *m = iommu->machine;
+    struct sim_machine *m = iommu->machine;
     gr_pa_t table;
     gr_pa_t slot;
 
@@ -164,14 +163,13 @@ static bool map_page(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova, 
     return true;
 }
 
-static bool map_region(struct machine_device *dev, unsigned stream,
-                       const struct gr_dt_region *region)
+static bool map_region(struct sim_device *dev, unsigned stream, const struct gr_dt_region *region)
 {
-    struct machine_iommu *iommu = dev->iommu[stream];
-    struct machine *m = iommu->machine;
+    struct sim_iommu *iommu = dev->iommu[stream];
+    struct sim_machine *m = iommu->machine;
     uint64_t mask = (UINT64_C(1) << iommu->tree.page_bits) - 1;
-    struct firmware_scan *grown = realloc(m->scans, (m->nscans + 1) * sizeof(*grown));
-    struct firmware_scan scan = {
+    struct sim_scan *grown = realloc(m->scans, (m->nscans + 1) * sizeof(*grown));
+    struct sim_scan scan = {
         .iommu = iommu,
         .device = dev,
         .sid = dev->tree.streams[stream].sid,
@@ -200,9 +198,9 @@ static bool map_region(struct machine_device *dev, unsigned stream,
 }
 
 /* One stream that a master names. */
-static bool boot_stream(struct machine_device *dev, unsigned stream)
+static bool boot_stream(struct sim_device *dev, unsigned stream)
 {
-    struct machine_iommu *iommu = dev->iommu[stream];
+    struct sim_iommu *iommu = dev->iommu[stream];
     const struct registers *r = registers_of(iommu);
     uint32_t sid = dev->tree.streams[stream].sid;
     struct dart_model *model = iommu->hw.dart.model;
@@ -238,20 +236,20 @@ static bool boot_stream(struct machine_device *dev, unsigned stream)
     return ok;
 }
 
-static void save_registers(struct machine_iommu *iommu)
+static void save_registers(struct sim_iommu *iommu)
 {
-    for (uint32_t i = 0; i < MACHINE_SAVED; i++) {
+    for (uint32_t i = 0; i < SIM_SAVED; i++) {
         iommu->saved[i] = dart_model_read32(iommu->hw.dart.model, 4 * i);
     }
 }
 
-bool firmware_boot(struct machine *m)
+bool sim_firmware_boot(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct machine_device *dev = &m->devices[i];
+        struct sim_device *dev = &m->devices[i];
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-            struct machine_iommu *iommu = dev->iommu[s];
+            struct sim_iommu *iommu = dev->iommu[s];
 
             if (iommu->hw.dart.model && iommu->tree.firmware != GR_DT_FIRMWARE_OFF &&
                 !boot_stream(dev, s)) {
@@ -260,7 +258,7 @@ bool firmware_boot(struct machine *m)
         }
     }
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
-        struct firmware_table *t = &m->firmware_tables[i];
+        struct sim_firmware_table *t = &m->firmware_tables[i];
         size_t size = (size_t)1 << t->iommu->tree.page_bits;
 
         t->copy = malloc(size);
@@ -273,11 +271,11 @@ bool firmware_boot(struct machine *m)
             save_registers(&m->iommus[i]);
         }
     }
-    firmware_check(m, false);
+    sim_firmware_check(m, false);
     return true;
 }
 
-void firmware_free(struct machine *m)
+void sim_firmware_free(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
         free(m->firmware_tables[i].copy);
@@ -292,8 +290,7 @@ void firmware_free(struct machine *m)
 /* ---- What goes on using it ---- */
 
 /* The leaf table that `iova` is in, as walkers see the tables, past all that is cached. */
-static bool leaf_table(const struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
-                       gr_pa_t *out_pa)
+static bool leaf_table(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
     if (!root_of(iommu, sid, iova, out_pa)) {
         return false;
@@ -315,9 +312,9 @@ static bool leaf_table(const struct machine_iommu *iommu, uint32_t sid, gr_iova_
  * Pages from `first` on in one leaf table, by the tables alone; how many there are. The bus is held
  * meanwhile, since a TLB command ends no sooner than walks that began before it.
  */
-static uint64_t scan_table(const struct firmware_scan *scan, uint64_t first)
+static uint64_t scan_table(const struct sim_scan *scan, uint64_t first)
 {
-    struct machine_iommu *iommu = scan->iommu;
+    struct sim_iommu *iommu = scan->iommu;
     unsigned bits = iommu->tree.page_bits;
     gr_iova_t iova = decoded(iommu, scan->iova + (first << bits));
     uint64_t index = iova >> bits & ((1u << index_bits(iommu)) - 1);
@@ -347,14 +344,14 @@ static uint64_t scan_table(const struct firmware_scan *scan, uint64_t first)
 }
 
 /* All of it. */
-static void scan_tables(const struct firmware_scan *scan)
+static void scan_tables(const struct sim_scan *scan)
 {
     for (uint64_t page = 0; page < scan->pages;) {
         page += scan_table(scan, page);
     }
 }
 
-static void look_through(const struct firmware_scan *scan, uint64_t page)
+static void look_through(const struct sim_scan *scan, uint64_t page)
 {
     uint64_t offset = page << scan->iommu->tree.page_bits;
     enum model_result result;
@@ -369,14 +366,14 @@ static void look_through(const struct firmware_scan *scan, uint64_t page)
 }
 
 /* One page of one memory. */
-static void look_anywhere(struct machine *m)
+static void look_anywhere(struct sim_machine *m)
 {
-    const struct firmware_scan *scan = &m->scans[sim_rng_below(&m->scan_rng, m->nscans)];
+    const struct sim_scan *scan = &m->scans[sim_rng_below(&m->scan_rng, m->nscans)];
 
     look_through(scan, sim_rng_below(&m->scan_rng, scan->pages));
 }
 
-void firmware_look(struct machine *m)
+void sim_firmware_look(struct sim_machine *m)
 {
     if (m->nscans == 0 || m->in_look || m->options.scanout_thread) {
         return;
@@ -392,7 +389,7 @@ void firmware_look(struct machine *m)
 /* A display, and its coprocessor, that wait for nobody. */
 static void *scan_out(void *arg)
 {
-    struct machine *m = arg;
+    struct sim_machine *m = arg;
 
     while (!__atomic_load_n(&m->scanout_stop, __ATOMIC_ACQUIRE)) {
         for (unsigned i = 0; i < m->nscans; i++) {
@@ -405,7 +402,7 @@ static void *scan_out(void *arg)
 }
 
 /* Until it has looked at everything once more, from now on. */
-static void await_scan_out(struct machine *m)
+static void await_scan_out(struct sim_machine *m)
 {
     uint64_t now = __atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE);
 
@@ -414,7 +411,7 @@ static void await_scan_out(struct machine *m)
     }
 }
 
-bool firmware_start_display(struct machine *m)
+bool sim_firmware_start_display(struct sim_machine *m)
 {
     if (m->nscans == 0 || !m->options.scanout_thread) {
         return true;
@@ -426,7 +423,7 @@ bool firmware_start_display(struct machine *m)
     return m->scanning;
 }
 
-void firmware_stop_display(struct machine *m)
+void sim_firmware_stop_display(struct sim_machine *m)
 {
     if (!m->scanning) {
         return;
@@ -437,14 +434,14 @@ void firmware_stop_display(struct machine *m)
     m->scanning = false;
 }
 
-static bool is_restored(struct machine_iommu *iommu)
+static bool is_restored(struct sim_iommu *iommu)
 {
     const struct registers *r = registers_of(iommu);
-    const struct machine *m = iommu->machine;
+    const struct sim_machine *m = iommu->machine;
     bool same = true;
 
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
-        const struct firmware_table *t = &m->firmware_tables[i];
+        const struct sim_firmware_table *t = &m->firmware_tables[i];
         size_t size = (size_t)1 << iommu->tree.page_bits;
 
         if (t->iommu == iommu) {
@@ -470,7 +467,7 @@ static bool is_restored(struct machine_iommu *iommu)
     return same;
 }
 
-void firmware_check(struct machine *m, bool down)
+void sim_firmware_check(struct sim_machine *m, bool down)
 {
     for (unsigned i = 0; i < m->nscans; i++) {
         scan_tables(&m->scans[i]);
@@ -488,10 +485,10 @@ void firmware_check(struct machine *m, bool down)
 /* ---- What the library made of it ---- */
 
 /* Is this stream another device's too, that comes before? */
-static bool counted_before(const struct machine *m, const struct machine_device *dev,
+static bool counted_before(const struct sim_machine *m, const struct sim_device *dev,
                            unsigned stream)
 {
-    for (const struct machine_device *d = m->devices; d < dev; d++) {
+    for (const struct sim_device *d = m->devices; d < dev; d++) {
         for (unsigned s = 0; s < d->tree.nstreams; s++) {
             if (d->iommu[s] == dev->iommu[stream] && d->registered &&
                 d->streams[s].sid == dev->streams[stream].sid) {
@@ -502,13 +499,13 @@ static bool counted_before(const struct machine *m, const struct machine_device 
     return false;
 }
 
-void firmware_note_adoption(struct machine *m)
+void sim_firmware_note_adoption(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct machine_device *dev = &m->devices[i];
+        struct sim_device *dev = &m->devices[i];
 
         for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++) {
-            struct machine_firmware *firmware = &dev->iommu[s]->firmware;
+            struct sim_firmware *firmware = &dev->iommu[s]->firmware;
             struct gr_adoption told;
 
             gr_stream_adoption(&dev->streams[s], &told);
@@ -524,11 +521,11 @@ void firmware_note_adoption(struct machine *m)
     }
 }
 
-bool firmware_leads(const struct machine *m, const struct gr_domain *domain, gr_iova_t iova,
-                    gr_pa_t *out_pa)
+bool sim_firmware_leads(const struct sim_machine *m, const struct gr_domain *domain, gr_iova_t iova,
+                        gr_pa_t *out_pa)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct machine_device *dev = &m->devices[i];
+        const struct sim_device *dev = &m->devices[i];
 
         for (unsigned k = 0; dev->active == domain && k < dev->tree.nregions; k++) {
             const struct gr_dt_region *r = &dev->tree.regions[k];

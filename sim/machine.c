@@ -16,28 +16,29 @@
 /* And while an SMMUv3 has events: more than a queue full of them, in parts. */
 #define EVENT_TRIES 64u
 
-void machine_problem(struct machine *m, const char *format, ...)
+void sim_problem(struct sim_machine *m, const char *format, ...)
 {
     va_list args;
 
-    if (m->nproblems < MACHINE_PROBLEMS) {
+    if (m->nproblems < SIM_PROBLEMS) {
         va_start(args, format);
-        vsnprintf(m->problems[m->nproblems], MACHINE_REASON, format, args);
+        vsnprintf(m->problems[m->nproblems], SIM_REASON, format, args);
         va_end(args);
     }
     m->nproblems++;
 }
 
-void machine_forget_faults(struct machine *m)
+void sim_drop_faults(struct sim_machine *m)
 {
     m->nfaults = 0;
     m->lost_faults = 0;
 }
 
-static void note_fault(struct machine *m, struct gr_domain *domain, const struct gr_fault *fault)
+static void note_fault(struct sim_machine *m, struct gr_domain *domain,
+                       const struct gr_fault *fault)
 {
-    if (m->nfaults < MACHINE_FAULTS) {
-        m->faults[m->nfaults++] = (struct machine_fault){.fault = *fault, .domain = domain};
+    if (m->nfaults < SIM_FAULTS) {
+        m->faults[m->nfaults++] = (struct sim_fault){.fault = *fault, .domain = domain};
     } else {
         m->lost_faults++;
     }
@@ -52,7 +53,7 @@ static bool on_instance_fault(void *cookie, const struct gr_fault *fault)
 
 static bool on_domain_fault(void *cookie, const struct gr_fault *fault)
 {
-    struct machine_device *dev = cookie;
+    struct sim_device *dev = cookie;
 
     note_fault(dev->iommu[0]->machine, &dev->domain, fault);
     return true;
@@ -60,14 +61,14 @@ static bool on_domain_fault(void *cookie, const struct gr_fault *fault)
 
 /* ---- Bringing up ---- */
 
-static bool out_of_memory(struct cli_error *error)
+static bool out_of_memory(struct sim_error *error)
 {
-    return cli_error_set(error, "out of memory: close something else and try again");
+    return sim_refuse(error, "out of memory: close something else and try again");
 }
 
-static bool tree_error(const struct machine *m, struct cli_error *error)
+static bool tree_error(const struct sim_machine *m, struct sim_error *error)
 {
-    return cli_error_set(error, "%s: %s", m->board->path, m->board->dt.error);
+    return sim_refuse(error, "%s: %s", m->board->path, m->board->dt.error);
 }
 
 /* Whole pages of 4 KiB: what a bank has, or what a hole touches. Size 0 if there is none. */
@@ -90,7 +91,7 @@ static void widen(struct gr_range *span, const struct host_bank *bank, bool firs
     span->last = first || last > span->last ? last : span->last;
 }
 
-static bool read_memory(struct machine *m, struct host_config *config, struct cli_error *error)
+static bool read_memory(struct sim_machine *m, struct host_config *config, struct sim_error *error)
 {
     struct gr_dt_iter banks = {0};
     struct gr_dt_iter holes = {0};
@@ -110,16 +111,15 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
         m->ram += bank.size;
     }
     if (rc == 0 && config->nbanks == 0) {
-        return cli_error_set(error, "%s: no memory node has a whole page of 4 KiB: correct its reg",
-                             m->board->path);
+        return sim_refuse(error, "%s: no memory node has a whole page of 4 KiB: correct its reg",
+                          m->board->path);
     }
     while (rc == 0 && (rc = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
         if (config->nreserved == HOST_MAX_RESERVED) {
-            return cli_error_set(error,
-                                 "%s: /reserved-memory or /memreserve/: 0x%llx is past the %d "
-                                 "reserved regions that we can hold: merge those that touch",
-                                 m->board->path, (unsigned long long)range.first,
-                                 HOST_MAX_RESERVED);
+            return sim_refuse(error,
+                              "%s: /reserved-memory or /memreserve/: 0x%llx is past the %d "
+                              "reserved regions that we can hold: merge those that touch",
+                              m->board->path, (unsigned long long)range.first, HOST_MAX_RESERVED);
         }
         m->holes[m->nholes++] = range;
         config->reserved[config->nreserved++] =
@@ -129,7 +129,7 @@ static bool read_memory(struct machine *m, struct host_config *config, struct cl
     return rc < 0 ? tree_error(m, error) : true;
 }
 
-static bool make_host(struct machine *m, struct cli_error *error)
+static bool make_host(struct sim_machine *m, struct sim_error *error)
 {
     struct host_config config = {.cpu_page = m->options.cpu_page, .seed = m->options.seed};
     char why[256];
@@ -139,7 +139,7 @@ static bool make_host(struct machine *m, struct cli_error *error)
     }
     m->host = host_create(&config, why, sizeof(why));
     if (!m->host) {
-        return cli_error_set(error, "%s: reg of its memory nodes: %s", m->board->path, why);
+        return sim_refuse(error, "%s: reg of its memory nodes: %s", m->board->path, why);
     }
     host_log_level(m->host, -1);
     m->bus.host = m->host;
@@ -147,7 +147,7 @@ static bool make_host(struct machine *m, struct cli_error *error)
 }
 
 /* What the library logged about `name`, in its form "NAME: why", or else the error's own words. */
-static void reason_from_log(struct machine *m, char *reason, const char *name, int rc)
+static void reason_from_log(struct sim_machine *m, char *reason, const char *name, int rc)
 {
     const char *line = host_last_log(m->host);
     size_t length = strlen(name);
@@ -158,10 +158,10 @@ static void reason_from_log(struct machine *m, char *reason, const char *name, i
     } else {
         line = ours ? line + length + 2 : gr_strerror(rc);
     }
-    snprintf(reason, MACHINE_REASON, "%s", line);
+    snprintf(reason, SIM_REASON, "%s", line);
 }
 
-static bool is_smmu(const struct machine_iommu *iommu)
+static bool is_smmu(const struct sim_iommu *iommu)
 {
     return iommu->tree.driver == GR_DT_SMMUV3;
 }
@@ -169,9 +169,9 @@ static bool is_smmu(const struct machine_iommu *iommu)
 /* Hardware may look at the tables now. */
 static void moment(void *arg)
 {
-    struct machine *m = arg;
+    struct sim_machine *m = arg;
 
-    firmware_look(m);
+    sim_firmware_look(m);
     if (m->observer) {
         m->observer(m->observer_arg);
     }
@@ -180,18 +180,18 @@ static void moment(void *arg)
 /* The display looks after every store to a register as well, and nobody else. */
 static void moment_of_display(void *arg)
 {
-    firmware_look(arg);
+    sim_firmware_look(arg);
 }
 
-void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg)
+void sim_machine_observe(struct sim_machine *m, void (*fn)(void *arg), void *arg)
 {
     m->observer = fn;
     m->observer_arg = arg;
 }
 
-static bool start_smmu(struct machine_iommu *iommu)
+static bool start_smmu(struct sim_iommu *iommu)
 {
-    struct machine *m = iommu->machine;
+    struct sim_machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
     const struct gr_smmuv3_config config = {
         .env = m->host,
@@ -213,9 +213,9 @@ static bool start_smmu(struct machine_iommu *iommu)
     return true;
 }
 
-static bool start_dart(struct machine_iommu *iommu)
+static bool start_dart(struct sim_iommu *iommu)
 {
-    struct machine *m = iommu->machine;
+    struct sim_machine *m = iommu->machine;
     const struct gr_dt_iommu *tree = &iommu->tree;
     struct gr_dart_config config = {
         .kind = sim_hw_kind(tree->driver)->driver,
@@ -242,7 +242,7 @@ static bool start_dart(struct machine_iommu *iommu)
     return true;
 }
 
-static void bring_up_iommu(struct machine_iommu *iommu)
+static void bring_up_iommu(struct sim_iommu *iommu)
 {
     if (iommu->reason[0] != '\0' || !(is_smmu(iommu) ? start_smmu(iommu) : start_dart(iommu))) {
         return;
@@ -255,7 +255,7 @@ static void bring_up_iommu(struct machine_iommu *iommu)
     gr_instance_set_fault_handler(iommu->inst, on_instance_fault, iommu->machine);
 }
 
-static bool make_iommus(struct machine *m, struct cli_error *error)
+static bool make_iommus(struct sim_machine *m, struct sim_error *error)
 {
     struct gr_dt *dt = &m->board->dt;
     struct gr_dt_iter count = {0};
@@ -266,11 +266,11 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
 
     while ((rc = gr_dt_iommu_next(dt, &count, &tree)) > 0) {
         enabled += tree.enabled;
-        if (enabled > MACHINE_MAX) {
-            return cli_error_set(error,
-                                 "%s: %s: status enables it past the %u IOMMUs that we can hold: "
-                                 "disable some",
-                                 m->board->path, tree.path, MACHINE_MAX);
+        if (enabled > SIM_MAX) {
+            return sim_refuse(error,
+                              "%s: %s: status enables it past the %u IOMMUs that we can hold: "
+                              "disable some",
+                              m->board->path, tree.path, SIM_MAX);
         }
     }
     if (rc < 0) {
@@ -281,7 +281,7 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
         return out_of_memory(error);
     }
     while (gr_dt_iommu_next(dt, &fill, &tree) > 0) {
-        struct machine_iommu *iommu = &m->iommus[m->niommus];
+        struct sim_iommu *iommu = &m->iommus[m->niommus];
 
         if (tree.enabled) {
             iommu->tree = tree;
@@ -294,7 +294,7 @@ static bool make_iommus(struct machine *m, struct cli_error *error)
     return true;
 }
 
-static struct machine_iommu *find_iommu(struct machine *m, int node)
+static struct sim_iommu *find_iommu(struct sim_machine *m, int node)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
         if (m->iommus[i].tree.node == node) {
@@ -305,8 +305,8 @@ static struct machine_iommu *find_iommu(struct machine *m, int node)
 }
 
 /* It stays blocked, though it should not be. */
-__attribute__((format(printf, 2, 3))) static void fail(struct machine_device *dev,
-                                                       const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void fail(struct sim_device *dev, const char *format,
+                                                       ...)
 {
     va_list args;
 
@@ -317,10 +317,10 @@ __attribute__((format(printf, 2, 3))) static void fail(struct machine_device *de
 }
 
 /* Are all its IOMMUs up? Else it is blocked, for the reason of the last that is not. */
-static bool connect(struct machine_device *dev)
+static bool connect(struct sim_device *dev)
 {
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
-        struct machine_iommu *iommu = dev->iommu[i];
+        struct sim_iommu *iommu = dev->iommu[i];
 
         if (!iommu->up) {
             fail(dev, "%.100s is not usable: %.120s", iommu->tree.path, iommu->reason);
@@ -334,7 +334,7 @@ static bool connect(struct machine_device *dev)
     return !dev->failed;
 }
 
-static void fail_as_logged(struct machine *m, struct machine_device *dev, int rc)
+static void fail_as_logged(struct sim_machine *m, struct sim_device *dev, int rc)
 {
     reason_from_log(m, dev->reason, dev->tree.path, rc);
     dev->failed = true;
@@ -357,7 +357,7 @@ static struct gr_region region_of(const struct gr_dt_region *tree)
     };
 }
 
-static enum gr_adopt adopt_of(const struct machine *m, const struct machine_device *dev)
+static enum gr_adopt adopt_of(const struct sim_machine *m, const struct sim_device *dev)
 {
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
         if (m->options.adopt == GR_ADOPT_REPLACE && dev->iommu[i]->locked) {
@@ -367,7 +367,7 @@ static enum gr_adopt adopt_of(const struct machine *m, const struct machine_devi
     return m->options.adopt;
 }
 
-static void register_device(struct machine *m, struct machine_device *dev)
+static void register_device(struct sim_machine *m, struct sim_device *dev)
 {
     static const enum gr_domain_type modes[] = {
         [GR_DT_MODE_ANY] = 0,
@@ -376,7 +376,7 @@ static void register_device(struct machine *m, struct machine_device *dev)
         [GR_DT_MODE_IDENTITY] = GR_DOMAIN_IDENTITY,
         [GR_DT_MODE_BLOCKED] = GR_DOMAIN_BLOCKED,
     };
-    const struct machine_options *options = &m->options;
+    const struct sim_options *options = &m->options;
     struct gr_device_config config = {
         .name = dev->tree.path,
         .streams = dev->streams,
@@ -419,7 +419,7 @@ static void register_device(struct machine *m, struct machine_device *dev)
 /* ---- Domains ---- */
 
 /* Above the lowest memory, there is nothing else that it could reach as it is. */
-static bool reaches_memory(const struct machine *m, const struct machine_device *dev)
+static bool reaches_memory(const struct sim_machine *m, const struct sim_device *dev)
 {
     uint64_t last = (UINT64_C(1) << dev->iommu[0]->dart.inst.table.pa_bits) - 1;
 
@@ -427,10 +427,10 @@ static bool reaches_memory(const struct machine *m, const struct machine_device 
 }
 
 /* The domain of another device that is the same for all, if it can be this one's as well. */
-static bool share_linear(struct machine *m, struct machine_device *dev)
+static bool share_linear(struct sim_machine *m, struct sim_device *dev)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct machine_device *other = &m->devices[i];
+        struct sim_device *other = &m->devices[i];
 
         if (other->owns_domain && other->mode == GR_DOMAIN_LINEAR &&
             gr_domain_attach(&other->domain, &dev->device) == 0) {
@@ -441,7 +441,7 @@ static bool share_linear(struct machine *m, struct machine_device *dev)
     return false;
 }
 
-static int make_domain(struct machine *m, struct machine_device *dev, enum gr_domain_type type)
+static int make_domain(struct sim_machine *m, struct sim_device *dev, enum gr_domain_type type)
 {
     struct gr_linear_config linear = {
         .ram = m->banks,
@@ -461,7 +461,7 @@ static int make_domain(struct machine *m, struct machine_device *dev, enum gr_do
                           deferred ? GR_DOMAIN_DEFERRED : 0);
 }
 
-static enum gr_isolation isolation_of(const struct machine_device *dev)
+static enum gr_isolation isolation_of(const struct sim_device *dev)
 {
     enum gr_isolation how = dev->device.config.isolation;
 
@@ -479,7 +479,7 @@ static enum gr_isolation isolation_of(const struct machine_device *dev)
     return how;
 }
 
-static void attach_device(struct machine *m, struct machine_device *dev)
+static void attach_device(struct sim_machine *m, struct sim_device *dev)
 {
     struct gr_domain *shared = gr_device_domain(&dev->device);
     struct gr_policy policy;
@@ -509,8 +509,8 @@ static void attach_device(struct machine *m, struct machine_device *dev)
             fail_as_logged(m, dev, rc);
             rc = gr_domain_fini(&dev->domain);
             if (rc != 0) {
-                machine_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
-                                gr_strerror(rc));
+                sim_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
+                            gr_strerror(rc));
             }
             return;
         }
@@ -523,7 +523,7 @@ static void attach_device(struct machine *m, struct machine_device *dev)
 }
 
 /* The highest memory that the device reaches through its domain. */
-static gr_pa_t reach(const struct machine_device *dev)
+static gr_pa_t reach(const struct sim_device *dev)
 {
     const struct gr_domain *domain = dev->active;
     gr_pa_t last = domain->direct.last;
@@ -537,7 +537,7 @@ static gr_pa_t reach(const struct machine_device *dev)
 }
 
 /* One pool to bounce from, within everybody's reach. */
-static bool make_pool(struct machine *m)
+static bool make_pool(struct sim_machine *m)
 {
     struct gr_bounce_config config = {.pa_last = UINT64_MAX, .limit = m->ram / POOL_SHARE};
     int rc;
@@ -553,35 +553,35 @@ static bool make_pool(struct machine *m)
     rc = gr_bounce_init(&m->pool, m->host, &config);
     m->has_pool = rc == 0;
     for (unsigned i = 0; rc == 0 && i < m->ndevices; i++) {
-        struct machine_device *dev = &m->devices[i];
+        struct sim_device *dev = &m->devices[i];
 
         if (dev->owns_domain && dev->active) {
             rc = gr_domain_set_bounce(&dev->domain, &m->pool);
         }
     }
     if (rc != 0) {
-        machine_problem(m, "no pool to bounce from: %s", gr_strerror(rc));
+        sim_problem(m, "no pool to bounce from: %s", gr_strerror(rc));
     }
     return rc != GR_ENOMEM;
 }
 
 /* An option that must not be given where a device may be hostile. */
-static bool check_trust(const struct machine *m, const struct gr_dt_master *tree,
-                        struct cli_error *error)
+static bool check_trust(const struct sim_machine *m, const struct gr_dt_master *tree,
+                        struct sim_error *error)
 {
     const char *option = m->options.deferred                           ? "--invalidate=deferred"
                          : m->options.isolation == GR_ISOLATION_EXPOSE ? "--isolation=expose"
                                                                        : NULL;
 
     if (option && (tree->untrusted || m->options.untrusted)) {
-        return cli_error_set(error,
-                             "%s: %s is not trusted, and %s is for devices that are: leave it out",
-                             m->board->path, tree->path, option);
+        return sim_refuse(error,
+                          "%s: %s is not trusted, and %s is for devices that are: leave it out",
+                          m->board->path, tree->path, option);
     }
     return true;
 }
 
-static bool read_devices(struct machine *m, struct cli_error *error)
+static bool read_devices(struct sim_machine *m, struct sim_error *error)
 {
     struct gr_dt *dt = &m->board->dt;
     struct gr_dt_iter it = {0};
@@ -590,21 +590,21 @@ static bool read_devices(struct machine *m, struct cli_error *error)
 
     /* calloc'ed for all that there may be: one pass, since each reference costs a walk over the
      * tree, and a device that is registered must stay where it is. */
-    m->devices = calloc(MACHINE_MAX, sizeof(*m->devices));
+    m->devices = calloc(SIM_MAX, sizeof(*m->devices));
     if (!m->devices) {
         return out_of_memory(error);
     }
     while ((rc = gr_dt_master_next(dt, &it, &tree)) > 0) {
-        if (m->ndevices == MACHINE_MAX) {
-            return cli_error_set(error,
-                                 "%s: %s: its IOMMU makes it a device past the %u that we can "
-                                 "hold: disable some with status",
-                                 m->board->path, tree.path, MACHINE_MAX);
+        if (m->ndevices == SIM_MAX) {
+            return sim_refuse(error,
+                              "%s: %s: its IOMMU makes it a device past the %u that we can "
+                              "hold: disable some with status",
+                              m->board->path, tree.path, SIM_MAX);
         }
         if (!check_trust(m, &tree, error)) {
             return false;
         }
-        struct machine_device *dev = &m->devices[m->ndevices++];
+        struct sim_device *dev = &m->devices[m->ndevices++];
 
         dev->tree = tree;
         for (unsigned i = 0; i < tree.nstreams; i++) {
@@ -615,17 +615,16 @@ static bool read_devices(struct machine *m, struct cli_error *error)
 }
 
 /* Firmware has run; now it is our turn. */
-static bool start(struct machine *m, struct cli_error *error)
+static bool start(struct sim_machine *m, struct sim_error *error)
 {
     m->scan_rng.state = sim_rng_mix(m->options.seed ^ 0x7363616eu);
-    if (!firmware_boot(m)) {
-        return cli_error_set(error,
-                             "%s: no memory for what granule,firmware asks for: describe more",
-                             m->board->path);
+    if (!sim_firmware_boot(m)) {
+        return sim_refuse(error, "%s: no memory for what granule,firmware asks for: describe more",
+                          m->board->path);
     }
     host_set_observer(m->host, moment, m);
-    if (!firmware_start_display(m)) {
-        return cli_error_set(error, "no thread for --scanout=thread: leave it out");
+    if (!sim_firmware_start_display(m)) {
+        return sim_refuse(error, "no thread for --scanout=thread: leave it out");
     }
     for (unsigned i = 0; i < m->niommus; i++) {
         bring_up_iommu(&m->iommus[i]);
@@ -639,12 +638,12 @@ static bool start(struct machine *m, struct cli_error *error)
             attach_device(m, &m->devices[i]);
         }
     }
-    firmware_note_adoption(m);
+    sim_firmware_note_adoption(m);
     return make_pool(m) || out_of_memory(error);
 }
 
-bool machine_up(struct machine *m, struct board *board, const struct machine_options *options,
-                struct cli_error *error)
+bool sim_machine_up(struct sim_machine *m, struct sim_board *board,
+                    const struct sim_options *options, struct sim_error *error)
 {
     memset(m, 0, sizeof(*m));
     m->board = board;
@@ -656,9 +655,9 @@ bool machine_up(struct machine *m, struct board *board, const struct machine_opt
     m->bus.arg = m;
     if (!make_host(m, error) || !make_iommus(m, error) || !read_devices(m, error) ||
         !start(m, error)) {
-        machine_detach(m);
-        machine_down(m);
-        machine_free(m);
+        sim_machine_detach(m);
+        sim_machine_down(m);
+        sim_machine_free(m);
         return false;
     }
     return true;
@@ -666,7 +665,7 @@ bool machine_up(struct machine *m, struct board *board, const struct machine_opt
 
 /* ---- What became of a device ---- */
 
-const char *machine_mode(enum gr_domain_type mode)
+const char *sim_mode_name(enum gr_domain_type mode)
 {
     switch (mode) {
     case GR_DOMAIN_TRANSLATED:
@@ -682,12 +681,12 @@ const char *machine_mode(enum gr_domain_type mode)
     return "blocked";
 }
 
-bool machine_is_direct(const struct machine_device *dev)
+bool sim_is_direct(const struct sim_device *dev)
 {
     return dev->mode == GR_DOMAIN_LINEAR || dev->mode == GR_DOMAIN_IDENTITY;
 }
 
-const char *machine_isolation(const struct machine_device *dev)
+const char *sim_isolation_name(const struct sim_device *dev)
 {
     switch (dev->isolation) {
     case GR_ISOLATION_WINDOW:
@@ -704,18 +703,18 @@ const char *machine_isolation(const struct machine_device *dev)
 
 /* ---- Taking down ---- */
 
-static void check_down(struct machine *m, const char *name, const char *call, int rc)
+static void check_down(struct sim_machine *m, const char *name, const char *call, int rc)
 {
     if (rc != 0) {
-        machine_problem(m, "%s: %s() failed when taking the machine down: %s", name, call,
-                        gr_strerror(rc));
+        sim_problem(m, "%s: %s() failed when taking the machine down: %s", name, call,
+                    gr_strerror(rc));
     }
 }
 
-void machine_detach(struct machine *m)
+void sim_machine_detach(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct machine_device *dev = &m->devices[i];
+        struct sim_device *dev = &m->devices[i];
         struct gr_domain *domain = dev->registered ? gr_device_domain(&dev->device) : NULL;
 
         if (domain) { /* with its whole group */
@@ -724,7 +723,7 @@ void machine_detach(struct machine *m)
         }
     }
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct machine_device *dev = &m->devices[i];
+        struct sim_device *dev = &m->devices[i];
 
         if (dev->owns_domain) {
             check_down(m, dev->tree.path, "gr_domain_fini", gr_domain_fini(&dev->domain));
@@ -738,10 +737,10 @@ void machine_detach(struct machine *m)
     }
 }
 
-void machine_down(struct machine *m)
+void sim_machine_down(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct machine_device *dev = &m->devices[i];
+        struct sim_device *dev = &m->devices[i];
 
         if (dev->registered) {
             check_down(m, dev->tree.path, "gr_device_fini", gr_device_fini(&dev->device));
@@ -749,7 +748,7 @@ void machine_down(struct machine *m)
         }
     }
     for (unsigned i = 0; i < m->niommus; i++) {
-        struct machine_iommu *iommu = &m->iommus[i];
+        struct sim_iommu *iommu = &m->iommus[i];
 
         if (iommu->up && is_smmu(iommu)) {
             check_down(m, iommu->tree.path, "gr_smmuv3_fini", gr_smmuv3_fini(&iommu->smmu));
@@ -757,16 +756,16 @@ void machine_down(struct machine *m)
             check_down(m, iommu->tree.path, "gr_dart_fini", gr_dart_fini(&iommu->dart));
         }
     }
-    firmware_stop_display(m);
-    firmware_check(m, true);
+    sim_firmware_stop_display(m);
+    sim_firmware_check(m, true);
 }
 
-uint64_t machine_leaks(const struct machine *m)
+uint64_t sim_machine_leaks(const struct sim_machine *m)
 {
     return (uint64_t)host_leaks(m->host) + (uint64_t)host_ram_leaks(m->host);
 }
 
-uint64_t machine_misuse(const struct machine *m)
+uint64_t sim_machine_misuse(const struct sim_machine *m)
 {
     uint64_t misuse = host_misuse(m->host) + m->stuck_irqs;
 
@@ -776,31 +775,31 @@ uint64_t machine_misuse(const struct machine *m)
     return misuse;
 }
 
-void machine_free(struct machine *m)
+void sim_machine_free(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
         sim_hw_fini(&m->iommus[i].hw);
     }
-    firmware_free(m);
+    sim_firmware_free(m);
     pthread_mutex_destroy(&m->bus.lock);
     free(m->iommus);
     free(m->devices);
     if (m->host) {
         host_destroy(m->host);
     }
-    *m = (struct machine){0};
+    *m = (struct sim_machine){0};
 }
 
 /* ---- Accesses ---- */
 
 /* Where there is no write-only. */
-bool machine_reads_all(const struct machine_device *dev)
+bool sim_reads_all(const struct sim_device *dev)
 {
     return dev->iommu[0]->inst->table.format == GR_PT_LPAE_S1;
 }
 
 /* Edges: called until there is nothing, which is soon, since nothing happens meanwhile. */
-static void serve_smmu(struct machine_iommu *iommu)
+static void serve_smmu(struct sim_iommu *iommu)
 {
     if (!iommu->hw.smmu.irq) {
         return;
@@ -815,7 +814,7 @@ static void serve_smmu(struct machine_iommu *iommu)
     }
 }
 
-void machine_serve_irq(struct machine_iommu *iommu)
+void sim_serve_irq(struct sim_iommu *iommu)
 {
     if (is_smmu(iommu)) {
         serve_smmu(iommu);
@@ -830,15 +829,15 @@ void machine_serve_irq(struct machine_iommu *iommu)
     gr_fault_dispatch(&iommu->dart.inst);
 }
 
-enum model_result machine_access_raw(struct machine_device *dev, unsigned stream, gr_iova_t iova,
-                                     void *buf, uint64_t len, bool write, uint64_t *done)
+enum model_result sim_access_raw(struct sim_device *dev, unsigned stream, gr_iova_t iova, void *buf,
+                                 uint64_t len, bool write, uint64_t *done)
 {
-    struct machine_iommu *iommu = dev->iommu[stream];
+    struct sim_iommu *iommu = dev->iommu[stream];
     const uint32_t sid = dev->streams[stream].sid;
     enum model_result result;
 
     result = sim_hw_access(&iommu->hw, sid, iova, buf, len, write, dev->tree.coherent, done);
-    machine_serve_irq(iommu);
+    sim_serve_irq(iommu);
     return result;
 }
 
@@ -852,8 +851,8 @@ static bool within(const struct gr_range *range, gr_iova_t first, gr_iova_t last
     return range->first <= first && last <= range->last;
 }
 
-enum model_result machine_access(struct machine_device *dev, unsigned stream, gr_iova_t iova,
-                                 void *buf, uint64_t len, bool write, uint64_t *done)
+enum model_result sim_access(struct sim_device *dev, unsigned stream, gr_iova_t iova, void *buf,
+                             uint64_t len, bool write, uint64_t *done)
 {
     gr_iova_t last = iova + (len - 1);
 
@@ -869,5 +868,5 @@ enum model_result machine_access(struct machine_device *dev, unsigned stream, gr
             return MODEL_BUS_ERROR;
         }
     }
-    return machine_access_raw(dev, stream, iova, buf, len, write, done);
+    return sim_access_raw(dev, stream, iova, buf, len, write, done);
 }

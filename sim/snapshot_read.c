@@ -16,8 +16,8 @@
 
 /* Where in machine.json: "instances[2]" or "". */
 struct place {
-    struct snapshot *snapshot;
-    struct cli_error *error;
+    struct sim_snapshot *snapshot;
+    struct sim_error *error;
     char name[48];
 };
 
@@ -32,8 +32,8 @@ __attribute__((format(printf, 2, 3))) static bool wrong(const struct place *at, 
     va_start(args, format);
     vsnprintf(why, sizeof(why), format, args);
     va_end(args);
-    cli_error_set(at->error, "%.160s/machine.json: %s%s%s", at->snapshot->dir, at->name,
-                  at->name[0] ? ": " : "", why);
+    sim_refuse(at->error, "%.160s/machine.json: %s%s%s", at->snapshot->dir, at->name,
+               at->name[0] ? ": " : "", why);
     return false;
 }
 
@@ -134,17 +134,17 @@ static bool get_array(const struct place *at, const json_t *object, const char *
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct snapshot_register *x = a;
-    const struct snapshot_register *y = b;
+    const struct sim_snapshot_register *x = a;
+    const struct sim_snapshot_register *y = b;
 
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    const struct snapshot_instance *inst = opaque;
-    const struct snapshot_register key = {offset, 0};
-    const struct snapshot_register *found = NULL;
+    const struct sim_snapshot_instance *inst = opaque;
+    const struct sim_snapshot_register key = {offset, 0};
+    const struct sim_snapshot_register *found = NULL;
 
     if (inst->nregisters > 0) {
         found =
@@ -155,8 +155,8 @@ static uint32_t read_register(void *opaque, uint32_t offset)
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 {
-    const struct snapshot_instance *inst = opaque;
-    const struct snapshot *s = inst->snapshot;
+    const struct sim_snapshot_instance *inst = opaque;
+    const struct sim_snapshot *s = inst->snapshot;
     uint64_t at = pa - s->ram_base;
     size_t done = 0;
 
@@ -176,7 +176,8 @@ static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 
 /* ---- machine.json ---- */
 
-static bool load_registers(const struct place *at, json_t *object, struct snapshot_instance *inst)
+static bool load_registers(const struct place *at, json_t *object,
+                           struct sim_snapshot_instance *inst)
 {
     json_t *registers = json_object_get(object, "registers");
     const char *key;
@@ -203,7 +204,7 @@ static bool load_registers(const struct place *at, json_t *object, struct snapsh
                          key);
         }
         inst->registers[inst->nregisters++] =
-            (struct snapshot_register){(uint32_t)offset, (uint32_t)bits};
+            (struct sim_snapshot_register){(uint32_t)offset, (uint32_t)bits};
     }
     qsort(inst->registers, inst->nregisters, sizeof(*inst->registers), by_offset);
     for (size_t i = 1; i < inst->nregisters; i++) {
@@ -215,7 +216,7 @@ static bool load_registers(const struct place *at, json_t *object, struct snapsh
 }
 
 /* Connect it with the description of its kind, which may contradict it. */
-static bool describe(const struct place *at, struct snapshot_instance *inst)
+static bool describe(const struct place *at, struct sim_snapshot_instance *inst)
 {
     struct walker_instance *walker = &inst->walker;
     uint64_t bits;
@@ -245,7 +246,7 @@ static bool describe(const struct place *at, struct snapshot_instance *inst)
     return true;
 }
 
-static bool load_instance(struct place *at, json_t *object, struct snapshot_instance *inst)
+static bool load_instance(struct place *at, json_t *object, struct sim_snapshot_instance *inst)
 {
     uint64_t streams;
 
@@ -266,7 +267,7 @@ static bool load_instance(struct place *at, json_t *object, struct snapshot_inst
 
 static bool load_instances(struct place *at)
 {
-    struct snapshot *s = at->snapshot;
+    struct sim_snapshot *s = at->snapshot;
     const json_t *array;
     void *room;
     size_t count;
@@ -279,13 +280,13 @@ static bool load_instances(struct place *at)
         return wrong(at, "%zu instances are more than %u", count, INSTANCES);
     }
     for (size_t i = 0; i < count; i++) {
-        struct snapshot_instance *inst = &s->instances[s->ninstances++];
+        struct sim_snapshot_instance *inst = &s->instances[s->ninstances++];
 
         snprintf(at->name, sizeof(at->name), "instances[%zu]", i);
         if (!load_instance(at, json_array_get(array, i), inst)) {
             return false;
         }
-        if (snapshot_find(s, inst->path) != inst) {
+        if (sim_snapshot_find(s, inst->path) != inst) {
             return wrong(at, "\"path\" %.200s is there twice", inst->path);
         }
     }
@@ -293,7 +294,8 @@ static bool load_instances(struct place *at)
     return true;
 }
 
-static bool load_window(const struct place *at, const json_t *object, struct snapshot_mapping *map)
+static bool load_window(const struct place *at, const json_t *object,
+                        struct sim_snapshot_mapping *map)
 {
     const json_t *window = json_object_get(object, "window");
     const char *first = json_string_value(json_array_get(window, 0));
@@ -325,9 +327,10 @@ static bool known_mapping_kind(const char *kind)
     return false;
 }
 
-static bool load_mapping(const struct place *at, const json_t *object, struct snapshot_mapping *map)
+static bool load_mapping(const struct place *at, const json_t *object,
+                         struct sim_snapshot_mapping *map)
 {
-    const struct snapshot_instance *inst;
+    const struct sim_snapshot_instance *inst;
     const char *path;
     uint64_t stream;
 
@@ -343,7 +346,7 @@ static bool load_mapping(const struct place *at, const json_t *object, struct sn
         !load_window(at, object, map)) {
         return false;
     }
-    inst = snapshot_find(at->snapshot, path);
+    inst = sim_snapshot_find(at->snapshot, path);
     if (!inst) {
         return wrong(at, "\"instance\" %.200s is none of \"instances\"", path);
     }
@@ -368,8 +371,8 @@ static bool load_mapping(const struct place *at, const json_t *object, struct sn
 
 static int by_stream(const void *a, const void *b)
 {
-    const struct snapshot_mapping *x = a;
-    const struct snapshot_mapping *y = b;
+    const struct sim_snapshot_mapping *x = a;
+    const struct sim_snapshot_mapping *y = b;
 
     if (x->instance != y->instance) {
         return x->instance < y->instance ? -1 : 1;
@@ -382,7 +385,7 @@ static int by_stream(const void *a, const void *b)
 
 static bool load_mappings(struct place *at)
 {
-    struct snapshot *s = at->snapshot;
+    struct sim_snapshot *s = at->snapshot;
     const json_t *array;
     void *room;
     size_t count;
@@ -403,25 +406,24 @@ static bool load_mappings(struct place *at)
 }
 
 /* DIR/NAME, which must be a regular file of *out_size bytes. */
-static bool find_file(const struct snapshot *s, const char *name, char path[PATH_ROOM],
-                      uint64_t *out_size, struct cli_error *error)
+static bool find_file(const struct sim_snapshot *s, const char *name, char path[PATH_ROOM],
+                      uint64_t *out_size, struct sim_error *error)
 {
     struct stat file;
 
     *out_size = 0;
     if (snprintf(path, PATH_ROOM, "%s/%s", s->dir, name) >= PATH_ROOM) {
-        return cli_error_set(error, "the name of the snapshot is too long: move it up");
+        return sim_refuse(error, "the name of the snapshot is too long: move it up");
     }
     if (stat(path, &file) != 0) {
-        return cli_error_set(error,
-                             "%.400s: %s: name a folder that granule run --snapshot has made", path,
-                             strerror(errno));
+        return sim_refuse(error, "%.400s: %s: name a folder that granule run --snapshot has made",
+                          path, strerror(errno));
     }
     if (!S_ISREG(file.st_mode)) {
-        return cli_error_set(error,
-                             "%.400s: no regular file: name a folder that granule run --snapshot "
-                             "has made",
-                             path);
+        return sim_refuse(error,
+                          "%.400s: no regular file: name a folder that granule run --snapshot "
+                          "has made",
+                          path);
     }
     *out_size = (uint64_t)file.st_size;
     return true;
@@ -429,7 +431,7 @@ static bool find_file(const struct snapshot *s, const char *name, char path[PATH
 
 static bool load_machine(struct place *at)
 {
-    struct snapshot *s = at->snapshot;
+    struct sim_snapshot *s = at->snapshot;
     char path[PATH_ROOM];
     json_error_t why;
     uint64_t cpu_page;
@@ -440,8 +442,7 @@ static bool load_machine(struct place *at)
     }
     s->root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
     if (!s->root) {
-        return cli_error_set(at->error, "%.300s: line %d: no JSON: %.160s", path, why.line,
-                             why.text);
+        return sim_refuse(at->error, "%.300s: line %d: no JSON: %.160s", path, why.line, why.text);
     }
     if (!json_is_object(s->root)) {
         return wrong(at, "it holds no object");
@@ -461,7 +462,7 @@ static bool load_machine(struct place *at)
 
 /* ---- memory.img ---- */
 
-static bool open_memory(struct snapshot *s, struct cli_error *error)
+static bool open_memory(struct sim_snapshot *s, struct sim_error *error)
 {
     char path[PATH_ROOM];
     uint64_t size;
@@ -470,16 +471,16 @@ static bool open_memory(struct snapshot *s, struct cli_error *error)
         return false;
     }
     if (size != s->ram_size) {
-        return cli_error_set(error,
-                             "%.400s: it has 0x%" PRIx64
-                             " bytes, but \"ram_size\" of machine.json says 0x%" PRIx64,
-                             path, size, s->ram_size);
+        return sim_refuse(error,
+                          "%.400s: it has 0x%" PRIx64
+                          " bytes, but \"ram_size\" of machine.json says 0x%" PRIx64,
+                          path, size, s->ram_size);
     }
     s->memory = open(path, O_RDONLY | O_CLOEXEC);
-    return s->memory >= 0 || cli_error_set(error, "%.400s: %s", path, strerror(errno));
+    return s->memory >= 0 || sim_refuse(error, "%.400s: %s", path, strerror(errno));
 }
 
-bool snapshot_load(struct snapshot *snapshot, const char *dir, struct cli_error *error)
+bool sim_snapshot_load(struct sim_snapshot *snapshot, const char *dir, struct sim_error *error)
 {
     struct place at = {.snapshot = snapshot, .error = error};
 
@@ -489,11 +490,11 @@ bool snapshot_load(struct snapshot *snapshot, const char *dir, struct cli_error 
     if (load_machine(&at) && open_memory(snapshot, error)) {
         return true;
     }
-    snapshot_free(snapshot);
+    sim_snapshot_free(snapshot);
     return false;
 }
 
-void snapshot_free(struct snapshot *snapshot)
+void sim_snapshot_free(struct sim_snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->ninstances; i++) {
         free(snapshot->instances[i].registers);
@@ -506,7 +507,8 @@ void snapshot_free(struct snapshot *snapshot)
     }
 }
 
-const struct snapshot_instance *snapshot_find(const struct snapshot *snapshot, const char *path)
+const struct sim_snapshot_instance *sim_snapshot_find(const struct sim_snapshot *snapshot,
+                                                      const char *path)
 {
     for (size_t i = 0; i < snapshot->ninstances; i++) {
         if (snapshot->instances[i].path && strcmp(snapshot->instances[i].path, path) == 0) {
@@ -516,12 +518,12 @@ const struct snapshot_instance *snapshot_find(const struct snapshot *snapshot, c
     return NULL;
 }
 
-size_t snapshot_mappings(const struct snapshot_instance *inst, unsigned first, unsigned last,
-                         const struct snapshot_mapping **out)
+size_t sim_snapshot_mappings(const struct sim_snapshot_instance *inst, unsigned first,
+                             unsigned last, const struct sim_snapshot_mapping **out)
 {
-    const struct snapshot *s = inst->snapshot;
-    const struct snapshot_mapping key = {.instance = (unsigned)(inst - s->instances),
-                                         .stream = first};
+    const struct sim_snapshot *s = inst->snapshot;
+    const struct sim_snapshot_mapping key = {.instance = (unsigned)(inst - s->instances),
+                                             .stream = first};
     size_t low = 0;
     size_t count = 0;
 

@@ -22,13 +22,13 @@ struct draft {
     int fd; /* -1: none */
 };
 
-static bool failed(struct cli_error *error, const char *path, int why)
+static bool failed(struct sim_error *error, const char *path, int why)
 {
-    return cli_error_set(error, "%s: %s: name a folder for --snapshot that can be written to", path,
-                         strerror(why));
+    return sim_refuse(error, "%s: %s: name a folder for --snapshot that can be written to", path,
+                      strerror(why));
 }
 
-bool snapshot_prepare(const char *dir, struct cli_error *error)
+bool sim_snapshot_prepare(const char *dir, struct sim_error *error)
 {
     struct stat is;
 
@@ -47,7 +47,7 @@ bool snapshot_prepare(const char *dir, struct cli_error *error)
 /* ---- Files ---- */
 
 static bool draft_open(struct draft *draft, const char *dir, const char *name,
-                       struct cli_error *error)
+                       struct sim_error *error)
 {
     struct stat is;
     mode_t mask = umask(0);
@@ -60,8 +60,8 @@ static bool draft_open(struct draft *draft, const char *dir, const char *name,
         return failed(error, dir, ENAMETOOLONG);
     }
     if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode)) {
-        return cli_error_set(error, "%s: not a file: move it away, a snapshot's file goes there",
-                             draft->path);
+        return sim_refuse(error, "%s: not a file: move it away, a snapshot's file goes there",
+                          draft->path);
     }
     draft->fd = mkstemp(draft->temporary);
     if (draft->fd < 0 || fchmod(draft->fd, 0666 & ~mask) != 0) {
@@ -80,7 +80,7 @@ static void draft_close(struct draft *draft)
     }
 }
 
-static bool draft_place(struct draft *draft, struct cli_error *error)
+static bool draft_place(struct draft *draft, struct sim_error *error)
 {
     int fd = draft->fd;
 
@@ -94,7 +94,7 @@ static bool draft_place(struct draft *draft, struct cli_error *error)
 /* ---- memory.img ---- */
 
 struct image {
-    struct machine *machine;
+    struct sim_machine *machine;
     int fd;
     int why; /* errno of what failed first */
 };
@@ -140,7 +140,8 @@ static void write_run(void *arg, gr_pa_t pa, uint64_t len, enum host_use use)
     }
 }
 
-static void write_records(struct image *image, const struct snapshot_record *records, size_t count)
+static void write_records(struct image *image, const struct sim_snapshot_record *records,
+                          size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         gr_pa_t first = records[i].pa & ~(gr_pa_t)(BLOCK - 1);
@@ -153,16 +154,16 @@ static void write_records(struct image *image, const struct snapshot_record *rec
     }
 }
 
-static bool write_image(struct machine *m, const struct snapshot_record *records, size_t count,
-                        const struct draft *draft, struct cli_error *error)
+static bool write_image(struct sim_machine *m, const struct sim_snapshot_record *records,
+                        size_t count, const struct draft *draft, struct sim_error *error)
 {
     struct image image = {.machine = m, .fd = draft->fd};
     uint64_t last = m->ram_span.last - m->ram_span.first;
 
     if (last >= INT64_MAX || ftruncate(draft->fd, (off_t)(last + 1)) != 0) {
-        return cli_error_set(error, "%s: no file of 0x%llx bytes can be made there: %s",
-                             draft->path, (unsigned long long)last + 1,
-                             last >= INT64_MAX ? "too long" : strerror(errno));
+        return sim_refuse(error, "%s: no file of 0x%llx bytes can be made there: %s", draft->path,
+                          (unsigned long long)last + 1,
+                          last >= INT64_MAX ? "too long" : strerror(errno));
     }
     host_for_each_used(m->host, write_run, &image);
     write_records(&image, records, count);
@@ -171,7 +172,7 @@ static bool write_image(struct machine *m, const struct snapshot_record *records
 
 /* ---- machine.json ---- */
 
-static json_t *json_registers(struct machine_iommu *iommu)
+static json_t *json_registers(struct sim_iommu *iommu)
 {
     json_t *registers = json_object();
 
@@ -187,7 +188,7 @@ static json_t *json_registers(struct machine_iommu *iommu)
     return registers;
 }
 
-static json_t *json_instance(struct machine_iommu *iommu)
+static json_t *json_instance(struct sim_iommu *iommu)
 {
     return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", sim_json_text(iommu->tree.path),
                      "compatible", sim_json_text(sim_hw_compatible(&iommu->hw)), "granule",
@@ -195,7 +196,7 @@ static json_t *json_instance(struct machine_iommu *iommu)
                      iommu->locked, "registers", json_registers(iommu));
 }
 
-static json_t *json_record(const struct snapshot_record *record)
+static json_t *json_record(const struct sim_snapshot_record *record)
 {
     json_t *window =
         record->narrow ? sim_json_range(record->window, record->window_last) : json_null();
@@ -208,7 +209,8 @@ static json_t *json_record(const struct snapshot_record *record)
 }
 
 /* NULL: out of memory. An IOMMU without a driver is left out: nothing is known of it. */
-static json_t *json_machine(struct machine *m, const struct snapshot_record *records, size_t count)
+static json_t *json_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
+                            size_t count)
 {
     json_t *instances = json_array();
     json_t *mappings = json_array();
@@ -233,14 +235,14 @@ static json_t *json_machine(struct machine *m, const struct snapshot_record *rec
                      "mappings", mappings);
 }
 
-static bool write_machine(struct machine *m, const struct snapshot_record *records, size_t count,
-                          const struct draft *draft, struct cli_error *error)
+static bool write_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
+                          size_t count, const struct draft *draft, struct sim_error *error)
 {
     json_t *root = json_machine(m, records, count);
     bool ok;
 
     if (!root) {
-        return cli_error_set(error, "%s: out of memory", draft->path);
+        return sim_refuse(error, "%s: out of memory", draft->path);
     }
     errno = EIO;
     ok = json_dumpfd(root, draft->fd, JSON_COMPACT) == 0 && write(draft->fd, "\n", 1) == 1;
@@ -248,8 +250,8 @@ static bool write_machine(struct machine *m, const struct snapshot_record *recor
     return ok || failed(error, draft->path, errno);
 }
 
-bool snapshot_write(struct machine *m, const struct snapshot_record *records, size_t count,
-                    const char *dir, struct cli_error *error)
+bool sim_snapshot_write(struct sim_machine *m, const struct sim_snapshot_record *records,
+                        size_t count, const char *dir, struct sim_error *error)
 {
     struct draft image = {.fd = -1};
     struct draft machine = {.fd = -1};

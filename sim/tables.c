@@ -26,14 +26,14 @@ static void *grow(void *list, size_t count, size_t *room, size_t size)
     return bigger;
 }
 
-__attribute__((format(printf, 5, 6))) static bool complain(struct tables_problems *problems,
-                                                           const struct snapshot_instance *inst,
+__attribute__((format(printf, 5, 6))) static bool complain(struct sim_tables_problems *problems,
+                                                           const struct sim_snapshot_instance *inst,
                                                            unsigned stream, uint64_t iova,
                                                            const char *format, ...)
 {
-    struct tables_problem *list =
+    struct sim_tables_problem *list =
         grow(problems->list, problems->count, &problems->room, sizeof(*list));
-    struct tables_problem *problem;
+    struct sim_tables_problem *problem;
     va_list args;
 
     if (!list) {
@@ -50,21 +50,21 @@ __attribute__((format(printf, 5, 6))) static bool complain(struct tables_problem
     return true;
 }
 
-void tables_problems_free(struct tables_problems *problems)
+void sim_tables_problems_free(struct sim_tables_problems *problems)
 {
     free(problems->list);
 }
 
 /* ---- Runs ---- */
 
-const char *tables_access(bool read, bool write)
+const char *sim_tables_access(bool read, bool write)
 {
     static const char *const names[] = {"no access", "write only", "read only", "read and write"};
 
     return names[2 * read + write];
 }
 
-static bool continues(const struct tables_run *run, const struct walker_leaf *leaf)
+static bool continues(const struct sim_tables_run *run, const struct walker_leaf *leaf)
 {
     return leaf->iova != 0 && run->last == leaf->iova - 1 &&
            run->pa + (leaf->iova - run->iova) == leaf->pa && run->read == leaf->read &&
@@ -73,9 +73,9 @@ static bool continues(const struct tables_run *run, const struct walker_leaf *le
            leaf->open <= leaf->open_last;
 }
 
-static bool add_leaf(struct tables *tables, const struct walker_leaf *leaf)
+static bool add_leaf(struct sim_tables *tables, const struct walker_leaf *leaf)
 {
-    struct tables_run *runs;
+    struct sim_tables_run *runs;
 
     tables->mapped += leaf->last - leaf->iova + 1;
     if (tables->nruns > 0 && continues(&tables->runs[tables->nruns - 1], leaf)) {
@@ -88,19 +88,19 @@ static bool add_leaf(struct tables *tables, const struct walker_leaf *leaf)
         return false;
     }
     tables->runs = runs;
-    runs[tables->nruns++] = (struct tables_run){.iova = leaf->iova,
-                                                .last = leaf->last,
-                                                .pa = leaf->pa,
-                                                .open = leaf->open,
-                                                .open_last = leaf->open_last,
-                                                .read = leaf->read,
-                                                .write = leaf->write,
-                                                .uncached = leaf->uncached};
+    runs[tables->nruns++] = (struct sim_tables_run){.iova = leaf->iova,
+                                                    .last = leaf->last,
+                                                    .pa = leaf->pa,
+                                                    .open = leaf->open,
+                                                    .open_last = leaf->open_last,
+                                                    .read = leaf->read,
+                                                    .write = leaf->write,
+                                                    .uncached = leaf->uncached};
     return true;
 }
 
-static bool add_problem(const struct tables *tables, const struct walker_problem *problem,
-                        struct tables_problems *problems)
+static bool add_problem(const struct sim_tables *tables, const struct walker_problem *problem,
+                        struct sim_tables_problems *problems)
 {
     bool root = problem->level == tables->stream.levels;
 
@@ -111,8 +111,8 @@ static bool add_problem(const struct tables *tables, const struct walker_problem
                     problem->text);
 }
 
-static bool iterate(struct tables *tables, struct walker_iter *iter,
-                    struct tables_problems *problems)
+static bool iterate(struct sim_tables *tables, struct walker_iter *iter,
+                    struct sim_tables_problems *problems)
 {
     for (;;) {
         switch (walker_next(iter)) {
@@ -133,8 +133,8 @@ static bool iterate(struct tables *tables, struct walker_iter *iter,
     }
 }
 
-bool tables_load(struct tables *tables, const struct snapshot_instance *inst, unsigned sid,
-                 struct tables_problems *problems)
+bool sim_tables_load(struct sim_tables *tables, const struct sim_snapshot_instance *inst,
+                     unsigned sid, struct sim_tables_problems *problems)
 {
     struct walker_iter iter;
     bool ok;
@@ -152,12 +152,12 @@ bool tables_load(struct tables *tables, const struct snapshot_instance *inst, un
     ok = iterate(tables, &iter, problems);
     walker_end(&iter);
     if (!ok) {
-        tables_free(tables);
+        sim_tables_free(tables);
     }
     return ok;
 }
 
-void tables_free(struct tables *tables)
+void sim_tables_free(struct sim_tables *tables)
 {
     free(tables->runs);
 }
@@ -166,16 +166,16 @@ void tables_free(struct tables *tables)
 
 /* A record, its IOVA as the tables compare it. */
 struct record {
-    const struct snapshot_mapping *map;
+    const struct sim_snapshot_mapping *map;
     uint64_t iova, last;             /* its bytes */
     uint64_t granules, granule_last; /* of the granules that they touch */
     bool wrong;
 };
 
 struct checker {
-    const struct tables *tables;
-    struct tables_check *check;
-    struct tables_problems *problems;
+    const struct sim_tables *tables;
+    struct sim_tables_check *check;
+    struct sim_tables_problems *problems;
     struct record *records;
     size_t count;
     bool no_memory;
@@ -208,7 +208,7 @@ static int by_iova(const void *a, const void *b)
 }
 
 /* The run that has `iova`, or the first beyond it, or the end. */
-static const struct tables_run *find_run(const struct tables *tables, uint64_t iova)
+static const struct sim_tables_run *find_run(const struct sim_tables *tables, uint64_t iova)
 {
     size_t low = 0;
     size_t high = tables->nruns;
@@ -225,18 +225,18 @@ static const struct tables_run *find_run(const struct tables *tables, uint64_t i
     return tables->runs + low;
 }
 
-static bool check_run(struct checker *c, struct record *record, const struct tables_run *run,
+static bool check_run(struct checker *c, struct record *record, const struct sim_tables_run *run,
                       uint64_t at)
 {
-    const struct snapshot_mapping *map = record->map;
+    const struct sim_snapshot_mapping *map = record->map;
     uint64_t got = run->pa + (at - run->iova);
     uint64_t want = map->pa - record->iova + at; /* wraps where at is below record->iova: right */
 
     if (got != want) {
         wrong(c, record, at, "the tables say PA 0x%" PRIx64 ", not 0x%" PRIx64, got, want);
     } else if (run->read != map->read || run->write != map->write) {
-        wrong(c, record, at, "the tables permit %s, not %s", tables_access(run->read, run->write),
-              tables_access(map->read, map->write));
+        wrong(c, record, at, "the tables permit %s, not %s",
+              sim_tables_access(run->read, run->write), sim_tables_access(map->read, map->write));
     } else if (run->open > run->open_last) {
         wrong(c, record, at, "the window of its leaf is empty");
     } else {
@@ -249,7 +249,7 @@ static bool check_run(struct checker *c, struct record *record, const struct tab
 static void check_window(struct checker *c, struct record *record, uint64_t open,
                          uint64_t open_last)
 {
-    const struct snapshot_mapping *map = record->map;
+    const struct sim_snapshot_mapping *map = record->map;
     uint64_t first = map->window - map->iova + record->iova;
     uint64_t last = map->window_last - map->iova + record->iova;
     bool whole = open == record->granules && open_last == record->granule_last;
@@ -272,9 +272,9 @@ static void check_window(struct checker *c, struct record *record, uint64_t open
 
 static void check_record(struct checker *c, struct record *record)
 {
-    const struct tables *tables = c->tables;
-    const struct tables_run *end = tables->nruns ? tables->runs + tables->nruns : NULL;
-    const struct tables_run *run = tables->nruns ? find_run(tables, record->granules) : end;
+    const struct sim_tables *tables = c->tables;
+    const struct sim_tables_run *end = tables->nruns ? tables->runs + tables->nruns : NULL;
+    const struct sim_tables_run *run = tables->nruns ? find_run(tables, record->granules) : end;
     uint64_t at = record->granules;
     uint64_t open = at;
 
@@ -351,7 +351,7 @@ static void check_leaves(struct checker *c)
     uint64_t explained = 0; /* IOVAs below that records touch, from the run's beginning on */
 
     for (size_t i = 0; i < c->tables->nruns; i++) {
-        const struct tables_run *run = &c->tables->runs[i];
+        const struct sim_tables_run *run = &c->tables->runs[i];
         uint64_t at = run->iova > explained ? run->iova : explained;
 
         for (; next < c->count && c->records[next].granules <= run->last; next++) {
@@ -372,7 +372,7 @@ static void check_leaves(struct checker *c)
 }
 
 /* False: it is wrong before any table is looked at. */
-static bool make_record(struct checker *c, const struct snapshot_mapping *map)
+static bool make_record(struct checker *c, const struct sim_snapshot_mapping *map)
 {
     const struct walker_stream *s = &c->tables->stream;
     uint64_t mask = s->va_bits < 64 ? (UINT64_C(1) << s->va_bits) - 1 : UINT64_MAX;
@@ -394,12 +394,12 @@ static bool make_record(struct checker *c, const struct snapshot_mapping *map)
     return false;
 }
 
-bool tables_check(const struct tables *tables, struct tables_check *check,
-                  struct tables_problems *problems)
+bool sim_tables_check(const struct sim_tables *tables, struct sim_tables_check *check,
+                      struct sim_tables_problems *problems)
 {
     struct checker c = {.tables = tables, .check = check, .problems = problems};
-    const struct snapshot_mapping *maps;
-    size_t count = snapshot_mappings(tables->inst, tables->sid, tables->sid, &maps);
+    const struct sim_snapshot_mapping *maps;
+    size_t count = sim_snapshot_mappings(tables->inst, tables->sid, tables->sid, &maps);
 
     c.records = calloc(count + 1, sizeof(*c.records));
     if (!c.records) {
@@ -420,11 +420,11 @@ bool tables_check(const struct tables *tables, struct tables_check *check,
     return !c.no_memory;
 }
 
-bool tables_check_unknown(const struct snapshot_instance *inst, struct tables_check *check,
-                          struct tables_problems *problems)
+bool sim_tables_check_unknown(const struct sim_snapshot_instance *inst,
+                              struct sim_tables_check *check, struct sim_tables_problems *problems)
 {
-    const struct snapshot_mapping *maps;
-    size_t count = snapshot_mappings(inst, 0, UINT_MAX, &maps);
+    const struct sim_snapshot_mapping *maps;
+    size_t count = sim_snapshot_mappings(inst, 0, UINT_MAX, &maps);
 
     check->mappings += count;
     check->wrong += count;
