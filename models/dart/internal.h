@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by the two halves of the DART model: dart.c (registers) and translate.c. */
+/* Shared by the parts of the DART model: dart.c (registers), translate.c and cache.c. */
 #ifndef MODELS_DART_INTERNAL_H
 #define MODELS_DART_INTERNAL_H
 
@@ -101,6 +101,19 @@ static inline uint32_t dart_model_tcr(const struct dart_model *m, unsigned sid)
     return m->layout->tcr_bytes == 4 ? word : word >> (byte % 4 * 8) & 0xff;
 }
 
+static inline bool dart_model_is_live(const struct dart_model_cache *c,
+                                      const struct dart_model_slot *slot)
+{
+    return slot->gen == c->gen[slot->key >> 4 & 0xff];
+}
+
+static inline uint32_t dart_model_chance(const struct dart_model *m)
+{
+    const struct model_host *host = m->config.host;
+
+    return host->random ? host->random(host->opaque) : 0;
+}
+
 /* dart.c */
 
 /* Ends the invalidation under way if its time is over. */
@@ -112,10 +125,18 @@ bool dart_model_has_records(const struct dart_model *m);
 /* Records a fault of that code in ERROR or the stream's record, or that one was lost. */
 void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool write, uint32_t code);
 
-/* translate.c */
+/* cache.c */
 
 bool dart_model_caches_init(struct dart_model *m);
 void dart_model_caches_free(struct dart_model *m);
 void dart_model_drop(struct dart_model *m, const struct dart_model_flush *flush);
+
+/* The entry of a key, if it is cached. */
+bool dart_model_cache_find(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                           uint64_t *out_entry);
+
+/* The key is not in the cache. */
+void dart_model_cache_put(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                          uint64_t entry);
 
 #endif

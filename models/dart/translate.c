@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* DART model: caches, the table walk and the device's accesses. */
+/* DART model: the table walk and the device's accesses. */
 #include "internal.h"
-
-#include <stdlib.h>
 
 #define MODEL_REMAP_T8020 0x80u               /* facts/DART.md 2: byte n = target of stream n */
 #define MODEL_TCR_FOUR_LEVELS (1u << 3)       /* 3: t8110, not revision 1 */
@@ -17,153 +15,10 @@
 /* Not a bit of ERROR: what becomes number 14 in a record of revision 2.2 (5). */
 #define MODEL_ILLEGAL_SID (1u << 31)
 
-/* Slots one key may lie in. */
-#define MODEL_WINDOW 16u
-/* A slot whose entry was dropped alone, without its stream. */
-#define MODEL_DEAD UINT64_MAX
-
 /* One page of one stream at one level: what an entry translates. */
 static uint64_t key_of(unsigned sid, unsigned level, uint64_t prefix)
 {
     return prefix << 12 | (uint64_t)sid << 4 | level;
-}
-
-static bool is_live(const struct dart_model_cache *c, const struct dart_model_slot *slot)
-{
-    return slot->gen == c->gen[slot->key >> 4 & 0xff];
-}
-
-static struct dart_model_slot *slot_at(const struct dart_model_cache *c, uint64_t key, size_t i)
-{
-    size_t hash = (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32);
-
-    return &c->slots[(hash + i) % c->capacity];
-}
-
-static size_t window(const struct dart_model *m, const struct dart_model_cache *c)
-{
-    return m->config.keep_all || c->capacity < MODEL_WINDOW ? c->capacity : MODEL_WINDOW;
-}
-
-static bool cache_find(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
-                       uint64_t *out_entry)
-{
-    for (size_t i = 0; i < window(m, c); i++) {
-        struct dart_model_slot *slot = slot_at(c, key, i);
-
-        if (slot->key == key && is_live(c, slot)) {
-            slot->used = ++c->clock;
-            *out_entry = slot->entry;
-            return true;
-        }
-        if (m->config.keep_all && !slot->gen)
-            return false;
-    }
-    return false;
-}
-
-static uint32_t chance(const struct dart_model *m)
-{
-    const struct model_host *host = m->config.host;
-
-    return host->random ? host->random(host->opaque) : 0;
-}
-
-/* Into the first free slot of the key's window, else over another's. The key is not in the cache.
- */
-static void place(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
-                  uint64_t entry)
-{
-    struct dart_model_slot *victim = slot_at(c, key, 0);
-    size_t n = window(m, c);
-
-    for (size_t i = 0; i < n && is_live(c, victim); i++) {
-        struct dart_model_slot *slot = slot_at(c, key, i);
-
-        if (!is_live(c, slot) || slot->used < victim->used)
-            victim = slot;
-    }
-    if (m->config.random_replacement && is_live(c, victim))
-        victim = slot_at(c, key, chance(m) % n);
-    c->filled += victim->gen == 0;
-    *victim = (struct dart_model_slot){
-        .key = key, .entry = entry, .gen = c->gen[key >> 4 & 0xff], .used = ++c->clock};
-}
-
-/* keep_all: twice the room the live entries need, without the dropped ones. */
-static void cache_grow(const struct dart_model *m, struct dart_model_cache *c)
-{
-    struct dart_model_cache old = *c;
-    size_t live = 0;
-
-    for (size_t i = 0; i < old.capacity; i++)
-        live += is_live(&old, &old.slots[i]);
-    c->capacity = 4 * live + 64;
-    c->filled = 0;
-    c->slots = calloc(c->capacity, sizeof(*c->slots));
-    if (!c->slots)
-        abort(); /* an oracle that forgets in silence is none */
-    for (size_t i = 0; i < old.capacity; i++)
-        if (is_live(&old, &old.slots[i]))
-            place(m, c, old.slots[i].key, old.slots[i].entry);
-    free(old.slots);
-}
-
-static void cache_put(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
-                      uint64_t entry)
-{
-    if (m->config.keep_all && c->filled >= c->capacity / 2)
-        cache_grow(m, c);
-    place(m, c, key, entry);
-}
-
-static bool cache_init(struct dart_model_cache *c, unsigned capacity)
-{
-    c->capacity = capacity;
-    c->slots = calloc(capacity, sizeof(*c->slots));
-    for (unsigned sid = 0; sid < MODEL_DART_STREAMS; sid++)
-        c->gen[sid] = 1;
-    return c->slots != NULL;
-}
-
-bool dart_model_caches_init(struct dart_model *m)
-{
-    bool ok = cache_init(&m->tlb, m->config.tlb_entries);
-
-    return cache_init(&m->walks, m->config.walk_entries) && ok;
-}
-
-void dart_model_caches_free(struct dart_model *m)
-{
-    free(m->tlb.slots);
-    free(m->walks.slots);
-}
-
-static bool selects(const struct dart_model_flush *f, uint64_t sid)
-{
-    return f->streams[sid / 64] >> (sid % 64) & 1;
-}
-
-static void drop_range(struct dart_model *m, const struct dart_model_flush *f)
-{
-    for (size_t i = 0; i < m->tlb.capacity; i++) {
-        struct dart_model_slot *slot = &m->tlb.slots[i];
-        uint64_t page = slot->key >> 12;
-
-        if (is_live(&m->tlb, slot) && selects(f, slot->key >> 4 & 0xff) && page >= f->first &&
-            page <= f->last)
-            slot->gen = MODEL_DEAD;
-    }
-}
-
-void dart_model_drop(struct dart_model *m, const struct dart_model_flush *f)
-{
-    if (f->range)
-        drop_range(m, f);
-    for (unsigned sid = 0; sid < MODEL_DART_STREAMS; sid++) {
-        m->tlb.gen[sid] += selects(f, sid) && !f->range;
-        m->walks.gen[sid] += selects(f, sid) && f->walks;
-    }
 }
 
 /* A stream after remapping, and the addresses its tables reach. */
@@ -218,7 +73,7 @@ bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, 
     for (size_t i = 0; i < m->tlb.capacity; i++) {
         const struct dart_model_slot *slot = &m->tlb.slots[i];
 
-        if (slot->gen && is_live(&m->tlb, slot) &&
+        if (slot->gen && dart_model_is_live(&m->tlb, slot) &&
             slot->key == key_of(v.sid, 0, (iova & v.mask) >> m->config.page_bits)) {
             *out_leaf = slot->entry;
             return true;
@@ -277,8 +132,8 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
     unsigned level = 1;
 
     while (level < v->levels &&
-           !cache_find(m, &m->walks, key_of(v->sid, level, iova >> (page_bits + level * v->bits)),
-                       &entry))
+           !dart_model_cache_find(
+               m, &m->walks, key_of(v->sid, level, iova >> (page_bits + level * v->bits)), &entry))
         level++;
     if (level == v->levels) {
         if (!ttbr_pa(m, v, iova, &table))
@@ -299,7 +154,7 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
             m->stats.bad_fetches++;
             return DART_MODEL_FETCH;
         }
-        cache_put(m, level ? &m->walks : &m->tlb, key_of(v->sid, level, prefix), entry);
+        dart_model_cache_put(m, level ? &m->walks : &m->tlb, key_of(v->sid, level, prefix), entry);
         if (!level)
             break;
         if (!(entry & MODEL_ENTRY_VALID))
@@ -368,7 +223,7 @@ static void prefetch(struct dart_model *m, const struct view *v, uint64_t iova)
     uint64_t leaf;
 
     iova &= v->mask;
-    if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf))
+    if (dart_model_cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf))
         return;
     m->stats.prefetches++;
     (void)walk(m, v, iova, &leaf);
@@ -382,7 +237,7 @@ static void prefetch_some(struct dart_model *m, const struct view *v, uint64_t i
 
     if (!m->config.host->random)
         return;
-    dice = chance(m);
+    dice = dart_model_chance(m);
     if (dice & 7)
         return;
     distance = (uint64_t)(1 + (dice >> 3 & 3))
@@ -407,7 +262,7 @@ static enum dart_model_fault lookup(struct dart_model *m, const struct view *v, 
     uint64_t leaf = 0;
 
     iova &= v->mask;
-    if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf)) {
+    if (dart_model_cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf)) {
         m->stats.hits++;
         watch_reuse(m, v, iova, leaf);
     } else {

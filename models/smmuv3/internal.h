@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by the halves of the SMMUv3 model: smmuv3.c (registers, queues) and translate.c. */
+/* Shared by the parts of the SMMUv3 model: smmuv3.c (registers, queues), translate.c and cache.c.
+ */
 #ifndef MODELS_SMMUV3_INTERNAL_H
 #define MODELS_SMMUV3_INTERNAL_H
 
@@ -92,6 +93,19 @@ static inline uint64_t smmuv3_model_bits(uint64_t word, unsigned hi, unsigned lo
     return word >> lo & (UINT64_MAX >> (63 - (hi - lo)));
 }
 
+static inline uint32_t smmuv3_model_chance(const struct smmuv3_model *m)
+{
+    const struct model_host *host = m->config.host;
+
+    return host->random ? host->random(host->opaque) : 0;
+}
+
+/* log2 of the streams in a table of the second level. */
+static inline unsigned smmuv3_model_split(const struct smmuv3_model *m)
+{
+    return (unsigned)smmuv3_model_bits(smmuv3_model_reg(m, SMMUV3_MODEL_STRTAB_CFG), 10, 6);
+}
+
 /* smmuv3.c */
 
 /* Consume commands and acknowledge registers whose time has come. */
@@ -100,12 +114,21 @@ void smmuv3_model_settle(struct smmuv3_model *m);
 /* Fetch 64 bits of what the SMMU reads. */
 bool smmuv3_model_fetch(struct smmuv3_model *m, uint64_t pa, uint64_t *out);
 
-/* translate.c */
+/* cache.c */
 
 bool smmuv3_model_caches_init(struct smmuv3_model *m);
 void smmuv3_model_caches_free(struct smmuv3_model *m);
 
 /* Drop what an invalidation names. */
 void smmuv3_model_drop(struct smmuv3_model *m, const struct smmuv3_model_command *command);
+
+const struct smmuv3_model_slot *smmuv3_model_cache_find(const struct smmuv3_model *m,
+                                                        struct smmuv3_model_cache *c, uint64_t va,
+                                                        unsigned lg2, unsigned granule,
+                                                        uint32_t asid, uint32_t vmid);
+
+/* Unless there is such a slot already. */
+void smmuv3_model_cache_put(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
+                            struct smmuv3_model_slot what);
 
 #endif
