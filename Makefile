@@ -115,8 +115,8 @@ check-layers: ## includes point down only
 check-objects: $(call obj,$(GR_SRCS) $(GR_SRCS_dt) $(MODEL_SRCS) $(HOST_SRCS) $(SIM_SRCS) $(CLI_SRCS) $(TEST_HELP_SRCS)) ## calls between files point down only, and never in a circle
 	@sh scripts/check-layers.sh --objects $^
 
-check-symbols: $(LIB) $(LIB_DT) ## symbols, macros and tags have their prefix, files their licence
-	@sh scripts/check-symbols.sh $(LIB) $(LIB_DT)
+check-symbols: $(LIB) $(LIB_DT) $(call obj,$(SIM_SRCS) $(CLI_SRCS)) ## symbols, macros and tags have their prefix, files their licence
+	@sh scripts/check-symbols.sh $^
 
 check-headers: ## each public header compiles alone, as C11 and as C++17
 	@sh scripts/check-headers.sh
