@@ -4,7 +4,6 @@
 #include "sim/json.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <granule/granule.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,5 +89,49 @@ bool cli_wants_json(int argc, char **argv)
             return true;
         }
     }
+    return false;
+}
+
+/* False, with the exit status, where the verb is to do nothing more. */
+static bool parse(const struct cli_usage *usage, int argc, char **argv, void *into, bool *json,
+                  int *out_status, struct sim_error *error)
+{
+    int code;
+
+    opterr = 0;
+    while ((code = getopt_long(argc, argv, ":h", usage->options, NULL)) != -1) {
+        switch (code) {
+        case 'j':
+            *json = true;
+            break;
+        case 'h':
+            usage->print_help(usage->verb);
+            *out_status = CLI_OK;
+            return false;
+        case 'V':
+            *out_status = cli_version(*json);
+            return false;
+        case '?':
+        case ':':
+            return cli_option_error(error, code, argv, usage->verb);
+        default:
+            if (!usage->set(into, code, optarg, error))
+                return false;
+        }
+    }
+    return usage->operands(into, argc - optind, argv + optind, error);
+}
+
+bool cli_parse(const struct cli_usage *usage, int argc, char **argv, void *into, bool *out_json,
+               int *out_status)
+{
+    struct sim_error error;
+
+    *out_json = cli_wants_json(argc, argv);
+    *out_status = CLI_USAGE;
+    if (parse(usage, argc, argv, into, out_json, out_status, &error))
+        return true;
+    if (*out_status == CLI_USAGE)
+        cli_refuse(&error, *out_json);
     return false;
 }

@@ -5,6 +5,7 @@
 
 #include "sim/error.h"
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,31 @@ bool cli_option_error(struct sim_error *error, int code, char **argv, const char
 /* Is --json among the arguments? Looked up before parsing, so that wrong usage is told in JSON too.
  */
 bool cli_wants_json(int argc, char **argv);
+
+/* How a verb is called. */
+struct cli_usage {
+    const char *verb;
+    const struct option *options; /* the last are CLI_OPTIONS */
+    void (*print_help)(const char *verb);
+    /* Take one of the verb's own options, and what follows all options. False: it is wrong. */
+    bool (*set)(void *into, int code, const char *value, struct sim_error *error);
+    bool (*operands)(void *into, int count, char **operands, struct sim_error *error);
+};
+
+/* The options of every verb, and the end of the list. */
+#define CLI_OPTIONS                                                                                \
+    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},                            \
+        {"version", no_argument, NULL, 'V'},                                                       \
+    {                                                                                              \
+        NULL, 0, NULL, 0                                                                           \
+    }
+
+/*
+ * Take all arguments. False: the verb has no more to do, because they are wrong, or --help or
+ * --version was among them; *out_status is the exit status then.
+ */
+bool cli_parse(const struct cli_usage *usage, int argc, char **argv, void *into, bool *out_json,
+               int *out_status);
 
 /* The verbs: argv[0] is the verb's name. They return the exit status. */
 int cli_run(int argc, char **argv);

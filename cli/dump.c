@@ -6,7 +6,6 @@
 #include "sim/json.h"
 #include "sim/tables.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +18,6 @@ struct dump_options {
     const char *dir;
     bool check;
     bool json;
-    bool help;
-    bool version;
 };
 
 struct dump {
@@ -39,9 +36,9 @@ struct picture {
     char cells[CELLS + 1];
 };
 
-static void print_help(void)
+static void print_help(const char *verb)
 {
-    printf("Usage: granule dump [OPTION]... DIR\n"
+    printf("Usage: granule %s [OPTION]... DIR\n"
            "\n"
            "Decode the tables in a snapshot that granule run --snapshot=DIR has made: for every\n"
            "stream that translates, which IOVAs lead where with which permissions, the memory\n"
@@ -53,44 +50,30 @@ static void print_help(void)
            "  --help     this text\n"
            "  --version  the version, in JSON with --json\n"
            "\n"
-           "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
+           "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n",
+           verb);
 }
 
-static bool parse(int argc, char **argv, struct dump_options *options, struct sim_error *error)
+static bool set(void *into, int code, const char *value, struct sim_error *error)
 {
-    static const struct option long_options[] = {
-        {"check", no_argument, NULL, 'c'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
-    int code;
+    struct dump_options *options = into;
 
-    opterr = 0;
-    while ((code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-        switch (code) {
-        case 'c':
-            options->check = true;
-            break;
-        case 'j':
-            options->json = true;
-            break;
-        case 'h':
-            options->help = true;
-            return true;
-        case 'V':
-            options->version = true;
-            return true;
-        default:
-            return cli_option_error(error, code, argv, "dump");
-        }
-    }
-    if (argc - optind != 1) {
+    (void)code; /* there is --check only */
+    (void)value;
+    (void)error;
+    options->check = true;
+    return true;
+}
+
+static bool operands(void *into, int count, char **operands, struct sim_error *error)
+{
+    struct dump_options *options = into;
+
+    if (count != 1) {
         return sim_refuse(error, "%s: give one DIR, or see granule dump --help",
-                          argc == optind ? "no snapshot given" : "more than one DIR given");
+                          count == 0 ? "no snapshot given" : "more than one DIR given");
     }
-    options->dir = argv[optind];
+    options->dir = operands[0];
     return true;
 }
 
@@ -459,29 +442,16 @@ static int dump_all(struct dump *dump)
 
 int cli_dump(int argc, char **argv)
 {
-    struct dump_options options = {.json = cli_wants_json(argc, argv)};
-    struct sim_error error;
+    static const struct option own[] = {{"check", no_argument, NULL, 'c'}, CLI_OPTIONS};
+    static const struct cli_usage usage = {"dump", own, print_help, set, operands};
+    struct dump_options options = {0};
     struct sim_snapshot snapshot;
     struct dump dump = {.options = &options, .snapshot = &snapshot};
-    bool loaded;
     int status;
 
-    if (!parse(argc, argv, &options, &error)) {
-        return cli_refuse(&error, options.json);
-    }
-    if (options.help) {
-        print_help();
-        return CLI_OK;
-    }
-    if (options.version) {
-        return cli_version(options.json);
-    }
-    cli_progress_begin("reading", options.dir);
-    loaded = sim_snapshot_load(&snapshot, options.dir, &error);
-    cli_progress_end();
-    if (!loaded) {
-        return cli_refuse(&error, options.json);
-    }
+    if (!cli_parse(&usage, argc, argv, &options, &options.json, &status) ||
+        !cli_open_snapshot(&snapshot, options.dir, options.json, &status))
+        return status;
     status = dump_all(&dump);
     sim_tables_problems_free(&dump.problems);
     sim_snapshot_free(&snapshot);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
+#include "show.h"
 #include "sim/json.h"
 
 #include <stdio.h>
@@ -241,26 +242,6 @@ bool cli_report_json(const struct cli_report *report)
 
 /* ---- For people ---- */
 
-static const char *size_text(uint64_t bytes, char *text, size_t room)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    unsigned unit = 0;
-    uint64_t tenths = 0;
-
-    while (bytes >= 1024 && unit < 6) {
-        tenths = bytes % 1024 * 10 / 1024;
-        bytes /= 1024;
-        unit++;
-    }
-    if (tenths) {
-        snprintf(text, room, "%llu.%llu %s", (unsigned long long)bytes, (unsigned long long)tenths,
-                 units[unit]);
-    } else {
-        snprintf(text, room, "%llu %s", (unsigned long long)bytes, units[unit]);
-    }
-    return text;
-}
-
 /* The end of a path that is too long is what tells it from others. */
 static const char *path_text(const char *path, int width, char *text, size_t room)
 {
@@ -284,7 +265,6 @@ static int widest(int width, const char *text, int most)
 static void table_instances(const struct sim_machine *m)
 {
     char path[GR_DT_PATH];
-    char granule[24];
     char aperture[48];
     int width = 8;
     int kind = 10;
@@ -306,10 +286,9 @@ static void table_instances(const struct sim_machine *m)
             snprintf(aperture, sizeof(aperture), "0x%llx-0x%llx",
                      (unsigned long long)iommu->aperture.first,
                      (unsigned long long)iommu->aperture.last);
-            printf("%6s  %-24s %4u  %9llu %7llu %6llu\n",
-                   size_text(iommu->granule, granule, sizeof(granule)), aperture, iommu->streams,
-                   (unsigned long long)tlb.hits, (unsigned long long)tlb.misses,
-                   (unsigned long long)tlb.invalidations);
+            printf("%6s  %-24s %4u  %9llu %7llu %6llu\n", cli_show_size(iommu->granule).text,
+                   aperture, iommu->streams, (unsigned long long)tlb.hits,
+                   (unsigned long long)tlb.misses, (unsigned long long)tlb.invalidations);
         } else {
             printf("not used\n");
         }
@@ -339,7 +318,6 @@ static void table_devices(const struct cli_report *report)
 {
     const struct sim_machine *m = report->machine;
     char path[GR_DT_PATH];
-    char bytes[24];
     int width = 6;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
@@ -359,10 +337,10 @@ static void table_devices(const struct cli_report *report)
         printf("%-*s  %9u  %-10s  %-9s  %5llu  %10s", width,
                path_text(dev->tree.path, width, path, sizeof(path)), instances,
                sim_mode_name(dev->mode), sim_isolation_name(dev), (unsigned long long)result->maps,
-               size_text(result->bytes, bytes, sizeof(bytes)));
+               cli_show_size(result->bytes).text);
         if (report->tally->attack) {
-            printf("  %10s", size_text(result->leaked, bytes, sizeof(bytes)));
-            printf("  %10s", size_text(result->slack, bytes, sizeof(bytes)));
+            printf("  %10s", cli_show_size(result->leaked).text);
+            printf("  %10s", cli_show_size(result->slack).text);
         }
         printf("\n");
     }
@@ -447,28 +425,24 @@ static void table_verdict(const struct cli_report *report)
 bool cli_report_table(const struct cli_report *report)
 {
     const struct sim_machine *m = report->machine;
-    char ram[24];
-    char page[24];
-    char bytes[24];
 
     printf("%s%s%s%s: %s RAM, %s CPU pages, seed %llu\n", m->board->path,
            m->board->model[0] ? " (" : "", m->board->model, m->board->model[0] ? ")" : "",
-           size_text(m->ram, ram, sizeof(ram)), size_text(m->options.cpu_page, page, sizeof(page)),
+           cli_show_size(m->ram).text, cli_show_size(m->options.cpu_page).text,
            (unsigned long long)m->options.seed);
     table_instances(m);
     table_firmware(m);
     table_devices(report);
     table_modes(m);
     printf("\n%u device%s, %llu maps of %s in all\n", m->ndevices, m->ndevices == 1 ? "" : "s",
-           (unsigned long long)report->tally->maps,
-           size_text(report->tally->bytes, bytes, sizeof(bytes)));
+           (unsigned long long)report->tally->maps, cli_show_size(report->tally->bytes).text);
     printf("among them %llu lists of %llu segments and %llu coherent buffers\n",
            (unsigned long long)report->tally->lists, (unsigned long long)report->tally->segments,
            (unsigned long long)report->tally->coherent);
     if (m->bounced.slots_ever) {
-        printf("bounced: %s in %llu slots;", size_text(m->bounced.bounced, bytes, sizeof(bytes)),
+        printf("bounced: %s in %llu slots;", cli_show_size(m->bounced.bounced).text,
                (unsigned long long)m->bounced.slots_ever);
-        printf(" copied: %s\n", size_text(m->bounced.copied, bytes, sizeof(bytes)));
+        printf(" copied: %s\n", cli_show_size(m->bounced.copied).text);
     }
     if (report->snapshot) {
         printf("snapshot at the busiest moment: %s\n", report->snapshot);

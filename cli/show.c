@@ -1,8 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "show.h"
 
+#include "cli.h"
+#include "progress.h"
+
 #include <inttypes.h>
 #include <stdio.h>
+
+bool cli_open_snapshot(struct sim_snapshot *snapshot, const char *dir, bool json, int *out_status)
+{
+    struct sim_error error;
+    bool loaded;
+
+    cli_progress_begin("reading", dir);
+    loaded = sim_snapshot_load(snapshot, dir, &error);
+    cli_progress_end();
+    if (!loaded)
+        *out_status = cli_refuse(&error, json);
+    return loaded;
+}
 
 const char *cli_show_mode(enum walker_mode mode)
 {

@@ -3,7 +3,10 @@
 #ifndef CLI_SHOW_H
 #define CLI_SHOW_H
 
-#include "sim/walker.h"
+#include "sim/snapshot_read.h"
+
+/* Read a snapshot, with progress; or refuse it: false, and *out_status is the exit status. */
+bool cli_open_snapshot(struct sim_snapshot *snapshot, const char *dir, bool json, int *out_status);
 
 /* "blocked", "bypass", "translate" */
 const char *cli_show_mode(enum walker_mode mode);

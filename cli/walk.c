@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* granule walk: how one IOVA is translated, step by step, or why it is not. */
 #include "cli.h"
-#include "progress.h"
 #include "show.h"
 #include "sim/json.h"
 #include "sim/tables.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,8 +16,6 @@ struct walk_options {
     bool one_stream; /* else every one */
     uint64_t iova;
     bool json;
-    bool help;
-    bool version;
 };
 
 /* One walk with the words about it. */
@@ -33,9 +29,9 @@ struct told {
     char note[160]; /* or "" */
 };
 
-static void print_help(void)
+static void print_help(const char *verb)
 {
-    printf("Usage: granule walk [OPTION]... DIR IOVA\n"
+    printf("Usage: granule %s [OPTION]... DIR IOVA\n"
            "\n"
            "Translate one IOVA with the tables in a snapshot that granule run --snapshot=DIR has\n"
            "made, as the hardware would: every level with its entry's address and value, and the\n"
@@ -47,53 +43,37 @@ static void print_help(void)
            "  --help           this text\n"
            "  --version        the version, in JSON with --json\n"
            "\n"
-           "Exit status: 0 a device gets through, 1 none does, 2 wrong usage or wrong input.\n");
+           "Exit status: 0 a device gets through, 1 none does, 2 wrong usage or wrong input.\n",
+           verb);
 }
 
-static bool parse(int argc, char **argv, struct walk_options *options, struct sim_error *error)
+static bool set(void *into, int code, const char *value, struct sim_error *error)
 {
-    static const struct option long_options[] = {
-        {"instance", required_argument, NULL, 'i'}, {"stream", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},           {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},        {NULL, 0, NULL, 0},
-    };
-    int code;
+    struct walk_options *options = into;
 
-    opterr = 0;
-    while ((code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-        switch (code) {
-        case 'i':
-            options->path = optarg;
-            break;
-        case 's':
-            if (!cli_parse_u64(optarg, 65535, &options->stream)) {
-                return sim_refuse(error, "--stream=%s is no stream: give a number", optarg);
-            }
-            options->one_stream = true;
-            break;
-        case 'j':
-            options->json = true;
-            break;
-        case 'h':
-            options->help = true;
-            return true;
-        case 'V':
-            options->version = true;
-            return true;
-        default:
-            return cli_option_error(error, code, argv, "walk");
-        }
+    if (code == 'i') {
+        options->path = value;
+        return true;
     }
-    if (argc - optind != 2) {
+    if (!cli_parse_u64(value, 65535, &options->stream))
+        return sim_refuse(error, "--stream=%s is no stream: give a number", value);
+    options->one_stream = true;
+    return true;
+}
+
+static bool operands(void *into, int count, char **operands, struct sim_error *error)
+{
+    struct walk_options *options = into;
+
+    if (count != 2) {
         return sim_refuse(error, "%s: give DIR and IOVA, or see granule walk --help",
-                          argc == optind       ? "no snapshot given"
-                          : argc == optind + 1 ? "no IOVA given"
-                                               : "more than DIR and IOVA given");
+                          count == 0   ? "no snapshot given"
+                          : count == 1 ? "no IOVA given"
+                                       : "more than DIR and IOVA given");
     }
-    options->dir = argv[optind];
-    if (!cli_parse_u64(argv[optind + 1], UINT64_MAX, &options->iova)) {
-        return sim_refuse(error, "%s is no IOVA: give a number such as 0x9f4a1234",
-                          argv[optind + 1]);
+    options->dir = operands[0];
+    if (!cli_parse_u64(operands[1], UINT64_MAX, &options->iova)) {
+        return sim_refuse(error, "%s is no IOVA: give a number such as 0x9f4a1234", operands[1]);
     }
     return true;
 }
@@ -411,28 +391,20 @@ static int walk_all(const struct sim_snapshot *snapshot, const struct walk_optio
 
 int cli_walk(int argc, char **argv)
 {
-    struct walk_options options = {.json = cli_wants_json(argc, argv)};
-    struct sim_error error;
+    static const struct option own[] = {
+        {"instance", required_argument, NULL, 'i'},
+        {"stream", required_argument, NULL, 's'},
+        CLI_OPTIONS,
+    };
+    static const struct cli_usage usage = {"walk", own, print_help, set, operands};
+    struct walk_options options = {0};
     struct sim_snapshot snapshot;
-    bool loaded;
+    struct sim_error error;
     int status;
 
-    if (!parse(argc, argv, &options, &error)) {
-        return cli_refuse(&error, options.json);
-    }
-    if (options.help) {
-        print_help();
-        return CLI_OK;
-    }
-    if (options.version) {
-        return cli_version(options.json);
-    }
-    cli_progress_begin("reading", options.dir);
-    loaded = sim_snapshot_load(&snapshot, options.dir, &error);
-    cli_progress_end();
-    if (!loaded) {
-        return cli_refuse(&error, options.json);
-    }
+    if (!cli_parse(&usage, argc, argv, &options, &options.json, &status) ||
+        !cli_open_snapshot(&snapshot, options.dir, options.json, &status))
+        return status;
     status = check_selection(&snapshot, &options, &error) ? walk_all(&snapshot, &options)
                                                           : cli_refuse(&error, options.json);
     sim_snapshot_free(&snapshot);
