@@ -78,7 +78,7 @@ ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOS
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-objects check-symbols check-headers \
+.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-objects check-size check-symbols check-headers \
 	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
@@ -114,6 +114,9 @@ check-layers: ## includes point down only
 
 check-objects: $(call obj,$(GR_SRCS) $(GR_SRCS_dt) $(MODEL_SRCS) $(HOST_SRCS) $(SIM_SRCS) $(CLI_SRCS) $(TEST_HELP_SRCS)) ## calls between files point down only, and never in a circle
 	@sh scripts/check-layers.sh --objects $^
+
+check-size: ## no function over 60 lines, no file over 900
+	@sh scripts/check-size.sh
 
 check-symbols: $(LIB) $(LIB_DT) $(call obj,$(SIM_SRCS) $(CLI_SRCS)) ## symbols, macros and tags have their prefix, files their licence
 	@sh scripts/check-symbols.sh $^

@@ -26,6 +26,8 @@ begin_tally
     step layers sh scripts/check-layers.sh
     step "layers, objects" $MAKE $san check-objects
     step "layers, self-test" sh scripts/check-layers.sh --self-test
+    step sizes sh scripts/check-size.sh
+    step "sizes, self-test" sh scripts/check-size.sh --self-test
     step symbols $MAKE check-symbols
     step "symbols, self-test" sh scripts/check-symbols.sh --self-test
     step sweep sh scripts/check-sweep.sh
