@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What the handler prints: made before the timer runs, but for the seconds. */
@@ -64,4 +66,40 @@ void cli_progress_end(void)
         fflush(stderr);
     }
     line.ticks = 0;
+}
+
+/* ---- Of a run, which counts ---- */
+
+static struct {
+    struct timespec begun;
+    bool wanted; /* stderr is a terminal */
+    bool shown;
+} maps;
+
+void cli_progress_begin_maps(void)
+{
+    maps.wanted = isatty(STDERR_FILENO) && clock_gettime(CLOCK_MONOTONIC, &maps.begun) == 0;
+    maps.shown = false;
+}
+
+void cli_progress_maps(unsigned tried, unsigned tries)
+{
+    struct timespec now;
+
+    if (!maps.wanted || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        return;
+    if ((now.tv_sec - maps.begun.tv_sec) * 1000 + (now.tv_nsec - maps.begun.tv_nsec) / 1000000 >
+        1000) {
+        fprintf(stderr, "\r%u of %u maps", tried, tries);
+        fflush(stderr);
+        maps.shown = true;
+    }
+}
+
+void cli_progress_end_maps(void)
+{
+    if (maps.shown) {
+        fprintf(stderr, "\r%-40s\r", "");
+        fflush(stderr);
+    }
 }

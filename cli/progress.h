@@ -13,4 +13,10 @@ void cli_progress_begin(const char *what, const char *name);
 /* The line goes. Before anything else is printed. */
 void cli_progress_end(void);
 
+/* From now on cli_progress_maps() says on stderr, if it is a terminal, "N of M maps" in such a
+ * line. */
+void cli_progress_begin_maps(void);
+void cli_progress_maps(unsigned tried, unsigned tries);
+void cli_progress_end_maps(void);
+
 #endif

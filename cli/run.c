@@ -255,8 +255,10 @@ static int run_machine(struct sim_machine *m, const struct run_options *options)
 
     if (done) {
         tally.devices = calloc(m->ndevices + 1, sizeof(*tally.devices));
-        done = tally.devices ? sim_exercise(m, &tally, options->snapshot, &error)
+        cli_progress_begin_maps();
+        done = tally.devices ? sim_exercise(m, &tally, options->snapshot, cli_progress_maps, &error)
                              : sim_refuse(&error, "out of memory: try again");
+        cli_progress_end_maps();
     }
     if (done) {
         passed = cli_report_passed(&report);

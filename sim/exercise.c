@@ -2,10 +2,7 @@
 #include "attack.h"
 #include "snapshot_write.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 #define TRIES 120u /* per device and run, on a machine with CROWD devices at most */
 #define TRIES_FEW 16u
@@ -14,39 +11,14 @@
 #define CROWD 16u
 #define RETRIES 4u /* for each kind that the busiest moment lacks */
 
-/* On a terminal, a line that is written over, once the run has taken a second. */
-struct progress {
-    struct timespec begun;
-    bool wanted; /* stderr is a terminal */
-    bool shown;
-};
-
-static void show_progress(struct progress *progress, const struct sim_exercise *x)
+static void tell_progress(const struct sim_exercise *x)
 {
-    struct timespec now;
     unsigned tried = 0;
 
-    if (!progress->wanted || clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
-        return;
+    for (unsigned i = 0; i < x->nclients; i++) {
+        tried += x->clients[i].tried;
     }
-    if ((now.tv_sec - progress->begun.tv_sec) * 1000 +
-            (now.tv_nsec - progress->begun.tv_nsec) / 1000000 >
-        1000) {
-        for (unsigned i = 0; i < x->nclients; i++) {
-            tried += x->clients[i].tried;
-        }
-        fprintf(stderr, "\r%u of %u maps", tried, x->nclients * x->tries);
-        fflush(stderr);
-        progress->shown = true;
-    }
-}
-
-static void end_progress(const struct progress *progress)
-{
-    if (progress->shown) {
-        fprintf(stderr, "\r%-40s\r", "");
-        fflush(stderr);
-    }
+    x->progress(tried, x->nclients * x->tries);
 }
 
 /* ---- Turns ---- */
@@ -98,7 +70,7 @@ static bool has_finished(const struct sim_exercise *x, const struct sim_client *
 }
 
 /* Devices take turns at random, each until `done`. */
-static bool take_turns(struct sim_exercise *x, struct progress *progress,
+static bool take_turns(struct sim_exercise *x,
                        bool (*done)(const struct sim_exercise *x, const struct sim_client *client))
 {
     struct sim_client **busy = calloc(x->nclients + 1, sizeof(struct sim_client *));
@@ -123,8 +95,8 @@ static bool take_turns(struct sim_exercise *x, struct progress *progress,
             sim_probe_edges(x, busy[index]);
             busy[index] = busy[--left];
         }
-        if (++steps % 64 == 0) {
-            show_progress(progress, x);
+        if (++steps % 64 == 0 && x->progress) {
+            tell_progress(x);
         }
     }
     free(busy);
@@ -537,23 +509,20 @@ static bool begin(struct sim_exercise *x, struct sim_machine *m, struct sim_tall
 }
 
 bool sim_exercise(struct sim_machine *m, struct sim_tally *tally, const char *snapshot,
-                  struct sim_error *error)
+                  void (*progress)(unsigned tried, unsigned tries), struct sim_error *error)
 {
     struct sim_exercise *x = calloc(1, sizeof(*x));
-    struct progress progress = {.wanted = isatty(STDERR_FILENO)};
     bool ok = x && begin(x, m, tally);
 
     sim_refuse(error, "out of memory: close something else and try again");
     if (ok) {
-        progress.wanted = progress.wanted && clock_gettime(CLOCK_MONOTONIC, &progress.begun) == 0;
+        x->progress = progress;
         sim_machine_observe(m, sim_watch, x);
-        ok = take_turns(x, &progress, has_grown);
+        ok = take_turns(x, has_grown);
         complete_kinds(x);
-        ok = ok && (!snapshot || take_snapshot(x, snapshot, error)) &&
-             take_turns(x, &progress, has_finished);
+        ok = ok && (!snapshot || take_snapshot(x, snapshot, error)) && take_turns(x, has_finished);
         end_all(x);
         sim_machine_observe(m, NULL, NULL);
-        end_progress(&progress);
         if (x->attack) {
             sim_attack_end(x);
         }

@@ -100,8 +100,9 @@ struct sim_exercise {
     struct sim_rng watch_rng; /* of sim_watch() */
     struct sim_client *clients;
     unsigned nclients;
-    unsigned tries;                /* maps, lists and buffers that each client is to make */
-    unsigned live_most;            /* mappings of one device at once */
+    unsigned tries;     /* maps, lists and buffers that each client is to make */
+    unsigned live_most; /* mappings of one device at once */
+    void (*progress)(unsigned tried, unsigned tries);
     struct sim_attack *attack;     /* NULL: nobody means harm */
     struct sim_client *moving;     /* whose tables are being changed now, or NULL */
     const struct sim_live *coming; /* what is being mapped, whose IOVA is not yet known, or NULL */
@@ -112,11 +113,12 @@ struct sim_exercise {
 
 /*
  * Drive DMA through all active devices, then take the machine down, and fill in the tally.
- * With `snapshot`, a folder, write it at the busiest moment. False, with a sentence in `error`,
- * when memory is short or the snapshot could not be written.
+ * With `snapshot`, a folder, write it at the busiest moment. `progress`, if not NULL, is told now
+ * and then how many of the maps have been tried. False, with a sentence in `error`, when memory is
+ * short or the snapshot could not be written.
  */
 bool sim_exercise(struct sim_machine *m, struct sim_tally *tally, const char *snapshot,
-                  struct sim_error *error);
+                  void (*progress)(unsigned tried, unsigned tries), struct sim_error *error);
 
 /* ---- exercise_piece.c ---- */
 
