@@ -18,11 +18,9 @@ int cli_bench(int argc, char **argv)
     const ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof(name));
     char *slash;
 
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--version") == 0) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--version") == 0)
             return cli_version(cli_wants_json(argc, argv));
-        }
-    }
     path[length > 0 ? length : 0] = '\0';
     slash = strrchr(path, '/');
     memcpy(slash ? slash + 1 : path, name, sizeof(name));

@@ -20,9 +20,8 @@ int cli_finish(int status)
     struct sim_error error;
     bool written = fflush(stdout) == 0 && !ferror(stdout);
 
-    if (written || status == CLI_USAGE) {
+    if (written || status == CLI_USAGE)
         return status;
-    }
     sim_refuse(&error, "not all of the output could be written: make room where it goes");
     return cli_refuse(&error, false);
 }
@@ -45,14 +44,12 @@ bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out)
     char *end;
     unsigned long long value;
 
-    if (text[0] < '0' || text[0] > '9') { /* strtoull() would take blanks and signs */
+    if (text[0] < '0' || text[0] > '9') /* strtoull() would take blanks and signs */
         return false;
-    }
     errno = 0;
     value = strtoull(text, &end, 0);
-    if (errno != 0 || *end != '\0' || value > max) {
+    if (errno != 0 || *end != '\0' || value > max)
         return false;
-    }
     *out = value;
     return true;
 }
@@ -63,19 +60,16 @@ bool cli_option_error(struct sim_error *error, int code, char **argv, const char
     const char *option = argv[optind - 1];
     char letter[3] = {'-', (char)optopt, '\0'};
 
-    if (!verb) {
+    if (!verb)
         verb = "";
-    }
     if (option[0] == '-' && option[1] == '-') {
         int name = (int)strcspn(option, "=");
 
-        if (code == ':') {
+        if (code == ':')
             return sim_refuse(error, "option %s needs a value: %s=VALUE", option, option);
-        }
-        if (option[name] == '=' && optopt != 0) {
+        if (option[name] == '=' && optopt != 0)
             return sim_refuse(error, "option %.*s takes no value: leave out %s", name, option,
                               option + name);
-        }
         return sim_refuse(error, "unknown option %.*s: see granule%s%s --help", name, option, space,
                           verb);
     }
@@ -84,11 +78,9 @@ bool cli_option_error(struct sim_error *error, int code, char **argv, const char
 
 bool cli_wants_json(int argc, char **argv)
 {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
             return true;
-        }
-    }
     return false;
 }
 

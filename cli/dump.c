@@ -69,10 +69,9 @@ static bool operands(void *into, int count, char **operands, struct sim_error *e
 {
     struct dump_options *options = into;
 
-    if (count != 1) {
+    if (count != 1)
         return sim_refuse(error, "%s: give one DIR, or see granule dump --help",
                           count == 0 ? "no snapshot given" : "more than one DIR given");
-    }
     options->dir = operands[0];
     return true;
 }
@@ -99,12 +98,11 @@ static struct picture draw(const struct sim_tables *tables, uint64_t first, unsi
             at = last + 1;
         }
     }
-    for (unsigned i = 0; i < CELLS; i++) {
+    for (unsigned i = 0; i < CELLS; i++)
         picture.cells[i] = mapped[i] == 0                 ? '.'
                            : mapped[i] == picture.cell    ? '#'
                            : mapped[i] < picture.cell / 2 ? '-'
                                                           : '+';
-    }
     return picture;
 }
 
@@ -115,20 +113,16 @@ static unsigned draw_both(const struct sim_tables *tables, struct picture pictur
     unsigned bits = tables->stream.format->page_bits + CELLS_LG2;
     uint64_t first;
 
-    if (bits > all) {
+    if (bits > all)
         return 0;
-    }
     pictures[0] = draw(tables, 0, all);
-    if (tables->nruns == 0) {
+    if (tables->nruns == 0)
         return 1;
-    }
     first = tables->runs[0].iova;
-    while (first >> bits != tables->runs[tables->nruns - 1].last >> bits) {
+    while (first >> bits != tables->runs[tables->nruns - 1].last >> bits)
         bits++;
-    }
-    if (bits + 2 >= all) {
+    if (bits + 2 >= all)
         return 1;
-    }
     pictures[1] = draw(tables, first >> bits << bits, bits);
     return 2;
 }
@@ -156,9 +150,8 @@ static uint64_t table_bytes(const struct sim_tables *tables)
 {
     uint64_t count = 0;
 
-    for (unsigned i = 0; i < WALKER_LEVELS; i++) {
+    for (unsigned i = 0; i < WALKER_LEVELS; i++)
         count += tables->tables[i];
-    }
     return count << tables->stream.format->page_bits;
 }
 
@@ -248,9 +241,8 @@ static bool print_json(struct dump *dump)
 
 static void print_runs(const struct sim_tables *tables)
 {
-    if (tables->nruns > 0) {
+    if (tables->nruns > 0)
         printf("    %-31s  %-27s  %-14s  %-8s  %s\n", "IOVA", "PA", "access", "cache", "window");
-    }
     for (size_t i = 0; i < tables->nruns; i++) {
         const struct sim_tables_run *run = &tables->runs[i];
         bool whole = run->open == run->iova && run->open_last == run->last;
@@ -272,9 +264,8 @@ static void print_stream(const struct sim_tables *tables)
     const char *word = ":";
 
     printf("  stream %u: translates %u bits of IOVA", tables->sid, s->va_bits);
-    if (s->sid != tables->sid) {
+    if (s->sid != tables->sid)
         printf(", with the tables of stream %u", s->sid);
-    }
     printf("\n");
     print_runs(tables);
     printf("    %zu run%s, %s mapped; tables", tables->nruns, tables->nruns == 1 ? "" : "s",
@@ -284,11 +275,10 @@ static void print_stream(const struct sim_tables *tables)
         word = ",";
     }
     printf(", %s\n", cli_show_size(table_bytes(tables)).text);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
         printf("    [%s] %s, %s each\n", pictures[i].cells,
                cli_show_range(pictures[i].first, pictures[i].last).text,
                cli_show_size(pictures[i].cell).text);
-    }
 }
 
 static void print_problems(const struct sim_tables_problems *problems)
@@ -328,9 +318,8 @@ struct idle {
 
 static void tell_idle(const struct idle *idle, json_t *streams)
 {
-    if (idle->count == 0) {
+    if (idle->count == 0)
         return;
-    }
     if (streams) {
         json_array_append_new(streams,
                               json_pack("{s:i,s:i,s:s,s:s}", "stream", (int)idle->first, "last",
@@ -351,24 +340,21 @@ static bool dump_stream(struct dump *dump, const struct sim_snapshot_instance *i
     const struct walker_stream *s = &tables.stream;
     bool ok;
 
-    if (!sim_tables_load(&tables, inst, sid, &dump->problems)) {
+    if (!sim_tables_load(&tables, inst, sid, &dump->problems))
         return false;
-    }
     if (idle->count > 0 && (s->mode != idle->mode || strcmp(s->reason, idle->reason) != 0)) {
         tell_idle(idle, streams);
         idle->count = 0;
     }
     if (s->mode != WALKER_TRANSLATE) {
-        if (idle->count++ == 0) {
+        if (idle->count++ == 0)
             *idle = (struct idle){sid, 1, s->mode, s->reason};
-        }
     } else {
         dump->translating++;
-        if (streams) {
+        if (streams)
             json_array_append_new(streams, json_stream(&tables));
-        } else {
+        else
             print_stream(&tables);
-        }
     }
     ok = !dump->options->check || sim_tables_check(&tables, &dump->check, &dump->problems);
     sim_tables_free(&tables);
@@ -392,15 +378,12 @@ static bool dump_instance(struct dump *dump, const struct sim_snapshot_instance 
         printf("\n%s: %s, %s pages, %s tables%s\n", inst->path, inst->compatible,
                cli_show_size(inst->granule).text, name, inst->locked ? ", locked" : "");
     }
-    if (!inst->walker.kind) {
+    if (!inst->walker.kind)
         return !dump->options->check ||
                sim_tables_check_unknown(inst, &dump->check, &dump->problems);
-    }
-    for (unsigned sid = 0; sid < inst->walker.streams; sid++) {
-        if (!dump_stream(dump, inst, sid, &idle, streams)) {
+    for (unsigned sid = 0; sid < inst->walker.streams; sid++)
+        if (!dump_stream(dump, inst, sid, &idle, streams))
             return false;
-        }
-    }
     tell_idle(&idle, streams);
     return true;
 }
@@ -418,12 +401,10 @@ static int dump_all(struct dump *dump)
                cli_show_range(s->ram_base, s->ram_base + (s->ram_size - 1)).text,
                cli_show_size(s->ram_size).text);
     }
-    if (dump->options->json || !isatty(STDOUT_FILENO)) { /* else the tables show it */
+    if (dump->options->json || !isatty(STDOUT_FILENO)) /* else the tables show it */
         cli_progress_begin("decoding", s->dir);
-    }
-    for (size_t i = 0; decoded && i < s->ninstances; i++) {
+    for (size_t i = 0; decoded && i < s->ninstances; i++)
         decoded = dump_instance(dump, &s->instances[i]);
-    }
     cli_progress_end();
     if (!decoded) {
         struct sim_error error;
@@ -432,11 +413,10 @@ static int dump_all(struct dump *dump)
         sim_refuse(&error, "%.400s: no memory to decode it", s->dir);
         return cli_refuse(&error, dump->options->json);
     }
-    if (dump->options->json) {
+    if (dump->options->json)
         told = print_json(dump);
-    } else {
+    else
         print_end(dump);
-    }
     return told && dump->problems.count == 0 ? CLI_OK : CLI_FAILED;
 }
 

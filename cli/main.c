@@ -27,9 +27,8 @@ static void print_help(void)
            "IOMMUs and DMA mapping, tried on register-level models of the hardware.\n"
            "\n"
            "Verbs:\n");
-    for (size_t i = 0; i < VERBS; i++) {
+    for (size_t i = 0; i < VERBS; i++)
         printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
-    }
     printf("\n"
            "`granule VERB --help` says more about one of them.\n"
            "\n"
@@ -40,13 +39,11 @@ static bool verb_error(struct sim_error *error, const char *given)
 {
     char names[256] = "";
 
-    for (size_t i = 0; i < VERBS; i++) {
+    for (size_t i = 0; i < VERBS; i++)
         snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i > 0 ? ", " : "",
                  verbs[i].name);
-    }
-    if (!given) {
+    if (!given)
         return sim_refuse(error, "no verb given: name one of: %s; or see granule --help", names);
-    }
     return sim_refuse(error, "unknown verb %s: name one of: %s; or see granule --help", given,
                       names);
 }

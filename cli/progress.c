@@ -27,12 +27,10 @@ static void tick(int signal)
 
     (void)signal;
     memcpy(text, line.text, length);
-    while (n / unit >= 10) {
+    while (n / unit >= 10)
         unit *= 10;
-    }
-    for (; unit > 0; unit /= 10) {
+    for (; unit > 0; unit /= 10)
         text[length++] = (char)('0' + n / unit % 10);
-    }
     memcpy(text + length, " s", 2);
     if (write(STDERR_FILENO, text, length + 2) < 0) {
         /* the terminal is gone: nothing to be done */
@@ -48,9 +46,8 @@ void cli_progress_begin(const char *what, const char *name)
     line.ticks = 0;
     if (isatty(STDERR_FILENO)) {
         snprintf(line.text, sizeof(line.text), "\r%s %.50s, ", what, name);
-        for (char *c = line.text + 1; *c; c++) { /* whatever a name has in it */
+        for (char *c = line.text + 1; *c; c++) /* whatever a name has in it */
             *c = *c < ' ' || *c > '~' ? '?' : *c;
-        }
         sigaction(SIGALRM, &action, NULL);
         setitimer(ITIMER_REAL, &every, NULL);
     }

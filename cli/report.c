@@ -35,9 +35,8 @@ static unsigned blocked_devices(const struct sim_machine *m)
 {
     unsigned blocked = 0;
 
-    for (unsigned i = 0; i < m->ndevices; i++) {
+    for (unsigned i = 0; i < m->ndevices; i++)
         blocked += m->devices[i].failed;
-    }
     return blocked;
 }
 
@@ -45,9 +44,8 @@ static unsigned dead_iommus(const struct sim_machine *m)
 {
     unsigned dead = 0;
 
-    for (unsigned i = 0; i < m->niommus; i++) {
+    for (unsigned i = 0; i < m->niommus; i++)
         dead += !m->iommus[i].up;
-    }
     return dead;
 }
 
@@ -57,9 +55,8 @@ static bool firmware_held(const struct sim_machine *m)
     for (unsigned i = 0; i < m->niommus; i++) {
         const struct sim_firmware *f = &m->iommus[i].firmware;
 
-        if (f->changed != 0 || f->scanout_faults != 0 || f->changed_at_end) {
+        if (f->changed != 0 || f->scanout_faults != 0 || f->changed_at_end)
             return false;
-        }
     }
     return true;
 }
@@ -69,11 +66,9 @@ static uint64_t leaks(const struct cli_report *report, bool untrusted)
 {
     uint64_t bytes = 0;
 
-    for (unsigned i = 0; i < report->machine->ndevices; i++) {
-        if (!untrusted || report->machine->devices[i].untrusted) {
+    for (unsigned i = 0; i < report->machine->ndevices; i++)
+        if (!untrusted || report->machine->devices[i].untrusted)
             bytes += report->tally->devices[i].leaked;
-        }
-    }
     return bytes;
 }
 
@@ -81,9 +76,8 @@ static uint64_t slack(const struct cli_report *report)
 {
     uint64_t bytes = 0;
 
-    for (unsigned i = 0; i < report->machine->ndevices; i++) {
+    for (unsigned i = 0; i < report->machine->ndevices; i++)
         bytes += report->tally->devices[i].slack;
-    }
     return bytes;
 }
 
@@ -92,9 +86,8 @@ bool cli_report_passed(const struct cli_report *report)
     uint64_t bad = report->machine->nproblems + blocked_devices(report->machine) +
                    dead_iommus(report->machine) + leaks(report, true);
 
-    for (size_t i = 0; i < COUNTERS; i++) {
+    for (size_t i = 0; i < COUNTERS; i++)
         bad |= counter_value(report, i);
-    }
     return bad == 0 && firmware_held(report->machine);
 }
 
@@ -109,11 +102,9 @@ static const char *windows(const struct sim_iommu *iommu)
 /* The stream before this one whose instance is the same: a device lists each instance once. */
 static bool listed_before(const struct sim_device *dev, unsigned stream)
 {
-    for (unsigned i = 0; i < stream; i++) {
-        if (dev->iommu[i] == dev->iommu[stream]) {
+    for (unsigned i = 0; i < stream; i++)
+        if (dev->iommu[i] == dev->iommu[stream])
             return true;
-        }
-    }
     return false;
 }
 
@@ -162,9 +153,8 @@ static json_t *json_instance(const struct sim_iommu *iommu)
         iommu->locked, "windows", windows(iommu), "firmware", json_firmware(iommu), "tlb", "hits",
         json_u64(tlb.hits), "misses", json_u64(tlb.misses), "fetches", json_u64(tlb.fetches),
         "invalidations", json_u64(tlb.invalidations));
-    if (object && !iommu->up) {
+    if (object && !iommu->up)
         json_object_set_new(object, "reason", sim_json_text(iommu->reason));
-    }
     return object;
 }
 
@@ -175,11 +165,9 @@ static json_t *json_device(const struct cli_report *report, unsigned index)
     json_t *instances = json_array();
     json_t *object;
 
-    for (unsigned i = 0; i < dev->tree.nstreams; i++) {
-        if (!listed_before(dev, i)) {
+    for (unsigned i = 0; i < dev->tree.nstreams; i++)
+        if (!listed_before(dev, i))
             json_array_append_new(instances, sim_json_text(dev->iommu[i]->tree.path));
-        }
-    }
     object =
         json_pack("{s:o,s:o,s:s,s:o,s:s,s:b,s:o,s:o}", "path", sim_json_text(dev->tree.path),
                   "instances", instances, "mode", sim_mode_name(dev->mode), "reason",
@@ -206,9 +194,8 @@ static json_t *json_totals(const struct cli_report *report)
         json_object_set_new(totals, "leaked_bytes", json_u64(leaks(report, false)));
         json_object_set_new(totals, "slack_bytes", json_u64(slack(report)));
     }
-    for (size_t i = 0; i < COUNTERS; i++) {
+    for (size_t i = 0; i < COUNTERS; i++)
         json_object_set_new(totals, counters[i].name, json_u64(counter_value(report, i)));
-    }
     return totals;
 }
 
@@ -221,15 +208,12 @@ bool cli_report_json(const struct cli_report *report)
     json_t *root;
     bool ok;
 
-    for (unsigned i = 0; i < m->niommus; i++) {
+    for (unsigned i = 0; i < m->niommus; i++)
         json_array_append_new(instances, json_instance(&m->iommus[i]));
-    }
-    for (unsigned i = 0; i < m->ndevices; i++) {
+    for (unsigned i = 0; i < m->ndevices; i++)
         json_array_append_new(devices, json_device(report, i));
-    }
-    for (unsigned i = 0; i < m->nproblems && i < SIM_PROBLEMS; i++) {
+    for (unsigned i = 0; i < m->nproblems && i < SIM_PROBLEMS; i++)
         json_array_append_new(problems, sim_json_text(m->problems[i]));
-    }
     root = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "board", sim_json_text(m->board->path),
                      "model", m->board->model, "cpu_page", json_u64(m->options.cpu_page), "seed",
                      json_u64(m->options.seed), "instances", instances, "devices", devices,
@@ -247,11 +231,10 @@ static const char *path_text(const char *path, int width, char *text, size_t roo
 {
     int length = (int)strlen(path);
 
-    if (length <= width) {
+    if (length <= width)
         snprintf(text, room, "%s", path);
-    } else {
+    else
         snprintf(text, room, "..%s", path + (length - width + 2));
-    }
     return text;
 }
 
@@ -301,9 +284,8 @@ static void table_firmware(const struct sim_machine *m)
         const struct sim_iommu *iommu = &m->iommus[i];
         const struct sim_firmware *f = &iommu->firmware;
 
-        if (iommu->tree.firmware < GR_DT_FIRMWARE_TRANSLATING) {
+        if (iommu->tree.firmware < GR_DT_FIRMWARE_TRANSLATING)
             continue;
-        }
         printf("\n%s: firmware left it %s, with %llu granules mapped: %s, because %s;\n"
                "  looked up wrong or not at all %llu times, scan-out faults %llu, %s\n",
                iommu->tree.path, firmware_state(iommu), (unsigned long long)f->adopted,
@@ -320,9 +302,8 @@ static void table_devices(const struct cli_report *report)
     char path[GR_DT_PATH];
     int width = 6;
 
-    for (unsigned i = 0; i < m->ndevices; i++) {
+    for (unsigned i = 0; i < m->ndevices; i++)
         width = widest(width, m->devices[i].tree.path, 60);
-    }
     printf("\n%-*s  %9s  %-10s  %-9s  %5s  %10s", width, "Device", "instances", "mode", "isolation",
            "maps", "bytes");
     printf(report->tally->attack ? "  %10s  %10s\n" : "\n", "leaked", "slack");
@@ -331,9 +312,8 @@ static void table_devices(const struct cli_report *report)
         const struct sim_tally_device *result = &report->tally->devices[i];
         unsigned instances = 0;
 
-        for (unsigned k = 0; k < dev->tree.nstreams; k++) {
+        for (unsigned k = 0; k < dev->tree.nstreams; k++)
             instances += !listed_before(dev, k);
-        }
         printf("%-*s  %9u  %-10s  %-9s  %5llu  %10s", width,
                path_text(dev->tree.path, width, path, sizeof(path)), instances,
                sim_mode_name(dev->mode), sim_isolation_name(dev), (unsigned long long)result->maps,
@@ -355,32 +335,26 @@ static void table_modes(const struct sim_machine *m)
     for (unsigned i = 0; i < m->ndevices; i++) {
         const struct sim_device *dev = &m->devices[i];
 
-        if (!dev->failed && dev->mode == first->mode && strcmp(dev->reason, first->reason) == 0) {
+        if (!dev->failed && dev->mode == first->mode && strcmp(dev->reason, first->reason) == 0)
             same++;
-        } else {
+        else
             printf("%s: %s: %s\n", dev->tree.path, sim_mode_name(dev->mode), dev->reason);
-        }
     }
-    if (same > 0) {
+    if (same > 0)
         printf("%s: %s: %s\n", same == m->ndevices ? "all devices" : "all others",
                sim_mode_name(first->mode), first->reason);
-    }
 }
 
 /* What a person has to look at, one sentence a line. */
 static void table_reasons(const struct sim_machine *m)
 {
-    for (unsigned i = 0; i < m->niommus; i++) {
-        if (!m->iommus[i].up) {
+    for (unsigned i = 0; i < m->niommus; i++)
+        if (!m->iommus[i].up)
             printf("%s: not used: %s\n", m->iommus[i].tree.path, m->iommus[i].reason);
-        }
-    }
-    for (unsigned i = 0; i < m->nproblems && i < SIM_PROBLEMS; i++) {
+    for (unsigned i = 0; i < m->nproblems && i < SIM_PROBLEMS; i++)
         printf("%s\n", m->problems[i]);
-    }
-    if (m->nproblems > SIM_PROBLEMS) {
+    if (m->nproblems > SIM_PROBLEMS)
         printf("and %u more\n", m->nproblems - SIM_PROBLEMS);
-    }
 }
 
 static void table_verdict(const struct cli_report *report)
@@ -416,9 +390,8 @@ static void table_verdict(const struct cli_report *report)
         printf("%s devices blocked: %u", comma, blocked_devices(m));
         comma = ",";
     }
-    if (m->nproblems) {
+    if (m->nproblems)
         printf("%s problems: %u", comma, m->nproblems);
-    }
     printf("; see above\n");
 }
 
@@ -444,16 +417,14 @@ bool cli_report_table(const struct cli_report *report)
                (unsigned long long)m->bounced.slots_ever);
         printf(" copied: %s\n", cli_show_size(m->bounced.copied).text);
     }
-    if (report->snapshot) {
+    if (report->snapshot)
         printf("snapshot at the busiest moment: %s\n", report->snapshot);
-    }
     for (size_t i = 0; i < COUNTERS; i++) {
         char name[32];
 
         snprintf(name, sizeof(name), "%s", counters[i].name);
-        for (char *c = name; *c; c++) {
+        for (char *c = name; *c; c++)
             *c = *c == '_' ? ' ' : *c;
-        }
         printf("  %-20s %8llu\n", name, (unsigned long long)counter_value(report, i));
     }
     table_reasons(m);

@@ -83,11 +83,10 @@ static void print_help(const char *verb)
         "  --scanout=step|thread  what goes on using firmware's mappings looks at all of them "
         "after\n"
         "                         every store to a table (step), or on a thread of its own\n");
-    if (!attack) {
+    if (!attack)
         printf(
             "  --snapshot=DIR         save memory and registers at the busiest moment, as\n"
             "                         memory.img and machine.json in DIR, made if it is missing\n");
-    }
     printf("  --json                 one line of JSON instead of tables\n"
            "  --help                 this text\n"
            "  --version              the version, in JSON with --json\n"
@@ -174,10 +173,9 @@ static bool set(void *into, int code, const char *text, struct sim_error *error)
         o->cpu_page = value;
         break;
     case 's': /* as far as JSON's integers go */
-        if (!cli_parse_u64(text, INT64_MAX, &o->seed)) {
+        if (!cli_parse_u64(text, INT64_MAX, &o->seed))
             return sim_refuse(error, "--seed=%s is no seed: give a number from 0 to %lld", text,
                               (long long)INT64_MAX);
-        }
         break;
     case 'u':
         o->untrusted = true;
@@ -189,9 +187,8 @@ static bool set(void *into, int code, const char *text, struct sim_error *error)
         o->mode = (enum gr_domain_type)value;
         break;
     case 'a':
-        if (!cli_parse_u64(text, 4096, &number) || number == 0 || (number & (number - 1)) != 0) {
+        if (!cli_parse_u64(text, 4096, &number) || number == 0 || (number & (number - 1)) != 0)
             return sim_refuse(error, "--access-unit=%s: give a power of two from 1 to 4096", text);
-        }
         o->access_unit = (uint32_t)number;
         break;
     case 'A':
@@ -216,14 +213,12 @@ static bool check(const struct run_options *options, struct sim_error *error)
 {
     const struct sim_options *o = &options->machine;
 
-    if (o->untrusted && o->deferred) {
+    if (o->untrusted && o->deferred)
         return sim_refuse(error, "--invalidate=deferred lets devices reach memory after its "
                                  "unmap: leave it out, or --untrusted");
-    }
-    if (o->untrusted && o->isolation == GR_ISOLATION_EXPOSE) {
+    if (o->untrusted && o->isolation == GR_ISOLATION_EXPOSE)
         return sim_refuse(error, "--isolation=expose shows devices what lies beside a buffer: "
                                  "leave it out, or --untrusted");
-    }
     return true;
 }
 
@@ -231,11 +226,10 @@ static bool operands(void *into, int count, char **operands, struct sim_error *e
 {
     struct run_options *options = into;
 
-    if (count != 1) {
+    if (count != 1)
         return sim_refuse(error, "%s: give one BOARD.dtb or BOARD.dts, or see granule %s --help",
                           count == 0 ? "no board given" : "more than one board given",
                           options->attack ? "attack" : "run");
-    }
     options->board = operands[0];
     return check(options, error);
 }
@@ -264,14 +258,12 @@ static int run_machine(struct sim_machine *m, const struct run_options *options)
         passed = cli_report_passed(&report);
         done = (options->json ? cli_report_json(&report) : cli_report_table(&report)) ||
                ferror(stdout);
-        if (!done) {
+        if (!done)
             sim_refuse(&error, "no memory for the report: close something else and try again");
-        }
     }
     free(tally.devices);
-    if (!done) {
+    if (!done)
         return cli_refuse(&error, options->json);
-    }
     return passed ? CLI_OK : CLI_FAILED;
 }
 

@@ -65,16 +65,14 @@ static bool operands(void *into, int count, char **operands, struct sim_error *e
 {
     struct walk_options *options = into;
 
-    if (count != 2) {
+    if (count != 2)
         return sim_refuse(error, "%s: give DIR and IOVA, or see granule walk --help",
                           count == 0   ? "no snapshot given"
                           : count == 1 ? "no IOVA given"
                                        : "more than DIR and IOVA given");
-    }
     options->dir = operands[0];
-    if (!cli_parse_u64(operands[1], UINT64_MAX, &options->iova)) {
+    if (!cli_parse_u64(operands[1], UINT64_MAX, &options->iova))
         return sim_refuse(error, "%s is no IOVA: give a number such as 0x9f4a1234", operands[1]);
-    }
     return true;
 }
 
@@ -85,15 +83,14 @@ static struct cli_show_text meaning(const struct walker_walk *walk, unsigned i)
     const struct walker_step *step = &walk->steps[i];
     struct cli_show_text show;
 
-    if (i + 1 < walk->nsteps) {
+    if (i + 1 < walk->nsteps)
         snprintf(show.text, sizeof(show.text), "table at 0x%" PRIx64, step->pa);
-    } else if (walk->end == WALKER_NO_MEMORY) {
+    else if (walk->end == WALKER_NO_MEMORY)
         snprintf(show.text, sizeof(show.text), "outside memory");
-    } else if (walk->end == WALKER_NO_ENTRY) {
+    else if (walk->end == WALKER_NO_ENTRY)
         snprintf(show.text, sizeof(show.text), "not valid");
-    } else {
+    else
         snprintf(show.text, sizeof(show.text), "page at 0x%" PRIx64, step->pa);
-    }
     return show;
 }
 
@@ -136,11 +133,10 @@ static void say(struct told *told)
         break;
     case WALKER_NO_STREAM:
         told->ok = told->stream.mode == WALKER_BYPASS;
-        if (told->ok) {
+        if (told->ok)
             snprintf(text, room, "bypassed, PA 0x%" PRIx64 ": %s", walk->iova, told->stream.reason);
-        } else {
+        else
             snprintf(text, room, "blocked: %s", told->stream.reason);
-        }
         break;
     case WALKER_TOO_HIGH:
         snprintf(text, room, "fails before any table: the stream translates %u bits of IOVA",
@@ -175,11 +171,10 @@ static void tell_walk(struct told *told, const struct sim_snapshot_instance *ins
     walker_stream(&told->stream, &inst->walker, sid);
     walker_walk(&told->stream, iova, &told->walk);
     say(told);
-    if (told->walk.iova != iova) {
+    if (told->walk.iova != iova)
         snprintf(told->note, sizeof(told->note),
                  "IOVA bits from %u on are not compared: walked as 0x%" PRIx64,
                  told->stream.va_bits, told->walk.iova);
-    }
 }
 
 /* ---- For machines ---- */
@@ -211,9 +206,8 @@ static json_t *json_walk(const struct told *told)
                                (int)told->sid, "mode", cli_show_mode(told->stream.mode), "ok",
                                told->ok, "verdict", told->verdict);
 
-    if (told->note[0]) {
+    if (told->note[0])
         json_object_set_new(object, "note", json_string(told->note));
-    }
     json_object_set_new(object, "sid", json_integer((json_int_t)told->stream.sid));
     if (told->stream.in_memory) {
         json_object_set_new(object, "entry", sim_json_hex(told->stream.entry));
@@ -243,11 +237,10 @@ static json_t *json_walk(const struct told *told)
         json_object_set_new(object, "window",
                             whole ? json_null() : sim_json_range(leaf->open, leaf->open_last));
     }
-    if (mapped || told->walk.end == WALKER_PA_TOO_WIDE) {
+    if (mapped || told->walk.end == WALKER_PA_TOO_WIDE)
         json_object_set_new(object, "pa", sim_json_hex(told->walk.pa));
-    } else if (told->ok) {
+    else if (told->ok)
         json_object_set_new(object, "pa", sim_json_hex(told->walk.iova));
-    }
     return object;
 }
 
@@ -261,11 +254,10 @@ static void print_entries(const struct walker_stream *s)
     if (s->context_at) {
         printf("  context  memory   0x%-13" PRIx64 " 0x%016" PRIx64 "  ", s->context_at,
                s->context);
-        if (s->mode == WALKER_TRANSLATE) {
+        if (s->mode == WALKER_TRANSLATE)
             printf("%u bits of IOVA, table at 0x%" PRIx64 "\n", s->va_bits, s->roots[0].pa);
-        } else {
+        else
             printf("not used\n");
-        }
     }
 }
 
@@ -275,28 +267,25 @@ static void print_walk(const struct told *told, uint64_t iova)
     const struct walker_walk *walk = &told->walk;
 
     printf("%s, stream %u: IOVA 0x%" PRIx64 "\n", told->inst->path, told->sid, iova);
-    if (s->sid != told->sid) {
+    if (s->sid != told->sid)
         printf("  remapped to stream %u\n", s->sid);
-    }
     if (s->in_memory) {
         print_entries(s);
     } else {
         printf("  TCR      register 0x%-13" PRIx32 " 0x%08" PRIx32 "          %s\n", s->tcr_offset,
                s->tcr, cli_show_mode(s->mode));
     }
-    if (told->note[0]) {
+    if (told->note[0])
         printf("  %s\n", told->note);
-    }
     if (s->mode == WALKER_TRANSLATE && !s->in_memory) {
         const struct walker_root *root = &s->roots[walk->root];
 
         printf("  TTBR%u    register 0x%-13" PRIx32 " 0x%08" PRIx32 "          ", walk->root,
                root->offset, root->value);
-        if (root->valid) {
+        if (root->valid)
             printf("table at 0x%" PRIx64 "\n", root->pa);
-        } else {
+        else
             printf("not valid\n");
-        }
     }
     for (unsigned i = 0; i < walk->nsteps; i++) {
         const struct walker_step *step = &walk->steps[i];
@@ -315,22 +304,18 @@ static bool check_selection(const struct sim_snapshot *snapshot, const struct wa
 {
     const struct sim_snapshot_instance *inst;
 
-    if (!options->path) {
+    if (!options->path)
         return true;
-    }
     inst = sim_snapshot_find(snapshot, options->path);
-    if (!inst) {
+    if (!inst)
         return sim_refuse(error, "--instance=%.300s: no such instance: granule dump lists them",
                           options->path);
-    }
-    if (!inst->walker.kind) {
+    if (!inst->walker.kind)
         return sim_refuse(error, "--instance=%.300s: the tables of %.100s are not known here",
                           options->path, inst->compatible);
-    }
-    if (options->one_stream && options->stream >= inst->walker.streams) {
+    if (options->one_stream && options->stream >= inst->walker.streams)
         return sim_refuse(error, "--stream=%" PRIu64 ": %.300s has streams 0 to %u",
                           options->stream, options->path, inst->walker.streams - 1);
-    }
     return true;
 }
 
@@ -346,14 +331,12 @@ static void walk_instance(const struct sim_snapshot_instance *inst,
     struct told told;
 
     for (unsigned sid = 0; inst->walker.kind && sid < last; sid++) {
-        if (options->one_stream && sid != options->stream) {
+        if (options->one_stream && sid != options->stream)
             continue;
-        }
         tell_walk(&told, inst, sid, options->iova);
         /* One stream of one instance is what somebody wants to know about in any case. */
-        if (told.stream.mode != WALKER_TRANSLATE && !(options->one_stream && options->path)) {
+        if (told.stream.mode != WALKER_TRANSLATE && !(options->one_stream && options->path))
             continue;
-        }
         tally->ok += told.ok;
         if (tally->json) {
             json_array_append_new(tally->json, json_walk(&told));
@@ -372,9 +355,8 @@ static int walk_all(const struct sim_snapshot *snapshot, const struct walk_optio
     for (size_t i = 0; i < snapshot->ninstances; i++) {
         const struct sim_snapshot_instance *inst = &snapshot->instances[i];
 
-        if (!options->path || strcmp(options->path, inst->path) == 0) {
+        if (!options->path || strcmp(options->path, inst->path) == 0)
             walk_instance(inst, options, &tally);
-        }
     }
     if (options->json) {
         json_t *root = json_pack("{s:o,s:o,s:o}", "snapshot", sim_json_text(snapshot->dir), "iova",

@@ -55,18 +55,16 @@ static void set_settle(struct set *set)
 {
     size_t count = 0;
 
-    if (set->count == 0) {
+    if (set->count == 0)
         return;
-    }
     qsort(set->list, set->count, sizeof(*set->list), by_first);
     for (size_t i = 1; i < set->count; i++) {
         struct gr_range *last = &set->list[count];
 
-        if (set->list[i].first <= last->last || set->list[i].first == last->last + 1) {
+        if (set->list[i].first <= last->last || set->list[i].first == last->last + 1)
             last->last = set->list[i].last > last->last ? set->list[i].last : last->last;
-        } else {
+        else
             set->list[++count] = set->list[i];
-        }
     }
     set->count = count + 1;
 }
@@ -80,20 +78,17 @@ static void set_add_rest(struct set *to, const struct set *from, const struct se
         gr_pa_t at = from->list[i].first;
         gr_pa_t last = from->list[i].last;
 
-        while (k < but->count && but->list[k].last < at) {
+        while (k < but->count && but->list[k].last < at)
             k++;
-        }
         for (size_t n = k; at <= last; n++) {
             if (n == but->count || but->list[n].first > last) {
                 set_add(to, at, last);
                 break;
             }
-            if (but->list[n].first > at) {
+            if (but->list[n].first > at)
                 set_add(to, at, but->list[n].first - 1);
-            }
-            if (but->list[n].last >= last) {
+            if (but->list[n].last >= last)
                 break;
-            }
             at = but->list[n].last + 1;
         }
     }
@@ -104,9 +99,8 @@ static uint64_t set_bytes(struct set *set)
     uint64_t bytes = 0;
 
     set_settle(set);
-    for (size_t i = 0; i < set->count; i++) {
+    for (size_t i = 0; i < set->count; i++)
         bytes += set->list[i].last - set->list[i].first + 1;
-    }
     return bytes;
 }
 
@@ -183,9 +177,8 @@ bool sim_attack_begin(struct sim_exercise *x)
 {
     struct sim_attack *attack = calloc(1, sizeof(*attack));
 
-    if (!attack) {
+    if (!attack)
         return false;
-    }
     attack->rng.state = sim_rng_mix(x->machine->options.seed ^ 0x61747461636bu);
     attack->loot = calloc(x->nclients + 1, sizeof(*attack->loot));
     x->attack = attack;
@@ -206,9 +199,8 @@ void sim_attack_end(struct sim_exercise *x)
         free(loot->leaked.list);
         free(loot->slack.list);
     }
-    if (lost) {
+    if (lost)
         sim_problem(x->machine, "out of memory: not all that was reached is counted");
-    }
     free(attack->reach.list);
     free(attack->narrow.list);
     free(attack->own.list);
@@ -247,11 +239,9 @@ static struct sim_client *owner_of(const struct sim_exercise *x, const struct si
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct sim_device *dev = x->clients[i].dev;
 
-        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-            if (dev->iommu[s] == iommu && dev->streams[s].sid == sid) {
+        for (unsigned s = 0; s < dev->tree.nstreams; s++)
+            if (dev->iommu[s] == iommu && dev->streams[s].sid == sid)
                 return &x->clients[i];
-            }
-        }
     }
     return NULL;
 }
@@ -262,9 +252,8 @@ static void note_stray(struct sim_exercise *x, const struct view *view, unsigned
 {
     const struct sim_client *client = owner_of(x, view->iommu, sid);
 
-    if (client) {
+    if (client)
         set_add(&loot_of(x, client)->leaked, pa, pa);
-    }
     if (!client || !x->machine->options.deferred) { /* else it is in the queue */
         sim_problem(x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
                     view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
@@ -284,9 +273,8 @@ static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
         bool may = may_pass(stream, pa_bits, iova, write, &want);
         enum model_result result = sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa);
 
-        if (result == MODEL_OK && (!may || pa != want)) {
+        if (result == MODEL_OK && (!may || pa != want))
             note_stray(x, view, sid, iova, pa);
-        }
     }
 }
 
@@ -296,11 +284,9 @@ static void try_nothing(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
     struct view *view = &x->attack->view;
     gr_pa_t pa = 0;
 
-    for (unsigned write = 0; write < 2; write++) {
-        if (sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa) == MODEL_OK) {
+    for (unsigned write = 0; write < 2; write++)
+        if (sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa) == MODEL_OK)
             note_stray(x, view, sid, iova, pa);
-        }
-    }
 }
 
 /* Nothing that was tried is to be delivered: there are too many. */
@@ -326,12 +312,10 @@ static void try_leaf(struct sim_exercise *x, unsigned sid, const struct walker_l
     unsigned streams = x->attack->view.iommu->streams;
 
     try_edge(x, sid, leaf->iova);
-    if (leaf->open != leaf->iova) {
+    if (leaf->open != leaf->iova)
         try_edge(x, sid, leaf->open);
-    }
-    if (leaf->open_last != leaf->last) {
+    if (leaf->open_last != leaf->last)
         try_edge(x, sid, leaf->open_last + 1);
-    }
     try_edge(x, sid, leaf->last + 1);
     try_byte(x, (unsigned)sim_rng_below(&x->attack->rng, streams), leaf->open);
 }
@@ -341,13 +325,11 @@ static void note_leaf(struct sim_attack *attack, const struct walker_leaf *leaf)
     gr_pa_t first = leaf->pa + (leaf->open - leaf->iova);
     gr_pa_t last = leaf->pa + (leaf->open_last - leaf->iova);
 
-    if (leaf->open > leaf->open_last || !(leaf->read || leaf->write)) {
+    if (leaf->open > leaf->open_last || !(leaf->read || leaf->write))
         return;
-    }
     set_add(&attack->reach, first, last);
-    if (leaf->open != leaf->iova || leaf->open_last != leaf->last) {
+    if (leaf->open != leaf->iova || leaf->open_last != leaf->last)
         set_add(&attack->narrow, first, last);
-    }
 }
 
 /* Each absent entry between two leaves, of whatever level: one address of its span. */
@@ -363,9 +345,8 @@ static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker
         for (unsigned level = 1; level < stream->levels; level++) {
             unsigned bits = walker_span_bits(stream->format, level);
 
-            if (at % (UINT64_C(1) << bits) == 0 && end - at >= UINT64_C(1) << bits) {
+            if (at % (UINT64_C(1) << bits) == 0 && end - at >= UINT64_C(1) << bits)
                 up = bits;
-            }
         }
         try_nothing(x, sid, at + sim_rng_below(rng, UINT64_C(1) << up));
         at += UINT64_C(1) << up;
@@ -388,9 +369,8 @@ static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker
     for (;;) {
         enum walker_event event = walker_next(&iter);
 
-        if (event == WALKER_DONE) {
+        if (event == WALKER_DONE)
             break;
-        }
         if (event == WALKER_PROBLEM) {
             sim_problem(x->machine, "%.100s, stream %u, IOVA 0x%llx: %.80s", view->iommu->tree.path,
                         sid, (unsigned long long)iter.problem.iova, iter.problem.text);
@@ -399,9 +379,8 @@ static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker
         try_absent(x, sid, stream, at, iter.leaf.iova);
         at = iter.leaf.last + 1;
         note_leaf(attack, &iter.leaf);
-        if (leaves++ < MANY_LEAVES || sim_rng_below(&attack->rng, leaves / MANY_LEAVES) == 0) {
+        if (leaves++ < MANY_LEAVES || sim_rng_below(&attack->rng, leaves / MANY_LEAVES) == 0)
             try_leaf(x, sid, &iter.leaf);
-        }
     }
     walker_end(&iter);
     try_absent(x, sid, stream, at, UINT64_C(1) << stream->va_bits);
@@ -416,9 +395,8 @@ static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
         gr_pa_t last = client->dev->tree.dma.last;
 
         last = last < m->banks[i].last ? last : m->banks[i].last;
-        if (m->banks[i].first <= last) {
+        if (m->banks[i].first <= last)
             set_add(&x->attack->reach, m->banks[i].first, last);
-        }
     }
 }
 
@@ -434,10 +412,9 @@ static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
             const struct gr_dt_region *r = &dev->tree.regions[k];
             uint64_t mask = dev->iommu[0]->granule - 1;
 
-            if (r->kind != GR_DT_REGION_RESERVED) {
+            if (r->kind != GR_DT_REGION_RESERVED)
                 set_add(&x->attack->own, r->pa & ~mask,
                         (r->pa + (r->iova.last - r->iova.first)) | mask);
-            }
         }
     }
 }
@@ -453,9 +430,8 @@ static void note_own(struct sim_exercise *x, const struct sim_client *client)
 
         /* Devices of one group are one: nothing tells them apart. */
         if (other != client && (other->dev->active != client->dev->active ||
-                                client->dev->mode != GR_DOMAIN_TRANSLATED)) {
+                                client->dev->mode != GR_DOMAIN_TRANSLATED))
             continue;
-        }
         for (unsigned k = 0; k < other->live_count; k++) {
             const struct sim_live *live = &other->live[k];
 
@@ -497,11 +473,10 @@ static void sweep_stream(struct sim_exercise *x, const struct sim_client *client
 
     view_open(&x->attack->view, client->dev->iommu[index]);
     stream = *view_stream(&x->attack->view, sid); /* the view's may become another's meanwhile */
-    if (stream.mode == WALKER_BYPASS) {
+    if (stream.mode == WALKER_BYPASS)
         note_bypass(x, client);
-    } else if (stream.mode == WALKER_TRANSLATE) {
+    else if (stream.mode == WALKER_TRANSLATE)
         try_tables(x, sid, &stream);
-    }
     try_random(x, sid, &stream);
     forget_faults(x);
 }
@@ -511,15 +486,13 @@ void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
     struct sim_attack *attack = x->attack;
     struct loot *loot = loot_of(x, client);
 
-    if (loot->sweeps++ % SELDOM != 0 && sim_is_direct(client->dev)) {
+    if (loot->sweeps++ % SELDOM != 0 && sim_is_direct(client->dev))
         return;
-    }
     attack->reach.count = 0;
     attack->narrow.count = 0;
     attack->own.count = 0;
-    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
+    for (unsigned s = 0; s < client->dev->tree.nstreams; s++)
         sweep_stream(x, client, s);
-    }
     note_own(x, client);
     set_settle(&attack->reach);
     set_settle(&attack->narrow);
@@ -537,17 +510,14 @@ static unsigned other_stream(struct sim_exercise *x, const struct sim_iommu *iom
 {
     const struct sim_machine *m = x->machine;
 
-    if (iommu->streams <= STREAMS) {
+    if (iommu->streams <= STREAMS)
         return i;
-    }
     for (unsigned d = 0; d < m->ndevices; d++) {
         const struct sim_device *dev = &m->devices[d];
 
-        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-            if (dev->iommu[s] == iommu && i-- == 0) {
+        for (unsigned s = 0; s < dev->tree.nstreams; s++)
+            if (dev->iommu[s] == iommu && i-- == 0)
                 return dev->streams[s].sid;
-            }
-        }
     }
     return (unsigned)sim_rng_below(&x->attack->rng, iommu->streams);
 }
@@ -631,9 +601,8 @@ static void refetch(struct sim_exercise *x, const struct sim_piece *piece)
     uint64_t len = piece->last - piece->first + 1;
     void *slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
 
-    if (slot) {
+    if (slot)
         gr_port_cache(x->machine->host, slot, len, GR_CACHE_INVAL);
-    }
 }
 
 /* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
@@ -653,9 +622,8 @@ void sim_attack_write(struct sim_exercise *x, struct sim_client *client,
             n = last - first + 1 < sizeof(x->got) ? last - first + 1 : sizeof(x->got);
             sim_access(client->dev, stream, first, x->got, n, true, &done);
         }
-        if (piece->bounced && !client->dev->tree.coherent) {
+        if (piece->bounced && !client->dev->tree.coherent)
             refetch(x, piece);
-        }
     }
     sim_no_faults_expected(x);
 }

@@ -20,13 +20,11 @@ static bool read_all(struct sim_board *board, FILE *file, struct sim_error *erro
     size_t room = (size_t)GR_DT_SIZE_MAX + 1;
 
     board->blob = malloc(room);
-    if (!board->blob) {
+    if (!board->blob)
         return sim_refuse(error, "%s: out of memory", board->path);
-    }
     board->size = fread(board->blob, 1, room, file);
-    if (ferror(file)) {
+    if (ferror(file))
         return sim_refuse(error, "%s: %s", board->path, strerror(errno));
-    }
     return true;
 }
 
@@ -39,9 +37,8 @@ static void exec_dtc(const char *path, FILE *out, FILE *messages)
     setrlimit(RLIMIT_CPU, &seconds);
     setrlimit(RLIMIT_AS, &memory);
     setrlimit(RLIMIT_FSIZE, &memory);
-    if (dup2(fileno(out), STDOUT_FILENO) >= 0 && dup2(fileno(messages), STDERR_FILENO) >= 0) {
+    if (dup2(fileno(out), STDOUT_FILENO) >= 0 && dup2(fileno(messages), STDERR_FILENO) >= 0)
         execlp("dtc", "dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "--", path, (char *)NULL);
-    }
     _exit(127);
 }
 
@@ -75,24 +72,20 @@ static bool compile_into(struct sim_board *board, FILE *out, FILE *messages,
 
     fflush(NULL);
     child = fork();
-    if (child == 0) {
+    if (child == 0)
         exec_dtc(board->path, out, messages);
-    }
-    if (child < 0 || waitpid(child, &status, 0) != child) {
+    if (child < 0 || waitpid(child, &status, 0) != child)
         return sim_refuse(error, "%s: cannot start dtc: %s", board->path, strerror(errno));
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return sim_refuse(error,
                           "%s: cannot run dtc, which compiles device tree sources: install the "
                           "device-tree-compiler, or give a compiled .dtb",
                           board->path);
-    }
-    if (WIFSIGNALED(status)) {
+    if (WIFSIGNALED(status))
         return sim_refuse(error,
                           "%s: dtc was stopped by signal %d (it may use %d s and 1 GiB): make "
                           "the source smaller",
                           board->path, WTERMSIG(status), DTC_SECONDS);
-    }
     if (WEXITSTATUS(status) != 0) {
         dtc_complaint(messages, board->path, why, sizeof(why));
         return sim_refuse(error, "%s: dtc does not compile it (%s%s): mend the source there",
@@ -108,17 +101,14 @@ static bool compile(struct sim_board *board, struct sim_error *error)
     FILE *messages = tmpfile();
     bool ok = false;
 
-    if (out && messages) {
+    if (out && messages)
         ok = compile_into(board, out, messages, error);
-    } else {
+    else
         sim_refuse(error, "%s: no temporary file for dtc: %s", board->path, strerror(errno));
-    }
-    if (out) {
+    if (out)
         fclose(out);
-    }
-    if (messages) {
+    if (messages)
         fclose(messages);
-    }
     return ok;
 }
 
@@ -133,12 +123,10 @@ static bool load(struct sim_board *board, FILE *file, struct sim_error *error)
 {
     static const unsigned char magic[4] = {0xd0, 0x0d, 0xfe, 0xed};
 
-    if (!read_all(board, file, error)) {
+    if (!read_all(board, file, error))
         return false;
-    }
-    if (board->size >= sizeof(magic) && memcmp(board->blob, magic, sizeof(magic)) == 0) {
+    if (board->size >= sizeof(magic) && memcmp(board->blob, magic, sizeof(magic)) == 0)
         return true;
-    }
     if (ends_with(board->path, ".dts")) {
         free(board->blob);
         board->blob = NULL;
@@ -168,15 +156,13 @@ bool sim_board_load(struct sim_board *board, const char *path, struct sim_error 
     bool ok;
 
     *board = (struct sim_board){.path = path};
-    if (!file) {
+    if (!file)
         return sim_refuse(error, "%s: %s: give a .dtb or .dts that can be read", path,
                           strerror(errno));
-    }
     ok = load(board, file, error);
     fclose(file);
-    if (ok && gr_dt_open(&board->dt, board->blob, board->size) != 0) {
+    if (ok && gr_dt_open(&board->dt, board->blob, board->size) != 0)
         ok = sim_refuse(error, "%s: %s", path, board->dt.error);
-    }
     if (!ok) {
         sim_board_free(board);
         return false;

@@ -12,10 +12,8 @@ bool sim_refuse(struct sim_error *error, const char *format, ...)
     vsnprintf(error->text, sizeof(error->text), format, args);
     va_end(args);
     /* It is one line, whatever a file or an argument had in it. */
-    for (char *c = error->text; *c; c++) {
-        if ((unsigned char)*c < ' ' || *c == 0x7f) {
+    for (char *c = error->text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
             *c = '?';
-        }
-    }
     return false;
 }

@@ -15,9 +15,8 @@ static void tell_progress(const struct sim_exercise *x)
 {
     unsigned tried = 0;
 
-    for (unsigned i = 0; i < x->nclients; i++) {
+    for (unsigned i = 0; i < x->nclients; i++)
         tried += x->clients[i].tried;
-    }
     x->progress(tried, x->nclients * x->tries);
 }
 
@@ -40,21 +39,19 @@ static void step(struct sim_exercise *x, struct sim_client *client)
     uint64_t roll = sim_rng_below(&x->rng, 100);
     bool can_map = client->tried < x->tries && client->live_count < x->live_most;
 
-    if (client->live_count >= x->live_most) {
+    if (client->live_count >= x->live_most)
         client->shrinking = true;
-    } else if (client->live_count <= x->live_most / 6) {
+    else if (client->live_count <= x->live_most / 6)
         client->shrinking = false;
-    }
     if (can_map && (client->live_count == 0 || roll < (client->shrinking ? 15u : 75u))) {
         sim_live_make(x, client, next_kind(client));
     } else if (client->live_count > 0) {
         unsigned index = (unsigned)sim_rng_below(&x->rng, client->live_count);
 
-        if (roll < 85) {
+        if (roll < 85)
             sim_live_end(x, client, index);
-        } else {
+        else
             sim_check_again(x, client, &client->live[index]);
-        }
     }
 }
 
@@ -77,15 +74,13 @@ static bool take_turns(struct sim_exercise *x,
     unsigned left = x->nclients;
     unsigned steps = 0;
 
-    if (!busy) {
+    if (!busy)
         return false;
-    }
     for (unsigned i = 0; i < left; i++) {
         busy[i] = &x->clients[i];
         sim_probe_edges(x, busy[i]);
-        if (x->attack) {
+        if (x->attack)
             sim_attack_sweep(x, busy[i]);
-        }
     }
     while (left > 0) {
         unsigned index = (unsigned)sim_rng_below(&x->rng, left);
@@ -95,9 +90,8 @@ static bool take_turns(struct sim_exercise *x,
             sim_probe_edges(x, busy[index]);
             busy[index] = busy[--left];
         }
-        if (++steps % 64 == 0 && x->progress) {
+        if (++steps % 64 == 0 && x->progress)
             tell_progress(x);
-        }
     }
     free(busy);
     return true;
@@ -107,11 +101,9 @@ static bool take_turns(struct sim_exercise *x,
 
 static bool has_kind(const struct sim_client *client, enum sim_live_kind kind)
 {
-    for (unsigned i = 0; i < client->live_count; i++) {
-        if (client->live[i].kind == kind) {
+    for (unsigned i = 0; i < client->live_count; i++)
+        if (client->live[i].kind == kind)
             return true;
-        }
-    }
     return false;
 }
 
@@ -119,11 +111,9 @@ static bool has_kind(const struct sim_client *client, enum sim_live_kind kind)
 static void complete_kinds(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        for (enum sim_live_kind kind = SIM_LIVE_MAP; kind < SIM_LIVE_KINDS; kind++) {
-            for (unsigned k = 0; k < RETRIES && !has_kind(&x->clients[i], kind); k++) {
+        for (enum sim_live_kind kind = SIM_LIVE_MAP; kind < SIM_LIVE_KINDS; kind++)
+            for (unsigned k = 0; k < RETRIES && !has_kind(&x->clients[i], kind); k++)
                 sim_live_make(x, &x->clients[i], kind);
-            }
-        }
     }
 }
 
@@ -132,22 +122,18 @@ static void complete_kinds(struct sim_exercise *x)
 static bool is_among(const struct sim_device *of, unsigned count, const struct sim_device *dev,
                      unsigned stream)
 {
-    for (unsigned s = 0; s < count; s++) {
-        if (of->iommu[s] == dev->iommu[stream] && of->streams[s].sid == dev->streams[stream].sid) {
+    for (unsigned s = 0; s < count; s++)
+        if (of->iommu[s] == dev->iommu[stream] && of->streams[s].sid == dev->streams[stream].sid)
             return true;
-        }
-    }
     return false;
 }
 
 static bool is_new_stream(const struct sim_exercise *x, const struct sim_client *last,
                           unsigned stream)
 {
-    for (const struct sim_client *c = x->clients; c <= last; c++) {
-        if (is_among(c->dev, c == last ? stream : c->dev->tree.nstreams, last->dev, stream)) {
+    for (const struct sim_client *c = x->clients; c <= last; c++)
+        if (is_among(c->dev, c == last ? stream : c->dev->tree.nstreams, last->dev, stream))
             return false;
-        }
-    }
     return true;
 }
 
@@ -170,9 +156,8 @@ static struct sim_snapshot_record *record(const struct sim_client *client,
         const struct sim_piece *piece = &live->pieces[i];
         uint64_t length = piece->len;
 
-        if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask)) {
+        if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask))
             length += piece->over; /* that goes on in a granule of its own */
-        }
 
         if (last && !piece->bounced && touch(last, piece)) {
             last->length += length;
@@ -247,9 +232,8 @@ static struct sim_snapshot_record *record_linear(const struct sim_client *client
             };
         }
         at = hole ? hole->last + 1 : end;
-        if (at == domain->direct.last + 1) {
+        if (at == domain->direct.last + 1)
             break;
-        }
     }
     return out;
 }
@@ -261,21 +245,16 @@ static struct sim_snapshot_record *record_stream(const struct sim_exercise *x,
 {
     struct sim_snapshot_record *first = out;
 
-    if (of->dev->mode == GR_DOMAIN_LINEAR) {
+    if (of->dev->mode == GR_DOMAIN_LINEAR)
         out = record_linear(of, out);
-    }
-    for (unsigned i = 0; i < x->machine->ndevices; i++) {
-        if (x->machine->devices[i].active == of->dev->active) {
+    for (unsigned i = 0; i < x->machine->ndevices; i++)
+        if (x->machine->devices[i].active == of->dev->active)
             out = record_regions(&x->machine->devices[i], of->dev->iommu[stream], out);
-        }
-    }
     for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->nclients; i++) {
         const struct sim_client *client = &x->clients[i];
 
-        for (unsigned k = 0; client->dev->active == of->dev->active && k < client->live_count;
-             k++) {
+        for (unsigned k = 0; client->dev->active == of->dev->active && k < client->live_count; k++)
             out = record(client, &client->live[k], out);
-        }
     }
     for (; first < out; first++) {
         first->instance = of->dev->iommu[stream]->tree.path;
@@ -294,13 +273,11 @@ static struct sim_snapshot_record *record_idle(const struct sim_exercise *x,
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct sim_device *other = x->clients[i].dev;
 
-        if (is_among(other, other->tree.nstreams, dev, stream)) {
+        if (is_among(other, other->tree.nstreams, dev, stream))
             return out;
-        }
     }
-    if (dev->iommu[stream]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING) {
+    if (dev->iommu[stream]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING)
         out = record_regions(dev, dev->iommu[stream], out);
-    }
     for (; first < out; first++) {
         first->instance = dev->iommu[stream]->tree.path;
         first->stream = dev->tree.streams[stream].sid;
@@ -312,9 +289,8 @@ static size_t most_records(const struct sim_exercise *x)
 {
     size_t count = 1;
 
-    for (unsigned i = 0; i < x->machine->ndevices; i++) {
+    for (unsigned i = 0; i < x->machine->ndevices; i++)
         count += (size_t)x->machine->devices[i].tree.nstreams * GR_DT_REGIONS;
-    }
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct sim_device *dev = x->clients[i].dev;
 
@@ -322,12 +298,10 @@ static size_t most_records(const struct sim_exercise *x)
         for (unsigned k = 0; k < x->nclients; k++) {
             const struct sim_client *other = &x->clients[k];
 
-            if (other->dev->active == dev->active) {
+            if (other->dev->active == dev->active)
                 count += (size_t)dev->tree.nstreams * GR_DT_REGIONS;
-            }
-            for (unsigned n = 0; other->dev->active == dev->active && n < other->live_count; n++) {
+            for (unsigned n = 0; other->dev->active == dev->active && n < other->live_count; n++)
                 count += (size_t)dev->tree.nstreams * other->live[n].npieces;
-            }
         }
     }
     return count;
@@ -336,10 +310,9 @@ static size_t most_records(const struct sim_exercise *x)
 /* Invalidations that are queued. */
 static void flush_all(struct sim_exercise *x)
 {
-    for (unsigned i = 0; i < x->nclients; i++) {
+    for (unsigned i = 0; i < x->nclients; i++)
         sim_note_call(x, &x->clients[i], "gr_domain_flush",
                       gr_domain_flush(x->clients[i].dev->active));
-    }
 }
 
 static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_error *error)
@@ -348,23 +321,19 @@ static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_er
     struct sim_snapshot_record *end = first;
     bool ok;
 
-    if (!first) {
+    if (!first)
         return sim_refuse(error, "--snapshot=%s: out of memory", dir);
-    }
     flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
-        for (unsigned s = 0; s < x->clients[i].dev->tree.nstreams; s++) {
-            if (is_new_stream(x, &x->clients[i], s)) {
+        for (unsigned s = 0; s < x->clients[i].dev->tree.nstreams; s++)
+            if (is_new_stream(x, &x->clients[i], s))
                 end = record_stream(x, &x->clients[i], s, end);
-            }
-        }
     }
     for (unsigned i = 0; i < x->machine->ndevices; i++) {
         const struct sim_device *dev = &x->machine->devices[i];
 
-        for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++) {
+        for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++)
             end = record_idle(x, dev, s, end);
-        }
     }
     ok = sim_snapshot_write(x->machine, first, (size_t)(end - first), dir, error);
     free(first);
@@ -376,11 +345,9 @@ static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_er
 /* What a run that was cut short left. */
 static void end_all(struct sim_exercise *x)
 {
-    for (unsigned i = 0; i < x->nclients; i++) {
-        while (x->clients[i].live_count > 0) {
+    for (unsigned i = 0; i < x->nclients; i++)
+        while (x->clients[i].live_count > 0)
             sim_live_end(x, &x->clients[i], 0);
-        }
-    }
 }
 
 /* Nothing is mapped: the domain is as it was before the first map. */
@@ -390,33 +357,28 @@ static void check_empty(struct sim_exercise *x, const struct sim_client *client)
     struct gr_domain_stats stats;
 
     /* Of ranges that waited beside each other for one invalidation none was a table's last. */
-    if (x->machine->options.deferred) {
+    if (x->machine->options.deferred)
         sim_note_call(x, client, "gr_domain_trim",
                       gr_domain_trim(client->dev->active, aperture->first,
                                      aperture->last - aperture->first + 1));
-    }
     gr_domain_stats(client->dev->active, &stats);
     x->tally->live_mappings += stats.iova.allocations;
-    if (stats.iova.held != 0 || stats.broken) {
+    if (stats.iova.held != 0 || stats.broken)
         sim_problem(x->machine, "%.120s: 0x%llx bytes of IOVA were not freed",
                     client->dev->tree.path, (unsigned long long)stats.iova.held);
-    }
     /* A table that spans a reserved range as well stays until the domain goes. */
-    if (stats.iova.reserved == 0 && stats.tables != client->tables) {
+    if (stats.iova.reserved == 0 && stats.tables != client->tables)
         sim_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
                     client->dev->tree.path, (unsigned long long)stats.tables,
                     (unsigned long long)client->tables);
-    }
 }
 
 /* Policy wanted no device to do anything: there are some, and that was what they did. */
 static bool is_all_blocked(const struct sim_machine *m)
 {
-    for (unsigned i = 0; i < m->ndevices; i++) {
-        if (m->devices[i].failed) {
+    for (unsigned i = 0; i < m->ndevices; i++)
+        if (m->devices[i].failed)
             return false;
-        }
-    }
     return m->ndevices > 0;
 }
 
@@ -426,9 +388,8 @@ static void probe_all_blocked(struct sim_exercise *x)
     for (unsigned i = 0; i < x->machine->ndevices; i++) {
         struct sim_device *dev = &x->machine->devices[i];
 
-        if (dev->registered && !dev->active) {
+        if (dev->registered && !dev->active)
             sim_probe_blocked(x, dev);
-        }
     }
 }
 
@@ -445,32 +406,27 @@ static void finish(struct sim_exercise *x)
 
         tally->maps += client->result->maps;
         tally->bytes += client->result->bytes;
-        if (client->result->maps == 0) {
+        if (client->result->maps == 0)
             sim_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
                         gr_strerror(client->refusal));
-        }
-        if (client->dev->owns_domain) {
+        if (client->dev->owns_domain)
             check_empty(x, client);
-        }
     }
-    if (x->nclients == 0 && !is_all_blocked(m)) {
+    if (x->nclients == 0 && !is_all_blocked(m))
         sim_problem(m, "nothing was driven: no device behind an IOMMU can be used");
-    }
     sim_no_faults_expected(x);
     probe_all_blocked(x);
     gr_bounce_stats(&m->pool, &slots);
     tally->live_mappings += slots.slots;
     sim_machine_detach(m);
-    for (unsigned i = 0; i < m->ndevices; i++) {
+    for (unsigned i = 0; i < m->ndevices; i++)
         m->devices[i].active = NULL;
-    }
     probe_all_blocked(x);
     sim_machine_down(m);
     tally->leaked_pages = sim_machine_leaks(m);
     tally->misuse = sim_machine_misuse(m);
-    if (tally->misuse != 0 || tally->leaked_pages != 0) {
+    if (tally->misuse != 0 || tally->leaked_pages != 0)
         sim_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
-    }
 }
 
 /* ---- The run ---- */
@@ -482,9 +438,8 @@ static bool begin(struct sim_exercise *x, struct sim_machine *m, struct sim_tall
     x->rng.state = sim_rng_mix(m->options.seed);
     x->watch_rng.state = sim_rng_mix(~m->options.seed);
     x->clients = calloc(m->ndevices + 1, sizeof(*x->clients));
-    if (!x->clients) {
+    if (!x->clients)
         return false;
-    }
     for (unsigned i = 0; i < m->ndevices; i++) {
         if (m->devices[i].active) {
             struct gr_domain_stats stats;
@@ -500,9 +455,8 @@ static bool begin(struct sim_exercise *x, struct sim_machine *m, struct sim_tall
     x->live_most = SIM_LIVE_MAX;
     x->tries = x->nclients <= CROWD ? TRIES : TRIES * CROWD / x->nclients;
     x->tries = x->tries < TRIES_FEW ? TRIES_FEW : x->tries;
-    if (!tally->attack) {
+    if (!tally->attack)
         return true;
-    }
     x->live_most = LIVE_ATTACK;
     x->tries = TRIES_ATTACK;
     return sim_attack_begin(x);
@@ -523,9 +477,8 @@ bool sim_exercise(struct sim_machine *m, struct sim_tally *tally, const char *sn
         ok = ok && (!snapshot || take_snapshot(x, snapshot, error)) && take_turns(x, has_finished);
         end_all(x);
         sim_machine_observe(m, NULL, NULL);
-        if (x->attack) {
+        if (x->attack)
             sim_attack_end(x);
-        }
         finish(x);
         free(x->clients);
     }

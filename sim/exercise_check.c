@@ -27,29 +27,25 @@ static void pattern(uint8_t *out, uint64_t key, uint64_t offset, uint64_t len)
 {
     uint64_t word = pattern_word(key, offset / 8);
 
-    for (; len > 0 && offset % 8 != 0; offset++, len--) {
+    for (; len > 0 && offset % 8 != 0; offset++, len--)
         *out++ = (uint8_t)(word >> (offset % 8 * 8));
-    }
     for (; len >= 8; offset += 8, len -= 8, out += 8) {
         word = pattern_word(key, offset / 8);
         memcpy(out, &word, 8);
     }
     word = pattern_word(key, offset / 8);
-    for (; len > 0; offset++, len--) {
+    for (; len > 0; offset++, len--)
         *out++ = (uint8_t)(word >> (offset % 8 * 8));
-    }
 }
 
 static uint64_t differences(const uint8_t *a, const uint8_t *b, uint64_t len)
 {
     uint64_t count = 0;
 
-    if (memcmp(a, b, len) == 0) {
+    if (memcmp(a, b, len) == 0)
         return 0;
-    }
-    for (uint64_t i = 0; i < len; i++) {
+    for (uint64_t i = 0; i < len; i++)
         count += a[i] != b[i];
-    }
     return count;
 }
 
@@ -98,10 +94,9 @@ static uint64_t cpu_compare_span(struct sim_exercise *x, const struct sim_live *
         uint64_t first = at > offset ? at : offset;
         uint64_t end = at + len < offset + part->len ? at + len : offset + part->len;
 
-        if (first < end) {
+        if (first < end)
             count += mismatches(x, cpu_at(x, live, part) + (first - offset), live->key, first,
                                 end - first);
-        }
         offset += part->len;
     }
     return count;
@@ -170,9 +165,8 @@ void sim_check_zero(struct sim_exercise *x, struct sim_client *client, unsigned 
     uint64_t *bad = &x->tally->mismatched_bytes;
 
     *bad += not_zero(x, client, stream, live->first, live->last - live->first + 1);
-    for (uint64_t i = 0; i < live->len; i++) {
+    for (uint64_t i = 0; i < live->len; i++)
         *bad += live->cpu[i] != 0;
-    }
 }
 
 /* ---- What devices do ---- */
@@ -184,14 +178,12 @@ static gr_iova_t device_at(const struct sim_live *live, uint64_t at, uint64_t *o
     const struct sim_part *end = part + live->count;
     gr_iova_t iova;
 
-    for (; at >= part->len; part++) {
+    for (; at >= part->len; part++)
         at -= part->len;
-    }
     iova = part->iova + at;
     *out_run = part->len - at;
-    for (part++; part < end && part->iova == iova + *out_run; part++) {
+    for (part++; part < end && part->iova == iova + *out_run; part++)
         *out_run += part->len;
-    }
     return iova;
 }
 
@@ -212,9 +204,8 @@ static void device_move(struct sim_exercise *x, struct sim_client *client, unsig
         pattern(x->want, live->key, at, n);
         sim_access(client->dev, stream, iova, write ? x->want : x->got, n, write, &done);
         x->tally->mismatched_bytes += n - done;
-        if (!write) {
+        if (!write)
             x->tally->mismatched_bytes += differences(x->got, x->want, done);
-        }
     }
     sim_no_faults_expected(x);
 }
@@ -230,17 +221,15 @@ static void read_beyond(struct sim_exercise *x, struct sim_client *client, unsig
         const struct sim_piece *piece = &live->pieces[i];
         uint64_t done = 0;
 
-        if (piece->over == 0) {
+        if (piece->over == 0)
             continue;
-        }
         sim_access(client->dev, stream, piece->iova + piece->len, x->got, piece->over, false,
                    &done);
         memset(x->want, 0, piece->over);
         x->tally->mismatched_bytes += piece->over - done;
         if ((piece->bounced || live->kind == SIM_LIVE_COHERENT) &&
-            !x->attack) { /* else the device wrote there, too */
+            !x->attack) /* else the device wrote there, too */
             x->tally->mismatched_bytes += differences(x->got, x->want, done);
-        }
     }
     sim_no_faults_expected(x);
 }
@@ -382,14 +371,12 @@ static void sync_part(struct sim_exercise *x, struct sim_client *client, unsigne
 
     hold_view(x, live, cpu);
     sync_span(x, client, live, at, len, cpu);
-    if (!client->dev->tree.coherent) {
+    if (!client->dev->tree.coherent)
         x->tally->mismatched_bytes += moved_besides(x, live, at, len, cpu);
-    }
-    if (cpu) {
+    if (cpu)
         x->tally->mismatched_bytes += cpu_compare_span(x, live, at, len);
-    } else if (live->dir & GR_DMA_TO_DEVICE) {
+    else if (live->dir & GR_DMA_TO_DEVICE)
         device_move(x, client, stream, live, at, len, false);
-    }
 }
 
 /* Hand all of it over, at times a part of it before. Coherent buffers need none of this. */
@@ -397,9 +384,8 @@ static void hand_over(struct sim_exercise *x, struct sim_client *client, unsigne
                       const struct sim_live *live, bool cpu)
 {
     if (live->kind != SIM_LIVE_COHERENT) {
-        if (live->len <= sizeof(x->held) && sim_rng_below(&x->rng, 4) == 0) {
+        if (live->len <= sizeof(x->held) && sim_rng_below(&x->rng, 4) == 0)
             sync_part(x, client, stream, live, cpu);
-        }
         sim_sync_all(x, client, live, cpu);
     }
 }
@@ -421,11 +407,10 @@ void sim_work_through(struct sim_exercise *x, struct sim_client *client, unsigne
     bool writes = (live->dir & GR_DMA_FROM_DEVICE) != 0;
     bool open = sim_is_direct(client->dev); /* all of it may be read and written */
 
-    if (reads) {
+    if (reads)
         device_read(x, client, stream, live);
-    } else if (!open && !sim_reads_all(client->dev)) {
+    else if (!open && !sim_reads_all(client->dev))
         sim_expect_fault(x, client, stream, sim_random_byte(x, live), false);
-    }
     if (writes) {
         sim_device_write(x, client, stream, live);
         cpu_check(x, client, stream, live);
@@ -444,13 +429,12 @@ void sim_check_again(struct sim_exercise *x, struct sim_client *client, struct s
 {
     unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
 
-    if (sim_rng_below(&x->rng, 2) == 0) {
+    if (sim_rng_below(&x->rng, 2) == 0)
         sim_work_through(x, client, stream, live);
-    } else if (live->dir & GR_DMA_TO_DEVICE) {
+    else if (live->dir & GR_DMA_TO_DEVICE)
         device_read(x, client, stream, live);
-    } else {
+    else
         cpu_check(x, client, stream, live);
-    }
     sim_probe_gaps(x, client, live);
     sim_check_guards(x, client, live);
 }

@@ -13,9 +13,8 @@
 
 static void forget(struct sim_exercise *x, struct sim_live *live)
 {
-    for (unsigned i = 0; i < live->extent_count; i++) {
+    for (unsigned i = 0; i < live->extent_count; i++)
         host_ram_free(x->machine->host, live->extents[i].alloc);
-    }
     free(live->parts);
     free(live->pieces);
     free(live->extents);
@@ -48,9 +47,8 @@ static void add_part(struct sim_live *live, gr_pa_t pa, uint64_t len)
  */
 static uint64_t fit(const struct sim_live *live, uint64_t kept, gr_pa_t pa, uint64_t len)
 {
-    if (live->max_len && len > live->max_len) {
+    if (live->max_len && len > live->max_len)
         len = live->max_len;
-    }
     if (live->boundary) {
         uint64_t room = live->boundary - (pa & kept & (live->boundary - 1));
 
@@ -84,14 +82,12 @@ static int take_extent(struct sim_exercise *x, const struct sim_client *client,
         before += GUARD;
         before &= sim_rng_below(&x->rng, 4) == 0 ? ~(uint64_t)(GUARD - 1) : UINT64_MAX;
     }
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
         size += round_up(lens[i], unit);
-    }
     rc = host_ram_alloc(x->machine->host, before + size + GUARD, unit == granule ? granule : 0,
                         &extent->alloc);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     extent->pa = extent->alloc + before;
     for (unsigned i = 0; i < count; i++) {
         uint64_t len = fit(live, kept, extent->pa + extent->len, round_up(lens[i], unit));
@@ -131,12 +127,10 @@ static void draw_limits(struct sim_exercise *x, const struct sim_client *client,
 {
     uint64_t unit = edge_unit(x, client);
 
-    if (sim_rng_below(&x->rng, 2) == 0) { /* 64 bytes to 1 MiB */
+    if (sim_rng_below(&x->rng, 2) == 0) /* 64 bytes to 1 MiB */
         live->boundary = UINT64_C(64) << sim_rng_below(&x->rng, 15);
-    }
-    if (sim_rng_below(&x->rng, 2) == 0) {
+    if (sim_rng_below(&x->rng, 2) == 0)
         live->max_len = 64 + sim_rng_below(&x->rng, 1 << sim_rng_below(&x->rng, 19));
-    }
     live->boundary = live->boundary && live->boundary < unit ? unit : live->boundary;
     live->max_len = round_up(live->max_len, unit);
 }
@@ -165,9 +159,8 @@ static int prepare_list(struct sim_exercise *x, const struct sim_client *client,
 
         n = n < left ? n : left;
         unit = unit <= share ? unit : edge;
-        for (unsigned i = 0; i < n; i++) {
+        for (unsigned i = 0; i < n; i++)
             lens[i] = sim_draw_length(x, share ? share : 1);
-        }
         rc = take_extent(x, client, live, unit, lens, n);
     }
     return rc;
@@ -182,10 +175,9 @@ static int prepare_coherent(struct sim_exercise *x, const struct sim_client *cli
                               granule, granule + 1, 12345,    LARGEST}; /* these come first */
     int rc = make_room(live, 1);
 
-    if (rc == 0) {
+    if (rc == 0)
         add_part(live, 0,
                  nth < sizeof(sizes) / sizeof(sizes[0]) ? sizes[nth] : sim_draw_length(x, LARGEST));
-    }
     return rc;
 }
 
@@ -239,9 +231,8 @@ static bool place_list(struct sim_live *live)
             used = 0;
         }
         if (live->segs[i].pa != part->pa || live->segs[i].len != part->len ||
-            out == list->out_count || part->len > list->out[out].len - used) {
+            out == list->out_count || part->len > list->out[out].len - used)
             return false;
-        }
         part->iova = list->out[out].iova + used;
         used += part->len;
     }
@@ -269,9 +260,8 @@ static unsigned fewest_outputs(const struct sim_client *client, const struct sim
 {
     unsigned count = 1;
 
-    for (unsigned i = 1; i < live->count; i++) {
+    for (unsigned i = 1; i < live->count; i++)
         count += !joins(client, &live->parts[i]);
-    }
     return count;
 }
 
@@ -281,9 +271,8 @@ static bool limits_kept(const struct sim_client *client, const struct sim_live *
         const struct gr_dma_seg *out = &live->list.out[i];
 
         if ((live->max_len && out->len > live->max_len) ||
-            crosses(out->iova, out->len, live->boundary)) {
+            crosses(out->iova, out->len, live->boundary))
             return false;
-        }
     }
     return live->max_len || live->boundary || live->list.out_count == fewest_outputs(client, live);
 }
@@ -292,9 +281,8 @@ static uint64_t natural_mask(uint64_t size)
 {
     uint64_t mask = 0;
 
-    while (mask < size - 1) {
+    while (mask < size - 1)
         mask = mask * 2 + 1;
-    }
     return mask;
 }
 
@@ -304,9 +292,8 @@ static gr_pa_t memory_of(const struct sim_live *live, const struct sim_piece *pi
     for (unsigned i = 0; i < live->count; i++) {
         const struct sim_part *part = &live->parts[i];
 
-        if (piece->iova - part->iova < part->len) {
+        if (piece->iova - part->iova < part->len)
             return part->pa + (piece->iova - part->iova);
-        }
     }
     return 0; /* it has none: it is what may be read beyond */
 }
@@ -317,11 +304,10 @@ static void settle(struct sim_exercise *x, struct sim_client *client, struct sim
     uint64_t mask = sim_granule(client) - 1;
 
     if (live->kind == SIM_LIVE_SG) {
-        if (!place_list(live)) {
+        if (!place_list(live))
             wrong(x, client, "a list's output is not its input in order");
-        } else if (!limits_kept(client, live)) {
+        else if (!limits_kept(client, live))
             wrong(x, client, "a list's output breaks the device's limits, or is not merged");
-        }
     }
     if (live->kind == SIM_LIVE_COHERENT) {
         uint64_t natural = natural_mask(live->len);
@@ -344,10 +330,9 @@ static void settle(struct sim_exercise *x, struct sim_client *client, struct sim
         const char *why = sim_check_piece(x, client, piece, memory_of(live, piece));
         gr_iova_t last = (piece->iova + (piece->len + piece->over - 1)) | mask;
 
-        if (why) {
+        if (why)
             wrong(x, client, "%llu bytes at IOVA 0x%llx: %s", (unsigned long long)piece->len,
                   (unsigned long long)piece->iova, why);
-        }
         live->first = (piece->iova & ~mask) < live->first ? piece->iova & ~mask : live->first;
         live->last = last > live->last ? last : live->last;
     }
@@ -449,11 +434,9 @@ static bool pool_is_short(const struct sim_exercise *x, const struct sim_client 
     struct gr_bounce_stats stats;
 
     gr_bounce_stats(&x->machine->pool, &stats);
-    for (unsigned i = 0; sim_is_direct(client->dev) && i < live->count; i++) {
-        if (live->parts[i].len > GR_BOUNCE_CHUNK - 4096) {
+    for (unsigned i = 0; sim_is_direct(client->dev) && i < live->count; i++)
+        if (live->parts[i].len > GR_BOUNCE_CHUNK - 4096)
             return true; /* longer than a slot */
-        }
-    }
     return stats.memory == stats.limit;
 }
 
@@ -464,9 +447,8 @@ static bool may_refuse(const struct sim_exercise *x, const struct sim_client *cl
     unsigned pa_bits = client->dev->active->table.pa_bits;
     bool beyond = false;
 
-    for (unsigned i = 0; i < live->count; i++) {
+    for (unsigned i = 0; i < live->count; i++)
         beyond = beyond || (live->parts[i].pa + live->parts[i].len - 1) >> pa_bits != 0;
-    }
     return rc == GR_ENOSPC || rc == GR_ENOMEM || (rc == GR_EFAULT && beyond) ||
            (rc == GR_ENOBUFS && pool_is_short(x, client, live)) ||
            /* What the device reaches has holes, and slots and buffers come from where they may. */
@@ -482,21 +464,17 @@ static void refuse_list(struct sim_exercise *x, struct sim_client *client, struc
     uint64_t longest = 0;
     int rc;
 
-    for (unsigned i = 0; i < live->count; i++) {
+    for (unsigned i = 0; i < live->count; i++)
         longest = live->parts[i].len > longest ? live->parts[i].len : longest;
-    }
-    if (longest == 1) {
+    if (longest == 1)
         return;
-    }
     sim_note_call(x, client, "gr_dma_set_seg_limits",
                   gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
     rc = attempt(x, client, live, false);
-    if (rc != GR_EINVAL && (rc == 0 || !may_refuse(x, client, live, rc))) {
+    if (rc != GR_EINVAL && (rc == 0 || !may_refuse(x, client, live, rc)))
         wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(rc));
-    }
-    if (rc == 0) {
+    if (rc == 0)
         sim_note_call(x, client, "gr_dma_unmap_sg", call_unmap(client, live));
-    }
 }
 
 /* A mask under which there is less room; now and then. The whole one otherwise. */
@@ -506,9 +484,8 @@ static uint64_t draw_mask(struct sim_exercise *x, const struct sim_client *clien
     uint64_t required = gr_dma_required_mask(device);
     uint64_t mask = required < device->dma_mask ? required : device->dma_mask;
 
-    if (sim_rng_below(&x->rng, 4) != 0 || sim_is_direct(client->dev)) {
+    if (sim_rng_below(&x->rng, 4) != 0 || sim_is_direct(client->dev))
         return device->dma_mask;
-    }
     mask >>= 1 + sim_rng_below(&x->rng, 8);
     return mask < client->dev->active->aperture.first + 64 * sim_granule(client) ? device->dma_mask
                                                                                  : mask;
@@ -528,17 +505,15 @@ static int map_masked(struct sim_exercise *x, struct sim_client *client, struct 
         sim_note_call(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, whole));
         if (rc == 0) {
             settle(x, client, live);
-            if (live->last > mask) {
+            if (live->last > mask)
                 wrong(x, client, "IOVA 0x%llx is above the mask 0x%llx",
                       (unsigned long long)live->last, (unsigned long long)mask);
-            }
         }
     }
     if (rc == GR_ENOSPC) {
         rc = attempt(x, client, live, false);
-        if (rc == 0) {
+        if (rc == 0)
             settle(x, client, live);
-        }
     }
     return rc;
 }
@@ -549,20 +524,18 @@ static int map_live(struct sim_exercise *x, struct sim_client *client, struct si
     int rc = GR_ENOMEM;
 
     if (live->kind == SIM_LIVE_SG) {
-        if (sim_rng_below(&x->rng, 8) == 0) {
+        if (sim_rng_below(&x->rng, 8) == 0)
             refuse_list(x, client, live);
-        }
         sim_note_call(x, client, "gr_dma_set_seg_limits",
                       gr_dma_set_seg_limits(&client->dev->device, live->max_len, live->boundary));
     }
     if (starve) {
         rc = attempt(x, client, live, true);
-        if (rc == 0) {
+        if (rc == 0)
             settle(x, client, live);
-        } else if (rc == GR_EOPNOTSUPP && live->kind == SIM_LIVE_COHERENT &&
-                   !client->dev->tree.coherent) {
+        else if (rc == GR_EOPNOTSUPP && live->kind == SIM_LIVE_COHERENT &&
+                 !client->dev->tree.coherent)
             rc = GR_ENOMEM; /* the uncached mapping that was made to fail */
-        }
     }
     return rc == GR_ENOMEM ? map_masked(x, client, live) : rc;
 }
@@ -586,14 +559,12 @@ static void endure_writes(struct sim_exercise *x, struct sim_client *client, str
     bool apart =
         live->kind != SIM_LIVE_COHERENT; /* what the device writes, from what the CPU sees */
 
-    if (!(live->dir & GR_DMA_FROM_DEVICE)) {
+    if (!(live->dir & GR_DMA_FROM_DEVICE))
         return;
-    }
     sim_sync_all(x, client, live, true);
     sim_attack_write(x, client, live);
-    for (unsigned i = 0; i < live->npieces; i++) {
+    for (unsigned i = 0; i < live->npieces; i++)
         apart = apart && live->pieces[i].bounced;
-    }
     x->tally->mismatched_bytes += apart ? sim_cpu_compare(x, live) : 0;
     sim_check_guards(x, client, live);
     sim_device_write(x, client, 0, live);
@@ -617,9 +588,8 @@ bool sim_live_make(struct sim_exercise *x, struct sim_client *client, enum sim_l
             sim_cpu_fill(x, live);
         }
         rc = map_live(x, client, live);
-        if (rc != 0 && !may_refuse(x, client, live, rc)) {
+        if (rc != 0 && !may_refuse(x, client, live, rc))
             sim_note_call(x, client, name_of_call(live, true), rc);
-        }
     }
     if (rc != 0) {
         client->refusal = rc;
@@ -638,12 +608,10 @@ bool sim_live_make(struct sim_exercise *x, struct sim_client *client, enum sim_l
     } else if (live->attrs & GR_DMA_SKIP_SYNC) {
         sim_sync_all(x, client, live, false);
     }
-    for (unsigned s = 0; s < streams; s++) {
+    for (unsigned s = 0; s < streams; s++)
         sim_work_through(x, client, s, live);
-    }
-    if (x->attack) {
+    if (x->attack)
         endure_writes(x, client, live);
-    }
     sim_probe_gaps(x, client, live);
     sim_check_guards(x, client, live);
     return true;
@@ -656,12 +624,10 @@ void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned in
     int rc;
 
     /* What the device writes last is what only the unmap makes visible. */
-    if (live.dir & GR_DMA_FROM_DEVICE) {
+    if (live.dir & GR_DMA_FROM_DEVICE)
         sim_device_write(x, client, stream, &live);
-    }
-    if (live.attrs & GR_DMA_SKIP_SYNC) {
+    if (live.attrs & GR_DMA_SKIP_SYNC)
         sim_sync_all(x, client, &live, true);
-    }
     if (live.kind == SIM_LIVE_COHERENT) { /* its memory goes with it */
         x->tally->mismatched_bytes += sim_cpu_compare(x, &live);
         sim_check_guards(x, client, &live);

@@ -63,9 +63,8 @@ static bool fits_window(const struct sim_client *client, uint64_t at, uint64_t l
     uint64_t end = first + len + over;
 
     if (client->dev->isolation != GR_ISOLATION_WINDOW ||
-        (client->dev->untrusted && (((first | (first + len)) & (unit - 1)) != 0 || over != 0))) {
+        (client->dev->untrusted && (((first | (first + len)) & (unit - 1)) != 0 || over != 0)))
         return false;
-    }
     first &= ~(unit - 1);
     end = (end + unit - 1) & ~(unit - 1);
     end = end < granule ? end : granule;
@@ -94,9 +93,8 @@ static void add_end(const struct sim_client *client, struct sim_live *live, cons
         piece.first = iova & ~(granule - 1);
         piece.last = (iova + (len + over - 1)) | (granule - 1);
         piece.bounced = true;
-        if (sim_physical(client, piece.first, &piece.pa) != 0) {
+        if (sim_physical(client, piece.first, &piece.pa) != 0)
             piece.pa = 0; /* no slot is there: sim_check_piece() says so */
-        }
         piece.pa += iova - piece.first;
     }
     add(live, &piece);
@@ -132,9 +130,8 @@ static void add_run(const struct sim_client *client, struct sim_live *live, cons
 
         add(live, &piece);
     }
-    if (tail < end || (tail == end && run->over != 0)) {
+    if (tail < end || (tail == end && run->over != 0))
         add_end(client, live, run, tail, end - tail, run->over);
-    }
 }
 
 /* A part in a domain where addresses are the memory's: where it is, or bounced as a whole. */
@@ -166,9 +163,8 @@ bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
             add_direct(client, live, part);
             continue;
         }
-        if (i == 0 || part->iova != run.iova + run.len || part->pa != run.pa + run.len) {
+        if (i == 0 || part->iova != run.iova + run.len || part->pa != run.pa + run.len)
             run = (struct run){.iova = part->iova, .pa = part->pa};
-        }
         run.len += part->len;
         if (i + 1 == live->count || part[1].iova != run.iova + run.len ||
             part[1].pa != run.pa + run.len) {
@@ -213,18 +209,14 @@ const char *sim_check_piece(struct sim_exercise *x, const struct sim_client *cli
     gr_pa_t at[2] = {0, 0};
 
     if (sim_physical(client, piece->iova, &at[0]) != 0 ||
-        sim_physical(client, piece->iova + (len - 1), &at[1]) != 0 || at[1] - at[0] != len - 1) {
+        sim_physical(client, piece->iova + (len - 1), &at[1]) != 0 || at[1] - at[0] != len - 1)
         return "it is not mapped, or not in one piece";
-    }
-    if (!piece->bounced) {
+    if (!piece->bounced)
         return at[0] == piece->pa ? NULL : "it leads elsewhere";
-    }
-    if (host_use_of(x->machine->host, at[0]) != HOST_LIBRARY || at[0] != piece->pa) {
+    if (host_use_of(x->machine->host, at[0]) != HOST_LIBRARY || at[0] != piece->pa)
         return "it must bounce, and no slot is there";
-    }
-    if (piece->len && ((at[0] ^ pa) & kept) != 0) {
+    if (piece->len && ((at[0] ^ pa) & kept) != 0)
         return "its slot does not keep its offset";
-    }
     return sim_is_direct(client->dev) && is_within_reach(client, pa, len)
                ? "it bounces, though the device reaches it"
                : NULL;
@@ -237,9 +229,8 @@ uint64_t sim_draw_length(struct sim_exercise *x, uint64_t largest)
     unsigned bits = 0;
     uint64_t length;
 
-    while (largest >> (bits + 1)) {
+    while (largest >> (bits + 1))
         bits++;
-    }
     length = UINT64_C(1) << sim_rng_below(&x->rng, bits + 1);
     length += sim_rng_below(&x->rng, length);
     return length < largest ? length : largest;
@@ -255,8 +246,7 @@ gr_iova_t sim_random_byte(struct sim_exercise *x, const struct sim_live *live)
 void sim_note_call(struct sim_exercise *x, const struct sim_client *client, const char *call,
                    int rc)
 {
-    if (rc != 0) {
+    if (rc != 0)
         sim_problem(x->machine, "%.120s: %s() failed: %s", client->dev->tree.path, call,
                     gr_strerror(rc));
-    }
 }

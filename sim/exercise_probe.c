@@ -42,13 +42,11 @@ void sim_expect_fault(struct sim_exercise *x, struct sim_client *client, unsigne
         sim_no_faults_expected(x);
         return;
     }
-    for (unsigned i = 0; i < m->nfaults; i++) {
-        if (!recorded && is_record_of(&m->faults[i], client, stream, iova, write)) {
+    for (unsigned i = 0; i < m->nfaults; i++)
+        if (!recorded && is_record_of(&m->faults[i], client, stream, iova, write))
             recorded = true;
-        } else {
+        else
             x->tally->unexpected_faults++;
-        }
-    }
     x->tally->unexpected_faults += m->lost_faults;
     x->tally->missed_faults += !recorded;
     sim_drop_faults(m);
@@ -71,9 +69,8 @@ static void expect_bus_error(struct sim_exercise *x, struct sim_client *client, 
 /* Does a piece of the mapping let the address through, and if so, to where? */
 static bool leads(const struct sim_live *live, gr_iova_t iova, gr_pa_t *out_pa)
 {
-    if (iova < live->first || iova > live->last) {
+    if (iova < live->first || iova > live->last)
         return false;
-    }
     for (unsigned i = 0; i < live->npieces; i++) {
         const struct sim_piece *piece = &live->pieces[i];
 
@@ -93,11 +90,9 @@ static bool leads_any(const struct sim_exercise *x, const struct sim_client *cli
         const struct sim_client *other = &x->clients[i];
 
         if (other->dev->active == client->dev->active) {
-            for (unsigned k = 0; k < other->live_count; k++) {
-                if (leads(&other->live[k], iova, out_pa)) {
+            for (unsigned k = 0; k < other->live_count; k++)
+                if (leads(&other->live[k], iova, out_pa))
                     return true;
-                }
-            }
         }
     }
     return sim_firmware_leads(x->machine, client->dev->active, iova, out_pa);
@@ -122,16 +117,13 @@ static void probe(struct sim_exercise *x, struct sim_client *client, gr_iova_t i
 {
     gr_pa_t pa;
 
-    if (x->machine->options.deferred) { /* until then what was unmapped may be reached */
+    if (x->machine->options.deferred) /* until then what was unmapped may be reached */
         sim_note_call(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
-    }
 
-    if (!in_aperture(client, iova) || sim_is_mapped(x, client, iova, &pa)) {
+    if (!in_aperture(client, iova) || sim_is_mapped(x, client, iova, &pa))
         return;
-    }
-    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
+    for (unsigned s = 0; s < client->dev->tree.nstreams; s++)
         sim_expect_fault(x, client, s, iova, sim_rng_below(&x->rng, 2) != 0);
-    }
 }
 
 /* Invalidations that are queued stay so now and then. */
@@ -142,9 +134,8 @@ static bool worth_probing(struct sim_exercise *x)
 
 void sim_probe_gaps(struct sim_exercise *x, struct sim_client *client, const struct sim_live *live)
 {
-    if (!worth_probing(x)) {
+    if (!worth_probing(x))
         return;
-    }
     probe(x, client, live->first - 1);
     probe(x, client, live->last + 1);
     for (unsigned i = 0; i < 8 && live->npieces > 0; i++) {
@@ -157,9 +148,8 @@ void sim_probe_gaps(struct sim_exercise *x, struct sim_client *client, const str
 
 void sim_probe_after(struct sim_exercise *x, struct sim_client *client, const struct sim_live *live)
 {
-    if (!worth_probing(x)) {
+    if (!worth_probing(x))
         return;
-    }
     for (unsigned i = 0; i < live->count; i++) {
         const struct sim_part *part = &live->parts[i];
 
@@ -176,9 +166,8 @@ void sim_probe_edges(struct sim_exercise *x, struct sim_client *client)
     const struct sim_device *dev = client->dev;
     const struct gr_range *aperture = &dev->active->aperture;
 
-    if (dev->mode == GR_DOMAIN_IDENTITY) { /* the bus alone keeps it from anything */
+    if (dev->mode == GR_DOMAIN_IDENTITY) /* the bus alone keeps it from anything */
         return;
-    }
     probe(x, client, aperture->first);
     probe(x, client, aperture->last);
     for (unsigned i = 0; i < dev->tree.nreserved; i++) {
@@ -200,9 +189,8 @@ void sim_probe_blocked(struct sim_exercise *x, struct sim_device *dev)
 
     for (unsigned s = 0; s < dev->tree.nstreams; s++) {
         gr_iova_t iova = dev->tree.streams[s].window.first;
-        if (dev->iommu[s]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING) {
+        if (dev->iommu[s]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING)
             continue; /* it has what it had before */
-        }
         enum model_result result = sim_access_raw(dev, s, iova, &byte, 1, false, &done);
 
         /* DARTs say nothing of it; an SMMU reports streams that it has no table for. */
@@ -222,21 +210,18 @@ static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
     const struct sim_device *dev = x->moving->dev;
     uint64_t mask = dev->untrusted ? 0 : sim_granule(x->moving) - 1;
 
-    if (!coming) {
+    if (!coming)
         return false;
-    }
     if (coming->kind == SIM_LIVE_COHERENT || dev->isolation != GR_ISOLATION_EXPOSE ||
         dev->device.config.overread != 0) {
-        if (host_use_of(x->machine->host, pa) == HOST_LIBRARY) {
+        if (host_use_of(x->machine->host, pa) == HOST_LIBRARY)
             return true;
-        }
     }
     for (unsigned i = 0; i < coming->count; i++) {
         const struct sim_part *part = &coming->parts[i];
 
-        if (pa >= (part->pa & ~mask) && pa <= ((part->pa + (part->len - 1)) | mask)) {
+        if (pa >= (part->pa & ~mask) && pa <= ((part->pa + (part->len - 1)) | mask))
             return true;
-        }
     }
     return false;
 }
@@ -255,9 +240,8 @@ void sim_watch(void *arg)
     gr_pa_t want;
 
     if (!client || client->dev->mode == GR_DOMAIN_IDENTITY ||
-        (client->live_count > 0 && sim_rng_below(rng, x->attack ? 2 : 8) != 0)) {
+        (client->live_count > 0 && sim_rng_below(rng, x->attack ? 2 : 8) != 0))
         return;
-    }
     unsigned stream = (unsigned)sim_rng_below(rng, client->dev->tree.nstreams);
     struct sim_iommu *iommu = client->dev->iommu[stream];
     uint32_t sid = client->dev->streams[stream].sid;
@@ -270,9 +254,8 @@ void sim_watch(void *arg)
         iova = client->dev->active->aperture.last;
     }
     iova += (sim_rng_below(rng, 64) - 48) * sim_granule(client);
-    if (!in_aperture(client, iova)) {
+    if (!in_aperture(client, iova))
         return;
-    }
     if (sim_rng_below(rng, 2) != 0) {
         sim_hw_prefetch(&iommu->hw, sid, iova);
     } else if (sim_hw_translate(&iommu->hw, sid, iova, sim_rng_below(rng, 2) != 0, 1, &pa) ==
@@ -300,8 +283,7 @@ void sim_end_change(struct sim_exercise *x)
 
     x->moving = NULL; /* first: the handler reads registers */
     x->coming = NULL;
-    for (unsigned s = 0; s < dev->tree.nstreams; s++) {
+    for (unsigned s = 0; s < dev->tree.nstreams; s++)
         sim_serve_irq(dev->iommu[s]);
-    }
     sim_drop_faults(x->machine);
 }

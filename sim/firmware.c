@@ -107,25 +107,21 @@ static bool new_table(struct sim_iommu *iommu, gr_pa_t *out_pa)
     struct sim_firmware_table *grown =
         realloc(m->firmware_tables, (m->nfirmware_tables + 1) * sizeof(*grown));
 
-    if (!grown) {
+    if (!grown)
         return false;
-    }
     m->firmware_tables = grown;
-    if (host_firmware_alloc(m->host, UINT64_C(1) << iommu->tree.page_bits, out_pa) != 0) {
+    if (host_firmware_alloc(m->host, UINT64_C(1) << iommu->tree.page_bits, out_pa) != 0)
         return false;
-    }
     grown[m->nfirmware_tables++] = (struct sim_firmware_table){.iommu = iommu, .pa = *out_pa};
     return true;
 }
 
 static bool ensure_root(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
-    if (root_of(iommu, sid, iova, out_pa)) {
+    if (root_of(iommu, sid, iova, out_pa))
         return true;
-    }
-    if (!new_table(iommu, out_pa)) {
+    if (!new_table(iommu, out_pa))
         return false;
-    }
     dart_model_poke32(iommu->hw.dart.model, ttbr_at(iommu, sid, iova),
                       registers_of(iommu)->ttbrs == 1
                           ? (uint32_t)(*out_pa >> 14) << 2 | 1
@@ -140,20 +136,17 @@ static bool map_page(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_p
     gr_pa_t slot;
 
     iova = decoded(iommu, iova);
-    if (!ensure_root(iommu, sid, iova, &table)) {
+    if (!ensure_root(iommu, sid, iova, &table))
         return false;
-    }
     for (unsigned level = levels_of(iommu) - 1; level > 0; level--) {
         uint64_t entry = 0;
 
         slot = slot_of(iommu, table, level, iova);
-        if (!host_table_read64(m->host, slot, &entry)) {
+        if (!host_table_read64(m->host, slot, &entry))
             return false;
-        }
         if ((entry & 1) == 0) {
-            if (!new_table(iommu, &table)) {
+            if (!new_table(iommu, &table))
                 return false;
-            }
             entry = make_entry(iommu, table, false);
             host_firmware_write64(m->host, slot, entry);
         }
@@ -183,16 +176,14 @@ static bool map_region(struct sim_device *dev, unsigned stream, const struct gr_
         m->scans = grown;
         scan.seen = calloc(scan.pages, sizeof(*scan.seen));
     }
-    if (!scan.seen) {
+    if (!scan.seen)
         return false;
-    }
     grown[m->nscans++] = scan;
     for (uint64_t i = 0; i < scan.pages; i++) {
         uint64_t offset = i << iommu->tree.page_bits;
 
-        if (!map_page(iommu, scan.sid, scan.iova + offset, scan.pa + offset)) {
+        if (!map_page(iommu, scan.sid, scan.iova + offset, scan.pa + offset))
             return false;
-        }
     }
     return true;
 }
@@ -216,11 +207,9 @@ static bool boot_stream(struct sim_device *dev, unsigned stream)
 
             ok = iova != decoded(iommu, iova) || ensure_root(iommu, sid, iova, &root);
         }
-        for (unsigned i = 0; ok && i < dev->tree.nregions; i++) {
-            if (dev->tree.regions[i].kind != GR_DT_REGION_RESERVED) {
+        for (unsigned i = 0; ok && i < dev->tree.nregions; i++)
+            if (dev->tree.regions[i].kind != GR_DT_REGION_RESERVED)
                 ok = map_region(dev, stream, &dev->tree.regions[i]);
-            }
-        }
     }
     if (r->packed) {
         dart_model_poke32(model, r->tcr, dart_model_read32(model, r->tcr) | tcr << 8 * sid);
@@ -238,9 +227,8 @@ static bool boot_stream(struct sim_device *dev, unsigned stream)
 
 static void save_registers(struct sim_iommu *iommu)
 {
-    for (uint32_t i = 0; i < SIM_SAVED; i++) {
+    for (uint32_t i = 0; i < SIM_SAVED; i++)
         iommu->saved[i] = dart_model_read32(iommu->hw.dart.model, 4 * i);
-    }
 }
 
 bool sim_firmware_boot(struct sim_machine *m)
@@ -252,9 +240,8 @@ bool sim_firmware_boot(struct sim_machine *m)
             struct sim_iommu *iommu = dev->iommu[s];
 
             if (iommu->hw.dart.model && iommu->tree.firmware != GR_DT_FIRMWARE_OFF &&
-                !boot_stream(dev, s)) {
+                !boot_stream(dev, s))
                 return false;
-            }
         }
     }
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
@@ -262,27 +249,22 @@ bool sim_firmware_boot(struct sim_machine *m)
         size_t size = (size_t)1 << t->iommu->tree.page_bits;
 
         t->copy = malloc(size);
-        if (!t->copy || !host_read_held(m->host, t->pa, t->copy, size)) {
+        if (!t->copy || !host_read_held(m->host, t->pa, t->copy, size))
             return false;
-        }
     }
-    for (unsigned i = 0; i < m->niommus; i++) {
-        if (translates(&m->iommus[i])) {
+    for (unsigned i = 0; i < m->niommus; i++)
+        if (translates(&m->iommus[i]))
             save_registers(&m->iommus[i]);
-        }
-    }
     sim_firmware_check(m, false);
     return true;
 }
 
 void sim_firmware_free(struct sim_machine *m)
 {
-    for (unsigned i = 0; i < m->nfirmware_tables; i++) {
+    for (unsigned i = 0; i < m->nfirmware_tables; i++)
         free(m->firmware_tables[i].copy);
-    }
-    for (unsigned i = 0; i < m->nscans; i++) {
+    for (unsigned i = 0; i < m->nscans; i++)
         free(m->scans[i].seen);
-    }
     free(m->firmware_tables);
     free(m->scans);
 }
@@ -292,17 +274,15 @@ void sim_firmware_free(struct sim_machine *m)
 /* The leaf table that `iova` is in, as walkers see the tables, past all that is cached. */
 static bool leaf_table(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
-    if (!root_of(iommu, sid, iova, out_pa)) {
+    if (!root_of(iommu, sid, iova, out_pa))
         return false;
-    }
     for (unsigned level = levels_of(iommu) - 1; level > 0; level--) {
         uint64_t entry = 0;
 
         if (!host_table_read64(iommu->machine->host, slot_of(iommu, *out_pa, level, iova),
                                &entry) ||
-            (entry & 1) == 0) {
+            (entry & 1) == 0)
             return false;
-        }
         *out_pa = entry_pa(iommu, entry);
     }
     return true;
@@ -323,20 +303,17 @@ static uint64_t scan_table(const struct sim_scan *scan, uint64_t first)
     uint64_t wrong = 0;
     gr_pa_t table;
 
-    if (count > scan->pages - first) {
+    if (count > scan->pages - first)
         count = scan->pages - first;
-    }
     sim_bus_lock(&iommu->machine->bus);
     if (!leaf_table(iommu, scan->sid, iova, &table) ||
-        !host_read_held(iommu->machine->host, table + 8 * index, entries, 8 * count)) {
+        !host_read_held(iommu->machine->host, table + 8 * index, entries, 8 * count))
         wrong = count;
-    }
     sim_bus_unlock(&iommu->machine->bus);
     if (wrong == 0 && memcmp(entries, &scan->seen[first], 8 * count) != 0) {
-        for (uint64_t i = 0; i < count; i++) {
+        for (uint64_t i = 0; i < count; i++)
             wrong += (entries[i] & 1) == 0 ||
                      entry_pa(iommu, entries[i]) != scan->pa + ((first + i) << bits);
-        }
         memcpy(&scan->seen[first], entries, wrong == 0 ? 8 * count : 0);
     }
     iommu->firmware.changed += wrong;
@@ -346,9 +323,8 @@ static uint64_t scan_table(const struct sim_scan *scan, uint64_t first)
 /* All of it. */
 static void scan_tables(const struct sim_scan *scan)
 {
-    for (uint64_t page = 0; page < scan->pages;) {
+    for (uint64_t page = 0; page < scan->pages;)
         page += scan_table(scan, page);
-    }
 }
 
 static void look_through(const struct sim_scan *scan, uint64_t page)
@@ -358,11 +334,10 @@ static void look_through(const struct sim_scan *scan, uint64_t page)
     gr_pa_t pa = scan->pa + offset;
 
     result = sim_hw_translate(&scan->iommu->hw, scan->sid, scan->iova + offset, false, 64, &pa);
-    if (result != MODEL_OK && result != MODEL_STALLED) {
+    if (result != MODEL_OK && result != MODEL_STALLED)
         scan->iommu->firmware.scanout_faults++;
-    } else if (pa != scan->pa + offset) {
+    else if (pa != scan->pa + offset)
         scan->iommu->firmware.changed++;
-    }
 }
 
 /* One page of one memory. */
@@ -375,13 +350,11 @@ static void look_anywhere(struct sim_machine *m)
 
 void sim_firmware_look(struct sim_machine *m)
 {
-    if (m->nscans == 0 || m->in_look || m->options.scanout_thread) {
+    if (m->nscans == 0 || m->in_look || m->options.scanout_thread)
         return;
-    }
     m->in_look = true;
-    for (unsigned i = 0; i < m->nscans; i++) {
+    for (unsigned i = 0; i < m->nscans; i++)
         scan_tables(&m->scans[i]);
-    }
     look_anywhere(m);
     m->in_look = false;
 }
@@ -406,28 +379,24 @@ static void await_scan_out(struct sim_machine *m)
 {
     uint64_t now = __atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE);
 
-    while (__atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE) < now + 2) {
+    while (__atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE) < now + 2)
         sched_yield();
-    }
 }
 
 bool sim_firmware_start_display(struct sim_machine *m)
 {
-    if (m->nscans == 0 || !m->options.scanout_thread) {
+    if (m->nscans == 0 || !m->options.scanout_thread)
         return true;
-    }
     m->scanning = pthread_create(&m->scanout, NULL, scan_out, m) == 0;
-    if (m->scanning) {
+    if (m->scanning)
         await_scan_out(m);
-    }
     return m->scanning;
 }
 
 void sim_firmware_stop_display(struct sim_machine *m)
 {
-    if (!m->scanning) {
+    if (!m->scanning)
         return;
-    }
     await_scan_out(m);
     __atomic_store_n(&m->scanout_stop, true, __ATOMIC_RELEASE);
     pthread_join(m->scanout, NULL);
@@ -444,17 +413,15 @@ static bool is_restored(struct sim_iommu *iommu)
         const struct sim_firmware_table *t = &m->firmware_tables[i];
         size_t size = (size_t)1 << iommu->tree.page_bits;
 
-        if (t->iommu == iommu) {
+        if (t->iommu == iommu)
             same = same && memcmp(t->copy, host_ptr(m->host, t->pa, size), size) == 0;
-        }
     }
     for (uint32_t sid = 0; sid < iommu->tree.streams; sid++) {
         uint32_t tcr = r->packed ? r->tcr : r->tcr + 4 * sid;
         unsigned shift = r->packed ? 8 * sid : 0;
 
-        if ((iommu->saved[tcr / 4] >> shift & r->translate) == 0) {
+        if ((iommu->saved[tcr / 4] >> shift & r->translate) == 0)
             continue; /* nobody's */
-        }
         same = same && (dart_model_read32(iommu->hw.dart.model, tcr) ^ iommu->saved[tcr / 4]) >>
                                shift % 32 << (r->packed ? 24 : 0) ==
                            0;
@@ -471,15 +438,12 @@ void sim_firmware_check(struct sim_machine *m, bool down)
 {
     for (unsigned i = 0; i < m->nscans; i++) {
         scan_tables(&m->scans[i]);
-        for (uint64_t page = 0; page < m->scans[i].pages; page++) {
+        for (uint64_t page = 0; page < m->scans[i].pages; page++)
             look_through(&m->scans[i], page);
-        }
     }
-    for (unsigned i = 0; down && i < m->niommus; i++) {
-        if (translates(&m->iommus[i])) {
+    for (unsigned i = 0; down && i < m->niommus; i++)
+        if (translates(&m->iommus[i]))
             m->iommus[i].firmware.changed_at_end = !is_restored(&m->iommus[i]);
-        }
-    }
 }
 
 /* ---- What the library made of it ---- */
@@ -489,12 +453,10 @@ static bool counted_before(const struct sim_machine *m, const struct sim_device 
                            unsigned stream)
 {
     for (const struct sim_device *d = m->devices; d < dev; d++) {
-        for (unsigned s = 0; s < d->tree.nstreams; s++) {
+        for (unsigned s = 0; s < d->tree.nstreams; s++)
             if (d->iommu[s] == dev->iommu[stream] && d->registered &&
-                d->streams[s].sid == dev->streams[stream].sid) {
+                d->streams[s].sid == dev->streams[stream].sid)
                 return true;
-            }
-        }
     }
     return false;
 }
@@ -509,9 +471,8 @@ void sim_firmware_note_adoption(struct sim_machine *m)
             struct gr_adoption told;
 
             gr_stream_adoption(&dev->streams[s], &told);
-            if (counted_before(m, dev, s) || told.state == GR_FIRMWARE_OFF) {
+            if (counted_before(m, dev, s) || told.state == GR_FIRMWARE_OFF)
                 continue;
-            }
             firmware->adopted += told.leaves;
             if (told.policy != GR_ADOPT_DEFAULT) {
                 firmware->policy = told.policy;

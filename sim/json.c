@@ -11,12 +11,10 @@ json_t *sim_json_text(const char *text)
     char ascii[sizeof(((struct sim_error *)NULL)->text)];
     size_t i;
 
-    if (string) {
+    if (string)
         return string;
-    }
-    for (i = 0; i < sizeof(ascii) - 1 && text[i]; i++) {
+    for (i = 0; i < sizeof(ascii) - 1 && text[i]; i++)
         ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-    }
     ascii[i] = '\0';
     return json_string(ascii);
 }

@@ -37,11 +37,10 @@ void sim_drop_faults(struct sim_machine *m)
 static void note_fault(struct sim_machine *m, struct gr_domain *domain,
                        const struct gr_fault *fault)
 {
-    if (m->nfaults < SIM_FAULTS) {
+    if (m->nfaults < SIM_FAULTS)
         m->faults[m->nfaults++] = (struct sim_fault){.fault = *fault, .domain = domain};
-    } else {
+    else
         m->lost_faults++;
-    }
     m->lost_faults += fault->lost;
 }
 
@@ -77,9 +76,8 @@ static struct host_bank bank_of(const struct gr_range *range)
     uint64_t base = (range->first + 0xfff) & ~(uint64_t)0xfff;
     uint64_t end = (range->last + 1) & ~(uint64_t)0xfff;
 
-    if (range->last == UINT64_MAX) {
+    if (range->last == UINT64_MAX)
         end = range->last & ~(uint64_t)0xfff;
-    }
     return (struct host_bank){.base = base, .size = end > base ? end - base : 0};
 }
 
@@ -101,26 +99,23 @@ static bool read_memory(struct sim_machine *m, struct host_config *config, struc
     while ((rc = gr_dt_memory_next(&m->board->dt, &banks, &range)) > 0) {
         struct host_bank bank = bank_of(&range);
 
-        if (bank.size == 0) {
+        if (bank.size == 0)
             continue;
-        }
         _Static_assert(GR_DT_BANKS <= HOST_MAX_BANKS, "what dt.h lets through fits");
         widen(&m->ram_span, &bank, config->nbanks == 0);
         m->banks[m->nbanks++] = (struct gr_range){bank.base, bank.base + (bank.size - 1)};
         config->banks[config->nbanks++] = bank;
         m->ram += bank.size;
     }
-    if (rc == 0 && config->nbanks == 0) {
+    if (rc == 0 && config->nbanks == 0)
         return sim_refuse(error, "%s: no memory node has a whole page of 4 KiB: correct its reg",
                           m->board->path);
-    }
     while (rc == 0 && (rc = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
-        if (config->nreserved == HOST_MAX_RESERVED) {
+        if (config->nreserved == HOST_MAX_RESERVED)
             return sim_refuse(error,
                               "%s: /reserved-memory or /memreserve/: 0x%llx is past the %d "
                               "reserved regions that we can hold: merge those that touch",
                               m->board->path, (unsigned long long)range.first, HOST_MAX_RESERVED);
-        }
         m->holes[m->nholes++] = range;
         config->reserved[config->nreserved++] =
             (struct host_hole){.base = range.first, .size = range.last - range.first + 1};
@@ -134,13 +129,11 @@ static bool make_host(struct sim_machine *m, struct sim_error *error)
     struct host_config config = {.cpu_page = m->options.cpu_page, .seed = m->options.seed};
     char why[256];
 
-    if (!read_memory(m, &config, error)) {
+    if (!read_memory(m, &config, error))
         return false;
-    }
     m->host = host_create(&config, why, sizeof(why));
-    if (!m->host) {
+    if (!m->host)
         return sim_refuse(error, "%s: reg of its memory nodes: %s", m->board->path, why);
-    }
     host_log_level(m->host, -1);
     m->bus.host = m->host;
     return true;
@@ -153,11 +146,10 @@ static void reason_from_log(struct sim_machine *m, char *reason, const char *nam
     size_t length = strlen(name);
     bool ours = strncmp(line, name, length) == 0 && strncmp(line + length, ": ", 2) == 0;
 
-    if (!ours && rc == GR_ENOMEM) {
+    if (!ours && rc == GR_ENOMEM)
         line = "no memory for its tables: describe RAM that its IOMMU can address";
-    } else {
+    else
         line = ours ? line + length + 2 : gr_strerror(rc);
-    }
     snprintf(reason, SIM_REASON, "%s", line);
 }
 
@@ -172,9 +164,8 @@ static void moment(void *arg)
     struct sim_machine *m = arg;
 
     sim_firmware_look(m);
-    if (m->observer) {
+    if (m->observer)
         m->observer(m->observer_arg);
-    }
 }
 
 /* The display looks after every store to a register as well, and nobody else. */
@@ -230,9 +221,8 @@ static bool start_dart(struct sim_iommu *iommu)
     };
     int rc;
 
-    if (tree->has_aperture) {
+    if (tree->has_aperture)
         config.aperture = tree->aperture;
-    }
     rc = gr_dart_init(&iommu->dart, &config);
     if (rc != 0) {
         reason_from_log(m, iommu->reason, tree->path, rc);
@@ -244,9 +234,8 @@ static bool start_dart(struct sim_iommu *iommu)
 
 static void bring_up_iommu(struct sim_iommu *iommu)
 {
-    if (iommu->reason[0] != '\0' || !(is_smmu(iommu) ? start_smmu(iommu) : start_dart(iommu))) {
+    if (iommu->reason[0] != '\0' || !(is_smmu(iommu) ? start_smmu(iommu) : start_dart(iommu)))
         return;
-    }
     iommu->up = true;
     iommu->aperture = iommu->inst->aperture;
     iommu->granule = UINT64_C(1) << iommu->inst->table.granule_lg2;
@@ -266,20 +255,17 @@ static bool make_iommus(struct sim_machine *m, struct sim_error *error)
 
     while ((rc = gr_dt_iommu_next(dt, &count, &tree)) > 0) {
         enabled += tree.enabled;
-        if (enabled > SIM_MAX) {
+        if (enabled > SIM_MAX)
             return sim_refuse(error,
                               "%s: %s: status enables it past the %u IOMMUs that we can hold: "
                               "disable some",
                               m->board->path, tree.path, SIM_MAX);
-        }
     }
-    if (rc < 0) {
+    if (rc < 0)
         return tree_error(m, error);
-    }
     m->iommus = calloc(enabled + 1, sizeof(*m->iommus));
-    if (!m->iommus) {
+    if (!m->iommus)
         return out_of_memory(error);
-    }
     while (gr_dt_iommu_next(dt, &fill, &tree) > 0) {
         struct sim_iommu *iommu = &m->iommus[m->niommus];
 
@@ -296,11 +282,9 @@ static bool make_iommus(struct sim_machine *m, struct sim_error *error)
 
 static struct sim_iommu *find_iommu(struct sim_machine *m, int node)
 {
-    for (unsigned i = 0; i < m->niommus; i++) {
-        if (m->iommus[i].tree.node == node) {
+    for (unsigned i = 0; i < m->niommus; i++)
+        if (m->iommus[i].tree.node == node)
             return &m->iommus[i];
-        }
-    }
     return NULL;
 }
 
@@ -322,9 +306,8 @@ static bool connect(struct sim_device *dev)
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
         struct sim_iommu *iommu = dev->iommu[i];
 
-        if (!iommu->up) {
+        if (!iommu->up)
             fail(dev, "%.100s is not usable: %.120s", iommu->tree.path, iommu->reason);
-        }
         dev->streams[i] = (struct gr_stream){
             .inst = iommu->inst,
             .sid = dev->tree.streams[i].sid,
@@ -359,11 +342,9 @@ static struct gr_region region_of(const struct gr_dt_region *tree)
 
 static enum gr_adopt adopt_of(const struct sim_machine *m, const struct sim_device *dev)
 {
-    for (unsigned i = 0; i < dev->tree.nstreams; i++) {
-        if (m->options.adopt == GR_ADOPT_REPLACE && dev->iommu[i]->locked) {
+    for (unsigned i = 0; i < dev->tree.nstreams; i++)
+        if (m->options.adopt == GR_ADOPT_REPLACE && dev->iommu[i]->locked)
             return GR_ADOPT_DEFAULT;
-        }
-    }
     return m->options.adopt;
 }
 
@@ -397,17 +378,14 @@ static void register_device(struct sim_machine *m, struct sim_device *dev)
 
     dev->untrusted = config.untrusted;
     dev->mode = GR_DOMAIN_BLOCKED;
-    if (!connect(dev)) {
+    if (!connect(dev))
         return;
-    }
     config.adopt = adopt_of(m, dev);
     memcpy(dev->reserved, dev->tree.reserved, sizeof(dev->tree.reserved));
-    for (unsigned i = 0; i < dev->tree.nregions; i++) {
+    for (unsigned i = 0; i < dev->tree.nregions; i++)
         dev->regions[i] = region_of(&dev->tree.regions[i]);
-    }
-    if (dev->tree.dma.first > 0) {
+    if (dev->tree.dma.first > 0)
         dev->reserved[config.reserved_count++] = (struct gr_range){0, dev->tree.dma.first - 1};
-    }
     rc = gr_device_init(&dev->device, &config);
     if (rc != 0) {
         fail_as_logged(m, dev, rc);
@@ -451,12 +429,10 @@ static int make_domain(struct sim_machine *m, struct sim_device *dev, enum gr_do
     };
     bool deferred = m->options.deferred && type == GR_DOMAIN_TRANSLATED;
 
-    if (type == GR_DOMAIN_LINEAR) {
+    if (type == GR_DOMAIN_LINEAR)
         return gr_domain_init_linear(&dev->domain, m->host, &dev->device, &linear);
-    }
-    if (type == GR_DOMAIN_IDENTITY && !reaches_memory(m, dev)) {
+    if (type == GR_DOMAIN_IDENTITY && !reaches_memory(m, dev))
         return GR_ERANGE;
-    }
     return gr_domain_init(&dev->domain, m->host, &dev->device, type,
                           deferred ? GR_DOMAIN_DEFERRED : 0);
 }
@@ -465,17 +441,14 @@ static enum gr_isolation isolation_of(const struct sim_device *dev)
 {
     enum gr_isolation how = dev->device.config.isolation;
 
-    if (dev->mode != GR_DOMAIN_TRANSLATED) {
+    if (dev->mode != GR_DOMAIN_TRANSLATED)
         return GR_ISOLATION_DEFAULT;
-    }
-    if (how == GR_ISOLATION_DEFAULT || (how == GR_ISOLATION_EXPOSE && dev->untrusted)) {
+    if (how == GR_ISOLATION_DEFAULT || (how == GR_ISOLATION_EXPOSE && dev->untrusted))
         how = dev->untrusted ? GR_ISOLATION_WINDOW : GR_ISOLATION_EXPOSE;
-    }
     /* Windows that may not hold are good enough for those that mean no harm; an SMMU has none. */
     if (how == GR_ISOLATION_WINDOW &&
-        (!dev->active->pt.window_unit || (dev->untrusted && !dev->active->windows_verified))) {
+        (!dev->active->pt.window_unit || (dev->untrusted && !dev->active->windows_verified)))
         how = GR_ISOLATION_BOUNCE;
-    }
     return how;
 }
 
@@ -487,9 +460,8 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
 
     dev->untrusted = gr_device_untrusted(&dev->device); /* its group's least trusted decides */
     snprintf(dev->reason, sizeof(dev->reason), "%s", policy.reason);
-    if (rc != 0) { /* what was asked for cannot be, and nothing else was */
+    if (rc != 0) /* what was asked for cannot be, and nothing else was */
         return;
-    }
     if (shared || (policy.type == GR_DOMAIN_LINEAR && share_linear(m, dev))) {
         shared = gr_device_domain(&dev->device);
     } else {
@@ -508,10 +480,9 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
         if (rc != 0) {
             fail_as_logged(m, dev, rc);
             rc = gr_domain_fini(&dev->domain);
-            if (rc != 0) {
+            if (rc != 0)
                 sim_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
                             gr_strerror(rc));
-            }
             return;
         }
         dev->owns_domain = true;
@@ -528,9 +499,8 @@ static gr_pa_t reach(const struct sim_device *dev)
     const struct gr_domain *domain = dev->active;
     gr_pa_t last = domain->direct.last;
 
-    if (dev->mode == GR_DOMAIN_TRANSLATED) {
+    if (dev->mode == GR_DOMAIN_TRANSLATED)
         return domain->pt.pa_mask;
-    }
     return last - domain->direct_offset <= dev->tree.dma.last
                ? last
                : dev->tree.dma.last + domain->direct_offset;
@@ -545,23 +515,19 @@ static bool make_pool(struct sim_machine *m)
     config.limit = config.limit < POOL_MAX ? config.limit : POOL_MAX;
     config.limit &= ~(GR_BOUNCE_CHUNK - 1);
     config.limit = config.limit ? config.limit : GR_BOUNCE_CHUNK;
-    for (unsigned i = 0; i < m->ndevices; i++) {
-        if (m->devices[i].active && reach(&m->devices[i]) < config.pa_last) {
+    for (unsigned i = 0; i < m->ndevices; i++)
+        if (m->devices[i].active && reach(&m->devices[i]) < config.pa_last)
             config.pa_last = reach(&m->devices[i]);
-        }
-    }
     rc = gr_bounce_init(&m->pool, m->host, &config);
     m->has_pool = rc == 0;
     for (unsigned i = 0; rc == 0 && i < m->ndevices; i++) {
         struct sim_device *dev = &m->devices[i];
 
-        if (dev->owns_domain && dev->active) {
+        if (dev->owns_domain && dev->active)
             rc = gr_domain_set_bounce(&dev->domain, &m->pool);
-        }
     }
-    if (rc != 0) {
+    if (rc != 0)
         sim_problem(m, "no pool to bounce from: %s", gr_strerror(rc));
-    }
     return rc != GR_ENOMEM;
 }
 
@@ -573,11 +539,10 @@ static bool check_trust(const struct sim_machine *m, const struct gr_dt_master *
                          : m->options.isolation == GR_ISOLATION_EXPOSE ? "--isolation=expose"
                                                                        : NULL;
 
-    if (option && (tree->untrusted || m->options.untrusted)) {
+    if (option && (tree->untrusted || m->options.untrusted))
         return sim_refuse(error,
                           "%s: %s is not trusted, and %s is for devices that are: leave it out",
                           m->board->path, tree->path, option);
-    }
     return true;
 }
 
@@ -591,25 +556,21 @@ static bool read_devices(struct sim_machine *m, struct sim_error *error)
     /* calloc'ed for all that there may be: one pass, since each reference costs a walk over the
      * tree, and a device that is registered must stay where it is. */
     m->devices = calloc(SIM_MAX, sizeof(*m->devices));
-    if (!m->devices) {
+    if (!m->devices)
         return out_of_memory(error);
-    }
     while ((rc = gr_dt_master_next(dt, &it, &tree)) > 0) {
-        if (m->ndevices == SIM_MAX) {
+        if (m->ndevices == SIM_MAX)
             return sim_refuse(error,
                               "%s: %s: its IOMMU makes it a device past the %u that we can "
                               "hold: disable some with status",
                               m->board->path, tree.path, SIM_MAX);
-        }
-        if (!check_trust(m, &tree, error)) {
+        if (!check_trust(m, &tree, error))
             return false;
-        }
         struct sim_device *dev = &m->devices[m->ndevices++];
 
         dev->tree = tree;
-        for (unsigned i = 0; i < tree.nstreams; i++) {
+        for (unsigned i = 0; i < tree.nstreams; i++)
             dev->iommu[i] = find_iommu(m, tree.streams[i].iommu);
-        }
     }
     return rc < 0 ? tree_error(m, error) : true;
 }
@@ -618,26 +579,20 @@ static bool read_devices(struct sim_machine *m, struct sim_error *error)
 static bool start(struct sim_machine *m, struct sim_error *error)
 {
     m->scan_rng.state = sim_rng_mix(m->options.seed ^ 0x7363616eu);
-    if (!sim_firmware_boot(m)) {
+    if (!sim_firmware_boot(m))
         return sim_refuse(error, "%s: no memory for what granule,firmware asks for: describe more",
                           m->board->path);
-    }
     host_set_observer(m->host, moment, m);
-    if (!sim_firmware_start_display(m)) {
+    if (!sim_firmware_start_display(m))
         return sim_refuse(error, "no thread for --scanout=thread: leave it out");
-    }
-    for (unsigned i = 0; i < m->niommus; i++) {
+    for (unsigned i = 0; i < m->niommus; i++)
         bring_up_iommu(&m->iommus[i]);
-    }
     /* Groups form as devices are registered; only then do they get their domains. */
-    for (unsigned i = 0; i < m->ndevices; i++) {
+    for (unsigned i = 0; i < m->ndevices; i++)
         register_device(m, &m->devices[i]);
-    }
-    for (unsigned i = 0; i < m->ndevices; i++) {
-        if (m->devices[i].registered) {
+    for (unsigned i = 0; i < m->ndevices; i++)
+        if (m->devices[i].registered)
             attach_device(m, &m->devices[i]);
-        }
-    }
     sim_firmware_note_adoption(m);
     return make_pool(m) || out_of_memory(error);
 }
@@ -705,10 +660,9 @@ const char *sim_isolation_name(const struct sim_device *dev)
 
 static void check_down(struct sim_machine *m, const char *name, const char *call, int rc)
 {
-    if (rc != 0) {
+    if (rc != 0)
         sim_problem(m, "%s: %s() failed when taking the machine down: %s", name, call,
                     gr_strerror(rc));
-    }
 }
 
 void sim_machine_detach(struct sim_machine *m)
@@ -750,11 +704,10 @@ void sim_machine_down(struct sim_machine *m)
     for (unsigned i = 0; i < m->niommus; i++) {
         struct sim_iommu *iommu = &m->iommus[i];
 
-        if (iommu->up && is_smmu(iommu)) {
+        if (iommu->up && is_smmu(iommu))
             check_down(m, iommu->tree.path, "gr_smmuv3_fini", gr_smmuv3_fini(&iommu->smmu));
-        } else if (iommu->up) {
+        else if (iommu->up)
             check_down(m, iommu->tree.path, "gr_dart_fini", gr_dart_fini(&iommu->dart));
-        }
     }
     sim_firmware_stop_display(m);
     sim_firmware_check(m, true);
@@ -769,24 +722,21 @@ uint64_t sim_machine_misuse(const struct sim_machine *m)
 {
     uint64_t misuse = host_misuse(m->host) + m->stuck_irqs;
 
-    for (unsigned i = 0; i < m->niommus; i++) {
+    for (unsigned i = 0; i < m->niommus; i++)
         misuse += sim_hw_stats(&m->iommus[i].hw).misuse;
-    }
     return misuse;
 }
 
 void sim_machine_free(struct sim_machine *m)
 {
-    for (unsigned i = 0; i < m->niommus; i++) {
+    for (unsigned i = 0; i < m->niommus; i++)
         sim_hw_fini(&m->iommus[i].hw);
-    }
     sim_firmware_free(m);
     pthread_mutex_destroy(&m->bus.lock);
     free(m->iommus);
     free(m->devices);
-    if (m->host) {
+    if (m->host)
         host_destroy(m->host);
-    }
     *m = (struct sim_machine){0};
 }
 
@@ -801,9 +751,8 @@ bool sim_reads_all(const struct sim_device *dev)
 /* Edges: called until there is nothing, which is soon, since nothing happens meanwhile. */
 static void serve_smmu(struct sim_iommu *iommu)
 {
-    if (!iommu->hw.smmu.irq) {
+    if (!iommu->hw.smmu.irq)
         return;
-    }
     iommu->hw.smmu.irq = false;
     for (unsigned i = 0; gr_smmuv3_isr(&iommu->smmu); i++) {
         if (i == EVENT_TRIES) {
@@ -859,14 +808,10 @@ enum model_result sim_access(struct sim_device *dev, unsigned stream, gr_iova_t 
     *done = 0;
     /* The window is of what is translated. */
     if (last < iova || !within(&dev->tree.dma, iova, last) ||
-        (dev->mode != GR_DOMAIN_IDENTITY &&
-         !within(&dev->tree.streams[stream].window, iova, last))) {
+        (dev->mode != GR_DOMAIN_IDENTITY && !within(&dev->tree.streams[stream].window, iova, last)))
         return MODEL_BUS_ERROR;
-    }
-    for (unsigned i = 0; i < dev->tree.nreserved; i++) {
-        if (overlaps(&dev->tree.reserved[i], iova, last)) {
+    for (unsigned i = 0; i < dev->tree.nreserved; i++)
+        if (overlaps(&dev->tree.reserved[i], iova, last))
             return MODEL_BUS_ERROR;
-        }
-    }
     return sim_access_raw(dev, stream, iova, buf, len, write, done);
 }

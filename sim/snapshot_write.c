@@ -32,15 +32,12 @@ bool sim_snapshot_prepare(const char *dir, struct sim_error *error)
 {
     struct stat is;
 
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return failed(error, dir, errno);
-    }
-    if (stat(dir, &is) != 0) {
+    if (stat(dir, &is) != 0)
         return failed(error, dir, errno);
-    }
-    if (!S_ISDIR(is.st_mode)) {
+    if (!S_ISDIR(is.st_mode))
         return failed(error, dir, ENOTDIR);
-    }
     return access(dir, W_OK | X_OK) == 0 || failed(error, dir, errno);
 }
 
@@ -56,17 +53,14 @@ static bool draft_open(struct draft *draft, const char *dir, const char *name,
     draft->fd = -1;
     if (snprintf(draft->path, sizeof(draft->path), "%s/%s", dir, name) >= PATH_MAX ||
         snprintf(draft->temporary, sizeof(draft->temporary), "%s/.%s.XXXXXX", dir, name) >=
-            PATH_MAX) {
+            PATH_MAX)
         return failed(error, dir, ENAMETOOLONG);
-    }
-    if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode)) {
+    if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode))
         return sim_refuse(error, "%s: not a file: move it away, a snapshot's file goes there",
                           draft->path);
-    }
     draft->fd = mkstemp(draft->temporary);
-    if (draft->fd < 0 || fchmod(draft->fd, 0666 & ~mask) != 0) {
+    if (draft->fd < 0 || fchmod(draft->fd, 0666 & ~mask) != 0)
         return failed(error, draft->temporary, errno);
-    }
     return true;
 }
 
@@ -84,9 +78,8 @@ static bool draft_place(struct draft *draft, struct sim_error *error)
 {
     int fd = draft->fd;
 
-    if (rename(draft->temporary, draft->path) != 0) {
+    if (rename(draft->temporary, draft->path) != 0)
         return failed(error, draft->path, errno);
-    }
     draft->fd = -1;
     return close(fd) == 0 || failed(error, draft->path, errno);
 }
@@ -106,11 +99,10 @@ static void write_block(struct image *image, gr_pa_t pa, const uint8_t *block)
     for (size_t done = 0; done < BLOCK && image->why == 0;) {
         ssize_t n = pwrite(image->fd, block + done, BLOCK - done, (off_t)(at + done));
 
-        if (n <= 0) {
+        if (n <= 0)
             image->why = n < 0 ? errno : ENOSPC;
-        } else {
+        else
             done += (size_t)n;
-        }
     }
 }
 
@@ -120,13 +112,11 @@ static void write_blocks(struct image *image, gr_pa_t pa, uint64_t len)
     static const uint8_t zeroes[BLOCK];
     uint8_t block[BLOCK];
 
-    for (uint64_t at = 0; at < len && image->why == 0; at += BLOCK) {
-        if (!host_read_held(image->machine->host, pa + at, block, BLOCK)) {
+    for (uint64_t at = 0; at < len && image->why == 0; at += BLOCK)
+        if (!host_read_held(image->machine->host, pa + at, block, BLOCK))
             image->why = EIO;
-        } else if (memcmp(block, zeroes, BLOCK) != 0) {
+        else if (memcmp(block, zeroes, BLOCK) != 0)
             write_block(image, pa + at, block);
-        }
-    }
 }
 
 /*
@@ -135,9 +125,8 @@ static void write_blocks(struct image *image, gr_pa_t pa, uint64_t len)
  */
 static void write_run(void *arg, gr_pa_t pa, uint64_t len, enum host_use use)
 {
-    if (use != HOST_LIBRARY) {
+    if (use != HOST_LIBRARY)
         write_blocks(arg, pa, len);
-    }
 }
 
 static void write_records(struct image *image, const struct sim_snapshot_record *records,
@@ -148,9 +137,8 @@ static void write_records(struct image *image, const struct sim_snapshot_record 
         gr_pa_t end = (records[i].pa + records[i].length + BLOCK - 1) & ~(gr_pa_t)(BLOCK - 1);
 
         if (strcmp(records[i].kind, "linear") != 0 && /* all memory: most is nobody's */
-            host_use_of(image->machine->host, first) == HOST_LIBRARY) {
+            host_use_of(image->machine->host, first) == HOST_LIBRARY)
             write_blocks(image, first, end - first);
-        }
     }
 }
 
@@ -160,11 +148,10 @@ static bool write_image(struct sim_machine *m, const struct sim_snapshot_record 
     struct image image = {.machine = m, .fd = draft->fd};
     uint64_t last = m->ram_span.last - m->ram_span.first;
 
-    if (last >= INT64_MAX || ftruncate(draft->fd, (off_t)(last + 1)) != 0) {
+    if (last >= INT64_MAX || ftruncate(draft->fd, (off_t)(last + 1)) != 0)
         return sim_refuse(error, "%s: no file of 0x%llx bytes can be made there: %s", draft->path,
                           (unsigned long long)last + 1,
                           last >= INT64_MAX ? "too long" : strerror(errno));
-    }
     host_for_each_used(m->host, write_run, &image);
     write_records(&image, records, count);
     return image.why == 0 || failed(error, draft->path, image.why);
@@ -216,14 +203,11 @@ static json_t *json_machine(struct sim_machine *m, const struct sim_snapshot_rec
     json_t *mappings = json_array();
     int bad = 0;
 
-    for (unsigned i = 0; i < m->niommus; i++) {
-        if (m->iommus[i].up) {
+    for (unsigned i = 0; i < m->niommus; i++)
+        if (m->iommus[i].up)
             bad |= json_array_append_new(instances, json_instance(&m->iommus[i]));
-        }
-    }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         bad |= json_array_append_new(mappings, json_record(&records[i]));
-    }
     if (bad) {
         json_decref(instances);
         json_decref(mappings);
@@ -241,9 +225,8 @@ static bool write_machine(struct sim_machine *m, const struct sim_snapshot_recor
     json_t *root = json_machine(m, records, count);
     bool ok;
 
-    if (!root) {
+    if (!root)
         return sim_refuse(error, "%s: out of memory", draft->path);
-    }
     errno = EIO;
     ok = json_dumpfd(root, draft->fd, JSON_COMPACT) == 0 && write(draft->fd, "\n", 1) == 1;
     json_decref(root);

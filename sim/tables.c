@@ -16,13 +16,11 @@ static void *grow(void *list, size_t count, size_t *room, size_t size)
     size_t more = *room ? 2 * *room : 16;
     void *bigger;
 
-    if (count < *room) {
+    if (count < *room)
         return list;
-    }
     bigger = realloc(list, more * size);
-    if (bigger) {
+    if (bigger)
         *room = more;
-    }
     return bigger;
 }
 
@@ -36,9 +34,8 @@ __attribute__((format(printf, 5, 6))) static bool complain(struct sim_tables_pro
     struct sim_tables_problem *problem;
     va_list args;
 
-    if (!list) {
+    if (!list)
         return false;
-    }
     problems->list = list;
     problem = &list[problems->count++];
     problem->instance = inst->path;
@@ -84,9 +81,8 @@ static bool add_leaf(struct sim_tables *tables, const struct walker_leaf *leaf)
         return true;
     }
     runs = grow(tables->runs, tables->nruns, &tables->room, sizeof(*runs));
-    if (!runs) {
+    if (!runs)
         return false;
-    }
     tables->runs = runs;
     runs[tables->nruns++] = (struct sim_tables_run){.iova = leaf->iova,
                                                     .last = leaf->last,
@@ -117,14 +113,12 @@ static bool iterate(struct sim_tables *tables, struct walker_iter *iter,
     for (;;) {
         switch (walker_next(iter)) {
         case WALKER_LEAF:
-            if (!add_leaf(tables, &iter->leaf)) {
+            if (!add_leaf(tables, &iter->leaf))
                 return false;
-            }
             break;
         case WALKER_PROBLEM:
-            if (!add_problem(tables, &iter->problem, problems)) {
+            if (!add_problem(tables, &iter->problem, problems))
                 return false;
-            }
             break;
         case WALKER_DONE:
             memcpy(tables->tables, iter->tables, sizeof(tables->tables));
@@ -143,17 +137,14 @@ bool sim_tables_load(struct sim_tables *tables, const struct sim_snapshot_instan
     tables->inst = inst;
     tables->sid = sid;
     walker_stream(&tables->stream, &inst->walker, sid);
-    if (tables->stream.mode != WALKER_TRANSLATE) {
+    if (tables->stream.mode != WALKER_TRANSLATE)
         return true;
-    }
-    if (!walker_begin(&iter, &tables->stream)) {
+    if (!walker_begin(&iter, &tables->stream))
         return false;
-    }
     ok = iterate(tables, &iter, problems);
     walker_end(&iter);
-    if (!ok) {
+    if (!ok)
         sim_tables_free(tables);
-    }
     return ok;
 }
 
@@ -201,9 +192,8 @@ static int by_iova(const void *a, const void *b)
     const struct record *x = a;
     const struct record *y = b;
 
-    if (x->iova != y->iova) {
+    if (x->iova != y->iova)
         return x->iova < y->iova ? -1 : 1;
-    }
     return x->map < y->map ? -1 : x->map > y->map;
 }
 
@@ -216,11 +206,10 @@ static const struct sim_tables_run *find_run(const struct sim_tables *tables, ui
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (tables->runs[middle].last < iova) {
+        if (tables->runs[middle].last < iova)
             low = middle + 1;
-        } else {
+        else
             high = middle;
-        }
     }
     return tables->runs + low;
 }
@@ -285,9 +274,8 @@ static void check_record(struct checker *c, struct record *record)
             wrong(c, record, at, "it is not mapped there");
             return;
         }
-        if (!check_run(c, record, run, at)) {
+        if (!check_run(c, record, run, at))
             return;
-        }
         if (run->iova == at) {
             if (at == record->granules) {
                 open = run->open;
@@ -327,13 +315,11 @@ static void check_overlaps(struct checker *c)
     for (size_t i = 1; i < c->count; i++) {
         struct record *record = &c->records[i];
 
-        if (record->iova <= furthest->last && !may_overlap(furthest, record)) {
+        if (record->iova <= furthest->last && !may_overlap(furthest, record))
             wrong(c, record, record->iova, "it overlaps the %s of %.60s at 0x%" PRIx64,
                   furthest->map->kind, furthest->map->device, furthest->map->iova);
-        }
-        if (record->last > furthest->last) {
+        if (record->last > furthest->last)
             furthest = record;
-        }
     }
 }
 
@@ -357,17 +343,14 @@ static void check_leaves(struct checker *c)
         for (; next < c->count && c->records[next].granules <= run->last; next++) {
             const struct record *record = &c->records[next];
 
-            if (record->granules > at) {
+            if (record->granules > at)
                 unexplained(c, at, record->granules - 1);
-            }
-            if (record->granule_last >= explained) {
+            if (record->granule_last >= explained)
                 explained = record->granule_last + 1;
-            }
             at = at > explained ? at : explained;
         }
-        if (at <= run->last) {
+        if (at <= run->last)
             unexplained(c, at, run->last);
-        }
     }
 }
 
@@ -402,13 +385,11 @@ bool sim_tables_check(const struct sim_tables *tables, struct sim_tables_check *
     size_t count = sim_snapshot_mappings(tables->inst, tables->sid, tables->sid, &maps);
 
     c.records = calloc(count + 1, sizeof(*c.records));
-    if (!c.records) {
+    if (!c.records)
         return false;
-    }
     check->mappings += count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         check->wrong += !make_record(&c, &maps[i]);
-    }
     qsort(c.records, c.count, sizeof(*c.records), by_iova);
     check_overlaps(&c);
     for (size_t i = 0; i < c.count; i++) {
@@ -428,12 +409,10 @@ bool sim_tables_check_unknown(const struct sim_snapshot_instance *inst,
 
     check->mappings += count;
     check->wrong += count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (!complain(problems, inst, maps[i].stream, maps[i].iova,
                       "the %s of %.60s: the tables of %.60s are not known here", maps[i].kind,
-                      maps[i].device, inst->compatible)) {
+                      maps[i].device, inst->compatible))
             return false;
-        }
-    }
     return true;
 }
