@@ -30,7 +30,7 @@ int cli_refuse(const struct sim_error *error, bool json)
 {
     fprintf(stderr, "granule: %s\n", error->text);
     if (json) {
-        json_t *object = json_pack("{s:o}", "error", sim_json_text(error->text));
+        json_t *const object = json_pack("{s:o}", "error", sim_json_text(error->text));
 
         json_dumpf(object, stdout, JSON_COMPACT);
         putchar('\n');
@@ -56,8 +56,8 @@ bool cli_parse_u64(const char *text, uint64_t max, uint64_t *out)
 
 bool cli_option_error(struct sim_error *error, int code, char **argv, const char *verb)
 {
-    const char *space = verb ? " " : "";
-    const char *option = argv[optind - 1];
+    const char *const space = verb ? " " : "";
+    const char *const option = argv[optind - 1];
     char letter[3] = {'-', (char)optopt, '\0'};
 
     if (!verb)

@@ -56,7 +56,7 @@ static void print_help(const char *verb)
 
 static bool set(void *into, int code, const char *value, struct sim_error *error)
 {
-    struct dump_options *options = into;
+    struct dump_options *const options = into;
 
     (void)code; /* there is --check only */
     (void)value;
@@ -67,7 +67,7 @@ static bool set(void *into, int code, const char *value, struct sim_error *error
 
 static bool operands(void *into, int count, char **operands, struct sim_error *error)
 {
-    struct dump_options *options = into;
+    struct dump_options *const options = into;
 
     if (count != 1)
         return sim_refuse(error, "%s: give one DIR, or see granule dump --help",
@@ -88,7 +88,7 @@ static struct picture draw(const struct sim_tables *tables, uint64_t first, unsi
     uint64_t mapped[CELLS] = {0};
 
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct sim_tables_run *run = &tables->runs[i];
+        const struct sim_tables_run *const run = &tables->runs[i];
 
         for (uint64_t at = run->iova; at <= run->last;) {
             uint64_t cell_last = at | (picture.cell - 1);
@@ -131,10 +131,10 @@ static unsigned draw_both(const struct sim_tables *tables, struct picture pictur
 
 static json_t *json_runs(const struct sim_tables *tables)
 {
-    json_t *runs = json_array();
+    json_t *const runs = json_array();
 
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct sim_tables_run *run = &tables->runs[i];
+        const struct sim_tables_run *const run = &tables->runs[i];
         bool whole = run->open == run->iova && run->open_last == run->last;
 
         json_array_append_new(
@@ -157,7 +157,7 @@ static uint64_t table_bytes(const struct sim_tables *tables)
 
 static json_t *json_tables(const struct sim_tables *tables)
 {
-    json_t *levels = json_array();
+    json_t *const levels = json_array();
 
     for (unsigned level = tables->stream.levels; level-- > 0;) {
         json_array_append_new(levels, json_pack("{s:i,s:I}", "level", (int)level, "count",
@@ -170,7 +170,7 @@ static json_t *json_pictures(const struct sim_tables *tables)
 {
     struct picture pictures[2];
     unsigned count = draw_both(tables, pictures);
-    json_t *array = json_array();
+    json_t *const array = json_array();
 
     for (unsigned i = 0; i < count; i++) {
         json_array_append_new(
@@ -183,14 +183,14 @@ static json_t *json_pictures(const struct sim_tables *tables)
 
 static json_t *json_stream(const struct sim_tables *tables)
 {
-    const struct walker_stream *s = &tables->stream;
-    json_t *object =
+    const struct walker_stream *const s = &tables->stream;
+    json_t *const object =
         json_pack("{s:i,s:i,s:s,s:o,s:s}", "stream", (int)tables->sid, "sid", (int)s->sid, "mode",
                   cli_show_mode(s->mode), s->in_memory ? "entry" : "tcr",
                   sim_json_hex(s->in_memory ? s->entry : s->tcr), "reason", s->reason);
 
     if (s->mode == WALKER_TRANSLATE) {
-        json_t *more =
+        json_t *const more =
             json_pack("{s:i,s:i,s:o,s:I,s:I,s:o,s:o}", "levels", (int)s->levels, "va_bits",
                       (int)s->va_bits, "tables", json_tables(tables), "table_bytes",
                       (json_int_t)table_bytes(tables), "mapped_bytes", (json_int_t)tables->mapped,
@@ -204,10 +204,10 @@ static json_t *json_stream(const struct sim_tables *tables)
 
 static json_t *json_problems(const struct sim_tables_problems *problems)
 {
-    json_t *array = json_array();
+    json_t *const array = json_array();
 
     for (size_t i = 0; i < problems->count; i++) {
-        const struct sim_tables_problem *problem = &problems->list[i];
+        const struct sim_tables_problem *const problem = &problems->list[i];
 
         json_array_append_new(array, json_pack("{s:s,s:i,s:o,s:s}", "instance", problem->instance,
                                                "stream", (int)problem->stream, "iova",
@@ -218,11 +218,12 @@ static json_t *json_problems(const struct sim_tables_problems *problems)
 
 static bool print_json(struct dump *dump)
 {
-    const struct sim_snapshot *s = dump->snapshot;
-    json_t *root = json_pack("{s:o,s:i,s:o,s:I,s:o,s:o}", "snapshot", sim_json_text(s->dir),
-                             "cpu_page", (int)s->cpu_page, "ram_base", sim_json_hex(s->ram_base),
-                             "ram_bytes", (json_int_t)s->ram_size, "instances", dump->json,
-                             "problems", json_problems(&dump->problems));
+    const struct sim_snapshot *const s = dump->snapshot;
+    json_t *const root =
+        json_pack("{s:o,s:i,s:o,s:I,s:o,s:o}", "snapshot", sim_json_text(s->dir), "cpu_page",
+                  (int)s->cpu_page, "ram_base", sim_json_hex(s->ram_base), "ram_bytes",
+                  (json_int_t)s->ram_size, "instances", dump->json, "problems",
+                  json_problems(&dump->problems));
     bool ok;
 
     if (dump->options->check) {
@@ -244,7 +245,7 @@ static void print_runs(const struct sim_tables *tables)
     if (tables->nruns > 0)
         printf("    %-31s  %-27s  %-14s  %-8s  %s\n", "IOVA", "PA", "access", "cache", "window");
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct sim_tables_run *run = &tables->runs[i];
+        const struct sim_tables_run *const run = &tables->runs[i];
         bool whole = run->open == run->iova && run->open_last == run->last;
 
         printf("    %-31s  %-27s  %-14s  %-8s  %s\n", cli_show_range(run->iova, run->last).text,
@@ -258,7 +259,7 @@ static void print_runs(const struct sim_tables *tables)
 
 static void print_stream(const struct sim_tables *tables)
 {
-    const struct walker_stream *s = &tables->stream;
+    const struct walker_stream *const s = &tables->stream;
     struct picture pictures[2];
     unsigned count = draw_both(tables, pictures);
     const char *word = ":";
@@ -284,7 +285,7 @@ static void print_stream(const struct sim_tables *tables)
 static void print_problems(const struct sim_tables_problems *problems)
 {
     for (size_t i = 0; i < problems->count; i++) {
-        const struct sim_tables_problem *problem = &problems->list[i];
+        const struct sim_tables_problem *const problem = &problems->list[i];
 
         printf("%s, stream %u, IOVA 0x%" PRIx64 ": %s\n", problem->instance, problem->stream,
                problem->iova, problem->text);
@@ -293,7 +294,7 @@ static void print_problems(const struct sim_tables_problems *problems)
 
 static void print_end(const struct dump *dump)
 {
-    const struct sim_tables_check *check = &dump->check;
+    const struct sim_tables_check *const check = &dump->check;
 
     printf("%s[.] empty  [-] less than half  [+] half or more  [#] full\n",
            dump->snapshot->ninstances ? "\n" : "");
@@ -337,7 +338,7 @@ static bool dump_stream(struct dump *dump, const struct sim_snapshot_instance *i
                         struct idle *idle, json_t *streams)
 {
     struct sim_tables tables;
-    const struct walker_stream *s = &tables.stream;
+    const struct walker_stream *const s = &tables.stream;
     bool ok;
 
     if (!sim_tables_load(&tables, inst, sid, &dump->problems))
@@ -363,8 +364,8 @@ static bool dump_stream(struct dump *dump, const struct sim_snapshot_instance *i
 
 static bool dump_instance(struct dump *dump, const struct sim_snapshot_instance *inst)
 {
-    const struct walker_format *format = inst->walker.format;
-    const char *name = inst->walker.kind ? format->name : "unknown";
+    const struct walker_format *const format = inst->walker.format;
+    const char *const name = inst->walker.kind ? format->name : "unknown";
     json_t *streams = NULL;
     struct idle idle = {0};
 
@@ -390,7 +391,7 @@ static bool dump_instance(struct dump *dump, const struct sim_snapshot_instance 
 
 static int dump_all(struct dump *dump)
 {
-    const struct sim_snapshot *s = dump->snapshot;
+    const struct sim_snapshot *const s = dump->snapshot;
     bool decoded = true;
     bool told = true;
 

@@ -53,7 +53,7 @@ static unsigned dead_iommus(const struct sim_machine *m)
 static bool firmware_held(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
-        const struct sim_firmware *f = &m->iommus[i].firmware;
+        const struct sim_firmware *const f = &m->iommus[i].firmware;
 
         if (f->changed != 0 || f->scanout_faults != 0 || f->changed_at_end)
             return false;
@@ -132,7 +132,7 @@ static const char *firmware_policy(const struct sim_iommu *iommu)
 
 static json_t *json_firmware(const struct sim_iommu *iommu)
 {
-    const struct sim_firmware *f = &iommu->firmware;
+    const struct sim_firmware *const f = &iommu->firmware;
 
     return json_pack("{s:s,s:s?,s:s?,s:o,s:o,s:o,s:b}", "state", firmware_state(iommu), "policy",
                      firmware_policy(iommu), "reason", f->reason, "adopted", json_u64(f->adopted),
@@ -160,9 +160,9 @@ static json_t *json_instance(const struct sim_iommu *iommu)
 
 static json_t *json_device(const struct cli_report *report, unsigned index)
 {
-    const struct sim_device *dev = &report->machine->devices[index];
-    const struct sim_tally_device *result = &report->tally->devices[index];
-    json_t *instances = json_array();
+    const struct sim_device *const dev = &report->machine->devices[index];
+    const struct sim_tally_device *const result = &report->tally->devices[index];
+    json_t *const instances = json_array();
     json_t *object;
 
     for (unsigned i = 0; i < dev->tree.nstreams; i++)
@@ -182,8 +182,8 @@ static json_t *json_device(const struct cli_report *report, unsigned index)
 
 static json_t *json_totals(const struct cli_report *report)
 {
-    const struct sim_machine *m = report->machine;
-    json_t *totals =
+    const struct sim_machine *const m = report->machine;
+    json_t *const totals =
         json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "devices", json_u64(m->ndevices), "maps",
                   json_u64(report->tally->maps), "bytes", json_u64(report->tally->bytes), "lists",
                   json_u64(report->tally->lists), "segments", json_u64(report->tally->segments),
@@ -201,10 +201,10 @@ static json_t *json_totals(const struct cli_report *report)
 
 bool cli_report_json(const struct cli_report *report)
 {
-    const struct sim_machine *m = report->machine;
-    json_t *instances = json_array();
-    json_t *devices = json_array();
-    json_t *problems = json_array();
+    const struct sim_machine *const m = report->machine;
+    json_t *const instances = json_array();
+    json_t *const devices = json_array();
+    json_t *const problems = json_array();
     json_t *root;
     bool ok;
 
@@ -259,7 +259,7 @@ static void table_instances(const struct sim_machine *m)
     printf("\n%-*s  %-*s  %6s  %-24s %4s  %9s %7s %6s\n", width, "Instance", kind, "compatible",
            "G", "aperture", "SIDs", "TLB hits", "misses", "inval.");
     for (unsigned i = 0; i < m->niommus; i++) {
-        const struct sim_iommu *iommu = &m->iommus[i];
+        const struct sim_iommu *const iommu = &m->iommus[i];
 
         path_text(iommu->tree.path, width, path, sizeof(path));
         printf("%-*s  %-*.*s  ", width, path, kind, kind, iommu->tree.compatible);
@@ -281,8 +281,8 @@ static void table_instances(const struct sim_machine *m)
 static void table_firmware(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
-        const struct sim_iommu *iommu = &m->iommus[i];
-        const struct sim_firmware *f = &iommu->firmware;
+        const struct sim_iommu *const iommu = &m->iommus[i];
+        const struct sim_firmware *const f = &iommu->firmware;
 
         if (iommu->tree.firmware < GR_DT_FIRMWARE_TRANSLATING)
             continue;
@@ -298,7 +298,7 @@ static void table_firmware(const struct sim_machine *m)
 
 static void table_devices(const struct cli_report *report)
 {
-    const struct sim_machine *m = report->machine;
+    const struct sim_machine *const m = report->machine;
     char path[GR_DT_PATH];
     int width = 6;
 
@@ -308,8 +308,8 @@ static void table_devices(const struct cli_report *report)
            "maps", "bytes");
     printf(report->tally->attack ? "  %10s  %10s\n" : "\n", "leaked", "slack");
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct sim_device *dev = &m->devices[i];
-        const struct sim_tally_device *result = &report->tally->devices[i];
+        const struct sim_device *const dev = &m->devices[i];
+        const struct sim_tally_device *const result = &report->tally->devices[i];
         unsigned instances = 0;
 
         for (unsigned k = 0; k < dev->tree.nstreams; k++)
@@ -329,11 +329,11 @@ static void table_devices(const struct cli_report *report)
 /* Why devices got the mode that they have: most, as a rule, for the reason of the first. */
 static void table_modes(const struct sim_machine *m)
 {
-    const struct sim_device *first = m->devices;
+    const struct sim_device *const first = m->devices;
     unsigned same = 0;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct sim_device *dev = &m->devices[i];
+        const struct sim_device *const dev = &m->devices[i];
 
         if (!dev->failed && dev->mode == first->mode && strcmp(dev->reason, first->reason) == 0)
             same++;
@@ -359,7 +359,7 @@ static void table_reasons(const struct sim_machine *m)
 
 static void table_verdict(const struct cli_report *report)
 {
-    const struct sim_machine *m = report->machine;
+    const struct sim_machine *const m = report->machine;
     const char *comma = "";
 
     if (cli_report_passed(report)) {
@@ -397,7 +397,7 @@ static void table_verdict(const struct cli_report *report)
 
 bool cli_report_table(const struct cli_report *report)
 {
-    const struct sim_machine *m = report->machine;
+    const struct sim_machine *const m = report->machine;
 
     printf("%s%s%s%s: %s RAM, %s CPU pages, seed %llu\n", m->board->path,
            m->board->model[0] ? " (" : "", m->board->model, m->board->model[0] ? ")" : "",

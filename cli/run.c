@@ -145,7 +145,7 @@ static const struct choice {
 static bool choose(int code, const char *text, unsigned *out_value, struct sim_error *error)
 {
     for (size_t i = 0; i < CHOICES; i++) {
-        const struct choice *c = &choices[i];
+        const struct choice *const c = &choices[i];
         const struct word *word = c->words;
 
         if (c->code != code)
@@ -161,8 +161,8 @@ static bool choose(int code, const char *text, unsigned *out_value, struct sim_e
 
 static bool set(void *into, int code, const char *text, struct sim_error *error)
 {
-    struct run_options *options = into;
-    struct sim_options *o = &options->machine;
+    struct run_options *const options = into;
+    struct sim_options *const o = &options->machine;
     unsigned value = 0;
     uint64_t number;
 
@@ -211,7 +211,7 @@ static bool set(void *into, int code, const char *text, struct sim_error *error)
 
 static bool check(const struct run_options *options, struct sim_error *error)
 {
-    const struct sim_options *o = &options->machine;
+    const struct sim_options *const o = &options->machine;
 
     if (o->untrusted && o->deferred)
         return sim_refuse(error, "--invalidate=deferred lets devices reach memory after its "
@@ -224,7 +224,7 @@ static bool check(const struct run_options *options, struct sim_error *error)
 
 static bool operands(void *into, int count, char **operands, struct sim_error *error)
 {
-    struct run_options *options = into;
+    struct run_options *const options = into;
 
     if (count != 1)
         return sim_refuse(error, "%s: give one BOARD.dtb or BOARD.dts, or see granule %s --help",

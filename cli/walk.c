@@ -49,7 +49,7 @@ static void print_help(const char *verb)
 
 static bool set(void *into, int code, const char *value, struct sim_error *error)
 {
-    struct walk_options *options = into;
+    struct walk_options *const options = into;
 
     if (code == 'i') {
         options->path = value;
@@ -63,7 +63,7 @@ static bool set(void *into, int code, const char *value, struct sim_error *error
 
 static bool operands(void *into, int count, char **operands, struct sim_error *error)
 {
-    struct walk_options *options = into;
+    struct walk_options *const options = into;
 
     if (count != 2)
         return sim_refuse(error, "%s: give DIR and IOVA, or see granule walk --help",
@@ -80,7 +80,7 @@ static bool operands(void *into, int count, char **operands, struct sim_error *e
 
 static struct cli_show_text meaning(const struct walker_walk *walk, unsigned i)
 {
-    const struct walker_step *step = &walk->steps[i];
+    const struct walker_step *const step = &walk->steps[i];
     struct cli_show_text show;
 
     if (i + 1 < walk->nsteps)
@@ -96,8 +96,8 @@ static struct cli_show_text meaning(const struct walker_walk *walk, unsigned i)
 
 static void say_mapped(struct told *told)
 {
-    const struct walker_walk *walk = &told->walk;
-    const struct walker_leaf *leaf = &walk->leaf;
+    const struct walker_walk *const walk = &told->walk;
+    const struct walker_leaf *const leaf = &walk->leaf;
     struct cli_show_text window = cli_show_range(leaf->open, leaf->open_last);
 
     if (!leaf->read && !leaf->write) {
@@ -122,9 +122,9 @@ static void say_mapped(struct told *told)
 
 static void say(struct told *told)
 {
-    const struct walker_walk *walk = &told->walk;
-    const struct walker_step *last = &walk->steps[walk->nsteps ? walk->nsteps - 1 : 0];
-    char *text = told->verdict;
+    const struct walker_walk *const walk = &told->walk;
+    const struct walker_step *const last = &walk->steps[walk->nsteps ? walk->nsteps - 1 : 0];
+    char *const text = told->verdict;
     size_t room = sizeof(told->verdict);
 
     switch (walk->end) {
@@ -181,11 +181,11 @@ static void tell_walk(struct told *told, const struct sim_snapshot_instance *ins
 
 static json_t *json_steps(const struct told *told)
 {
-    const struct walker_walk *walk = &told->walk;
-    json_t *steps = json_array();
+    const struct walker_walk *const walk = &told->walk;
+    json_t *const steps = json_array();
 
     for (unsigned i = 0; i < walk->nsteps; i++) {
-        const struct walker_step *step = &walk->steps[i];
+        const struct walker_step *const step = &walk->steps[i];
         bool read = i + 1 < walk->nsteps || walk->end != WALKER_NO_MEMORY;
 
         json_array_append_new(steps,
@@ -199,12 +199,12 @@ static json_t *json_steps(const struct told *told)
 
 static json_t *json_walk(const struct told *told)
 {
-    const struct walker_leaf *leaf = &told->walk.leaf;
+    const struct walker_leaf *const leaf = &told->walk.leaf;
     bool mapped = told->walk.end == WALKER_MAPPED;
     bool whole = leaf->open == leaf->iova && leaf->open_last == leaf->last;
-    json_t *object = json_pack("{s:s,s:i,s:s,s:b,s:s}", "instance", told->inst->path, "stream",
-                               (int)told->sid, "mode", cli_show_mode(told->stream.mode), "ok",
-                               told->ok, "verdict", told->verdict);
+    json_t *const object = json_pack(
+        "{s:s,s:i,s:s,s:b,s:s}", "instance", told->inst->path, "stream", (int)told->sid, "mode",
+        cli_show_mode(told->stream.mode), "ok", told->ok, "verdict", told->verdict);
 
     if (told->note[0])
         json_object_set_new(object, "note", json_string(told->note));
@@ -216,7 +216,7 @@ static json_t *json_walk(const struct told *told)
         json_object_set_new(object, "tcr", sim_json_hex(told->stream.tcr));
     }
     if (told->stream.mode == WALKER_TRANSLATE) {
-        const struct walker_root *root = &told->stream.roots[told->walk.root];
+        const struct walker_root *const root = &told->stream.roots[told->walk.root];
 
         json_object_set_new(object, "iova", sim_json_hex(told->walk.iova));
         json_object_set_new(object, "va_bits", json_integer((json_int_t)told->stream.va_bits));
@@ -263,8 +263,8 @@ static void print_entries(const struct walker_stream *s)
 
 static void print_walk(const struct told *told, uint64_t iova)
 {
-    const struct walker_stream *s = &told->stream;
-    const struct walker_walk *walk = &told->walk;
+    const struct walker_stream *const s = &told->stream;
+    const struct walker_walk *const walk = &told->walk;
 
     printf("%s, stream %u: IOVA 0x%" PRIx64 "\n", told->inst->path, told->sid, iova);
     if (s->sid != told->sid)
@@ -278,7 +278,7 @@ static void print_walk(const struct told *told, uint64_t iova)
     if (told->note[0])
         printf("  %s\n", told->note);
     if (s->mode == WALKER_TRANSLATE && !s->in_memory) {
-        const struct walker_root *root = &s->roots[walk->root];
+        const struct walker_root *const root = &s->roots[walk->root];
 
         printf("  TTBR%u    register 0x%-13" PRIx32 " 0x%08" PRIx32 "          ", walk->root,
                root->offset, root->value);
@@ -288,7 +288,7 @@ static void print_walk(const struct told *told, uint64_t iova)
             printf("not valid\n");
     }
     for (unsigned i = 0; i < walk->nsteps; i++) {
-        const struct walker_step *step = &walk->steps[i];
+        const struct walker_step *const step = &walk->steps[i];
 
         printf("  level %u  [%4" PRIu64 "] at 0x%-12" PRIx64 " 0x%016" PRIx64 "  %s\n", step->level,
                step->index, step->at, step->entry, meaning(walk, i).text);
@@ -353,14 +353,14 @@ static int walk_all(const struct sim_snapshot *snapshot, const struct walk_optio
     struct tally tally = {.json = options->json ? json_array() : NULL};
 
     for (size_t i = 0; i < snapshot->ninstances; i++) {
-        const struct sim_snapshot_instance *inst = &snapshot->instances[i];
+        const struct sim_snapshot_instance *const inst = &snapshot->instances[i];
 
         if (!options->path || strcmp(options->path, inst->path) == 0)
             walk_instance(inst, options, &tally);
     }
     if (options->json) {
-        json_t *root = json_pack("{s:o,s:o,s:o}", "snapshot", sim_json_text(snapshot->dir), "iova",
-                                 sim_json_hex(options->iova), "walks", tally.json);
+        json_t *const root = json_pack("{s:o,s:o,s:o}", "snapshot", sim_json_text(snapshot->dir),
+                                       "iova", sim_json_hex(options->iova), "walks", tally.json);
 
         json_dumpf(root, stdout, JSON_COMPACT);
         putchar('\n');

@@ -22,7 +22,7 @@ struct set {
 
 static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
 {
-    struct gr_range *before = set->count > 0 ? &set->list[set->count - 1] : NULL;
+    struct gr_range *const before = set->count > 0 ? &set->list[set->count - 1] : NULL;
 
     if (before && before->last + 1 == first) {
         before->last = last;
@@ -30,7 +30,7 @@ static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
     }
     if (set->count == set->room) {
         size_t room = set->room ? 2 * set->room : 64;
-        struct gr_range *list = realloc(set->list, room * sizeof(*list));
+        struct gr_range *const list = realloc(set->list, room * sizeof(*list));
 
         if (!list) {
             set->lost = true;
@@ -44,8 +44,8 @@ static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
 
 static int by_first(const void *a, const void *b)
 {
-    const struct gr_range *x = a;
-    const struct gr_range *y = b;
+    const struct gr_range *const x = a;
+    const struct gr_range *const y = b;
 
     return x->first < y->first ? -1 : x->first > y->first;
 }
@@ -59,7 +59,7 @@ static void set_settle(struct set *set)
         return;
     qsort(set->list, set->count, sizeof(*set->list), by_first);
     for (size_t i = 1; i < set->count; i++) {
-        struct gr_range *last = &set->list[count];
+        struct gr_range *const last = &set->list[count];
 
         if (set->list[i].first <= last->last || set->list[i].first == last->last + 1)
             last->last = set->list[i].last > last->last ? set->list[i].last : last->last;
@@ -121,14 +121,14 @@ struct view {
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    struct sim_iommu *iommu = opaque;
+    struct sim_iommu *const iommu = opaque;
 
     return sim_hw_read32(&iommu->hw, offset);
 }
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 {
-    const struct sim_iommu *iommu = opaque;
+    const struct sim_iommu *const iommu = opaque;
 
     return host_read_held(iommu->machine->host, pa, buf, len);
 }
@@ -175,7 +175,7 @@ struct sim_attack {
 
 bool sim_attack_begin(struct sim_exercise *x)
 {
-    struct sim_attack *attack = calloc(1, sizeof(*attack));
+    struct sim_attack *const attack = calloc(1, sizeof(*attack));
 
     if (!attack)
         return false;
@@ -187,11 +187,11 @@ bool sim_attack_begin(struct sim_exercise *x)
 
 void sim_attack_end(struct sim_exercise *x)
 {
-    struct sim_attack *attack = x->attack;
+    struct sim_attack *const attack = x->attack;
     bool lost = attack->reach.lost || attack->narrow.lost || attack->own.lost;
 
     for (unsigned i = 0; attack->loot && i < x->nclients; i++) {
-        struct loot *loot = &attack->loot[i];
+        struct loot *const loot = &attack->loot[i];
 
         x->clients[i].result->leaked = set_bytes(&loot->leaked);
         x->clients[i].result->slack = set_bytes(&loot->slack);
@@ -237,7 +237,7 @@ static struct sim_client *owner_of(const struct sim_exercise *x, const struct si
                                    unsigned sid)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct sim_device *dev = x->clients[i].dev;
+        const struct sim_device *const dev = x->clients[i].dev;
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++)
             if (dev->iommu[s] == iommu && dev->streams[s].sid == sid)
@@ -250,7 +250,7 @@ static struct sim_client *owner_of(const struct sim_exercise *x, const struct si
 static void note_stray(struct sim_exercise *x, const struct view *view, unsigned sid,
                        gr_iova_t iova, gr_pa_t pa)
 {
-    const struct sim_client *client = owner_of(x, view->iommu, sid);
+    const struct sim_client *const client = owner_of(x, view->iommu, sid);
 
     if (client)
         set_add(&loot_of(x, client)->leaked, pa, pa);
@@ -263,8 +263,8 @@ static void note_stray(struct sim_exercise *x, const struct view *view, unsigned
 /* As stream `sid`, read and write one byte: what passes must be what the tables let through. */
 static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
-    struct view *view = &x->attack->view;
-    const struct walker_stream *stream = view_stream(view, sid);
+    struct view *const view = &x->attack->view;
+    const struct walker_stream *const stream = view_stream(view, sid);
     unsigned pa_bits = view->iommu->tree.pa_bits;
 
     for (unsigned write = 0; write < 2; write++) {
@@ -281,7 +281,7 @@ static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 /* The same where the walker has just seen that nothing is mapped. */
 static void try_nothing(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
-    struct view *view = &x->attack->view;
+    struct view *const view = &x->attack->view;
     gr_pa_t pa = 0;
 
     for (unsigned write = 0; write < 2; write++)
@@ -336,7 +336,7 @@ static void note_leaf(struct sim_attack *attack, const struct walker_leaf *leaf)
 static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream,
                        gr_iova_t at, gr_iova_t end)
 {
-    struct sim_rng *rng = &x->attack->rng;
+    struct sim_rng *const rng = &x->attack->rng;
 
     while (at < end) {
         unsigned up = walker_span_bits(stream->format, 0);
@@ -356,8 +356,8 @@ static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker
 /* All leaves of a stream, and what is between them. */
 static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
-    struct sim_attack *attack = x->attack;
-    const struct view *view = &attack->view;
+    struct sim_attack *const attack = x->attack;
+    const struct view *const view = &attack->view;
     struct walker_iter iter;
     gr_iova_t at = 0;
     size_t leaves = 0;
@@ -389,7 +389,7 @@ static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker
 /* All RAM that an address of 2^bits reaches as it is. */
 static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
 {
-    const struct sim_machine *m = x->machine;
+    const struct sim_machine *const m = x->machine;
 
     for (unsigned i = 0; i < m->nbanks; i++) {
         gr_pa_t last = client->dev->tree.dma.last;
@@ -403,13 +403,13 @@ static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
 /* What the tree maps for the devices of a domain is theirs, in whole granules. */
 static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
 {
-    const struct sim_machine *m = x->machine;
+    const struct sim_machine *const m = x->machine;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct sim_device *dev = &m->devices[i];
+        const struct sim_device *const dev = &m->devices[i];
 
         for (unsigned k = 0; dev->active == domain && k < dev->tree.nregions; k++) {
-            const struct gr_dt_region *r = &dev->tree.regions[k];
+            const struct gr_dt_region *const r = &dev->tree.regions[k];
             uint64_t mask = dev->iommu[0]->granule - 1;
 
             if (r->kind != GR_DT_REGION_RESERVED)
@@ -422,21 +422,21 @@ static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
 /* What the device was given: its buffers, and slots and coherent memory with all their granules. */
 static void note_own(struct sim_exercise *x, const struct sim_client *client)
 {
-    struct sim_attack *attack = x->attack;
+    struct sim_attack *const attack = x->attack;
 
     note_regions(x, client->dev->active);
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct sim_client *other = &x->clients[i];
+        const struct sim_client *const other = &x->clients[i];
 
         /* Devices of one group are one: nothing tells them apart. */
         if (other != client && (other->dev->active != client->dev->active ||
                                 client->dev->mode != GR_DOMAIN_TRANSLATED))
             continue;
         for (unsigned k = 0; k < other->live_count; k++) {
-            const struct sim_live *live = &other->live[k];
+            const struct sim_live *const live = &other->live[k];
 
             for (unsigned n = 0; n < live->npieces; n++) {
-                const struct sim_piece *piece = &live->pieces[n];
+                const struct sim_piece *const piece = &live->pieces[n];
                 gr_pa_t pa = piece->pa;
 
                 if (piece->bounced || live->kind == SIM_LIVE_COHERENT) {
@@ -456,7 +456,7 @@ static void try_random(struct sim_exercise *x, unsigned sid, const struct walker
 {
     unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
     unsigned streams = x->attack->view.iommu->streams;
-    struct sim_rng *rng = &x->attack->rng;
+    struct sim_rng *const rng = &x->attack->rng;
 
     for (unsigned i = 0; i < RANDOM_PROBES; i++) {
         unsigned as = i % 2 ? sid : (unsigned)sim_rng_below(rng, streams);
@@ -483,8 +483,8 @@ static void sweep_stream(struct sim_exercise *x, const struct sim_client *client
 
 void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
 {
-    struct sim_attack *attack = x->attack;
-    struct loot *loot = loot_of(x, client);
+    struct sim_attack *const attack = x->attack;
+    struct loot *const loot = loot_of(x, client);
 
     if (loot->sweeps++ % SELDOM != 0 && sim_is_direct(client->dev))
         return;
@@ -508,12 +508,12 @@ void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
 /* The i-th stream to be tried: all there are, or those of the machine's devices and random ones. */
 static unsigned other_stream(struct sim_exercise *x, const struct sim_iommu *iommu, unsigned i)
 {
-    const struct sim_machine *m = x->machine;
+    const struct sim_machine *const m = x->machine;
 
     if (iommu->streams <= STREAMS)
         return i;
     for (unsigned d = 0; d < m->ndevices; d++) {
-        const struct sim_device *dev = &m->devices[d];
+        const struct sim_device *const dev = &m->devices[d];
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++)
             if (dev->iommu[s] == iommu && i-- == 0)
@@ -525,7 +525,7 @@ static unsigned other_stream(struct sim_exercise *x, const struct sim_iommu *iom
 void sim_attack_edges(struct sim_exercise *x, struct sim_client *client,
                       const struct sim_live *live)
 {
-    struct sim_device *dev = client->dev;
+    struct sim_device *const dev = client->dev;
 
     for (unsigned s = 0; s < dev->tree.nstreams && live->npieces > 0; s++) {
         unsigned own = dev->streams[s].sid;
@@ -582,7 +582,7 @@ void sim_attack_padding(struct sim_exercise *x, struct sim_client *client,
                         const struct sim_live *live)
 {
     for (unsigned i = 0; (live->dir & GR_DMA_TO_DEVICE) && i < live->npieces; i++) {
-        const struct sim_piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
 
         if (piece->bounced) {
             read_padding(x, client, piece, piece->first, piece->iova);
@@ -599,7 +599,7 @@ void sim_attack_padding(struct sim_exercise *x, struct sim_client *client,
 static void refetch(struct sim_exercise *x, const struct sim_piece *piece)
 {
     uint64_t len = piece->last - piece->first + 1;
-    void *slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
+    void *const slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
 
     if (slot)
         gr_port_cache(x->machine->host, slot, len, GR_CACHE_INVAL);
@@ -613,7 +613,7 @@ void sim_attack_write(struct sim_exercise *x, struct sim_client *client,
 
     memset(x->got, (int)sim_rng_below(&x->attack->rng, 256), sizeof(x->got));
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct sim_piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
         gr_iova_t first = piece->bounced ? piece->first : piece->iova;
         gr_iova_t last = piece->bounced ? piece->last : piece->iova + (piece->len - 1);
         uint64_t done;

@@ -50,11 +50,11 @@ static void dtc_complaint(FILE *messages, const char *path, char *text, size_t s
     snprintf(text, size, "no reason given");
     rewind(messages);
     while (fgets(line, sizeof(line), messages)) {
-        const char *error = strstr(line, "rror");
+        const char *const error = strstr(line, "rror");
 
         if (error) {
-            const char *start = error > line ? error - 1 : line;
-            const char *where = strstr(line, path);
+            const char *const start = error > line ? error - 1 : line;
+            const char *const where = strstr(line, path);
 
             line[strcspn(line, "\n")] = '\0';
             snprintf(text, size, "%.200s", where ? where + strlen(path) : start);
@@ -97,8 +97,8 @@ static bool compile_into(struct sim_board *board, FILE *out, FILE *messages,
 
 static bool compile(struct sim_board *board, struct sim_error *error)
 {
-    FILE *out = tmpfile();
-    FILE *messages = tmpfile();
+    FILE *const out = tmpfile();
+    FILE *const messages = tmpfile();
     bool ok = false;
 
     if (out && messages)
@@ -141,7 +141,7 @@ static bool load(struct sim_board *board, FILE *file, struct sim_error *error)
 static void read_model(struct sim_board *board)
 {
     int length = 0;
-    const char *model = fdt_getprop(board->blob, 0, "model", &length);
+    const char *const model = fdt_getprop(board->blob, 0, "model", &length);
 
     for (int i = 0; model && i < length && i < (int)sizeof(board->model) - 1 && model[i]; i++) {
         bool plain = model[i] >= ' ' && model[i] <= '~';
@@ -152,7 +152,7 @@ static void read_model(struct sim_board *board)
 
 bool sim_board_load(struct sim_board *board, const char *path, struct sim_error *error)
 {
-    FILE *file = fopen(path, "rb");
+    FILE *const file = fopen(path, "rb");
     bool ok;
 
     *board = (struct sim_board){.path = path};

@@ -153,7 +153,7 @@ static struct sim_snapshot_record *record(const struct sim_client *client,
     struct sim_snapshot_record *last = NULL; /* if more of the mapping may be added */
 
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct sim_piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
         uint64_t length = piece->len;
 
         if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask))
@@ -192,7 +192,7 @@ static struct sim_snapshot_record *record_regions(const struct sim_device *dev,
     bool there = firmware || dev->mode == GR_DOMAIN_TRANSLATED;
 
     for (unsigned i = 0; there && i < dev->tree.nregions; i++) {
-        const struct gr_dt_region *r = &dev->tree.regions[i];
+        const struct gr_dt_region *const r = &dev->tree.regions[i];
 
         if (r->kind != GR_DT_REGION_RESERVED) {
             *out++ = (struct sim_snapshot_record){
@@ -213,11 +213,11 @@ static struct sim_snapshot_record *record_regions(const struct sim_device *dev,
 static struct sim_snapshot_record *record_linear(const struct sim_client *client,
                                                  struct sim_snapshot_record *out)
 {
-    const struct gr_domain *domain = client->dev->active;
+    const struct gr_domain *const domain = client->dev->active;
     gr_pa_t at = domain->direct.first;
 
     for (unsigned i = 0; i <= domain->hole_count; i++) {
-        const struct gr_range *hole = i < domain->hole_count ? &domain->holes[i] : NULL;
+        const struct gr_range *const hole = i < domain->hole_count ? &domain->holes[i] : NULL;
         gr_pa_t end = hole ? hole->first : domain->direct.last + 1;
 
         if (at != end) {
@@ -251,7 +251,7 @@ static struct sim_snapshot_record *record_stream(const struct sim_exercise *x,
         if (x->machine->devices[i].active == of->dev->active)
             out = record_regions(&x->machine->devices[i], of->dev->iommu[stream], out);
     for (unsigned i = 0; of->dev->mode == GR_DOMAIN_TRANSLATED && i < x->nclients; i++) {
-        const struct sim_client *client = &x->clients[i];
+        const struct sim_client *const client = &x->clients[i];
 
         for (unsigned k = 0; client->dev->active == of->dev->active && k < client->live_count; k++)
             out = record(client, &client->live[k], out);
@@ -271,7 +271,7 @@ static struct sim_snapshot_record *record_idle(const struct sim_exercise *x,
     struct sim_snapshot_record *first = out;
 
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct sim_device *other = x->clients[i].dev;
+        const struct sim_device *const other = x->clients[i].dev;
 
         if (is_among(other, other->tree.nstreams, dev, stream))
             return out;
@@ -292,11 +292,11 @@ static size_t most_records(const struct sim_exercise *x)
     for (unsigned i = 0; i < x->machine->ndevices; i++)
         count += (size_t)x->machine->devices[i].tree.nstreams * GR_DT_REGIONS;
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct sim_device *dev = x->clients[i].dev;
+        const struct sim_device *const dev = x->clients[i].dev;
 
         count += (size_t)dev->tree.nstreams * (dev->active->hole_count + 1);
         for (unsigned k = 0; k < x->nclients; k++) {
-            const struct sim_client *other = &x->clients[k];
+            const struct sim_client *const other = &x->clients[k];
 
             if (other->dev->active == dev->active)
                 count += (size_t)dev->tree.nstreams * GR_DT_REGIONS;
@@ -317,7 +317,7 @@ static void flush_all(struct sim_exercise *x)
 
 static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_error *error)
 {
-    struct sim_snapshot_record *first = calloc(most_records(x), sizeof(*first));
+    struct sim_snapshot_record *const first = calloc(most_records(x), sizeof(*first));
     struct sim_snapshot_record *end = first;
     bool ok;
 
@@ -330,7 +330,7 @@ static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_er
                 end = record_stream(x, &x->clients[i], s, end);
     }
     for (unsigned i = 0; i < x->machine->ndevices; i++) {
-        const struct sim_device *dev = &x->machine->devices[i];
+        const struct sim_device *const dev = &x->machine->devices[i];
 
         for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++)
             end = record_idle(x, dev, s, end);
@@ -353,7 +353,7 @@ static void end_all(struct sim_exercise *x)
 /* Nothing is mapped: the domain is as it was before the first map. */
 static void check_empty(struct sim_exercise *x, const struct sim_client *client)
 {
-    const struct gr_range *aperture = &client->dev->active->aperture;
+    const struct gr_range *const aperture = &client->dev->active->aperture;
     struct gr_domain_stats stats;
 
     /* Of ranges that waited beside each other for one invalidation none was a table's last. */
@@ -386,7 +386,7 @@ static bool is_all_blocked(const struct sim_machine *m)
 static void probe_all_blocked(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->machine->ndevices; i++) {
-        struct sim_device *dev = &x->machine->devices[i];
+        struct sim_device *const dev = &x->machine->devices[i];
 
         if (dev->registered && !dev->active)
             sim_probe_blocked(x, dev);
@@ -396,13 +396,13 @@ static void probe_all_blocked(struct sim_exercise *x)
 /* Sum up, take everything down, and look at what is left. */
 static void finish(struct sim_exercise *x)
 {
-    struct sim_machine *m = x->machine;
-    struct sim_tally *tally = x->tally;
+    struct sim_machine *const m = x->machine;
+    struct sim_tally *const tally = x->tally;
     struct gr_bounce_stats slots;
 
     flush_all(x);
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct sim_client *client = &x->clients[i];
+        const struct sim_client *const client = &x->clients[i];
 
         tally->maps += client->result->maps;
         tally->bytes += client->result->bytes;
@@ -465,7 +465,7 @@ static bool begin(struct sim_exercise *x, struct sim_machine *m, struct sim_tall
 bool sim_exercise(struct sim_machine *m, struct sim_tally *tally, const char *snapshot,
                   void (*progress)(unsigned tried, unsigned tries), struct sim_error *error)
 {
-    struct sim_exercise *x = calloc(1, sizeof(*x));
+    struct sim_exercise *const x = calloc(1, sizeof(*x));
     bool ok = x && begin(x, m, tally);
 
     sim_refuse(error, "out of memory: close something else and try again");

@@ -144,9 +144,9 @@ uint64_t sim_draw_length(struct sim_exercise *x, uint64_t largest);
 /* Any byte of the mapping, as the device addresses it. */
 gr_iova_t sim_random_byte(struct sim_exercise *x, const struct sim_live *live);
 
-/* A problem, if rc says that a call failed. */
+/* A problem, if `ret` says that a call failed. */
 void sim_note_call(struct sim_exercise *x, const struct sim_client *client, const char *call,
-                   int rc);
+                   int ret);
 
 /* ---- exercise_live.c ---- */
 

@@ -90,7 +90,7 @@ static uint64_t cpu_compare_span(struct sim_exercise *x, const struct sim_live *
     uint64_t offset = 0; /* of the part */
 
     for (unsigned i = 0; i < live->count; i++) {
-        const struct sim_part *part = &live->parts[i];
+        const struct sim_part *const part = &live->parts[i];
         uint64_t first = at > offset ? at : offset;
         uint64_t end = at + len < offset + part->len ? at + len : offset + part->len;
 
@@ -110,10 +110,10 @@ uint64_t sim_cpu_compare(struct sim_exercise *x, const struct sim_live *live)
 /* Guard bytes know where they are: a copy of them elsewhere is wrong. */
 void sim_fill_guards(struct sim_exercise *x, const struct sim_live *live)
 {
-    struct host *host = x->machine->host;
+    struct host *const host = x->machine->host;
 
     for (unsigned i = 0; i < live->extent_count; i++) {
-        const struct sim_extent *e = &live->extents[i];
+        const struct sim_extent *const e = &live->extents[i];
 
         pattern(host_ptr(host, e->pa - GUARD, GUARD), e->pa, 0, GUARD);
         pattern(host_ptr(host, e->pa + e->len, GUARD), ~e->pa, 0, GUARD);
@@ -143,11 +143,11 @@ static uint64_t not_zero(struct sim_exercise *x, struct sim_client *client, unsi
 void sim_check_guards(struct sim_exercise *x, struct sim_client *client,
                       const struct sim_live *live)
 {
-    struct host *host = x->machine->host;
+    struct host *const host = x->machine->host;
     uint64_t *touched = &x->tally->touched_guard_bytes;
 
     for (unsigned i = 0; i < live->extent_count; i++) {
-        const struct sim_extent *e = &live->extents[i];
+        const struct sim_extent *const e = &live->extents[i];
 
         *touched += mismatches(x, host_ptr(host, e->pa - GUARD, GUARD), e->pa, 0, GUARD) +
                     mismatches(x, host_ptr(host, e->pa + e->len, GUARD), ~e->pa, 0, GUARD);
@@ -175,7 +175,7 @@ void sim_check_zero(struct sim_exercise *x, struct sim_client *client, unsigned 
 static gr_iova_t device_at(const struct sim_live *live, uint64_t at, uint64_t *out_run)
 {
     const struct sim_part *part = live->parts;
-    const struct sim_part *end = part + live->count;
+    const struct sim_part *const end = part + live->count;
     gr_iova_t iova;
 
     for (; at >= part->len; part++)
@@ -218,7 +218,7 @@ static void read_beyond(struct sim_exercise *x, struct sim_client *client, unsig
                         const struct sim_live *live)
 {
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct sim_piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
         uint64_t done = 0;
 
         if (piece->over == 0)
@@ -254,7 +254,7 @@ void sim_device_write(struct sim_exercise *x, struct sim_client *client, unsigne
 static uint64_t in_output(const struct sim_live *live, gr_iova_t iova, uint64_t run)
 {
     for (unsigned i = 0; live->kind == SIM_LIVE_SG && i < live->list.out_count; i++) {
-        const struct gr_dma_seg *out = &live->list.out[i];
+        const struct gr_dma_seg *const out = &live->list.out[i];
 
         if (iova - out->iova < out->len) {
             uint64_t rest = out->len - (iova - out->iova);
@@ -269,7 +269,7 @@ static uint64_t in_output(const struct sim_live *live, gr_iova_t iova, uint64_t 
 static void sync_span(struct sim_exercise *x, const struct sim_client *client,
                       const struct sim_live *live, uint64_t at, uint64_t len, bool cpu)
 {
-    struct gr_device *device = &client->dev->device;
+    struct gr_device *const device = &client->dev->device;
     uint64_t end = at + len;
     uint64_t run;
 
@@ -291,7 +291,7 @@ static void sync_span(struct sim_exercise *x, const struct sim_client *client,
 void sim_sync_all(struct sim_exercise *x, const struct sim_client *client,
                   const struct sim_live *live, bool cpu)
 {
-    struct gr_device *device = &client->dev->device;
+    struct gr_device *const device = &client->dev->device;
 
     if (live->kind == SIM_LIVE_MAP) {
         sync_span(x, client, live, 0, live->len, cpu);
@@ -342,9 +342,9 @@ static uint64_t moved_besides(struct sim_exercise *x, const struct sim_live *liv
     uint64_t offset = 0;
 
     for (unsigned i = 0; i < live->count; offset += live->parts[i++].len) {
-        const struct sim_part *part = &live->parts[i];
-        const uint8_t *view = view_of(x, part, cpu);
-        const uint8_t *held = x->held + offset;
+        const struct sim_part *const part = &live->parts[i];
+        const uint8_t *const view = view_of(x, part, cpu);
+        const uint8_t *const held = x->held + offset;
         gr_pa_t first = (part->pa + LINE - 1) & ~(LINE - 1);
         gr_pa_t end = (part->pa + part->len) & ~(LINE - 1);
 

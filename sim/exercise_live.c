@@ -70,13 +70,13 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
 static int take_extent(struct sim_exercise *x, const struct sim_client *client,
                        struct sim_live *live, uint64_t unit, const uint64_t *lens, unsigned count)
 {
-    struct sim_extent *extent = &live->extents[live->extent_count];
+    struct sim_extent *const extent = &live->extents[live->extent_count];
     uint64_t granule = sim_granule(client);
     uint64_t page = x->machine->options.cpu_page > granule ? x->machine->options.cpu_page : granule;
     uint64_t before = unit * (1 + sim_rng_below(&x->rng, page / unit));
     uint64_t kept = sim_is_direct(client->dev) ? UINT64_MAX : granule - 1;
     uint64_t size = 0;
-    int rc;
+    int ret;
 
     if (unit < GUARD) {
         before += GUARD;
@@ -84,10 +84,10 @@ static int take_extent(struct sim_exercise *x, const struct sim_client *client,
     }
     for (unsigned i = 0; i < count; i++)
         size += round_up(lens[i], unit);
-    rc = host_ram_alloc(x->machine->host, before + size + GUARD, unit == granule ? granule : 0,
-                        &extent->alloc);
-    if (rc != 0)
-        return rc;
+    ret = host_ram_alloc(x->machine->host, before + size + GUARD, unit == granule ? granule : 0,
+                         &extent->alloc);
+    if (ret)
+        return ret;
     extent->pa = extent->alloc + before;
     for (unsigned i = 0; i < count; i++) {
         uint64_t len = fit(live, kept, extent->pa + extent->len, round_up(lens[i], unit));
@@ -117,9 +117,9 @@ static int prepare_map(struct sim_exercise *x, const struct sim_client *client,
         page, page + 1,    LARGEST}; /* easily got wrong: these come first */
     uint64_t len =
         nth < sizeof(lengths) / sizeof(lengths[0]) ? lengths[nth] : sim_draw_length(x, LARGEST);
-    int rc = make_room(live, 1);
+    int ret = make_room(live, 1);
 
-    return rc != 0 ? rc : take_extent(x, client, live, edge_unit(x, client), &len, 1);
+    return ret ? ret : take_extent(x, client, live, edge_unit(x, client), &len, 1);
 }
 
 static void draw_limits(struct sim_exercise *x, const struct sim_client *client,
@@ -146,10 +146,10 @@ static int prepare_list(struct sim_exercise *x, const struct sim_client *client,
     unsigned count = nth < sizeof(counts) / sizeof(counts[0])
                          ? counts[nth]
                          : (unsigned)sim_draw_length(x, SIM_SEGMENTS);
-    int rc = make_room(live, count);
+    int ret = make_room(live, count);
 
     draw_limits(x, client, live);
-    while (rc == 0 && live->count < count) {
+    while (!ret && live->count < count) {
         unsigned left = count - live->count;
         uint64_t share = live->len < LARGEST ? 2 * (LARGEST - live->len) / left : 0;
         uint64_t unit = units[sim_rng_below(&x->rng, 3)];
@@ -161,9 +161,9 @@ static int prepare_list(struct sim_exercise *x, const struct sim_client *client,
         unit = unit <= share ? unit : edge;
         for (unsigned i = 0; i < n; i++)
             lens[i] = sim_draw_length(x, share ? share : 1);
-        rc = take_extent(x, client, live, unit, lens, n);
+        ret = take_extent(x, client, live, unit, lens, n);
     }
-    return rc;
+    return ret;
 }
 
 static int prepare_coherent(struct sim_exercise *x, const struct sim_client *client,
@@ -173,12 +173,12 @@ static int prepare_coherent(struct sim_exercise *x, const struct sim_client *cli
     uint64_t page = x->machine->options.cpu_page;
     const uint64_t sizes[] = {1,       64,          page - 1, page,   granule - 1,
                               granule, granule + 1, 12345,    LARGEST}; /* these come first */
-    int rc = make_room(live, 1);
+    int ret = make_room(live, 1);
 
-    if (rc == 0)
+    if (!ret)
         add_part(live, 0,
                  nth < sizeof(sizes) / sizeof(sizes[0]) ? sizes[nth] : sim_draw_length(x, LARGEST));
-    return rc;
+    return ret;
 }
 
 static int prepare(struct sim_exercise *x, const struct sim_client *client, struct sim_live *live,
@@ -219,12 +219,12 @@ static bool crosses(uint64_t at, uint64_t len, uint64_t boundary)
  */
 static bool place_list(struct sim_live *live)
 {
-    const struct gr_dma_list *list = &live->list;
+    const struct gr_dma_list *const list = &live->list;
     unsigned out = 0;
     uint64_t used = 0;
 
     for (unsigned i = 0; i < live->count; i++) {
-        struct sim_part *part = &live->parts[i];
+        struct sim_part *const part = &live->parts[i];
 
         if (i > 0 && used == list->out[out].len) {
             out++;
@@ -268,7 +268,7 @@ static unsigned fewest_outputs(const struct sim_client *client, const struct sim
 static bool limits_kept(const struct sim_client *client, const struct sim_live *live)
 {
     for (unsigned i = 0; i < live->list.out_count; i++) {
-        const struct gr_dma_seg *out = &live->list.out[i];
+        const struct gr_dma_seg *const out = &live->list.out[i];
 
         if ((live->max_len && out->len > live->max_len) ||
             crosses(out->iova, out->len, live->boundary))
@@ -290,7 +290,7 @@ static uint64_t natural_mask(uint64_t size)
 static gr_pa_t memory_of(const struct sim_live *live, const struct sim_piece *piece)
 {
     for (unsigned i = 0; i < live->count; i++) {
-        const struct sim_part *part = &live->parts[i];
+        const struct sim_part *const part = &live->parts[i];
 
         if (piece->iova - part->iova < part->len)
             return part->pa + (piece->iova - part->iova);
@@ -311,7 +311,7 @@ static void settle(struct sim_exercise *x, struct sim_client *client, struct sim
     }
     if (live->kind == SIM_LIVE_COHERENT) {
         uint64_t natural = natural_mask(live->len);
-        struct sim_part *part = &live->parts[0];
+        struct sim_part *const part = &live->parts[0];
 
         if (!host_pa_of(x->machine->host, live->cpu, &part->pa) || part->iova & natural ||
             part->pa & (natural | mask) || (uintptr_t)live->cpu & (natural | mask)) {
@@ -326,8 +326,8 @@ static void settle(struct sim_exercise *x, struct sim_client *client, struct sim
         return;
     }
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct sim_piece *piece = &live->pieces[i];
-        const char *why = sim_check_piece(x, client, piece, memory_of(live, piece));
+        const struct sim_piece *const piece = &live->pieces[i];
+        const char *const why = sim_check_piece(x, client, piece, memory_of(live, piece));
         gr_iova_t last = (piece->iova + (piece->len + piece->over - 1)) | mask;
 
         if (why)
@@ -342,10 +342,10 @@ static void settle(struct sim_exercise *x, struct sim_client *client, struct sim
 
 static int call_map(const struct sim_client *client, struct sim_live *live)
 {
-    struct gr_device *device = &client->dev->device;
-    struct sim_part *part = &live->parts[0];
+    struct gr_device *const device = &client->dev->device;
+    struct sim_part *const part = &live->parts[0];
     void *cpu = NULL;
-    int rc;
+    int ret;
 
     switch (live->kind) {
     case SIM_LIVE_MAP:
@@ -353,9 +353,9 @@ static int call_map(const struct sim_client *client, struct sim_live *live)
     case SIM_LIVE_SG:
         return gr_dma_map_sg(device, &live->list, live->dir, live->attrs);
     case SIM_LIVE_COHERENT:
-        rc = gr_dma_alloc(device, part->len, live->attrs, &cpu, &part->iova);
+        ret = gr_dma_alloc(device, part->len, live->attrs, &cpu, &part->iova);
         live->cpu = cpu;
-        return rc;
+        return ret;
     case SIM_LIVE_KINDS:
         break;
     }
@@ -364,8 +364,8 @@ static int call_map(const struct sim_client *client, struct sim_live *live)
 
 static int call_unmap(const struct sim_client *client, const struct sim_live *live)
 {
-    struct gr_device *device = &client->dev->device;
-    const struct sim_part *part = &live->parts[0];
+    struct gr_device *const device = &client->dev->device;
+    const struct sim_part *const part = &live->parts[0];
 
     switch (live->kind) {
     case SIM_LIVE_MAP:
@@ -395,12 +395,12 @@ static const char *name_of_call(const struct sim_live *live, bool map)
 static int attempt(struct sim_exercise *x, struct sim_client *client, struct sim_live *live,
                    bool starve)
 {
-    struct host *host = x->machine->host;
+    struct host *const host = x->machine->host;
     struct gr_domain_stats before;
     struct gr_domain_stats after;
     struct gr_bounce_stats slots;
     struct gr_bounce_stats left;
-    int rc;
+    int ret;
 
     sim_note_call(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
     gr_domain_stats(client->dev->active, &before);
@@ -410,21 +410,21 @@ static int attempt(struct sim_exercise *x, struct sim_client *client, struct sim
         host_fail_alloc(host, 1 + sim_rng_below(&x->rng, 4));
         host_fail_uncached(host, sim_rng_below(&x->rng, 2));
     }
-    rc = call_map(client, live);
+    ret = call_map(client, live);
     host_fail_alloc(host, 0);
     host_fail_uncached(host, 0);
     sim_end_change(x);
-    if (rc != 0) {
+    if (ret) {
         gr_domain_stats(client->dev->active, &after);
         gr_bounce_stats(&x->machine->pool, &left);
         if (slots.slots != left.slots || before.iova.allocations != after.iova.allocations ||
             before.iova.held != after.iova.held ||
             (before.iova.reserved == 0 && before.tables != after.tables)) {
             wrong(x, client, "%s() failed (%s) and left something behind", name_of_call(live, true),
-                  gr_strerror(rc));
+                  gr_strerror(ret));
         }
     }
-    return rc;
+    return ret;
 }
 
 /* Is the pool to blame, which cannot give what the mapping needs? */
@@ -442,19 +442,19 @@ static bool pool_is_short(const struct sim_exercise *x, const struct sim_client 
 
 /* Is this refusal right? Otherwise it is a problem. */
 static bool may_refuse(const struct sim_exercise *x, const struct sim_client *client,
-                       const struct sim_live *live, int rc)
+                       const struct sim_live *live, int ret)
 {
     unsigned pa_bits = client->dev->active->table.pa_bits;
     bool beyond = false;
 
     for (unsigned i = 0; i < live->count; i++)
         beyond = beyond || (live->parts[i].pa + live->parts[i].len - 1) >> pa_bits != 0;
-    return rc == GR_ENOSPC || rc == GR_ENOMEM || (rc == GR_EFAULT && beyond) ||
-           (rc == GR_ENOBUFS && pool_is_short(x, client, live)) ||
+    return ret == GR_ENOSPC || ret == GR_ENOMEM || (ret == GR_EFAULT && beyond) ||
+           (ret == GR_ENOBUFS && pool_is_short(x, client, live)) ||
            /* What the device reaches has holes, and slots and buffers come from where they may. */
-           (rc == GR_ERANGE && sim_is_direct(client->dev)) ||
+           (ret == GR_ERANGE && sim_is_direct(client->dev)) ||
            /* fit() took memory's boundaries for the device's. */
-           (rc == GR_EINVAL && live->boundary &&
+           (ret == GR_EINVAL && live->boundary &&
             (client->dev->active->direct_offset & (live->boundary - 1)) != 0);
 }
 
@@ -462,7 +462,7 @@ static bool may_refuse(const struct sim_exercise *x, const struct sim_client *cl
 static void refuse_list(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     uint64_t longest = 0;
-    int rc;
+    int ret;
 
     for (unsigned i = 0; i < live->count; i++)
         longest = live->parts[i].len > longest ? live->parts[i].len : longest;
@@ -470,17 +470,17 @@ static void refuse_list(struct sim_exercise *x, struct sim_client *client, struc
         return;
     sim_note_call(x, client, "gr_dma_set_seg_limits",
                   gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
-    rc = attempt(x, client, live, false);
-    if (rc != GR_EINVAL && (rc == 0 || !may_refuse(x, client, live, rc)))
-        wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(rc));
-    if (rc == 0)
+    ret = attempt(x, client, live, false);
+    if (ret != GR_EINVAL && (!ret || !may_refuse(x, client, live, ret)))
+        wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(ret));
+    if (!ret)
         sim_note_call(x, client, "gr_dma_unmap_sg", call_unmap(client, live));
 }
 
 /* A mask under which there is less room; now and then. The whole one otherwise. */
 static uint64_t draw_mask(struct sim_exercise *x, const struct sim_client *client)
 {
-    const struct gr_device *device = &client->dev->device;
+    const struct gr_device *const device = &client->dev->device;
     uint64_t required = gr_dma_required_mask(device);
     uint64_t mask = required < device->dma_mask ? required : device->dma_mask;
 
@@ -494,34 +494,34 @@ static uint64_t draw_mask(struct sim_exercise *x, const struct sim_client *clien
 /* Under a narrow mask first, if one is drawn, then the device's own. */
 static int map_masked(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
-    struct gr_device *device = &client->dev->device;
+    struct gr_device *const device = &client->dev->device;
     uint64_t whole = device->dma_mask;
     uint64_t mask = draw_mask(x, client);
-    int rc = GR_ENOSPC;
+    int ret = GR_ENOSPC;
 
     if (mask != whole) {
         sim_note_call(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, mask));
-        rc = attempt(x, client, live, false);
+        ret = attempt(x, client, live, false);
         sim_note_call(x, client, "gr_dma_set_mask", gr_dma_set_mask(device, whole));
-        if (rc == 0) {
+        if (!ret) {
             settle(x, client, live);
             if (live->last > mask)
                 wrong(x, client, "IOVA 0x%llx is above the mask 0x%llx",
                       (unsigned long long)live->last, (unsigned long long)mask);
         }
     }
-    if (rc == GR_ENOSPC) {
-        rc = attempt(x, client, live, false);
-        if (rc == 0)
+    if (ret == GR_ENOSPC) {
+        ret = attempt(x, client, live, false);
+        if (!ret)
             settle(x, client, live);
     }
-    return rc;
+    return ret;
 }
 
 static int map_live(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     bool starve = sim_rng_below(&x->rng, 8) == 0;
-    int rc = GR_ENOMEM;
+    int ret = GR_ENOMEM;
 
     if (live->kind == SIM_LIVE_SG) {
         if (sim_rng_below(&x->rng, 8) == 0)
@@ -530,14 +530,14 @@ static int map_live(struct sim_exercise *x, struct sim_client *client, struct si
                       gr_dma_set_seg_limits(&client->dev->device, live->max_len, live->boundary));
     }
     if (starve) {
-        rc = attempt(x, client, live, true);
-        if (rc == 0)
+        ret = attempt(x, client, live, true);
+        if (!ret)
             settle(x, client, live);
-        else if (rc == GR_EOPNOTSUPP && live->kind == SIM_LIVE_COHERENT &&
+        else if (ret == GR_EOPNOTSUPP && live->kind == SIM_LIVE_COHERENT &&
                  !client->dev->tree.coherent)
-            rc = GR_ENOMEM; /* the uncached mapping that was made to fail */
+            ret = GR_ENOMEM; /* the uncached mapping that was made to fail */
     }
-    return rc == GR_ENOMEM ? map_masked(x, client, live) : rc;
+    return ret == GR_ENOMEM ? map_masked(x, client, live) : ret;
 }
 
 static void count_live(struct sim_exercise *x, struct sim_client *client,
@@ -577,22 +577,22 @@ bool sim_live_make(struct sim_exercise *x, struct sim_client *client, enum sim_l
 {
     struct sim_live *live = &client->live[client->live_count];
     unsigned streams = client->dev->tree.nstreams;
-    int rc;
+    int ret;
 
     *live = (struct sim_live){.kind = kind};
     client->tried++;
-    rc = prepare(x, client, live, client->tried_kind[kind]++);
-    if (rc == 0) {
+    ret = prepare(x, client, live, client->tried_kind[kind]++);
+    if (!ret) {
         if (kind != SIM_LIVE_COHERENT) {
             sim_fill_guards(x, live);
             sim_cpu_fill(x, live);
         }
-        rc = map_live(x, client, live);
-        if (rc != 0 && !may_refuse(x, client, live, rc))
-            sim_note_call(x, client, name_of_call(live, true), rc);
+        ret = map_live(x, client, live);
+        if (ret && !may_refuse(x, client, live, ret))
+            sim_note_call(x, client, name_of_call(live, true), ret);
     }
-    if (rc != 0) {
-        client->refusal = rc;
+    if (ret) {
+        client->refusal = ret;
         forget(x, live);
         return false;
     }
@@ -621,7 +621,7 @@ void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned in
 {
     struct sim_live live = client->live[index];
     unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
-    int rc;
+    int ret;
 
     /* What the device writes last is what only the unmap makes visible. */
     if (live.dir & GR_DMA_FROM_DEVICE)
@@ -633,9 +633,9 @@ void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned in
         sim_check_guards(x, client, &live);
     }
     sim_begin_change(x, client, NULL);
-    rc = call_unmap(client, &live);
+    ret = call_unmap(client, &live);
     sim_end_change(x);
-    sim_note_call(x, client, name_of_call(&live, false), rc);
+    sim_note_call(x, client, name_of_call(&live, false), ret);
     client->live[index] = client->live[--client->live_count];
     if (x->attack) {
         sim_attack_edges(x, client, &live);

@@ -157,7 +157,7 @@ bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
     live->pieces = calloc(live->count, 3 * sizeof(*live->pieces));
     live->npieces = 0;
     for (unsigned i = 0; live->pieces && i < live->count; i++) {
-        const struct sim_part *part = &live->parts[i];
+        const struct sim_part *const part = &live->parts[i];
 
         if (sim_is_direct(client->dev)) {
             add_direct(client, live, part);
@@ -192,7 +192,7 @@ bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
 /* Could the device have been given these bytes as they are? */
 static bool is_within_reach(const struct sim_client *client, gr_pa_t pa, uint64_t len)
 {
-    const struct gr_domain *domain = client->dev->active;
+    const struct gr_domain *const domain = client->dev->active;
     gr_iova_t iova = pa - domain->direct_offset;
     gr_pa_t at;
 
@@ -238,15 +238,15 @@ uint64_t sim_draw_length(struct sim_exercise *x, uint64_t largest)
 
 gr_iova_t sim_random_byte(struct sim_exercise *x, const struct sim_live *live)
 {
-    const struct sim_part *part = &live->parts[sim_rng_below(&x->rng, live->count)];
+    const struct sim_part *const part = &live->parts[sim_rng_below(&x->rng, live->count)];
 
     return part->iova + sim_rng_below(&x->rng, part->len);
 }
 
 void sim_note_call(struct sim_exercise *x, const struct sim_client *client, const char *call,
-                   int rc)
+                   int ret)
 {
-    if (rc != 0)
+    if (ret)
         sim_problem(x->machine, "%.120s: %s() failed: %s", client->dev->tree.path, call,
-                    gr_strerror(rc));
+                    gr_strerror(ret));
 }

@@ -20,7 +20,7 @@ static bool same_iova(const struct gr_instance *inst, gr_iova_t a, gr_iova_t b)
 static bool is_record_of(const struct sim_fault *got, const struct sim_client *client,
                          unsigned stream, gr_iova_t iova, bool write)
 {
-    const struct gr_stream *where = &client->dev->streams[stream];
+    const struct gr_stream *const where = &client->dev->streams[stream];
 
     return got->domain == client->dev->active && got->fault.instance == where->inst &&
            got->fault.stream == where->sid && same_iova(where->inst, got->fault.iova, iova) &&
@@ -31,7 +31,7 @@ static bool is_record_of(const struct sim_fault *got, const struct sim_client *c
 void sim_expect_fault(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       gr_iova_t iova, bool write)
 {
-    struct sim_machine *m = x->machine;
+    struct sim_machine *const m = x->machine;
     uint8_t byte = 0;
     uint64_t done;
     bool recorded = false;
@@ -72,7 +72,7 @@ static bool leads(const struct sim_live *live, gr_iova_t iova, gr_pa_t *out_pa)
     if (iova < live->first || iova > live->last)
         return false;
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct sim_piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
 
         if (piece->first <= iova && iova <= piece->last) {
             *out_pa = piece->pa + (iova - piece->iova);
@@ -87,7 +87,7 @@ static bool leads_any(const struct sim_exercise *x, const struct sim_client *cli
                       gr_pa_t *out_pa)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct sim_client *other = &x->clients[i];
+        const struct sim_client *const other = &x->clients[i];
 
         if (other->dev->active == client->dev->active) {
             for (unsigned k = 0; k < other->live_count; k++)
@@ -107,7 +107,7 @@ bool sim_is_mapped(const struct sim_exercise *x, const struct sim_client *client
 
 static bool in_aperture(const struct sim_client *client, gr_iova_t iova)
 {
-    const struct gr_range *aperture = &client->dev->active->aperture;
+    const struct gr_range *const aperture = &client->dev->active->aperture;
 
     return aperture->first <= iova && iova <= aperture->last;
 }
@@ -139,7 +139,7 @@ void sim_probe_gaps(struct sim_exercise *x, struct sim_client *client, const str
     probe(x, client, live->first - 1);
     probe(x, client, live->last + 1);
     for (unsigned i = 0; i < 8 && live->npieces > 0; i++) {
-        const struct sim_piece *piece = &live->pieces[sim_rng_below(&x->rng, live->npieces)];
+        const struct sim_piece *const piece = &live->pieces[sim_rng_below(&x->rng, live->npieces)];
 
         probe(x, client, piece->first - 1);
         probe(x, client, piece->last + 1);
@@ -151,7 +151,7 @@ void sim_probe_after(struct sim_exercise *x, struct sim_client *client, const st
     if (!worth_probing(x))
         return;
     for (unsigned i = 0; i < live->count; i++) {
-        const struct sim_part *part = &live->parts[i];
+        const struct sim_part *const part = &live->parts[i];
 
         probe(x, client, part->iova);
         probe(x, client, part->iova + (part->len - 1));
@@ -163,15 +163,15 @@ void sim_probe_after(struct sim_exercise *x, struct sim_client *client, const st
 
 void sim_probe_edges(struct sim_exercise *x, struct sim_client *client)
 {
-    const struct sim_device *dev = client->dev;
-    const struct gr_range *aperture = &dev->active->aperture;
+    const struct sim_device *const dev = client->dev;
+    const struct gr_range *const aperture = &dev->active->aperture;
 
     if (dev->mode == GR_DOMAIN_IDENTITY) /* the bus alone keeps it from anything */
         return;
     probe(x, client, aperture->first);
     probe(x, client, aperture->last);
     for (unsigned i = 0; i < dev->tree.nreserved; i++) {
-        const struct gr_range *hole = &dev->tree.reserved[i];
+        const struct gr_range *const hole = &dev->tree.reserved[i];
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++) {
             expect_bus_error(x, client, s, hole->first);
@@ -206,8 +206,8 @@ void sim_probe_blocked(struct sim_exercise *x, struct sim_device *dev)
 /* May what is being mapped lead to `pa`? Memory that the library takes for it is not known yet. */
 static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
 {
-    const struct sim_live *coming = x->coming;
-    const struct sim_device *dev = x->moving->dev;
+    const struct sim_live *const coming = x->coming;
+    const struct sim_device *const dev = x->moving->dev;
     uint64_t mask = dev->untrusted ? 0 : sim_granule(x->moving) - 1;
 
     if (!coming)
@@ -218,7 +218,7 @@ static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
             return true;
     }
     for (unsigned i = 0; i < coming->count; i++) {
-        const struct sim_part *part = &coming->parts[i];
+        const struct sim_part *const part = &coming->parts[i];
 
         if (pa >= (part->pa & ~mask) && pa <= ((part->pa + (part->len - 1)) | mask))
             return true;
@@ -232,9 +232,9 @@ static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
  */
 void sim_watch(void *arg)
 {
-    struct sim_exercise *x = arg;
-    struct sim_client *client = x->moving;
-    struct sim_rng *rng = &x->watch_rng;
+    struct sim_exercise *const x = arg;
+    struct sim_client *const client = x->moving;
+    struct sim_rng *const rng = &x->watch_rng;
     gr_iova_t iova;
     gr_pa_t pa;
     gr_pa_t want;
@@ -243,11 +243,11 @@ void sim_watch(void *arg)
         (client->live_count > 0 && sim_rng_below(rng, x->attack ? 2 : 8) != 0))
         return;
     unsigned stream = (unsigned)sim_rng_below(rng, client->dev->tree.nstreams);
-    struct sim_iommu *iommu = client->dev->iommu[stream];
+    struct sim_iommu *const iommu = client->dev->iommu[stream];
     uint32_t sid = client->dev->streams[stream].sid;
 
     if (client->live_count > 0) {
-        const struct sim_live *near = &client->live[sim_rng_below(rng, client->live_count)];
+        const struct sim_live *const near = &client->live[sim_rng_below(rng, client->live_count)];
 
         iova = near->parts[sim_rng_below(rng, near->count)].iova;
     } else {
@@ -279,7 +279,7 @@ void sim_begin_change(struct sim_exercise *x, struct sim_client *client,
 
 void sim_end_change(struct sim_exercise *x)
 {
-    const struct sim_device *dev = x->moving->dev;
+    const struct sim_device *const dev = x->moving->dev;
 
     x->moving = NULL; /* first: the handler reads registers */
     x->coming = NULL;

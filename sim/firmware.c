@@ -74,7 +74,7 @@ static gr_iova_t decoded(const struct sim_iommu *iommu, gr_iova_t iova)
 
 static uint32_t ttbr_at(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova)
 {
-    const struct registers *r = registers_of(iommu);
+    const struct registers *const r = registers_of(iommu);
     unsigned top = iommu->tree.page_bits + levels_of(iommu) * index_bits(iommu);
 
     return r->ttbr + 4 * (r->ttbrs * sid + ((uint32_t)(iova >> top) & (r->ttbrs - 1)));
@@ -103,8 +103,8 @@ static gr_pa_t slot_of(const struct sim_iommu *iommu, gr_pa_t table, unsigned le
 
 static bool new_table(struct sim_iommu *iommu, gr_pa_t *out_pa)
 {
-    struct sim_machine *m = iommu->machine;
-    struct sim_firmware_table *grown =
+    struct sim_machine *const m = iommu->machine;
+    struct sim_firmware_table *const grown =
         realloc(m->firmware_tables, (m->nfirmware_tables + 1) * sizeof(*grown));
 
     if (!grown)
@@ -131,7 +131,7 @@ static bool ensure_root(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, g
 
 static bool map_page(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t pa)
 {
-    struct sim_machine *m = iommu->machine;
+    struct sim_machine *const m = iommu->machine;
     gr_pa_t table;
     gr_pa_t slot;
 
@@ -158,10 +158,10 @@ static bool map_page(struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_p
 
 static bool map_region(struct sim_device *dev, unsigned stream, const struct gr_dt_region *region)
 {
-    struct sim_iommu *iommu = dev->iommu[stream];
-    struct sim_machine *m = iommu->machine;
+    struct sim_iommu *const iommu = dev->iommu[stream];
+    struct sim_machine *const m = iommu->machine;
     uint64_t mask = (UINT64_C(1) << iommu->tree.page_bits) - 1;
-    struct sim_scan *grown = realloc(m->scans, (m->nscans + 1) * sizeof(*grown));
+    struct sim_scan *const grown = realloc(m->scans, (m->nscans + 1) * sizeof(*grown));
     struct sim_scan scan = {
         .iommu = iommu,
         .device = dev,
@@ -191,10 +191,10 @@ static bool map_region(struct sim_device *dev, unsigned stream, const struct gr_
 /* One stream that a master names. */
 static bool boot_stream(struct sim_device *dev, unsigned stream)
 {
-    struct sim_iommu *iommu = dev->iommu[stream];
-    const struct registers *r = registers_of(iommu);
+    struct sim_iommu *const iommu = dev->iommu[stream];
+    const struct registers *const r = registers_of(iommu);
     uint32_t sid = dev->tree.streams[stream].sid;
-    struct dart_model *model = iommu->hw.dart.model;
+    struct dart_model *const model = iommu->hw.dart.model;
     uint32_t tcr = r->bypass;
     bool ok = true;
 
@@ -234,10 +234,10 @@ static void save_registers(struct sim_iommu *iommu)
 bool sim_firmware_boot(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct sim_device *dev = &m->devices[i];
+        struct sim_device *const dev = &m->devices[i];
 
         for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-            struct sim_iommu *iommu = dev->iommu[s];
+            struct sim_iommu *const iommu = dev->iommu[s];
 
             if (iommu->hw.dart.model && iommu->tree.firmware != GR_DT_FIRMWARE_OFF &&
                 !boot_stream(dev, s))
@@ -245,7 +245,7 @@ bool sim_firmware_boot(struct sim_machine *m)
         }
     }
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
-        struct sim_firmware_table *t = &m->firmware_tables[i];
+        struct sim_firmware_table *const t = &m->firmware_tables[i];
         size_t size = (size_t)1 << t->iommu->tree.page_bits;
 
         t->copy = malloc(size);
@@ -294,7 +294,7 @@ static bool leaf_table(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t io
  */
 static uint64_t scan_table(const struct sim_scan *scan, uint64_t first)
 {
-    struct sim_iommu *iommu = scan->iommu;
+    struct sim_iommu *const iommu = scan->iommu;
     unsigned bits = iommu->tree.page_bits;
     gr_iova_t iova = decoded(iommu, scan->iova + (first << bits));
     uint64_t index = iova >> bits & ((1u << index_bits(iommu)) - 1);
@@ -343,7 +343,7 @@ static void look_through(const struct sim_scan *scan, uint64_t page)
 /* One page of one memory. */
 static void look_anywhere(struct sim_machine *m)
 {
-    const struct sim_scan *scan = &m->scans[sim_rng_below(&m->scan_rng, m->nscans)];
+    const struct sim_scan *const scan = &m->scans[sim_rng_below(&m->scan_rng, m->nscans)];
 
     look_through(scan, sim_rng_below(&m->scan_rng, scan->pages));
 }
@@ -362,7 +362,7 @@ void sim_firmware_look(struct sim_machine *m)
 /* A display, and its coprocessor, that wait for nobody. */
 static void *scan_out(void *arg)
 {
-    struct sim_machine *m = arg;
+    struct sim_machine *const m = arg;
 
     while (!__atomic_load_n(&m->scanout_stop, __ATOMIC_ACQUIRE)) {
         for (unsigned i = 0; i < m->nscans; i++) {
@@ -405,12 +405,12 @@ void sim_firmware_stop_display(struct sim_machine *m)
 
 static bool is_restored(struct sim_iommu *iommu)
 {
-    const struct registers *r = registers_of(iommu);
-    const struct sim_machine *m = iommu->machine;
+    const struct registers *const r = registers_of(iommu);
+    const struct sim_machine *const m = iommu->machine;
     bool same = true;
 
     for (unsigned i = 0; i < m->nfirmware_tables; i++) {
-        const struct sim_firmware_table *t = &m->firmware_tables[i];
+        const struct sim_firmware_table *const t = &m->firmware_tables[i];
         size_t size = (size_t)1 << iommu->tree.page_bits;
 
         if (t->iommu == iommu)
@@ -464,10 +464,10 @@ static bool counted_before(const struct sim_machine *m, const struct sim_device 
 void sim_firmware_note_adoption(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct sim_device *dev = &m->devices[i];
+        struct sim_device *const dev = &m->devices[i];
 
         for (unsigned s = 0; dev->registered && s < dev->tree.nstreams; s++) {
-            struct sim_firmware *firmware = &dev->iommu[s]->firmware;
+            struct sim_firmware *const firmware = &dev->iommu[s]->firmware;
             struct gr_adoption told;
 
             gr_stream_adoption(&dev->streams[s], &told);
@@ -486,10 +486,10 @@ bool sim_firmware_leads(const struct sim_machine *m, const struct gr_domain *dom
                         gr_pa_t *out_pa)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct sim_device *dev = &m->devices[i];
+        const struct sim_device *const dev = &m->devices[i];
 
         for (unsigned k = 0; dev->active == domain && k < dev->tree.nregions; k++) {
-            const struct gr_dt_region *r = &dev->tree.regions[k];
+            const struct gr_dt_region *const r = &dev->tree.regions[k];
             uint64_t mask = dev->iommu[0]->granule - 1;
 
             if (r->kind != GR_DT_REGION_RESERVED && iova >= (r->iova.first & ~mask) &&

@@ -7,7 +7,7 @@
 
 json_t *sim_json_text(const char *text)
 {
-    json_t *string = json_string(text);
+    json_t *const string = json_string(text);
     char ascii[sizeof(((struct sim_error *)NULL)->text)];
     size_t i;
 

@@ -52,7 +52,7 @@ static bool on_instance_fault(void *cookie, const struct gr_fault *fault)
 
 static bool on_domain_fault(void *cookie, const struct gr_fault *fault)
 {
-    struct sim_device *dev = cookie;
+    struct sim_device *const dev = cookie;
 
     note_fault(dev->iommu[0]->machine, &dev->domain, fault);
     return true;
@@ -94,9 +94,9 @@ static bool read_memory(struct sim_machine *m, struct host_config *config, struc
     struct gr_dt_iter banks = {0};
     struct gr_dt_iter holes = {0};
     struct gr_range range;
-    int rc;
+    int ret;
 
-    while ((rc = gr_dt_memory_next(&m->board->dt, &banks, &range)) > 0) {
+    while ((ret = gr_dt_memory_next(&m->board->dt, &banks, &range)) > 0) {
         struct host_bank bank = bank_of(&range);
 
         if (bank.size == 0)
@@ -107,10 +107,10 @@ static bool read_memory(struct sim_machine *m, struct host_config *config, struc
         config->banks[config->nbanks++] = bank;
         m->ram += bank.size;
     }
-    if (rc == 0 && config->nbanks == 0)
+    if (!ret && config->nbanks == 0)
         return sim_refuse(error, "%s: no memory node has a whole page of 4 KiB: correct its reg",
                           m->board->path);
-    while (rc == 0 && (rc = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
+    while (!ret && (ret = gr_dt_reserved_next(&m->board->dt, &holes, &range)) > 0) {
         if (config->nreserved == HOST_MAX_RESERVED)
             return sim_refuse(error,
                               "%s: /reserved-memory or /memreserve/: 0x%llx is past the %d "
@@ -119,9 +119,9 @@ static bool read_memory(struct sim_machine *m, struct host_config *config, struc
         m->holes[m->nholes++] = range;
         config->reserved[config->nreserved++] =
             (struct host_hole){.base = range.first, .size = range.last - range.first + 1};
-        rc = 0;
+        ret = 0;
     }
-    return rc < 0 ? tree_error(m, error) : true;
+    return ret < 0 ? tree_error(m, error) : true;
 }
 
 static bool make_host(struct sim_machine *m, struct sim_error *error)
@@ -140,16 +140,16 @@ static bool make_host(struct sim_machine *m, struct sim_error *error)
 }
 
 /* What the library logged about `name`, in its form "NAME: why", or else the error's own words. */
-static void reason_from_log(struct sim_machine *m, char *reason, const char *name, int rc)
+static void reason_from_log(struct sim_machine *m, char *reason, const char *name, int ret)
 {
     const char *line = host_last_log(m->host);
     size_t length = strlen(name);
     bool ours = strncmp(line, name, length) == 0 && strncmp(line + length, ": ", 2) == 0;
 
-    if (!ours && rc == GR_ENOMEM)
+    if (!ours && ret == GR_ENOMEM)
         line = "no memory for its tables: describe RAM that its IOMMU can address";
     else
-        line = ours ? line + length + 2 : gr_strerror(rc);
+        line = ours ? line + length + 2 : gr_strerror(ret);
     snprintf(reason, SIM_REASON, "%s", line);
 }
 
@@ -161,7 +161,7 @@ static bool is_smmu(const struct sim_iommu *iommu)
 /* Hardware may look at the tables now. */
 static void moment(void *arg)
 {
-    struct sim_machine *m = arg;
+    struct sim_machine *const m = arg;
 
     sim_firmware_look(m);
     if (m->observer)
@@ -182,8 +182,8 @@ void sim_machine_observe(struct sim_machine *m, void (*fn)(void *arg), void *arg
 
 static bool start_smmu(struct sim_iommu *iommu)
 {
-    struct sim_machine *m = iommu->machine;
-    const struct gr_dt_iommu *tree = &iommu->tree;
+    struct sim_machine *const m = iommu->machine;
+    const struct gr_dt_iommu *const tree = &iommu->tree;
     const struct gr_smmuv3_config config = {
         .env = m->host,
         .mmio = sim_hw_mmio(&iommu->hw),
@@ -193,11 +193,11 @@ static bool start_smmu(struct sim_iommu *iommu)
         .va_bits = (uint8_t)tree->va_bits,
         .aperture = tree->has_aperture ? tree->aperture : (struct gr_range){0, 0},
     };
-    int rc;
+    int ret;
 
-    rc = gr_smmuv3_init(&iommu->smmu, &config);
-    if (rc != 0) {
-        reason_from_log(m, iommu->reason, tree->path, rc);
+    ret = gr_smmuv3_init(&iommu->smmu, &config);
+    if (ret) {
+        reason_from_log(m, iommu->reason, tree->path, ret);
         return false;
     }
     iommu->inst = &iommu->smmu.inst;
@@ -206,8 +206,8 @@ static bool start_smmu(struct sim_iommu *iommu)
 
 static bool start_dart(struct sim_iommu *iommu)
 {
-    struct sim_machine *m = iommu->machine;
-    const struct gr_dt_iommu *tree = &iommu->tree;
+    struct sim_machine *const m = iommu->machine;
+    const struct gr_dt_iommu *const tree = &iommu->tree;
     struct gr_dart_config config = {
         .kind = sim_hw_kind(tree->driver)->driver,
         .env = m->host,
@@ -219,13 +219,13 @@ static bool start_dart(struct sim_iommu *iommu)
         .streams = (uint16_t)tree->streams,
         .window_verified = tree->window_verified,
     };
-    int rc;
+    int ret;
 
     if (tree->has_aperture)
         config.aperture = tree->aperture;
-    rc = gr_dart_init(&iommu->dart, &config);
-    if (rc != 0) {
-        reason_from_log(m, iommu->reason, tree->path, rc);
+    ret = gr_dart_init(&iommu->dart, &config);
+    if (ret) {
+        reason_from_log(m, iommu->reason, tree->path, ret);
         return false;
     }
     iommu->inst = &iommu->dart.inst;
@@ -246,14 +246,14 @@ static void bring_up_iommu(struct sim_iommu *iommu)
 
 static bool make_iommus(struct sim_machine *m, struct sim_error *error)
 {
-    struct gr_dt *dt = &m->board->dt;
+    struct gr_dt *const dt = &m->board->dt;
     struct gr_dt_iter count = {0};
     struct gr_dt_iter fill = {0};
     struct gr_dt_iommu tree;
     unsigned enabled = 0;
-    int rc;
+    int ret;
 
-    while ((rc = gr_dt_iommu_next(dt, &count, &tree)) > 0) {
+    while ((ret = gr_dt_iommu_next(dt, &count, &tree)) > 0) {
         enabled += tree.enabled;
         if (enabled > SIM_MAX)
             return sim_refuse(error,
@@ -261,13 +261,13 @@ static bool make_iommus(struct sim_machine *m, struct sim_error *error)
                               "disable some",
                               m->board->path, tree.path, SIM_MAX);
     }
-    if (rc < 0)
+    if (ret < 0)
         return tree_error(m, error);
     m->iommus = calloc(enabled + 1, sizeof(*m->iommus));
     if (!m->iommus)
         return out_of_memory(error);
     while (gr_dt_iommu_next(dt, &fill, &tree) > 0) {
-        struct sim_iommu *iommu = &m->iommus[m->niommus];
+        struct sim_iommu *const iommu = &m->iommus[m->niommus];
 
         if (tree.enabled) {
             iommu->tree = tree;
@@ -304,7 +304,7 @@ __attribute__((format(printf, 2, 3))) static void fail(struct sim_device *dev, c
 static bool connect(struct sim_device *dev)
 {
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
-        struct sim_iommu *iommu = dev->iommu[i];
+        struct sim_iommu *const iommu = dev->iommu[i];
 
         if (!iommu->up)
             fail(dev, "%.100s is not usable: %.120s", iommu->tree.path, iommu->reason);
@@ -317,9 +317,9 @@ static bool connect(struct sim_device *dev)
     return !dev->failed;
 }
 
-static void fail_as_logged(struct sim_machine *m, struct sim_device *dev, int rc)
+static void fail_as_logged(struct sim_machine *m, struct sim_device *dev, int ret)
 {
-    reason_from_log(m, dev->reason, dev->tree.path, rc);
+    reason_from_log(m, dev->reason, dev->tree.path, ret);
     dev->failed = true;
 }
 
@@ -357,7 +357,7 @@ static void register_device(struct sim_machine *m, struct sim_device *dev)
         [GR_DT_MODE_IDENTITY] = GR_DOMAIN_IDENTITY,
         [GR_DT_MODE_BLOCKED] = GR_DOMAIN_BLOCKED,
     };
-    const struct sim_options *options = &m->options;
+    const struct sim_options *const options = &m->options;
     struct gr_device_config config = {
         .name = dev->tree.path,
         .streams = dev->streams,
@@ -374,7 +374,7 @@ static void register_device(struct sim_machine *m, struct sim_device *dev)
         .mode = modes[dev->tree.mode],
         .coherent = dev->tree.coherent,
     };
-    int rc;
+    int ret;
 
     dev->untrusted = config.untrusted;
     dev->mode = GR_DOMAIN_BLOCKED;
@@ -386,9 +386,9 @@ static void register_device(struct sim_machine *m, struct sim_device *dev)
         dev->regions[i] = region_of(&dev->tree.regions[i]);
     if (dev->tree.dma.first > 0)
         dev->reserved[config.reserved_count++] = (struct gr_range){0, dev->tree.dma.first - 1};
-    rc = gr_device_init(&dev->device, &config);
-    if (rc != 0) {
-        fail_as_logged(m, dev, rc);
+    ret = gr_device_init(&dev->device, &config);
+    if (ret) {
+        fail_as_logged(m, dev, ret);
         return;
     }
     dev->registered = true;
@@ -408,7 +408,7 @@ static bool reaches_memory(const struct sim_machine *m, const struct sim_device 
 static bool share_linear(struct sim_machine *m, struct sim_device *dev)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct sim_device *other = &m->devices[i];
+        struct sim_device *const other = &m->devices[i];
 
         if (other->owns_domain && other->mode == GR_DOMAIN_LINEAR &&
             gr_domain_attach(&other->domain, &dev->device) == 0) {
@@ -456,33 +456,33 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
 {
     struct gr_domain *shared = gr_device_domain(&dev->device);
     struct gr_policy policy;
-    int rc = gr_device_policy(&dev->device, m->options.mode, &policy);
+    int ret = gr_device_policy(&dev->device, m->options.mode, &policy);
 
     dev->untrusted = gr_device_untrusted(&dev->device); /* its group's least trusted decides */
     snprintf(dev->reason, sizeof(dev->reason), "%s", policy.reason);
-    if (rc != 0) /* what was asked for cannot be, and nothing else was */
+    if (ret) /* what was asked for cannot be, and nothing else was */
         return;
     if (shared || (policy.type == GR_DOMAIN_LINEAR && share_linear(m, dev))) {
         shared = gr_device_domain(&dev->device);
     } else {
-        rc = make_domain(m, dev, policy.type);
-        if (rc == GR_ERANGE && policy.type == GR_DOMAIN_IDENTITY) {
+        ret = make_domain(m, dev, policy.type);
+        if (ret == GR_ERANGE && policy.type == GR_DOMAIN_IDENTITY) {
             snprintf(dev->reason, sizeof(dev->reason), "no memory lies where it can reach it");
             return;
         }
-        if (rc != 0) {
-            fail_as_logged(m, dev, rc);
-            dev->failed = policy.type == GR_DOMAIN_TRANSLATED || rc == GR_ENOMEM;
+        if (ret) {
+            fail_as_logged(m, dev, ret);
+            dev->failed = policy.type == GR_DOMAIN_TRANSLATED || ret == GR_ENOMEM;
             return;
         }
         gr_domain_set_fault_handler(&dev->domain, on_domain_fault, dev);
-        rc = gr_domain_attach(&dev->domain, &dev->device);
-        if (rc != 0) {
-            fail_as_logged(m, dev, rc);
-            rc = gr_domain_fini(&dev->domain);
-            if (rc != 0)
+        ret = gr_domain_attach(&dev->domain, &dev->device);
+        if (ret) {
+            fail_as_logged(m, dev, ret);
+            ret = gr_domain_fini(&dev->domain);
+            if (ret)
                 sim_problem(m, "%s: gr_domain_fini() after a failed attach: %s", dev->tree.path,
-                            gr_strerror(rc));
+                            gr_strerror(ret));
             return;
         }
         dev->owns_domain = true;
@@ -496,7 +496,7 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
 /* The highest memory that the device reaches through its domain. */
 static gr_pa_t reach(const struct sim_device *dev)
 {
-    const struct gr_domain *domain = dev->active;
+    const struct gr_domain *const domain = dev->active;
     gr_pa_t last = domain->direct.last;
 
     if (dev->mode == GR_DOMAIN_TRANSLATED)
@@ -510,7 +510,7 @@ static gr_pa_t reach(const struct sim_device *dev)
 static bool make_pool(struct sim_machine *m)
 {
     struct gr_bounce_config config = {.pa_last = UINT64_MAX, .limit = m->ram / POOL_SHARE};
-    int rc;
+    int ret;
 
     config.limit = config.limit < POOL_MAX ? config.limit : POOL_MAX;
     config.limit &= ~(GR_BOUNCE_CHUNK - 1);
@@ -518,26 +518,26 @@ static bool make_pool(struct sim_machine *m)
     for (unsigned i = 0; i < m->ndevices; i++)
         if (m->devices[i].active && reach(&m->devices[i]) < config.pa_last)
             config.pa_last = reach(&m->devices[i]);
-    rc = gr_bounce_init(&m->pool, m->host, &config);
-    m->has_pool = rc == 0;
-    for (unsigned i = 0; rc == 0 && i < m->ndevices; i++) {
-        struct sim_device *dev = &m->devices[i];
+    ret = gr_bounce_init(&m->pool, m->host, &config);
+    m->has_pool = !ret;
+    for (unsigned i = 0; !ret && i < m->ndevices; i++) {
+        struct sim_device *const dev = &m->devices[i];
 
         if (dev->owns_domain && dev->active)
-            rc = gr_domain_set_bounce(&dev->domain, &m->pool);
+            ret = gr_domain_set_bounce(&dev->domain, &m->pool);
     }
-    if (rc != 0)
-        sim_problem(m, "no pool to bounce from: %s", gr_strerror(rc));
-    return rc != GR_ENOMEM;
+    if (ret)
+        sim_problem(m, "no pool to bounce from: %s", gr_strerror(ret));
+    return ret != GR_ENOMEM;
 }
 
 /* An option that must not be given where a device may be hostile. */
 static bool check_trust(const struct sim_machine *m, const struct gr_dt_master *tree,
                         struct sim_error *error)
 {
-    const char *option = m->options.deferred                           ? "--invalidate=deferred"
-                         : m->options.isolation == GR_ISOLATION_EXPOSE ? "--isolation=expose"
-                                                                       : NULL;
+    const char *const option = m->options.deferred ? "--invalidate=deferred"
+                               : m->options.isolation == GR_ISOLATION_EXPOSE ? "--isolation=expose"
+                                                                             : NULL;
 
     if (option && (tree->untrusted || m->options.untrusted))
         return sim_refuse(error,
@@ -548,17 +548,17 @@ static bool check_trust(const struct sim_machine *m, const struct gr_dt_master *
 
 static bool read_devices(struct sim_machine *m, struct sim_error *error)
 {
-    struct gr_dt *dt = &m->board->dt;
+    struct gr_dt *const dt = &m->board->dt;
     struct gr_dt_iter it = {0};
     struct gr_dt_master tree;
-    int rc;
+    int ret;
 
     /* calloc'ed for all that there may be: one pass, since each reference costs a walk over the
      * tree, and a device that is registered must stay where it is. */
     m->devices = calloc(SIM_MAX, sizeof(*m->devices));
     if (!m->devices)
         return out_of_memory(error);
-    while ((rc = gr_dt_master_next(dt, &it, &tree)) > 0) {
+    while ((ret = gr_dt_master_next(dt, &it, &tree)) > 0) {
         if (m->ndevices == SIM_MAX)
             return sim_refuse(error,
                               "%s: %s: its IOMMU makes it a device past the %u that we can "
@@ -566,13 +566,13 @@ static bool read_devices(struct sim_machine *m, struct sim_error *error)
                               m->board->path, tree.path, SIM_MAX);
         if (!check_trust(m, &tree, error))
             return false;
-        struct sim_device *dev = &m->devices[m->ndevices++];
+        struct sim_device *const dev = &m->devices[m->ndevices++];
 
         dev->tree = tree;
         for (unsigned i = 0; i < tree.nstreams; i++)
             dev->iommu[i] = find_iommu(m, tree.streams[i].iommu);
     }
-    return rc < 0 ? tree_error(m, error) : true;
+    return ret < 0 ? tree_error(m, error) : true;
 }
 
 /* Firmware has run; now it is our turn. */
@@ -658,18 +658,18 @@ const char *sim_isolation_name(const struct sim_device *dev)
 
 /* ---- Taking down ---- */
 
-static void check_down(struct sim_machine *m, const char *name, const char *call, int rc)
+static void check_down(struct sim_machine *m, const char *name, const char *call, int ret)
 {
-    if (rc != 0)
+    if (ret)
         sim_problem(m, "%s: %s() failed when taking the machine down: %s", name, call,
-                    gr_strerror(rc));
+                    gr_strerror(ret));
 }
 
 void sim_machine_detach(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
         struct sim_device *dev = &m->devices[i];
-        struct gr_domain *domain = dev->registered ? gr_device_domain(&dev->device) : NULL;
+        struct gr_domain *const domain = dev->registered ? gr_device_domain(&dev->device) : NULL;
 
         if (domain) { /* with its whole group */
             check_down(m, dev->tree.path, "gr_domain_detach",
@@ -694,7 +694,7 @@ void sim_machine_detach(struct sim_machine *m)
 void sim_machine_down(struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
-        struct sim_device *dev = &m->devices[i];
+        struct sim_device *const dev = &m->devices[i];
 
         if (dev->registered) {
             check_down(m, dev->tree.path, "gr_device_fini", gr_device_fini(&dev->device));
@@ -702,7 +702,7 @@ void sim_machine_down(struct sim_machine *m)
         }
     }
     for (unsigned i = 0; i < m->niommus; i++) {
-        struct sim_iommu *iommu = &m->iommus[i];
+        struct sim_iommu *const iommu = &m->iommus[i];
 
         if (iommu->up && is_smmu(iommu))
             check_down(m, iommu->tree.path, "gr_smmuv3_fini", gr_smmuv3_fini(&iommu->smmu));
@@ -781,7 +781,7 @@ void sim_serve_irq(struct sim_iommu *iommu)
 enum model_result sim_access_raw(struct sim_device *dev, unsigned stream, gr_iova_t iova, void *buf,
                                  uint64_t len, bool write, uint64_t *done)
 {
-    struct sim_iommu *iommu = dev->iommu[stream];
+    struct sim_iommu *const iommu = dev->iommu[stream];
     const uint32_t sid = dev->streams[stream].sid;
     enum model_result result;
 

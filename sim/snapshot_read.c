@@ -50,7 +50,7 @@ static bool parse_hex(const char *text, uint64_t max, uint64_t *out)
 
 static bool get_hex(const struct place *at, const json_t *object, const char *key, uint64_t *out)
 {
-    const char *text = json_string_value(json_object_get(object, key));
+    const char *const text = json_string_value(json_object_get(object, key));
 
     if (!text || !parse_hex(text, UINT64_MAX, out))
         return wrong(at, "\"%s\" is no address: write a string such as \"0x4000\"", key);
@@ -60,7 +60,7 @@ static bool get_hex(const struct place *at, const json_t *object, const char *ke
 static bool get_integer(const struct place *at, const json_t *object, const char *key, uint64_t max,
                         uint64_t *out)
 {
-    const json_t *value = json_object_get(object, key);
+    const json_t *const value = json_object_get(object, key);
 
     *out = 0;
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
@@ -85,7 +85,7 @@ static bool get_string(const struct place *at, const json_t *object, const char 
 
 static bool get_bool(const struct place *at, const json_t *object, const char *key, bool *out)
 {
-    const json_t *value = json_object_get(object, key);
+    const json_t *const value = json_object_get(object, key);
 
     if (!json_is_boolean(value))
         return wrong(at, "\"%s\" is neither true nor false", key);
@@ -128,15 +128,15 @@ static bool get_array(const struct place *at, const json_t *object, const char *
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct sim_snapshot_register *x = a;
-    const struct sim_snapshot_register *y = b;
+    const struct sim_snapshot_register *const x = a;
+    const struct sim_snapshot_register *const y = b;
 
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    const struct sim_snapshot_instance *inst = opaque;
+    const struct sim_snapshot_instance *const inst = opaque;
     const struct sim_snapshot_register key = {offset, 0};
     const struct sim_snapshot_register *found = NULL;
 
@@ -148,8 +148,8 @@ static uint32_t read_register(void *opaque, uint32_t offset)
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 {
-    const struct sim_snapshot_instance *inst = opaque;
-    const struct sim_snapshot *s = inst->snapshot;
+    const struct sim_snapshot_instance *const inst = opaque;
+    const struct sim_snapshot *const s = inst->snapshot;
     uint64_t at = pa - s->ram_base;
     size_t done = 0;
 
@@ -170,7 +170,7 @@ static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 static bool load_registers(const struct place *at, json_t *object,
                            struct sim_snapshot_instance *inst)
 {
-    json_t *registers = json_object_get(object, "registers");
+    json_t *const registers = json_object_get(object, "registers");
     const char *key;
     json_t *value;
 
@@ -181,7 +181,7 @@ static bool load_registers(const struct place *at, json_t *object,
         return wrong(at, "no memory for \"registers\"");
     json_object_foreach(registers, key, value)
     {
-        const char *text = json_string_value(value);
+        const char *const text = json_string_value(value);
         uint64_t offset;
         uint64_t bits;
 
@@ -205,7 +205,7 @@ static bool load_registers(const struct place *at, json_t *object,
 /* Connect it with the description of its kind, which may contradict it. */
 static bool describe(const struct place *at, struct sim_snapshot_instance *inst)
 {
-    struct walker_instance *walker = &inst->walker;
+    struct walker_instance *const walker = &inst->walker;
     uint64_t bits;
 
     inst->source = (struct walker_source){inst, read_register, read_memory};
@@ -248,7 +248,7 @@ static bool load_instance(struct place *at, json_t *object, struct sim_snapshot_
 
 static bool load_instances(struct place *at)
 {
-    struct sim_snapshot *s = at->snapshot;
+    struct sim_snapshot *const s = at->snapshot;
     const json_t *array;
     void *room;
     size_t count;
@@ -259,7 +259,7 @@ static bool load_instances(struct place *at)
     if (count > INSTANCES)
         return wrong(at, "%zu instances are more than %u", count, INSTANCES);
     for (size_t i = 0; i < count; i++) {
-        struct sim_snapshot_instance *inst = &s->instances[s->ninstances++];
+        struct sim_snapshot_instance *const inst = &s->instances[s->ninstances++];
 
         snprintf(at->name, sizeof(at->name), "instances[%zu]", i);
         if (!load_instance(at, json_array_get(array, i), inst))
@@ -274,9 +274,9 @@ static bool load_instances(struct place *at)
 static bool load_window(const struct place *at, const json_t *object,
                         struct sim_snapshot_mapping *map)
 {
-    const json_t *window = json_object_get(object, "window");
-    const char *first = json_string_value(json_array_get(window, 0));
-    const char *last = json_string_value(json_array_get(window, 1));
+    const json_t *const window = json_object_get(object, "window");
+    const char *const first = json_string_value(json_array_get(window, 0));
+    const char *const last = json_string_value(json_array_get(window, 1));
 
     if (json_is_null(window))
         return true;
@@ -339,8 +339,8 @@ static bool load_mapping(const struct place *at, const json_t *object,
 
 static int by_stream(const void *a, const void *b)
 {
-    const struct sim_snapshot_mapping *x = a;
-    const struct sim_snapshot_mapping *y = b;
+    const struct sim_snapshot_mapping *const x = a;
+    const struct sim_snapshot_mapping *const y = b;
 
     if (x->instance != y->instance)
         return x->instance < y->instance ? -1 : 1;
@@ -351,7 +351,7 @@ static int by_stream(const void *a, const void *b)
 
 static bool load_mappings(struct place *at)
 {
-    struct sim_snapshot *s = at->snapshot;
+    struct sim_snapshot *const s = at->snapshot;
     const json_t *array;
     void *room;
     size_t count;
@@ -392,7 +392,7 @@ static bool find_file(const struct sim_snapshot *s, const char *name, char path[
 
 static bool load_machine(struct place *at)
 {
-    struct sim_snapshot *s = at->snapshot;
+    struct sim_snapshot *const s = at->snapshot;
     char path[PATH_ROOM];
     json_error_t why;
     uint64_t cpu_page;
@@ -470,7 +470,7 @@ const struct sim_snapshot_instance *sim_snapshot_find(const struct sim_snapshot 
 size_t sim_snapshot_mappings(const struct sim_snapshot_instance *inst, unsigned first,
                              unsigned last, const struct sim_snapshot_mapping **out)
 {
-    const struct sim_snapshot *s = inst->snapshot;
+    const struct sim_snapshot *const s = inst->snapshot;
     const struct sim_snapshot_mapping key = {.instance = (unsigned)(inst - s->instances),
                                              .stream = first};
     size_t low = 0;

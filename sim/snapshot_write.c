@@ -161,7 +161,7 @@ static bool write_image(struct sim_machine *m, const struct sim_snapshot_record 
 
 static json_t *json_registers(struct sim_iommu *iommu)
 {
-    json_t *registers = json_object();
+    json_t *const registers = json_object();
 
     for (uint32_t offset = 0; offset < sim_hw_size(&iommu->hw); offset += 4) {
         uint32_t value = sim_hw_read32(&iommu->hw, offset);
@@ -185,7 +185,7 @@ static json_t *json_instance(struct sim_iommu *iommu)
 
 static json_t *json_record(const struct sim_snapshot_record *record)
 {
-    json_t *window =
+    json_t *const window =
         record->narrow ? sim_json_range(record->window, record->window_last) : json_null();
 
     return json_pack("{s:o,s:o,s:I,s:o,s:o,s:I,s:b,s:b,s:o,s:s}", "device",
@@ -199,8 +199,8 @@ static json_t *json_record(const struct sim_snapshot_record *record)
 static json_t *json_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
                             size_t count)
 {
-    json_t *instances = json_array();
-    json_t *mappings = json_array();
+    json_t *const instances = json_array();
+    json_t *const mappings = json_array();
     int bad = 0;
 
     for (unsigned i = 0; i < m->niommus; i++)
@@ -222,7 +222,7 @@ static json_t *json_machine(struct sim_machine *m, const struct sim_snapshot_rec
 static bool write_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
                           size_t count, const struct draft *draft, struct sim_error *error)
 {
-    json_t *root = json_machine(m, records, count);
+    json_t *const root = json_machine(m, records, count);
     bool ok;
 
     if (!root)

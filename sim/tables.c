@@ -29,7 +29,7 @@ __attribute__((format(printf, 5, 6))) static bool complain(struct sim_tables_pro
                                                            unsigned stream, uint64_t iova,
                                                            const char *format, ...)
 {
-    struct sim_tables_problem *list =
+    struct sim_tables_problem *const list =
         grow(problems->list, problems->count, &problems->room, sizeof(*list));
     struct sim_tables_problem *problem;
     va_list args;
@@ -189,8 +189,8 @@ __attribute__((format(printf, 4, 5))) static void wrong(struct checker *c, struc
 
 static int by_iova(const void *a, const void *b)
 {
-    const struct record *x = a;
-    const struct record *y = b;
+    const struct record *const x = a;
+    const struct record *const y = b;
 
     if (x->iova != y->iova)
         return x->iova < y->iova ? -1 : 1;
@@ -217,7 +217,7 @@ static const struct sim_tables_run *find_run(const struct sim_tables *tables, ui
 static bool check_run(struct checker *c, struct record *record, const struct sim_tables_run *run,
                       uint64_t at)
 {
-    const struct sim_snapshot_mapping *map = record->map;
+    const struct sim_snapshot_mapping *const map = record->map;
     uint64_t got = run->pa + (at - run->iova);
     uint64_t want = map->pa - record->iova + at; /* wraps where at is below record->iova: right */
 
@@ -238,7 +238,7 @@ static bool check_run(struct checker *c, struct record *record, const struct sim
 static void check_window(struct checker *c, struct record *record, uint64_t open,
                          uint64_t open_last)
 {
-    const struct sim_snapshot_mapping *map = record->map;
+    const struct sim_snapshot_mapping *const map = record->map;
     uint64_t first = map->window - map->iova + record->iova;
     uint64_t last = map->window_last - map->iova + record->iova;
     bool whole = open == record->granules && open_last == record->granule_last;
@@ -261,8 +261,8 @@ static void check_window(struct checker *c, struct record *record, uint64_t open
 
 static void check_record(struct checker *c, struct record *record)
 {
-    const struct sim_tables *tables = c->tables;
-    const struct sim_tables_run *end = tables->nruns ? tables->runs + tables->nruns : NULL;
+    const struct sim_tables *const tables = c->tables;
+    const struct sim_tables_run *const end = tables->nruns ? tables->runs + tables->nruns : NULL;
     const struct sim_tables_run *run = tables->nruns ? find_run(tables, record->granules) : end;
     uint64_t at = record->granules;
     uint64_t open = at;
@@ -300,7 +300,7 @@ static void check_record(struct checker *c, struct record *record)
 /* What firmware left is one range, but a record of every device that shares the stream. */
 static bool may_overlap(const struct record *a, const struct record *b)
 {
-    const char *kind = a->map->kind;
+    const char *const kind = a->map->kind;
 
     return strcmp(kind, b->map->kind) == 0 && strcmp(a->map->device, b->map->device) != 0 &&
            a->map->pa - a->iova == b->map->pa - b->iova &&
@@ -313,7 +313,7 @@ static void check_overlaps(struct checker *c)
     const struct record *furthest = c->count ? &c->records[0] : NULL;
 
     for (size_t i = 1; i < c->count; i++) {
-        struct record *record = &c->records[i];
+        struct record *const record = &c->records[i];
 
         if (record->iova <= furthest->last && !may_overlap(furthest, record))
             wrong(c, record, record->iova, "it overlaps the %s of %.60s at 0x%" PRIx64,
@@ -337,11 +337,11 @@ static void check_leaves(struct checker *c)
     uint64_t explained = 0; /* IOVAs below that records touch, from the run's beginning on */
 
     for (size_t i = 0; i < c->tables->nruns; i++) {
-        const struct sim_tables_run *run = &c->tables->runs[i];
+        const struct sim_tables_run *const run = &c->tables->runs[i];
         uint64_t at = run->iova > explained ? run->iova : explained;
 
         for (; next < c->count && c->records[next].granules <= run->last; next++) {
-            const struct record *record = &c->records[next];
+            const struct record *const record = &c->records[next];
 
             if (record->granules > at)
                 unexplained(c, at, record->granules - 1);
@@ -357,7 +357,7 @@ static void check_leaves(struct checker *c)
 /* False: it is wrong before any table is looked at. */
 static bool make_record(struct checker *c, const struct sim_snapshot_mapping *map)
 {
-    const struct walker_stream *s = &c->tables->stream;
+    const struct walker_stream *const s = &c->tables->stream;
     uint64_t mask = s->va_bits < 64 ? (UINT64_C(1) << s->va_bits) - 1 : UINT64_MAX;
     uint64_t granule = c->tables->inst->granule;
     uint64_t last = map->iova + (map->length - 1);

@@ -143,7 +143,7 @@ const struct walker_format *walker_entries(const char *name, uint64_t granule)
 {
     for (size_t i = 0; i < COUNT(all_formats); i++) {
         for (size_t k = 0; k < all_formats[i].count; k++) {
-            const struct walker_format *format = &all_formats[i].format[k];
+            const struct walker_format *const format = &all_formats[i].format[k];
 
             if (strcmp(format->name, name) == 0 && BIT(format->page_bits) == granule)
                 return format;
@@ -235,8 +235,8 @@ static void read_tcr(struct walker_stream *s, const struct walker_kind *kind)
 /* Remap, enable and TCR decide: facts/DART.md 2, 3 and 15. Sets sid, tcr, mode and reason. */
 static void settle_mode(struct walker_stream *s, const struct walker_instance *inst)
 {
-    const struct walker_kind *kind = inst->kind;
-    const struct walker_source *from = inst->from;
+    const struct walker_kind *const kind = inst->kind;
+    const struct walker_source *const from = inst->from;
     bool in_tcr;
 
     s->mode = WALKER_BLOCKED;
@@ -280,7 +280,7 @@ static void settle_roots(struct walker_stream *s, const struct walker_kind *kind
 {
     s->nroots = kind->ttbrs;
     for (unsigned i = 0; i < s->nroots; i++) {
-        struct walker_root *root = &s->roots[i];
+        struct walker_root *const root = &s->roots[i];
 
         root->offset = kind->ttbr + 4 * (s->nroots * s->sid + i);
         root->value = s->from->reg(s->from->opaque, root->offset);
@@ -297,7 +297,7 @@ static bool uses_more(const struct walker_stream *s, unsigned bits)
     uint8_t bytes[8];
 
     for (uint64_t i = BIT(bits) >> span; i < s->nroots * entries; i++) {
-        const struct walker_root *root = &s->roots[i / entries];
+        const struct walker_root *const root = &s->roots[i / entries];
         uint64_t at = root->pa + i % entries * s->format->entry_bytes;
 
         if (root->valid && s->from->memory(s->from->opaque, at, bytes, s->format->entry_bytes) &&
@@ -499,7 +499,7 @@ void walker_stream(struct walker_stream *stream, const struct walker_instance *i
 
 static void decode_leaf(const struct walker_format *format, struct walker_leaf *leaf)
 {
-    const struct walker_window *window = &format->window;
+    const struct walker_window *const window = &format->window;
     unsigned span = walker_span_bits(format, leaf->level);
     unsigned unit = span - window->width;
 
@@ -530,7 +530,7 @@ static void decode_leaf(const struct walker_format *format, struct walker_leaf *
 
 void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_walk *walk)
 {
-    const struct walker_format *format = s->format;
+    const struct walker_format *const format = s->format;
     uint64_t table;
 
     memset(walk, 0, sizeof(*walk));
@@ -549,7 +549,7 @@ void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_wal
         return;
     table = s->roots[walk->root].pa;
     for (unsigned level = s->levels; level-- > 0;) {
-        struct walker_step *step = &walk->steps[walk->nsteps++];
+        struct walker_step *const step = &walk->steps[walk->nsteps++];
         unsigned span = walker_span_bits(format, level);
         uint8_t bytes[8];
 
@@ -617,7 +617,7 @@ static int see(struct walker_iter *iter, uint64_t pa)
 
     if (iter->nseen * 2 >= iter->room) {
         size_t room = iter->room ? 2 * iter->room : 64;
-        uint64_t *bigger = calloc(room, sizeof(*bigger));
+        uint64_t *const bigger = calloc(room, sizeof(*bigger));
 
         if (!bigger)
             return -1;
@@ -639,10 +639,10 @@ static int see(struct walker_iter *iter, uint64_t pa)
 /* Go into the table that `iter->problem` would complain about. */
 static enum walker_event enter(struct walker_iter *iter)
 {
-    const struct walker_stream *s = iter->stream;
-    const struct walker_format *format = s->format;
-    struct walker_problem *problem = &iter->problem;
-    struct walker_frame *frame = &iter->frames[iter->depth];
+    const struct walker_stream *const s = iter->stream;
+    const struct walker_format *const format = s->format;
+    struct walker_problem *const problem = &iter->problem;
+    struct walker_frame *const frame = &iter->frames[iter->depth];
     int seen = see(iter, problem->pa);
 
     if (seen < 0) {
@@ -670,8 +670,8 @@ static enum walker_event enter(struct walker_iter *iter)
 
 static enum walker_event next_root(struct walker_iter *iter)
 {
-    const struct walker_stream *s = iter->stream;
-    const struct walker_root *root = &s->roots[iter->root];
+    const struct walker_stream *const s = iter->stream;
+    const struct walker_root *const root = &s->roots[iter->root];
     unsigned span = walker_span_bits(s->format, s->levels);
     uint64_t iova = (uint64_t)iter->root << span;
 
@@ -689,9 +689,9 @@ static enum walker_event next_root(struct walker_iter *iter)
 
 static enum walker_event next_entry(struct walker_iter *iter)
 {
-    const struct walker_stream *s = iter->stream;
-    const struct walker_format *format = s->format;
-    struct walker_frame *frame = &iter->frames[iter->depth - 1];
+    const struct walker_stream *const s = iter->stream;
+    const struct walker_format *const format = s->format;
+    struct walker_frame *const frame = &iter->frames[iter->depth - 1];
     unsigned level = s->levels - iter->depth;
     unsigned span = walker_span_bits(format, level);
     uint64_t iova = frame->iova + (frame->index << span);
