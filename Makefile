@@ -35,6 +35,7 @@ HOSTED = -D_GNU_SOURCE -pthread
 
 MODEL_SRCS = $(sort $(wildcard models/*.c models/*/*.c))
 HOST_SRCS = $(sort $(wildcard ports/host/*.c))
+SIM_SRCS = $(sort $(wildcard sim/*.c))
 CLI_SRCS = $(sort $(wildcard cli/*.c))
 TEST_SRCS = $(sort $(wildcard tests/test_*.c))
 # Whatever else lies in tests/ is linked into every test program.
@@ -52,6 +53,8 @@ LIB = $(B)/libgranule.a
 LIB_DT = $(B)/libgranule-dt.a
 # The hosted port and the models: an archive, so that a test may bring a port of its own.
 MACHINE = $(B)/libmachine.a
+# The simulated machine that the command drives; tests and fuzz targets take of it what they need.
+SIM = $(B)/libsim.a
 TESTS = $(TEST_SRCS:tests/%.c=$(B)/tests/%)
 EXAMPLES = $(EXAMPLE_SRCS:examples/%.c=$(B)/examples/%)
 FUZZERS = $(FUZZ_SRCS:fuzz/%.c=$(B)/tests/%)
@@ -59,7 +62,7 @@ FUZZERS = $(FUZZ_SRCS:fuzz/%.c=$(B)/tests/%)
 PROPS = $(B)/tests/prop_fast $(B)/tests/prop_model
 # What hands a fuzz target its input; empty where LDFLAGS bring a fuzzer.
 FUZZ_MAIN = $(call obj,fuzz/run_corpus.c)
-HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
+HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(SIM_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
 TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_HELP_SRCS) $(FUZZ_SRCS) fuzz/run_corpus.c $(PROP_SRCS))
 # Measured: the library once more, for a port that is as fast as a kernel's.
 BENCH_OBJS = $(patsubst %.c,$(B)/obj-bench/%.o,$(GR_SRCS) $(BENCH_SRCS))
@@ -75,7 +78,7 @@ ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOS
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-objects check-unit check-symbols check-headers \
+.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-objects check-unit check-size check-symbols check-headers \
 	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
@@ -116,8 +119,11 @@ check-unit: ## the library compiles as one translation unit
 	@mkdir -p $(B)
 	@B='$(B)' CC='$(CC)' WARNINGS='$(WARNINGS)' sh scripts/check-unit.sh $(GR_SRCS) $(GR_SRCS_dt)
 
-check-symbols: $(LIB) $(LIB_DT) ## symbols, macros and tags have their prefix, files their licence
-	@sh scripts/check-symbols.sh $(LIB) $(LIB_DT)
+check-size: ## no function over 60 lines, no file over 900
+	@sh scripts/check-size.sh
+
+check-symbols: $(LIB) $(LIB_DT) $(call obj,$(SIM_SRCS) $(CLI_SRCS)) ## symbols, macros and tags have their prefix, files their licence
+	@sh scripts/check-symbols.sh $^
 
 check-headers: ## each public header compiles alone, as C11 and as C++17
 	@sh scripts/check-headers.sh
@@ -202,7 +208,7 @@ tidy: ## clang-tidy over library, models, ports and command line
 	@sh scripts/deps.sh dev build
 	clang-tidy --quiet $(GR_SRCS) $(GR_SRCS_dt) -- -std=c11 $(LIB_INC)
 	clang-tidy --quiet $(MODEL_SRCS) -- -std=c11 $(HOSTED) $(MODEL_INC)
-	clang-tidy --quiet $(HOST_SRCS) $(CLI_SRCS) -- -std=c11 $(HOSTED) $(HOST_INC)
+	clang-tidy --quiet $(HOST_SRCS) $(SIM_SRCS) $(CLI_SRCS) -- -std=c11 $(HOSTED) $(HOST_INC)
 	clang-tidy --quiet $(BENCH_SRCS) -- -std=c11 $(HOSTED) $(BENCH_INC)
 
 clean: ## remove $(B)
@@ -287,7 +293,10 @@ $(LIB_DT): $(call obj,$(GR_SRCS_dt)) sources.mk
 $(MACHINE): $(call obj,$(HOST_SRCS) $(MODEL_SRCS))
 	$(archive)
 
-$(B)/granule: $(call obj,$(CLI_SRCS)) $(MACHINE) $(LIB_DT) $(LIB)
+$(SIM): $(call obj,$(SIM_SRCS))
+	$(archive)
+
+$(B)/granule: $(call obj,$(CLI_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson)
 
 $(B)/granule-bench: $(BENCH_OBJS)
@@ -305,10 +314,10 @@ $(foreach t,test_interleave test_pt_threads test_iova_interleave,$(B)/tests/$(t)
 
 $(B)/tests/test_iova_interleave $(B)/removal/tests/test_iova_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_exclusive_,enter leave)
 
-$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -lcmocka)
 
-PROP_SUITE = $(call obj,$(filter-out tests/prop/on_%.c,$(PROP_SRCS)) cli/walker.c)
+PROP_SUITE = $(call obj,$(filter-out tests/prop/on_%.c,$(PROP_SRCS))) $(SIM)
 
 $(B)/tests/prop_fast: $(call obj,tests/prop/on_fast.c) $(PROP_SUITE) $(LIB)
 	$(call link,-lcmocka)
@@ -316,11 +325,8 @@ $(B)/tests/prop_fast: $(call obj,tests/prop/on_fast.c) $(PROP_SUITE) $(LIB)
 $(B)/tests/prop_model: $(call obj,tests/prop/on_model.c) $(PROP_SUITE) $(MACHINE) $(LIB)
 	$(call link,-lcmocka)
 
-# cli_error_set() of cli/ is in main.c: fuzz_snapshot.c has its own.
-$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson -lcmocka)
-
-$(B)/tests/fuzz_snapshot: $(call obj,cli/snapshot.c cli/tables.c cli/show.c)
 
 $(SITE_LIST): scripts/removal-sites.awk $(wildcard src/*/*.[ch] src/*/*/*.[ch])
 	@find src -type d | sed 's,^,$(@D)/,' | xargs mkdir -p
@@ -332,7 +338,7 @@ $(B)/obj-sites/%.o: %.c $(SITE_LIST) $(B)/.flags
 	@$(CC) $(GR_CFLAGS) -include tests/removal/site.h -Iinclude -I$(B)/removal/src -Iports/host \
 		-MMD -MP -c -o $@ $(B)/removal/$<
 
-$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(SITE_OBJS) $(MACHINE) $(LIB_DT)
+$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS)) $(SITE_OBJS) $(SIM) $(MACHINE) $(LIB_DT)
 	$(call link,-lfdt -lcmocka)
 
 ifneq ($(PORT),host)

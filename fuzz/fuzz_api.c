@@ -8,7 +8,7 @@
  */
 #include "fuzz.h"
 
-#include "cli/walker.h"
+#include "sim/walker.h"
 #include "tests/rig.h"
 
 #include <stdbool.h>

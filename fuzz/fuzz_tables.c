@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Registers and tables that nobody sane wrote: two readers that share no code, the DART model and
- * cli/walker.c, end, stay inside memory, and agree about every access. Of LPAE there is no model
+ * sim/walker.c, end, stay inside memory, and agree about every access. Of LPAE there is no model
  * yet: there the walker agrees with a few lines written from the Arm ARM.
  *
  * Input: the kind, the registers that are not 0 (of LPAE: the shape), memory, then IOVAs.
@@ -10,7 +10,7 @@
 
 #include <dart/dart.h>
 
-#include "cli/walker.h"
+#include "sim/walker.h"
 
 #include <stdbool.h>
 #include <string.h>

@@ -35,15 +35,15 @@ template | ports/template/ | base fs
 qemu     | ports/qemu-aarch64/ | public drivers fdt fs
 qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
 ports    | ports/ | public models fs libc | models
-walker   | cli/walker.h cli/walker.c sim/walker.h sim/walker.c | fs libc
+walker   | sim/walker.h sim/walker.c | fs libc
 sim      | sim/ | walker public ports models fdt json fs libc
-cli      | cli/ | sim walker public ports models fdt json fs libc
+cli      | cli/ | sim walker public json fs libc
 drivers  | examples/drivers/ | public fs
 examples | examples/ | public ports models fs libc
 bench    | bench/ | public ports json fs libc
 tests/lib | tests/lib/ | sim walker public private ports models fdt json cmocka fs libc
 tests    | tests/ | sim walker public private ports models fdt json cmocka fs libc
-fuzz     | fuzz/ | tests sim cli walker public private ports models fdt json cmocka fs libc
+fuzz     | fuzz/ | tests sim walker public private ports models fdt json cmocka fs libc
 '
 
 # awk: the table in `rules` as prefix[], layer[], may[LAYER, LAYER] for includes, uses[] for symbols.
@@ -241,8 +241,8 @@ self_test_objects() {
         void host_init(void); void host_init(void) {}'
     plant sim/hw 'void sim_hw(void); void sim_hw(void) {}'
     plant tests/lib/rig 'void gri_domain(void); void sim_hw(void); void rig(void); void rig(void) { gri_domain(); sim_hw(); }'
-    plant cli/main 'void gr_domain(void); void dart_model(void); int main(void); int cli_back(void);
-        int main(void) { gr_domain(); dart_model(); return 0; } int cli_back(void) { return 0; }'
+    plant cli/main 'void gr_domain(void); void sim_hw(void); int main(void); int cli_back(void);
+        int main(void) { gr_domain(); sim_hw(); return 0; } int cli_back(void) { return 0; }'
     cases=0 wrong=0
     while read -r sign file name; do
         cases=$((cases + 1))
@@ -274,6 +274,7 @@ self_test_objects() {
 - sim/x cli_back
 - ports/host/x sim_hw
 + cli/x sim_hw
+- cli/x dart_model
 + cli/x gr_domain
 - cli/x gri_domain
 - ports/host/x cli_back
@@ -313,7 +314,7 @@ self_test() {
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/drv/smmuv3/regs src/iommu/iommu src/dma/dma src/dt/dt models/model \
         models/dart/dart models/smmuv3/smmuv3 \
-        ports/host/host ports/template/gr_port ports/host/gr_port sim/hw cli/cli cli/walker \
+        ports/host/host ports/template/gr_port ports/host/gr_port sim/hw cli/cli sim/walker \
         tests/lib/chance examples/hello examples/drivers/pci ports/qemu-aarch64/board; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
@@ -388,14 +389,18 @@ self_test() {
 - examples/drivers/x.c <stdlib.h>
 - examples/drivers/x.c "host.h"
 + sim/x.c "models/dart/dart.h"
++ sim/x.c <libfdt.h>
++ sim/x.c "host.h"
++ sim/x.c "walker.h"
 + sim/x.c <granule/dma.h>
 - sim/x.c "core/log.h"
 - sim/x.c "cli/cli.h"
+- sim/x.c <cmocka.h>
 - ports/host/x.c "sim/hw.h"
 + cli/x.c "sim/hw.h"
-+ cli/x.c "models/dart/dart.h"
 + cli/x.c <jansson.h>
-+ cli/x.c "host.h"
+- cli/x.c "models/dart/dart.h"
+- cli/x.c "host.h"
 - cli/x.c "core/log.h"
 - examples/x.c "drv/dart/regs.h"
 - examples/x.c <libfdt.h>
@@ -403,16 +408,17 @@ self_test() {
 + tests/x.c "pt/fmt/dart1.h"
 + tests/x.c <cmocka.h>
 - tests/x.c "cli/cli.h"
+- fuzz/x.c "cli/cli.h"
++ fuzz/x.c "sim/hw.h"
 + tests/x.c "tests/lib/chance.h"
 + tests/lib/x.c "sim/hw.h"
 - sim/x.c "tests/lib/chance.h"
-+ fuzz/x.c "cli/cli.h"
 - cli/x.c "fuzz/fuzz.h"
-+ tests/x.c "cli/walker.h"
-+ cli/x.c "walker.h"
-- cli/walker.c "cli.h"
-- cli/walker.c <granule/types.h>
-- cli/walker.c "models/model.h"
++ tests/x.c "sim/walker.h"
++ cli/x.c "sim/walker.h"
+- sim/walker.c "hw.h"
+- sim/walker.c <granule/types.h>
+- sim/walker.c "models/model.h"
 END
     echo "check-layers: self-test: $cases cases, $wrong wrong"
     [ "$wrong" -eq 0 ]

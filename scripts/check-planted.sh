@@ -11,7 +11,7 @@ set -u
 tree=$B/planted
 rm -rf "$tree"
 mkdir -p "$tree" || exit 1
-cp -R Makefile sources.mk include src models ports cli boards bench tests fuzz examples scripts "$tree" || exit 1
+cp -R Makefile sources.mk include src models ports sim cli boards bench tests fuzz examples scripts "$tree" || exit 1
 # build WHAT: the tests in the copy as they are now
 build() {
     $MAKE -s -C "$tree" B=build SAN=address,undefined WERROR= W=-DGR_CFG_DEBUG=1 tests > "$tree/log" 2>&1 || {

@@ -28,6 +28,8 @@ begin_tally
     step "layers, self-test" sh scripts/check-layers.sh --self-test
     step "one unit" $MAKE check-unit
     step "one unit, self-test" sh scripts/check-unit.sh --self-test
+    step sizes sh scripts/check-size.sh
+    step "sizes, self-test" sh scripts/check-size.sh --self-test
     step symbols $MAKE check-symbols
     step "symbols, self-test" sh scripts/check-symbols.sh --self-test
     step sweep sh scripts/check-sweep.sh

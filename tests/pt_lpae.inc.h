@@ -9,7 +9,7 @@
 
 #include <granule/err.h>
 
-#include "cli/walker.h"
+#include "sim/walker.h"
 #include "pt/pt_internal.h"
 
 #define KIB(n) ((uint64_t)(n) << 10)

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include <cli/walker.h>
+#include <sim/walker.h>
 #include <granule/granule.h>
 #include <host_dart.h>
 #include <host_smmuv3.h>

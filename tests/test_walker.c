@@ -3,7 +3,7 @@
  * The independent walker against tables made by hand: the numbers of facts/DART.md 13, tables that
  * lie, and formats that are nothing but another table of numbers.
  */
-#include "cli/walker.h"
+#include "sim/walker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

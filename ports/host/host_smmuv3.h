@@ -8,15 +8,15 @@
 
 #include <granule/port.h>
 #include <host.h>
+#include <host_model.h>
 #include <smmuv3/smmuv3.h>
 
 struct host_smmuv3 {
     struct host *host;
-    struct model_host glue;
+    struct host_model machine;
     struct host_mmio mmio; /* &mmio is the gr_mmio_t for gr_smmuv3_init() */
     struct smmuv3_model *model;
     bool irq; /* there was an edge */
-    uint64_t chance;
 };
 
 /*

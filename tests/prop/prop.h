@@ -21,7 +21,7 @@
 
 #include <granule/granule.h>
 
-#include "cli/walker.h"
+#include "sim/walker.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

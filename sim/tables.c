@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tables.h"
 
-#include "show.h"
-
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -18,29 +16,26 @@ static void *grow(void *list, size_t count, size_t *room, size_t size)
     size_t more = *room ? 2 * *room : 16;
     void *bigger;
 
-    if (count < *room) {
+    if (count < *room)
         return list;
-    }
     bigger = realloc(list, more * size);
-    if (bigger) {
+    if (bigger)
         *room = more;
-    }
     return bigger;
 }
 
-__attribute__((format(printf, 5, 6))) static bool complain(struct tables_problems *problems,
-                                                           const struct snapshot_instance *inst,
+__attribute__((format(printf, 5, 6))) static bool complain(struct sim_tables_problems *problems,
+                                                           const struct sim_snapshot_instance *inst,
                                                            unsigned stream, uint64_t iova,
                                                            const char *format, ...)
 {
-    struct tables_problem *list =
+    struct sim_tables_problem *const list =
         grow(problems->list, problems->count, &problems->room, sizeof(*list));
-    struct tables_problem *problem;
+    struct sim_tables_problem *problem;
     va_list args;
 
-    if (!list) {
+    if (!list)
         return false;
-    }
     problems->list = list;
     problem = &list[problems->count++];
     problem->instance = inst->path;
@@ -52,14 +47,21 @@ __attribute__((format(printf, 5, 6))) static bool complain(struct tables_problem
     return true;
 }
 
-void tables_problems_free(struct tables_problems *problems)
+void sim_tables_problems_free(struct sim_tables_problems *problems)
 {
     free(problems->list);
 }
 
 /* ---- Runs ---- */
 
-static bool continues(const struct tables_run *run, const struct walker_leaf *leaf)
+const char *sim_tables_access(bool read, bool write)
+{
+    static const char *const names[] = {"no access", "write only", "read only", "read and write"};
+
+    return names[2 * read + write];
+}
+
+static bool continues(const struct sim_tables_run *run, const struct walker_leaf *leaf)
 {
     return leaf->iova != 0 && run->last == leaf->iova - 1 &&
            run->pa + (leaf->iova - run->iova) == leaf->pa && run->read == leaf->read &&
@@ -68,9 +70,9 @@ static bool continues(const struct tables_run *run, const struct walker_leaf *le
            leaf->open <= leaf->open_last;
 }
 
-static bool add_leaf(struct tables *tables, const struct walker_leaf *leaf)
+static bool add_leaf(struct sim_tables *tables, const struct walker_leaf *leaf)
 {
-    struct tables_run *runs;
+    struct sim_tables_run *runs;
 
     tables->mapped += leaf->last - leaf->iova + 1;
     if (tables->nruns > 0 && continues(&tables->runs[tables->nruns - 1], leaf)) {
@@ -79,23 +81,22 @@ static bool add_leaf(struct tables *tables, const struct walker_leaf *leaf)
         return true;
     }
     runs = grow(tables->runs, tables->nruns, &tables->room, sizeof(*runs));
-    if (!runs) {
+    if (!runs)
         return false;
-    }
     tables->runs = runs;
-    runs[tables->nruns++] = (struct tables_run){.iova = leaf->iova,
-                                                .last = leaf->last,
-                                                .pa = leaf->pa,
-                                                .open = leaf->open,
-                                                .open_last = leaf->open_last,
-                                                .read = leaf->read,
-                                                .write = leaf->write,
-                                                .uncached = leaf->uncached};
+    runs[tables->nruns++] = (struct sim_tables_run){.iova = leaf->iova,
+                                                    .last = leaf->last,
+                                                    .pa = leaf->pa,
+                                                    .open = leaf->open,
+                                                    .open_last = leaf->open_last,
+                                                    .read = leaf->read,
+                                                    .write = leaf->write,
+                                                    .uncached = leaf->uncached};
     return true;
 }
 
-static bool add_problem(const struct tables *tables, const struct walker_problem *problem,
-                        struct tables_problems *problems)
+static bool add_problem(const struct sim_tables *tables, const struct walker_problem *problem,
+                        struct sim_tables_problems *problems)
 {
     bool root = problem->level == tables->stream.levels;
 
@@ -106,20 +107,18 @@ static bool add_problem(const struct tables *tables, const struct walker_problem
                     problem->text);
 }
 
-static bool iterate(struct tables *tables, struct walker_iter *iter,
-                    struct tables_problems *problems)
+static bool iterate(struct sim_tables *tables, struct walker_iter *iter,
+                    struct sim_tables_problems *problems)
 {
     for (;;) {
         switch (walker_next(iter)) {
         case WALKER_LEAF:
-            if (!add_leaf(tables, &iter->leaf)) {
+            if (!add_leaf(tables, &iter->leaf))
                 return false;
-            }
             break;
         case WALKER_PROBLEM:
-            if (!add_problem(tables, &iter->problem, problems)) {
+            if (!add_problem(tables, &iter->problem, problems))
                 return false;
-            }
             break;
         case WALKER_DONE:
             memcpy(tables->tables, iter->tables, sizeof(tables->tables));
@@ -128,8 +127,8 @@ static bool iterate(struct tables *tables, struct walker_iter *iter,
     }
 }
 
-bool tables_load(struct tables *tables, const struct snapshot_instance *inst, unsigned sid,
-                 struct tables_problems *problems)
+bool sim_tables_load(struct sim_tables *tables, const struct sim_snapshot_instance *inst,
+                     unsigned sid, struct sim_tables_problems *problems)
 {
     struct walker_iter iter;
     bool ok;
@@ -138,21 +137,18 @@ bool tables_load(struct tables *tables, const struct snapshot_instance *inst, un
     tables->inst = inst;
     tables->sid = sid;
     walker_stream(&tables->stream, &inst->walker, sid);
-    if (tables->stream.mode != WALKER_TRANSLATE) {
+    if (tables->stream.mode != WALKER_TRANSLATE)
         return true;
-    }
-    if (!walker_begin(&iter, &tables->stream)) {
+    if (!walker_begin(&iter, &tables->stream))
         return false;
-    }
     ok = iterate(tables, &iter, problems);
     walker_end(&iter);
-    if (!ok) {
-        tables_free(tables);
-    }
+    if (!ok)
+        sim_tables_free(tables);
     return ok;
 }
 
-void tables_free(struct tables *tables)
+void sim_tables_free(struct sim_tables *tables)
 {
     free(tables->runs);
 }
@@ -161,16 +157,16 @@ void tables_free(struct tables *tables)
 
 /* A record, its IOVA as the tables compare it. */
 struct record {
-    const struct snapshot_mapping *map;
+    const struct sim_snapshot_mapping *map;
     uint64_t iova, last;             /* its bytes */
     uint64_t granules, granule_last; /* of the granules that they touch */
     bool wrong;
 };
 
 struct checker {
-    const struct tables *tables;
-    struct tables_check *check;
-    struct tables_problems *problems;
+    const struct sim_tables *tables;
+    struct sim_tables_check *check;
+    struct sim_tables_problems *problems;
     struct record *records;
     size_t count;
     bool no_memory;
@@ -193,17 +189,16 @@ __attribute__((format(printf, 4, 5))) static void wrong(struct checker *c, struc
 
 static int by_iova(const void *a, const void *b)
 {
-    const struct record *x = a;
-    const struct record *y = b;
+    const struct record *const x = a;
+    const struct record *const y = b;
 
-    if (x->iova != y->iova) {
+    if (x->iova != y->iova)
         return x->iova < y->iova ? -1 : 1;
-    }
     return x->map < y->map ? -1 : x->map > y->map;
 }
 
 /* The run that has `iova`, or the first beyond it, or the end. */
-static const struct tables_run *find_run(const struct tables *tables, uint64_t iova)
+static const struct sim_tables_run *find_run(const struct sim_tables *tables, uint64_t iova)
 {
     size_t low = 0;
     size_t high = tables->nruns;
@@ -211,27 +206,26 @@ static const struct tables_run *find_run(const struct tables *tables, uint64_t i
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (tables->runs[middle].last < iova) {
+        if (tables->runs[middle].last < iova)
             low = middle + 1;
-        } else {
+        else
             high = middle;
-        }
     }
     return tables->runs + low;
 }
 
-static bool check_run(struct checker *c, struct record *record, const struct tables_run *run,
+static bool check_run(struct checker *c, struct record *record, const struct sim_tables_run *run,
                       uint64_t at)
 {
-    const struct snapshot_mapping *map = record->map;
+    const struct sim_snapshot_mapping *const map = record->map;
     uint64_t got = run->pa + (at - run->iova);
     uint64_t want = map->pa - record->iova + at; /* wraps where at is below record->iova: right */
 
     if (got != want) {
         wrong(c, record, at, "the tables say PA 0x%" PRIx64 ", not 0x%" PRIx64, got, want);
     } else if (run->read != map->read || run->write != map->write) {
-        wrong(c, record, at, "the tables permit %s, not %s", show_access(run->read, run->write),
-              show_access(map->read, map->write));
+        wrong(c, record, at, "the tables permit %s, not %s",
+              sim_tables_access(run->read, run->write), sim_tables_access(map->read, map->write));
     } else if (run->open > run->open_last) {
         wrong(c, record, at, "the window of its leaf is empty");
     } else {
@@ -244,7 +238,7 @@ static bool check_run(struct checker *c, struct record *record, const struct tab
 static void check_window(struct checker *c, struct record *record, uint64_t open,
                          uint64_t open_last)
 {
-    const struct snapshot_mapping *map = record->map;
+    const struct sim_snapshot_mapping *const map = record->map;
     uint64_t first = map->window - map->iova + record->iova;
     uint64_t last = map->window_last - map->iova + record->iova;
     bool whole = open == record->granules && open_last == record->granule_last;
@@ -267,9 +261,9 @@ static void check_window(struct checker *c, struct record *record, uint64_t open
 
 static void check_record(struct checker *c, struct record *record)
 {
-    const struct tables *tables = c->tables;
-    const struct tables_run *end = tables->nruns ? tables->runs + tables->nruns : NULL;
-    const struct tables_run *run = tables->nruns ? find_run(tables, record->granules) : end;
+    const struct sim_tables *const tables = c->tables;
+    const struct sim_tables_run *const end = tables->nruns ? tables->runs + tables->nruns : NULL;
+    const struct sim_tables_run *run = tables->nruns ? find_run(tables, record->granules) : end;
     uint64_t at = record->granules;
     uint64_t open = at;
 
@@ -280,9 +274,8 @@ static void check_record(struct checker *c, struct record *record)
             wrong(c, record, at, "it is not mapped there");
             return;
         }
-        if (!check_run(c, record, run, at)) {
+        if (!check_run(c, record, run, at))
             return;
-        }
         if (run->iova == at) {
             if (at == record->granules) {
                 open = run->open;
@@ -307,7 +300,7 @@ static void check_record(struct checker *c, struct record *record)
 /* What firmware left is one range, but a record of every device that shares the stream. */
 static bool may_overlap(const struct record *a, const struct record *b)
 {
-    const char *kind = a->map->kind;
+    const char *const kind = a->map->kind;
 
     return strcmp(kind, b->map->kind) == 0 && strcmp(a->map->device, b->map->device) != 0 &&
            a->map->pa - a->iova == b->map->pa - b->iova &&
@@ -320,15 +313,13 @@ static void check_overlaps(struct checker *c)
     const struct record *furthest = c->count ? &c->records[0] : NULL;
 
     for (size_t i = 1; i < c->count; i++) {
-        struct record *record = &c->records[i];
+        struct record *const record = &c->records[i];
 
-        if (record->iova <= furthest->last && !may_overlap(furthest, record)) {
+        if (record->iova <= furthest->last && !may_overlap(furthest, record))
             wrong(c, record, record->iova, "it overlaps the %s of %.60s at 0x%" PRIx64,
                   furthest->map->kind, furthest->map->device, furthest->map->iova);
-        }
-        if (record->last > furthest->last) {
+        if (record->last > furthest->last)
             furthest = record;
-        }
     }
 }
 
@@ -346,30 +337,27 @@ static void check_leaves(struct checker *c)
     uint64_t explained = 0; /* IOVAs below that records touch, from the run's beginning on */
 
     for (size_t i = 0; i < c->tables->nruns; i++) {
-        const struct tables_run *run = &c->tables->runs[i];
+        const struct sim_tables_run *const run = &c->tables->runs[i];
         uint64_t at = run->iova > explained ? run->iova : explained;
 
         for (; next < c->count && c->records[next].granules <= run->last; next++) {
-            const struct record *record = &c->records[next];
+            const struct record *const record = &c->records[next];
 
-            if (record->granules > at) {
+            if (record->granules > at)
                 unexplained(c, at, record->granules - 1);
-            }
-            if (record->granule_last >= explained) {
+            if (record->granule_last >= explained)
                 explained = record->granule_last + 1;
-            }
             at = at > explained ? at : explained;
         }
-        if (at <= run->last) {
+        if (at <= run->last)
             unexplained(c, at, run->last);
-        }
     }
 }
 
 /* False: it is wrong before any table is looked at. */
-static bool make_record(struct checker *c, const struct snapshot_mapping *map)
+static bool make_record(struct checker *c, const struct sim_snapshot_mapping *map)
 {
-    const struct walker_stream *s = &c->tables->stream;
+    const struct walker_stream *const s = &c->tables->stream;
     uint64_t mask = s->va_bits < 64 ? (UINT64_C(1) << s->va_bits) - 1 : UINT64_MAX;
     uint64_t granule = c->tables->inst->granule;
     uint64_t last = map->iova + (map->length - 1);
@@ -389,21 +377,19 @@ static bool make_record(struct checker *c, const struct snapshot_mapping *map)
     return false;
 }
 
-bool tables_check(const struct tables *tables, struct tables_check *check,
-                  struct tables_problems *problems)
+bool sim_tables_check(const struct sim_tables *tables, struct sim_tables_check *check,
+                      struct sim_tables_problems *problems)
 {
     struct checker c = {.tables = tables, .check = check, .problems = problems};
-    const struct snapshot_mapping *maps;
-    size_t count = snapshot_mappings(tables->inst, tables->sid, tables->sid, &maps);
+    const struct sim_snapshot_mapping *maps;
+    size_t count = sim_snapshot_mappings(tables->inst, tables->sid, tables->sid, &maps);
 
     c.records = calloc(count + 1, sizeof(*c.records));
-    if (!c.records) {
+    if (!c.records)
         return false;
-    }
     check->mappings += count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         check->wrong += !make_record(&c, &maps[i]);
-    }
     qsort(c.records, c.count, sizeof(*c.records), by_iova);
     check_overlaps(&c);
     for (size_t i = 0; i < c.count; i++) {
@@ -415,20 +401,18 @@ bool tables_check(const struct tables *tables, struct tables_check *check,
     return !c.no_memory;
 }
 
-bool tables_check_unknown(const struct snapshot_instance *inst, struct tables_check *check,
-                          struct tables_problems *problems)
+bool sim_tables_check_unknown(const struct sim_snapshot_instance *inst,
+                              struct sim_tables_check *check, struct sim_tables_problems *problems)
 {
-    const struct snapshot_mapping *maps;
-    size_t count = snapshot_mappings(inst, 0, UINT_MAX, &maps);
+    const struct sim_snapshot_mapping *maps;
+    size_t count = sim_snapshot_mappings(inst, 0, UINT_MAX, &maps);
 
     check->mappings += count;
     check->wrong += count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (!complain(problems, inst, maps[i].stream, maps[i].iova,
                       "the %s of %.60s: the tables of %.60s are not known here", maps[i].kind,
-                      maps[i].device, inst->compatible)) {
+                      maps[i].device, inst->compatible))
             return false;
-        }
-    }
     return true;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Two files from which anyone can check the tables of a machine: memory.img and machine.json. */
-#ifndef CLI_SNAPSHOT_WRITE_H
-#define CLI_SNAPSHOT_WRITE_H
+#ifndef SIM_SNAPSHOT_WRITE_H
+#define SIM_SNAPSHOT_WRITE_H
 
 #include "machine.h"
 
 /* One run of a mapping, contiguous in IOVA and PA, as one stream has it; exact, not rounded. */
-struct snapshot_record {
+struct sim_snapshot_record {
     const char *device; /* paths */
     const char *instance;
     const char *kind;
@@ -21,13 +21,13 @@ struct snapshot_record {
 };
 
 /* Make the folder if it is missing; see that a snapshot can go there. */
-bool snapshot_prepare(const char *dir, struct cli_error *error);
+bool sim_snapshot_prepare(const char *dir, struct sim_error *error);
 
 /*
  * Write both files, or, on false, neither: they are renamed into place at the end. Other files in
  * the folder stay as they are. The machine is not changed.
  */
-bool snapshot_write(struct machine *m, const struct snapshot_record *mappings, size_t count,
-                    const char *dir, struct cli_error *error);
+bool sim_snapshot_write(struct sim_machine *m, const struct sim_snapshot_record *mappings,
+                        size_t count, const char *dir, struct sim_error *error);
 
 #endif

@@ -125,21 +125,17 @@ static const struct walker_kind kinds[] = {
 
 const struct walker_kind *walker_kind(const char *compatible)
 {
-    for (size_t i = 0; i < COUNT(kinds); i++) {
-        if (strcmp(kinds[i].compatible, compatible) == 0) {
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        if (strcmp(kinds[i].compatible, compatible) == 0)
             return &kinds[i];
-        }
-    }
     return NULL;
 }
 
 const struct walker_format *walker_format(const struct walker_kind *kind, uint64_t granule)
 {
-    for (size_t i = 0; i < COUNT(kind->formats); i++) {
-        if (kind->formats[i] && BIT(kind->formats[i]->page_bits) == granule) {
+    for (size_t i = 0; i < COUNT(kind->formats); i++)
+        if (kind->formats[i] && BIT(kind->formats[i]->page_bits) == granule)
             return kind->formats[i];
-        }
-    }
     return NULL;
 }
 
@@ -147,11 +143,10 @@ const struct walker_format *walker_entries(const char *name, uint64_t granule)
 {
     for (size_t i = 0; i < COUNT(all_formats); i++) {
         for (size_t k = 0; k < all_formats[i].count; k++) {
-            const struct walker_format *format = &all_formats[i].format[k];
+            const struct walker_format *const format = &all_formats[i].format[k];
 
-            if (strcmp(format->name, name) == 0 && BIT(format->page_bits) == granule) {
+            if (strcmp(format->name, name) == 0 && BIT(format->page_bits) == granule)
                 return format;
-            }
         }
     }
     return NULL;
@@ -184,9 +179,8 @@ static uint64_t entry_pa(const struct walker_format *format, uint64_t entry, uns
 {
     uint64_t pa = 0;
 
-    for (size_t i = 0; i < COUNT(format->pa); i++) {
+    for (size_t i = 0; i < COUNT(format->pa); i++)
         pa |= move_field(format->pa[i], entry);
-    }
     return pa & ~low_mask(span); /* a block's low bits are other things */
 }
 
@@ -216,17 +210,15 @@ static uint64_t load(const struct walker_format *format, const uint8_t *bytes)
 {
     uint64_t value = 0;
 
-    for (unsigned i = format->entry_bytes; i-- > 0;) {
+    for (unsigned i = format->entry_bytes; i-- > 0;)
         value = value << 8 | bytes[i];
-    }
     return value;
 }
 
 static bool is_leaf(const struct walker_format *format, uint64_t entry, unsigned level)
 {
-    if (level == 0) {
+    if (level == 0)
         return holds(format->leaf, entry);
-    }
     return (format->block_levels >> level & 1) && holds(format->block, entry);
 }
 
@@ -236,16 +228,15 @@ static void read_tcr(struct walker_stream *s, const struct walker_kind *kind)
 {
     s->tcr_offset = kind->tcr + (kind->tcr_shared ? 0 : 4 * s->sid);
     s->tcr = s->from->reg(s->from->opaque, s->tcr_offset);
-    if (kind->tcr_shared) {
+    if (kind->tcr_shared)
         s->tcr = s->tcr >> 8 * s->sid & 0xff;
-    }
 }
 
 /* Remap, enable and TCR decide: facts/DART.md 2, 3 and 15. Sets sid, tcr, mode and reason. */
 static void settle_mode(struct walker_stream *s, const struct walker_instance *inst)
 {
-    const struct walker_kind *kind = inst->kind;
-    const struct walker_source *from = inst->from;
+    const struct walker_kind *const kind = inst->kind;
+    const struct walker_source *const from = inst->from;
     bool in_tcr;
 
     s->mode = WALKER_BLOCKED;
@@ -289,7 +280,7 @@ static void settle_roots(struct walker_stream *s, const struct walker_kind *kind
 {
     s->nroots = kind->ttbrs;
     for (unsigned i = 0; i < s->nroots; i++) {
-        struct walker_root *root = &s->roots[i];
+        struct walker_root *const root = &s->roots[i];
 
         root->offset = kind->ttbr + 4 * (s->nroots * s->sid + i);
         root->value = s->from->reg(s->from->opaque, root->offset);
@@ -306,13 +297,12 @@ static bool uses_more(const struct walker_stream *s, unsigned bits)
     uint8_t bytes[8];
 
     for (uint64_t i = BIT(bits) >> span; i < s->nroots * entries; i++) {
-        const struct walker_root *root = &s->roots[i / entries];
+        const struct walker_root *const root = &s->roots[i / entries];
         uint64_t at = root->pa + i % entries * s->format->entry_bytes;
 
         if (root->valid && s->from->memory(s->from->opaque, at, bytes, s->format->entry_bytes) &&
-            load(s->format, bytes) != 0) {
+            load(s->format, bytes) != 0)
             return true;
-        }
     }
     return false;
 }
@@ -325,24 +315,19 @@ static void settle_bits(struct walker_stream *s, const struct walker_kind *kind)
 
     s->levels = kind->levels;
     if ((s->tcr & kind->deeper) &&
-        walker_register(s->from, kind->revision) != kind->shallow_revision) {
+        walker_register(s->from, kind->revision) != kind->shallow_revision)
         s->levels++;
-    }
     s->reach_bits = walker_span_bits(s->format, s->levels);
-    for (unsigned n = s->nroots; n > 1; n /= 2) {
+    for (unsigned n = s->nroots; n > 1; n /= 2)
         s->reach_bits++;
-    }
     s->pa_bits = format_pa_bits(s->format);
-    if (pa && pa < s->pa_bits) {
+    if (pa && pa < s->pa_bits)
         s->pa_bits = pa;
-    }
     s->va_bits = s->reach_bits;
-    if (kind->va_usual && kind->va_usual < s->va_bits && !uses_more(s, kind->va_usual)) {
+    if (kind->va_usual && kind->va_usual < s->va_bits && !uses_more(s, kind->va_usual))
         va = kind->va_usual;
-    }
-    if (va && va < s->va_bits) {
+    if (va && va < s->va_bits)
         s->va_bits = va;
-    }
 }
 
 /* ---- Streams in memory: Arm IHI 0070, 5 and 6.3 ---- */
@@ -363,12 +348,10 @@ static bool read_word(const struct walker_stream *s, uint64_t at, uint64_t *out)
     uint8_t bytes[8];
 
     *out = 0;
-    if (!s->from->memory(s->from->opaque, at, bytes, sizeof(bytes))) {
+    if (!s->from->memory(s->from->opaque, at, bytes, sizeof(bytes)))
         return false;
-    }
-    for (unsigned i = 8; i-- > 0;) {
+    for (unsigned i = 8; i-- > 0;)
         *out = *out << 8 | bytes[i];
-    }
     return true;
 }
 
@@ -383,17 +366,14 @@ static const char *find_entry(struct walker_stream *s)
     uint64_t upper;
 
     table = table & low_mask(48) & ~low_mask(6);
-    if (index >> bits_of(cfg, 5, 0)) {
+    if (index >> bits_of(cfg, 5, 0))
         return "the stream table does not reach so far";
-    }
     if (bits_of(cfg, 17, 16) == 1) {
-        if (!read_word(s, table + 8 * (index >> split), &upper)) {
+        if (!read_word(s, table + 8 * (index >> split), &upper))
             return "the stream table lies outside memory";
-        }
         index &= low_mask(split);
-        if (!bits_of(upper, 4, 0) || index >> (bits_of(upper, 4, 0) - 1)) {
+        if (!bits_of(upper, 4, 0) || index >> (bits_of(upper, 4, 0) - 1))
             return "the stream table has no part for it";
-        }
         table = upper & low_mask(48) & ~low_mask(6);
     }
     s->entry_at = table + 64 * index;
@@ -412,12 +392,10 @@ static const char *read_stage_2(struct walker_stream *s)
     uint64_t root;
 
     s->context_at = s->entry_at + 16; /* the words that say it, and where the tables are */
-    if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root)) {
+    if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root))
         return "its entry lies outside memory";
-    }
-    if (granules[bits_of(s->context, 47, 46)] != page) {
+    if (granules[bits_of(s->context, 47, 46)] != page)
         return "its entry has another granule";
-    }
     s->format = &lpae2[(page - 12) / 2];
     s->va_bits = 64 - (unsigned)bits_of(s->context, 37, 32);
     s->reach_bits = s->va_bits;
@@ -427,14 +405,12 @@ static const char *read_stage_2(struct walker_stream *s)
     reach = walker_span_bits(s->format, s->levels);
     if (!bits_of(s->context, 51, 51) || bits_of(s->context, 52, 52) ||
         bits_of(s->context, 39, 38) == 3 || s->va_bits > s->pa_bits || s->va_bits > reach + 4 ||
-        s->va_bits <= walker_span_bits(s->format, s->levels - 1)) {
+        s->va_bits <= walker_span_bits(s->format, s->levels - 1))
         return "its entry is not valid for stage 2";
-    }
     s->nroots = s->va_bits > reach ? 1u << (s->va_bits - reach) : 1;
     root &= low_mask(48) & ~low_mask(4);
-    for (unsigned i = 0; i < s->nroots; i++) {
+    for (unsigned i = 0; i < s->nroots; i++)
         s->roots[i] = (struct walker_root){.pa = root + ((uint64_t)i << page), .valid = true};
-    }
     return NULL;
 }
 
@@ -446,24 +422,20 @@ static const char *read_context(struct walker_stream *s)
     uint64_t root;
 
     s->context_at = s->entry & low_mask(48) & ~low_mask(6);
-    if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root)) {
+    if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root))
         return "its context lies outside memory";
-    }
     if (!bits_of(s->context, 31, 31) || !bits_of(s->context, 41, 41) ||
         bits_of(s->context, 14, 14) || bits_of(s->context, 5, 0) < 16 ||
-        bits_of(s->context, 5, 0) > 39) {
+        bits_of(s->context, 5, 0) > 39)
         return "its context is not valid";
-    }
-    if (granules[bits_of(s->context, 7, 6)] != page) {
+    if (granules[bits_of(s->context, 7, 6)] != page)
         return "its context has another granule";
-    }
     s->va_bits = 64 - (unsigned)bits_of(s->context, 5, 0);
     s->reach_bits = s->va_bits;
     s->pa_bits = sizes[bits_of(s->context, 34, 32)];
     s->pa_bits = s->pa_bits < oas ? s->pa_bits : oas;
-    while (page + s->levels * (page - 3) < s->va_bits) {
+    while (page + s->levels * (page - 3) < s->va_bits)
         s->levels++;
-    }
     s->nroots = 1;
     s->roots[0] = (struct walker_root){.pa = root & low_mask(48) & ~low_mask(4), .valid = true};
     return NULL;
@@ -527,7 +499,7 @@ void walker_stream(struct walker_stream *stream, const struct walker_instance *i
 
 static void decode_leaf(const struct walker_format *format, struct walker_leaf *leaf)
 {
-    const struct walker_window *window = &format->window;
+    const struct walker_window *const window = &format->window;
     unsigned span = walker_span_bits(format, leaf->level);
     unsigned unit = span - window->width;
 
@@ -558,15 +530,14 @@ static void decode_leaf(const struct walker_format *format, struct walker_leaf *
 
 void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_walk *walk)
 {
-    const struct walker_format *format = s->format;
+    const struct walker_format *const format = s->format;
     uint64_t table;
 
     memset(walk, 0, sizeof(*walk));
     walk->iova = iova;
     walk->end = WALKER_NO_STREAM;
-    if (s->mode != WALKER_TRANSLATE) {
+    if (s->mode != WALKER_TRANSLATE)
         return;
-    }
     if (s->in_memory && iova & ~low_mask(s->va_bits)) {
         walk->end = WALKER_TOO_HIGH;
         return;
@@ -574,12 +545,11 @@ void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_wal
     walk->iova &= low_mask(s->va_bits);
     walk->root = (unsigned)(walk->iova >> walker_span_bits(format, s->levels)) % s->nroots;
     walk->end = WALKER_NO_ROOT;
-    if (!s->roots[walk->root].valid) {
+    if (!s->roots[walk->root].valid)
         return;
-    }
     table = s->roots[walk->root].pa;
     for (unsigned level = s->levels; level-- > 0;) {
-        struct walker_step *step = &walk->steps[walk->nsteps++];
+        struct walker_step *const step = &walk->steps[walk->nsteps++];
         unsigned span = walker_span_bits(format, level);
         uint8_t bytes[8];
 
@@ -587,9 +557,8 @@ void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_wal
         step->index = walk->iova >> span & low_mask(index_bits(format));
         step->at = table + step->index * format->entry_bytes;
         walk->end = WALKER_NO_MEMORY;
-        if (!s->from->memory(s->from->opaque, step->at, bytes, format->entry_bytes)) {
+        if (!s->from->memory(s->from->opaque, step->at, bytes, format->entry_bytes))
             return;
-        }
         step->entry = load(format, bytes);
         if (is_leaf(format, step->entry, level)) {
             walk->leaf = (struct walker_leaf){.iova = walk->iova & ~low_mask(span),
@@ -603,9 +572,8 @@ void walker_walk(const struct walker_stream *s, uint64_t iova, struct walker_wal
             return;
         }
         walk->end = WALKER_NO_ENTRY;
-        if (level == 0 || !holds(format->table, step->entry)) {
+        if (level == 0 || !holds(format->table, step->entry))
             return;
-        }
         table = step->pa = entry_pa(format, step->entry, format->page_bits);
     }
 }
@@ -619,12 +587,10 @@ bool walker_begin(struct walker_iter *iter, const struct walker_stream *stream)
     memset(iter, 0, sizeof(*iter));
     iter->stream = stream;
     iter->buffer = malloc(WALKER_LEVELS * page);
-    if (!iter->buffer) {
+    if (!iter->buffer)
         return false;
-    }
-    for (unsigned i = 0; i < WALKER_LEVELS; i++) {
+    for (unsigned i = 0; i < WALKER_LEVELS; i++)
         iter->frames[i].table = iter->buffer + i * page;
-    }
     return true;
 }
 
@@ -639,9 +605,8 @@ static uint64_t *seen_slot(uint64_t *seen, size_t room, uint64_t pa)
 {
     size_t i = (size_t)(pa * UINT64_C(0x9e3779b97f4a7c15) >> 32) % room;
 
-    while (seen[i] != 0 && seen[i] != pa + 1) {
+    while (seen[i] != 0 && seen[i] != pa + 1)
         i = (i + 1) % room;
-    }
     return &seen[i];
 }
 
@@ -652,24 +617,20 @@ static int see(struct walker_iter *iter, uint64_t pa)
 
     if (iter->nseen * 2 >= iter->room) {
         size_t room = iter->room ? 2 * iter->room : 64;
-        uint64_t *bigger = calloc(room, sizeof(*bigger));
+        uint64_t *const bigger = calloc(room, sizeof(*bigger));
 
-        if (!bigger) {
+        if (!bigger)
             return -1;
-        }
-        for (size_t i = 0; i < iter->room; i++) {
-            if (iter->seen[i]) {
+        for (size_t i = 0; i < iter->room; i++)
+            if (iter->seen[i])
                 *seen_slot(bigger, room, iter->seen[i] - 1) = iter->seen[i];
-            }
-        }
         free(iter->seen);
         iter->seen = bigger;
         iter->room = room;
     }
     slot = seen_slot(iter->seen, iter->room, pa);
-    if (*slot) {
+    if (*slot)
         return 1;
-    }
     *slot = pa + 1;
     iter->nseen++;
     return 0;
@@ -678,10 +639,10 @@ static int see(struct walker_iter *iter, uint64_t pa)
 /* Go into the table that `iter->problem` would complain about. */
 static enum walker_event enter(struct walker_iter *iter)
 {
-    const struct walker_stream *s = iter->stream;
-    const struct walker_format *format = s->format;
-    struct walker_problem *problem = &iter->problem;
-    struct walker_frame *frame = &iter->frames[iter->depth];
+    const struct walker_stream *const s = iter->stream;
+    const struct walker_format *const format = s->format;
+    struct walker_problem *const problem = &iter->problem;
+    struct walker_frame *const frame = &iter->frames[iter->depth];
     int seen = see(iter, problem->pa);
 
     if (seen < 0) {
@@ -709,15 +670,14 @@ static enum walker_event enter(struct walker_iter *iter)
 
 static enum walker_event next_root(struct walker_iter *iter)
 {
-    const struct walker_stream *s = iter->stream;
-    const struct walker_root *root = &s->roots[iter->root];
+    const struct walker_stream *const s = iter->stream;
+    const struct walker_root *const root = &s->roots[iter->root];
     unsigned span = walker_span_bits(s->format, s->levels);
     uint64_t iova = (uint64_t)iter->root << span;
 
     iter->root++;
-    if (!root->valid || iova > low_mask(s->va_bits)) {
+    if (!root->valid || iova > low_mask(s->va_bits))
         return WALKER_DONE;
-    }
     iter->problem = (struct walker_problem){.iova = iova,
                                             .last = iova | low_mask(span),
                                             .at = s->in_memory ? s->context_at + 8 : root->offset,
@@ -729,9 +689,9 @@ static enum walker_event next_root(struct walker_iter *iter)
 
 static enum walker_event next_entry(struct walker_iter *iter)
 {
-    const struct walker_stream *s = iter->stream;
-    const struct walker_format *format = s->format;
-    struct walker_frame *frame = &iter->frames[iter->depth - 1];
+    const struct walker_stream *const s = iter->stream;
+    const struct walker_format *const format = s->format;
+    struct walker_frame *const frame = &iter->frames[iter->depth - 1];
     unsigned level = s->levels - iter->depth;
     unsigned span = walker_span_bits(format, level);
     uint64_t iova = frame->iova + (frame->index << span);
@@ -753,16 +713,14 @@ static enum walker_event next_entry(struct walker_iter *iter)
         iter->leaf = (struct walker_leaf){
             .iova = iova, .at = frame->pa + at, .entry = entry, .level = level};
         decode_leaf(format, &iter->leaf);
-        if (iter->leaf.pa >> s->pa_bits == 0) {
+        if (iter->leaf.pa >> s->pa_bits == 0)
             return WALKER_LEAF;
-        }
         iter->problem.pa = iter->leaf.pa;
         iter->problem.text = "its page needs more PA bits than the instance has";
         return WALKER_PROBLEM;
     }
-    if (level == 0 || !holds(format->table, entry)) {
+    if (level == 0 || !holds(format->table, entry))
         return WALKER_DONE;
-    }
     iter->problem.pa = entry_pa(format, entry, format->page_bits);
     return enter(iter);
 }
@@ -771,8 +729,7 @@ enum walker_event walker_next(struct walker_iter *iter)
 {
     iter->event = WALKER_DONE;
     while (iter->event == WALKER_DONE && !iter->dead &&
-           (iter->depth > 0 || iter->root < iter->stream->nroots)) {
+           (iter->depth > 0 || iter->root < iter->stream->nroots))
         iter->event = iter->depth > 0 ? next_entry(iter) : next_root(iter);
-    }
     return iter->event;
 }

@@ -9,9 +9,14 @@
 
 #define ACCESS_UNIT 8u /* of a device of which nobody says it: domain.h */
 
-uint64_t access_unit(const struct client *client)
+uint64_t sim_granule(const struct sim_client *client)
 {
-    uint64_t window = granule_of(client) >> 12; /* facts/DART.md 4.4 */
+    return UINT64_C(1) << gr_domain_granule_lg2(client->dev->active);
+}
+
+uint64_t sim_access_unit(const struct sim_client *client)
+{
+    uint64_t window = sim_granule(client) >> 12; /* facts/DART.md 4.4 */
     uint64_t unit = client->dev->device.config.access_unit;
 
     unit = unit ? unit : ACCESS_UNIT;
@@ -19,12 +24,12 @@ uint64_t access_unit(const struct client *client)
 }
 
 /* Does a granule at an end of a buffer stay whole, whatever is left of it? */
-static bool exposes(const struct client *client)
+static bool exposes(const struct sim_client *client)
 {
     return client->dev->isolation == GR_ISOLATION_EXPOSE;
 }
 
-int physical(const struct client *client, gr_iova_t iova, gr_pa_t *out_pa)
+int sim_physical(const struct sim_client *client, gr_iova_t iova, gr_pa_t *out_pa)
 {
     if (client->dev->mode == GR_DOMAIN_IDENTITY) {
         *out_pa = iova;
@@ -33,7 +38,7 @@ int physical(const struct client *client, gr_iova_t iova, gr_pa_t *out_pa)
     return gr_domain_iova_to_phys(client->dev->active, iova, out_pa);
 }
 
-static void add(struct live *live, const struct piece *piece)
+static void add(struct sim_live *live, const struct sim_piece *piece)
 {
     live->pieces[live->npieces++] = *piece;
 }
@@ -50,17 +55,16 @@ struct run {
  * [at, at + len) of a run, in one granule, and `span` bytes of IOVA for that and what is read
  * beyond: does a window let through just that?
  */
-static bool fits_window(const struct client *client, uint64_t at, uint64_t len, uint64_t over,
-                        uint64_t granule, struct piece *piece)
+static bool fits_window(const struct sim_client *client, uint64_t at, uint64_t len, uint64_t over,
+                        uint64_t granule, struct sim_piece *piece)
 {
-    uint64_t unit = access_unit(client);
+    uint64_t unit = sim_access_unit(client);
     uint64_t first = at & (granule - 1);
     uint64_t end = first + len + over;
 
     if (client->dev->isolation != GR_ISOLATION_WINDOW ||
-        (client->dev->untrusted && (((first | (first + len)) & (unit - 1)) != 0 || over != 0))) {
+        (client->dev->untrusted && (((first | (first + len)) & (unit - 1)) != 0 || over != 0)))
         return false;
-    }
     first &= ~(unit - 1);
     end = (end + unit - 1) & ~(unit - 1);
     end = end < granule ? end : granule;
@@ -71,11 +75,11 @@ static bool fits_window(const struct client *client, uint64_t at, uint64_t len, 
 }
 
 /* The bytes [iova, iova + len) of a run, in one granule. */
-static void add_end(const struct client *client, struct live *live, const struct run *run,
+static void add_end(const struct sim_client *client, struct sim_live *live, const struct run *run,
                     gr_iova_t iova, uint64_t len, uint64_t over)
 {
-    uint64_t granule = granule_of(client);
-    struct piece piece = {
+    uint64_t granule = sim_granule(client);
+    struct sim_piece piece = {
         .iova = iova,
         .pa = run->pa + (iova - run->iova),
         .len = len,
@@ -89,18 +93,17 @@ static void add_end(const struct client *client, struct live *live, const struct
         piece.first = iova & ~(granule - 1);
         piece.last = (iova + (len + over - 1)) | (granule - 1);
         piece.bounced = true;
-        if (physical(client, piece.first, &piece.pa) != 0) {
-            piece.pa = 0; /* no slot is there: check_piece() says so */
-        }
+        if (sim_physical(client, piece.first, &piece.pa) != 0)
+            piece.pa = 0; /* no slot is there: sim_check_piece() says so */
         piece.pa += iova - piece.first;
     }
     add(live, &piece);
 }
 
 /* Only the first and the last granule of a run are not as they are in memory. */
-static void add_run(const struct client *client, struct live *live, const struct run *run)
+static void add_run(const struct sim_client *client, struct sim_live *live, const struct run *run)
 {
-    uint64_t granule = granule_of(client);
+    uint64_t granule = sim_granule(client);
     gr_iova_t end = run->iova + run->len;
     gr_iova_t middle = (run->iova + granule - 1) & ~(granule - 1);
     gr_iova_t tail = end & ~(granule - 1);
@@ -117,7 +120,7 @@ static void add_run(const struct client *client, struct live *live, const struct
     if (middle != tail) {
         gr_iova_t first = middle > run->iova ? middle : run->iova;
         gr_iova_t last = (tail - 1 < end - 1 ? tail : end) - 1;
-        struct piece piece = {
+        struct sim_piece piece = {
             .iova = first,
             .pa = run->pa + (first - run->iova),
             .len = last - first + 1,
@@ -127,15 +130,15 @@ static void add_run(const struct client *client, struct live *live, const struct
 
         add(live, &piece);
     }
-    if (tail < end || (tail == end && run->over != 0)) {
+    if (tail < end || (tail == end && run->over != 0))
         add_end(client, live, run, tail, end - tail, run->over);
-    }
 }
 
 /* A part in a domain where addresses are the memory's: where it is, or bounced as a whole. */
-static void add_direct(const struct client *client, struct live *live, const struct part *part)
+static void add_direct(const struct sim_client *client, struct sim_live *live,
+                       const struct sim_part *part)
 {
-    struct piece piece = {
+    struct sim_piece piece = {
         .iova = part->iova,
         .len = part->len,
         .pa = part->iova + client->dev->active->pa_offset,
@@ -147,29 +150,28 @@ static void add_direct(const struct client *client, struct live *live, const str
     add(live, &piece);
 }
 
-bool place_pieces(const struct client *client, struct live *live)
+bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
 {
     struct run run = {0};
 
     live->pieces = calloc(live->count, 3 * sizeof(*live->pieces));
     live->npieces = 0;
     for (unsigned i = 0; live->pieces && i < live->count; i++) {
-        const struct part *part = &live->parts[i];
+        const struct sim_part *const part = &live->parts[i];
 
-        if (machine_is_direct(client->dev)) {
+        if (sim_is_direct(client->dev)) {
             add_direct(client, live, part);
             continue;
         }
-        if (i == 0 || part->iova != run.iova + run.len || part->pa != run.pa + run.len) {
+        if (i == 0 || part->iova != run.iova + run.len || part->pa != run.pa + run.len)
             run = (struct run){.iova = part->iova, .pa = part->pa};
-        }
         run.len += part->len;
         if (i + 1 == live->count || part[1].iova != run.iova + run.len ||
             part[1].pa != run.pa + run.len) {
             run.over = client->dev->device.config.overread;
-            if (live->kind == LIVE_COHERENT) { /* it owns its granules */
-                uint64_t mask = granule_of(client) - 1;
-                struct piece whole = {
+            if (live->kind == SIM_LIVE_COHERENT) { /* it owns its granules */
+                uint64_t mask = sim_granule(client) - 1;
+                struct sim_piece whole = {
                     .iova = run.iova,
                     .pa = run.pa,
                     .len = run.len,
@@ -188,38 +190,63 @@ bool place_pieces(const struct client *client, struct live *live)
 }
 
 /* Could the device have been given these bytes as they are? */
-static bool is_within_reach(const struct client *client, gr_pa_t pa, uint64_t len)
+static bool is_within_reach(const struct sim_client *client, gr_pa_t pa, uint64_t len)
 {
-    const struct gr_domain *domain = client->dev->active;
+    const struct gr_domain *const domain = client->dev->active;
     gr_iova_t iova = pa - domain->pa_offset;
     gr_pa_t at;
 
     return domain->passing.first <= pa && pa + (len - 1) <= domain->passing.last &&
-           iova + (len - 1) <= client->dev->device.dma_mask && physical(client, iova, &at) == 0 &&
-           physical(client, iova + (len - 1), &at) == 0;
+           iova + (len - 1) <= client->dev->device.dma_mask &&
+           sim_physical(client, iova, &at) == 0 && sim_physical(client, iova + (len - 1), &at) == 0;
 }
 
-const char *check_piece(struct exercise *x, const struct client *client, const struct piece *piece,
-                        gr_pa_t pa)
+const char *sim_check_piece(struct sim_exercise *x, const struct sim_client *client,
+                            const struct sim_piece *piece, gr_pa_t pa)
 {
-    uint64_t kept = machine_is_direct(client->dev) ? 4095 : granule_of(client) - 1;
+    uint64_t kept = sim_is_direct(client->dev) ? 4095 : sim_granule(client) - 1;
     uint64_t len = piece->len ? piece->len : 1;
     gr_pa_t at[2] = {0, 0};
 
-    if (physical(client, piece->iova, &at[0]) != 0 ||
-        physical(client, piece->iova + (len - 1), &at[1]) != 0 || at[1] - at[0] != len - 1) {
+    if (sim_physical(client, piece->iova, &at[0]) != 0 ||
+        sim_physical(client, piece->iova + (len - 1), &at[1]) != 0 || at[1] - at[0] != len - 1)
         return "it is not mapped, or not in one piece";
-    }
-    if (!piece->bounced) {
+    if (!piece->bounced)
         return at[0] == piece->pa ? NULL : "it leads elsewhere";
-    }
-    if (host_use_of(x->machine->host, at[0]) != HOST_LIBRARY || at[0] != piece->pa) {
+    if (host_use_of(x->machine->host, at[0]) != HOST_LIBRARY || at[0] != piece->pa)
         return "it must bounce, and no slot is there";
-    }
-    if (piece->len && ((at[0] ^ pa) & kept) != 0) {
+    if (piece->len && ((at[0] ^ pa) & kept) != 0)
         return "its slot does not keep its offset";
-    }
-    return machine_is_direct(client->dev) && is_within_reach(client, pa, len)
+    return sim_is_direct(client->dev) && is_within_reach(client, pa, len)
                ? "it bounces, though the device reaches it"
                : NULL;
+}
+
+/* ---- What checks and probes both need ---- */
+
+uint64_t sim_draw_length(struct sim_exercise *x, uint64_t largest)
+{
+    unsigned bits = 0;
+    uint64_t length;
+
+    while (largest >> (bits + 1))
+        bits++;
+    length = UINT64_C(1) << sim_rng_below(&x->rng, bits + 1);
+    length += sim_rng_below(&x->rng, length);
+    return length < largest ? length : largest;
+}
+
+gr_iova_t sim_random_byte(struct sim_exercise *x, const struct sim_live *live)
+{
+    const struct sim_part *const part = &live->parts[sim_rng_below(&x->rng, live->count)];
+
+    return part->iova + sim_rng_below(&x->rng, part->len);
+}
+
+void sim_note_call(struct sim_exercise *x, const struct sim_client *client, const char *call,
+                   int ret)
+{
+    if (ret)
+        sim_problem(x->machine, "%.120s: %s() failed: %s", client->dev->tree.path, call,
+                    gr_strerror(ret));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "snapshot_write.h"
 
-#include "show.h"
+#include "json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,32 +22,29 @@ struct draft {
     int fd; /* -1: none */
 };
 
-static bool failed(struct cli_error *error, const char *path, int why)
+static bool failed(struct sim_error *error, const char *path, int why)
 {
-    return cli_error_set(error, "%s: %s: name a folder for --snapshot that can be written to", path,
-                         strerror(why));
+    return sim_refuse(error, "%s: %s: name a folder for --snapshot that can be written to", path,
+                      strerror(why));
 }
 
-bool snapshot_prepare(const char *dir, struct cli_error *error)
+bool sim_snapshot_prepare(const char *dir, struct sim_error *error)
 {
     struct stat is;
 
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return failed(error, dir, errno);
-    }
-    if (stat(dir, &is) != 0) {
+    if (stat(dir, &is) != 0)
         return failed(error, dir, errno);
-    }
-    if (!S_ISDIR(is.st_mode)) {
+    if (!S_ISDIR(is.st_mode))
         return failed(error, dir, ENOTDIR);
-    }
     return access(dir, W_OK | X_OK) == 0 || failed(error, dir, errno);
 }
 
 /* ---- Files ---- */
 
 static bool draft_open(struct draft *draft, const char *dir, const char *name,
-                       struct cli_error *error)
+                       struct sim_error *error)
 {
     struct stat is;
     mode_t mask = umask(0);
@@ -56,17 +53,14 @@ static bool draft_open(struct draft *draft, const char *dir, const char *name,
     draft->fd = -1;
     if (snprintf(draft->path, sizeof(draft->path), "%s/%s", dir, name) >= PATH_MAX ||
         snprintf(draft->temporary, sizeof(draft->temporary), "%s/.%s.XXXXXX", dir, name) >=
-            PATH_MAX) {
+            PATH_MAX)
         return failed(error, dir, ENAMETOOLONG);
-    }
-    if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode)) {
-        return cli_error_set(error, "%s: not a file: move it away, a snapshot's file goes there",
-                             draft->path);
-    }
+    if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode))
+        return sim_refuse(error, "%s: not a file: move it away, a snapshot's file goes there",
+                          draft->path);
     draft->fd = mkstemp(draft->temporary);
-    if (draft->fd < 0 || fchmod(draft->fd, 0666 & ~mask) != 0) {
+    if (draft->fd < 0 || fchmod(draft->fd, 0666 & ~mask) != 0)
         return failed(error, draft->temporary, errno);
-    }
     return true;
 }
 
@@ -80,13 +74,12 @@ static void draft_close(struct draft *draft)
     }
 }
 
-static bool draft_place(struct draft *draft, struct cli_error *error)
+static bool draft_place(struct draft *draft, struct sim_error *error)
 {
     int fd = draft->fd;
 
-    if (rename(draft->temporary, draft->path) != 0) {
+    if (rename(draft->temporary, draft->path) != 0)
         return failed(error, draft->path, errno);
-    }
     draft->fd = -1;
     return close(fd) == 0 || failed(error, draft->path, errno);
 }
@@ -94,7 +87,7 @@ static bool draft_place(struct draft *draft, struct cli_error *error)
 /* ---- memory.img ---- */
 
 struct image {
-    struct machine *machine;
+    struct sim_machine *machine;
     int fd;
     int why; /* errno of what failed first */
 };
@@ -106,11 +99,10 @@ static void write_block(struct image *image, gr_pa_t pa, const uint8_t *block)
     for (size_t done = 0; done < BLOCK && image->why == 0;) {
         ssize_t n = pwrite(image->fd, block + done, BLOCK - done, (off_t)(at + done));
 
-        if (n <= 0) {
+        if (n <= 0)
             image->why = n < 0 ? errno : ENOSPC;
-        } else {
+        else
             done += (size_t)n;
-        }
     }
 }
 
@@ -120,13 +112,11 @@ static void write_blocks(struct image *image, gr_pa_t pa, uint64_t len)
     static const uint8_t zeroes[BLOCK];
     uint8_t block[BLOCK];
 
-    for (uint64_t at = 0; at < len && image->why == 0; at += BLOCK) {
-        if (!host_read_held(image->machine->host, pa + at, block, BLOCK)) {
+    for (uint64_t at = 0; at < len && image->why == 0; at += BLOCK)
+        if (!host_read_held(image->machine->host, pa + at, block, BLOCK))
             image->why = EIO;
-        } else if (memcmp(block, zeroes, BLOCK) != 0) {
+        else if (memcmp(block, zeroes, BLOCK) != 0)
             write_block(image, pa + at, block);
-        }
-    }
 }
 
 /*
@@ -135,35 +125,33 @@ static void write_blocks(struct image *image, gr_pa_t pa, uint64_t len)
  */
 static void write_run(void *arg, gr_pa_t pa, uint64_t len, enum host_use use)
 {
-    if (use != HOST_LIBRARY) {
+    if (use != HOST_LIBRARY)
         write_blocks(arg, pa, len);
-    }
 }
 
-static void write_records(struct image *image, const struct snapshot_record *records, size_t count)
+static void write_records(struct image *image, const struct sim_snapshot_record *records,
+                          size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         gr_pa_t first = records[i].pa & ~(gr_pa_t)(BLOCK - 1);
         gr_pa_t end = (records[i].pa + records[i].length + BLOCK - 1) & ~(gr_pa_t)(BLOCK - 1);
 
         if (strcmp(records[i].kind, "linear") != 0 && /* all memory: most is nobody's */
-            host_use_of(image->machine->host, first) == HOST_LIBRARY) {
+            host_use_of(image->machine->host, first) == HOST_LIBRARY)
             write_blocks(image, first, end - first);
-        }
     }
 }
 
-static bool write_image(struct machine *m, const struct snapshot_record *records, size_t count,
-                        const struct draft *draft, struct cli_error *error)
+static bool write_image(struct sim_machine *m, const struct sim_snapshot_record *records,
+                        size_t count, const struct draft *draft, struct sim_error *error)
 {
     struct image image = {.machine = m, .fd = draft->fd};
     uint64_t last = m->ram_span.last - m->ram_span.first;
 
-    if (last >= INT64_MAX || ftruncate(draft->fd, (off_t)(last + 1)) != 0) {
-        return cli_error_set(error, "%s: no file of 0x%llx bytes can be made there: %s",
-                             draft->path, (unsigned long long)last + 1,
-                             last >= INT64_MAX ? "too long" : strerror(errno));
-    }
+    if (last >= INT64_MAX || ftruncate(draft->fd, (off_t)(last + 1)) != 0)
+        return sim_refuse(error, "%s: no file of 0x%llx bytes can be made there: %s", draft->path,
+                          (unsigned long long)last + 1,
+                          last >= INT64_MAX ? "too long" : strerror(errno));
     host_for_each_used(m->host, write_run, &image);
     write_records(&image, records, count);
     return image.why == 0 || failed(error, draft->path, image.why);
@@ -171,85 +159,82 @@ static bool write_image(struct machine *m, const struct snapshot_record *records
 
 /* ---- machine.json ---- */
 
-static json_t *json_registers(struct machine_iommu *iommu)
+static json_t *json_registers(struct sim_iommu *iommu)
 {
-    json_t *registers = json_object();
+    json_t *const registers = json_object();
 
-    for (uint32_t offset = 0; offset < machine_hw_size(iommu); offset += 4) {
-        uint32_t value = machine_hw_read32(iommu, offset);
+    for (uint32_t offset = 0; offset < sim_hw_size(&iommu->hw); offset += 4) {
+        uint32_t value = sim_hw_read32(&iommu->hw, offset);
         char key[16];
 
         if (value != 0) {
             snprintf(key, sizeof(key), "0x%x", (unsigned)offset);
-            json_object_set_new(registers, key, show_json_hex(value));
+            json_object_set_new(registers, key, sim_json_hex(value));
         }
     }
     return registers;
 }
 
-static json_t *json_instance(struct machine_iommu *iommu)
+static json_t *json_instance(struct sim_iommu *iommu)
 {
-    return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", cli_json_text(iommu->tree.path),
-                     "compatible", cli_json_text(machine_compatible(iommu)), "granule",
+    return json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "path", sim_json_text(iommu->tree.path),
+                     "compatible", sim_json_text(sim_hw_compatible(&iommu->hw)), "granule",
                      (json_int_t)iommu->granule, "streams", (json_int_t)iommu->streams, "locked",
                      iommu->locked, "registers", json_registers(iommu));
 }
 
-static json_t *json_record(const struct snapshot_record *record)
+static json_t *json_record(const struct sim_snapshot_record *record)
 {
-    json_t *window =
-        record->narrow ? show_json_range(record->window, record->window_last) : json_null();
+    json_t *const window =
+        record->narrow ? sim_json_range(record->window, record->window_last) : json_null();
 
     return json_pack("{s:o,s:o,s:I,s:o,s:o,s:I,s:b,s:b,s:o,s:s}", "device",
-                     cli_json_text(record->device), "instance", cli_json_text(record->instance),
-                     "stream", (json_int_t)record->stream, "iova", show_json_hex(record->iova),
-                     "pa", show_json_hex(record->pa), "length", (json_int_t)record->length, "read",
+                     sim_json_text(record->device), "instance", sim_json_text(record->instance),
+                     "stream", (json_int_t)record->stream, "iova", sim_json_hex(record->iova), "pa",
+                     sim_json_hex(record->pa), "length", (json_int_t)record->length, "read",
                      record->read, "write", record->write, "window", window, "kind", record->kind);
 }
 
 /* NULL: out of memory. An IOMMU without a driver is left out: nothing is known of it. */
-static json_t *json_machine(struct machine *m, const struct snapshot_record *records, size_t count)
+static json_t *json_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
+                            size_t count)
 {
-    json_t *instances = json_array();
-    json_t *mappings = json_array();
+    json_t *const instances = json_array();
+    json_t *const mappings = json_array();
     int bad = 0;
 
-    for (unsigned i = 0; i < m->niommus; i++) {
-        if (m->iommus[i].up) {
+    for (unsigned i = 0; i < m->niommus; i++)
+        if (m->iommus[i].up)
             bad |= json_array_append_new(instances, json_instance(&m->iommus[i]));
-        }
-    }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         bad |= json_array_append_new(mappings, json_record(&records[i]));
-    }
     if (bad) {
         json_decref(instances);
         json_decref(mappings);
         return NULL;
     }
     return json_pack("{s:I,s:o,s:o,s:o,s:o}", "cpu_page", (json_int_t)m->options.cpu_page,
-                     "ram_base", show_json_hex(m->ram_span.first), "ram_size",
-                     show_json_hex(m->ram_span.last - m->ram_span.first + 1), "instances",
-                     instances, "mappings", mappings);
+                     "ram_base", sim_json_hex(m->ram_span.first), "ram_size",
+                     sim_json_hex(m->ram_span.last - m->ram_span.first + 1), "instances", instances,
+                     "mappings", mappings);
 }
 
-static bool write_machine(struct machine *m, const struct snapshot_record *records, size_t count,
-                          const struct draft *draft, struct cli_error *error)
+static bool write_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
+                          size_t count, const struct draft *draft, struct sim_error *error)
 {
-    json_t *root = json_machine(m, records, count);
+    json_t *const root = json_machine(m, records, count);
     bool ok;
 
-    if (!root) {
-        return cli_error_set(error, "%s: out of memory", draft->path);
-    }
+    if (!root)
+        return sim_refuse(error, "%s: out of memory", draft->path);
     errno = EIO;
     ok = json_dumpfd(root, draft->fd, JSON_COMPACT) == 0 && write(draft->fd, "\n", 1) == 1;
     json_decref(root);
     return ok || failed(error, draft->path, errno);
 }
 
-bool snapshot_write(struct machine *m, const struct snapshot_record *records, size_t count,
-                    const char *dir, struct cli_error *error)
+bool sim_snapshot_write(struct sim_machine *m, const struct sim_snapshot_record *records,
+                        size_t count, const char *dir, struct sim_error *error)
 {
     struct draft image = {.fd = -1};
     struct draft machine = {.fd = -1};

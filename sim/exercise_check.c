@@ -8,29 +8,11 @@
 #include <granule/port.h>
 #include <string.h>
 
-#define GUARD EXERCISE_GUARD
-#define CHUNK EXERCISE_CHUNK
+#define GUARD SIM_GUARD
+#define CHUNK SIM_CHUNK
 #define LINE ((uint64_t)GR_PORT_CACHE_LINE)
 
 /* ---- Contents ---- */
-
-uint64_t granule_of(const struct client *client)
-{
-    return UINT64_C(1) << gr_domain_granule_lg2(client->dev->active);
-}
-
-uint64_t draw_length(struct exercise *x, uint64_t largest)
-{
-    unsigned bits = 0;
-    uint64_t length;
-
-    while (largest >> (bits + 1)) {
-        bits++;
-    }
-    length = UINT64_C(1) << rng_below(&x->rng, bits + 1);
-    length += rng_below(&x->rng, length);
-    return length < largest ? length : largest;
-}
 
 /* Much of a run's time goes here. */
 static uint64_t pattern_word(uint64_t key, uint64_t index)
@@ -45,34 +27,30 @@ static void pattern(uint8_t *out, uint64_t key, uint64_t offset, uint64_t len)
 {
     uint64_t word = pattern_word(key, offset / 8);
 
-    for (; len > 0 && offset % 8 != 0; offset++, len--) {
+    for (; len > 0 && offset % 8 != 0; offset++, len--)
         *out++ = (uint8_t)(word >> (offset % 8 * 8));
-    }
     for (; len >= 8; offset += 8, len -= 8, out += 8) {
         word = pattern_word(key, offset / 8);
         memcpy(out, &word, 8);
     }
     word = pattern_word(key, offset / 8);
-    for (; len > 0; offset++, len--) {
+    for (; len > 0; offset++, len--)
         *out++ = (uint8_t)(word >> (offset % 8 * 8));
-    }
 }
 
 static uint64_t differences(const uint8_t *a, const uint8_t *b, uint64_t len)
 {
     uint64_t count = 0;
 
-    if (memcmp(a, b, len) == 0) {
+    if (memcmp(a, b, len) == 0)
         return 0;
-    }
-    for (uint64_t i = 0; i < len; i++) {
+    for (uint64_t i = 0; i < len; i++)
         count += a[i] != b[i];
-    }
     return count;
 }
 
 /* How many of the `len` bytes at `at` are not those of the content from `offset` on. */
-static uint64_t mismatches(struct exercise *x, const uint8_t *at, uint64_t key, uint64_t offset,
+static uint64_t mismatches(struct sim_exercise *x, const uint8_t *at, uint64_t key, uint64_t offset,
                            uint64_t len)
 {
     uint64_t count = 0;
@@ -87,16 +65,17 @@ static uint64_t mismatches(struct exercise *x, const uint8_t *at, uint64_t key, 
 }
 
 /* Where the CPU finds a part. */
-static uint8_t *cpu_at(struct exercise *x, const struct live *live, const struct part *part)
+static uint8_t *cpu_at(struct sim_exercise *x, const struct sim_live *live,
+                       const struct sim_part *part)
 {
     return live->cpu ? live->cpu : host_ptr(x->machine->host, part->pa, part->len);
 }
 
-void cpu_fill(struct exercise *x, struct live *live)
+void sim_cpu_fill(struct sim_exercise *x, struct sim_live *live)
 {
     uint64_t offset = 0;
 
-    live->key = rng_next(&x->rng);
+    live->key = sim_rng_next(&x->rng);
     for (unsigned i = 0; i < live->count; i++) {
         pattern(cpu_at(x, live, &live->parts[i]), live->key, offset, live->parts[i].len);
         offset += live->parts[i].len;
@@ -104,38 +83,37 @@ void cpu_fill(struct exercise *x, struct live *live)
 }
 
 /* Of bytes [at, at + len) of the content. */
-static uint64_t cpu_compare_span(struct exercise *x, const struct live *live, uint64_t at,
+static uint64_t cpu_compare_span(struct sim_exercise *x, const struct sim_live *live, uint64_t at,
                                  uint64_t len)
 {
     uint64_t count = 0;
     uint64_t offset = 0; /* of the part */
 
     for (unsigned i = 0; i < live->count; i++) {
-        const struct part *part = &live->parts[i];
+        const struct sim_part *const part = &live->parts[i];
         uint64_t first = at > offset ? at : offset;
         uint64_t end = at + len < offset + part->len ? at + len : offset + part->len;
 
-        if (first < end) {
+        if (first < end)
             count += mismatches(x, cpu_at(x, live, part) + (first - offset), live->key, first,
                                 end - first);
-        }
         offset += part->len;
     }
     return count;
 }
 
-uint64_t cpu_compare(struct exercise *x, const struct live *live)
+uint64_t sim_cpu_compare(struct sim_exercise *x, const struct sim_live *live)
 {
     return cpu_compare_span(x, live, 0, live->len);
 }
 
 /* Guard bytes know where they are: a copy of them elsewhere is wrong. */
-void fill_guards(struct exercise *x, const struct live *live)
+void sim_fill_guards(struct sim_exercise *x, const struct sim_live *live)
 {
-    struct host *host = x->machine->host;
+    struct host *const host = x->machine->host;
 
     for (unsigned i = 0; i < live->extent_count; i++) {
-        const struct extent *e = &live->extents[i];
+        const struct sim_extent *const e = &live->extents[i];
 
         pattern(host_ptr(host, e->pa - GUARD, GUARD), e->pa, 0, GUARD);
         pattern(host_ptr(host, e->pa + e->len, GUARD), ~e->pa, 0, GUARD);
@@ -143,8 +121,8 @@ void fill_guards(struct exercise *x, const struct live *live)
 }
 
 /* The device reads [iova, iova + len) as zeroes. */
-static uint64_t not_zero(struct exercise *x, struct client *client, unsigned stream, gr_iova_t iova,
-                         uint64_t len)
+static uint64_t not_zero(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                         gr_iova_t iova, uint64_t len)
 {
     uint64_t count = 0;
     uint64_t n;
@@ -153,74 +131,65 @@ static uint64_t not_zero(struct exercise *x, struct client *client, unsigned str
         uint64_t done;
 
         n = len - at < CHUNK ? len - at : CHUNK;
-        machine_access(client->dev, stream, iova + at, x->got, n, false, &done);
+        sim_access(client->dev, stream, iova + at, x->got, n, false, &done);
         memset(x->want, 0, n);
         count += differences(x->got, x->want, done) + (n - done);
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
     return count;
 }
 
 /* What is left of a coherent buffer's last granule belongs to nobody, and stays zero. */
-void check_guards(struct exercise *x, struct client *client, const struct live *live)
+void sim_check_guards(struct sim_exercise *x, struct sim_client *client,
+                      const struct sim_live *live)
 {
-    struct host *host = x->machine->host;
-    uint64_t *touched = &x->report->touched_guard_bytes;
+    struct host *const host = x->machine->host;
+    uint64_t *touched = &x->tally->touched_guard_bytes;
 
     for (unsigned i = 0; i < live->extent_count; i++) {
-        const struct extent *e = &live->extents[i];
+        const struct sim_extent *const e = &live->extents[i];
 
         *touched += mismatches(x, host_ptr(host, e->pa - GUARD, GUARD), e->pa, 0, GUARD) +
                     mismatches(x, host_ptr(host, e->pa + e->len, GUARD), ~e->pa, 0, GUARD);
     }
-    if (live->kind == LIVE_COHERENT) {
+    if (live->kind == SIM_LIVE_COHERENT) {
         gr_iova_t end = live->parts[0].iova + live->len;
 
         *touched += not_zero(x, client, 0, end, live->last - end + 1);
     }
 }
 
-void check_zero(struct exercise *x, struct client *client, unsigned stream, const struct live *live)
+void sim_check_zero(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                    const struct sim_live *live)
 {
-    uint64_t *bad = &x->report->mismatched_bytes;
+    uint64_t *bad = &x->tally->mismatched_bytes;
 
     *bad += not_zero(x, client, stream, live->first, live->last - live->first + 1);
-    for (uint64_t i = 0; i < live->len; i++) {
+    for (uint64_t i = 0; i < live->len; i++)
         *bad += live->cpu[i] != 0;
-    }
 }
 
 /* ---- What devices do ---- */
 
-void note_rc(struct exercise *x, const struct client *client, const char *call, int rc)
-{
-    if (rc != 0) {
-        machine_problem(x->machine, "%.120s: %s() failed: %s", client->dev->tree.path, call,
-                        gr_strerror(rc));
-    }
-}
-
 /* Where the device finds byte `at` of the content, and how many follow it there without a gap. */
-static gr_iova_t device_at(const struct live *live, uint64_t at, uint64_t *out_run)
+static gr_iova_t device_at(const struct sim_live *live, uint64_t at, uint64_t *out_run)
 {
-    const struct part *part = live->parts;
-    const struct part *end = part + live->count;
+    const struct sim_part *part = live->parts;
+    const struct sim_part *const end = part + live->count;
     gr_iova_t iova;
 
-    for (; at >= part->len; part++) {
+    for (; at >= part->len; part++)
         at -= part->len;
-    }
     iova = part->iova + at;
     *out_run = part->len - at;
-    for (part++; part < end && part->iova == iova + *out_run; part++) {
+    for (part++; part < end && part->iova == iova + *out_run; part++)
         *out_run += part->len;
-    }
     return iova;
 }
 
 /* The device reads and compares, or writes, bytes [at, at + len) of the content. */
-static void device_move(struct exercise *x, struct client *client, unsigned stream,
-                        const struct live *live, uint64_t at, uint64_t len, bool write)
+static void device_move(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                        const struct sim_live *live, uint64_t at, uint64_t len, bool write)
 {
     uint64_t end = at + len;
     uint64_t n;
@@ -231,70 +200,61 @@ static void device_move(struct exercise *x, struct client *client, unsigned stre
         gr_iova_t iova = device_at(live, at, &run);
 
         run = run < end - at ? run : end - at;
-        n = draw_length(x, run < CHUNK ? run : CHUNK);
+        n = sim_draw_length(x, run < CHUNK ? run : CHUNK);
         pattern(x->want, live->key, at, n);
-        machine_access(client->dev, stream, iova, write ? x->want : x->got, n, write, &done);
-        x->report->mismatched_bytes += n - done;
-        if (!write) {
-            x->report->mismatched_bytes += differences(x->got, x->want, done);
-        }
+        sim_access(client->dev, stream, iova, write ? x->want : x->got, n, write, &done);
+        x->tally->mismatched_bytes += n - done;
+        if (!write)
+            x->tally->mismatched_bytes += differences(x->got, x->want, done);
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }
 
 /*
  * What lies behind a buffer the device may read, if only to throw it away; in a slot and behind a
  * coherent buffer it is zero.
  */
-static void read_beyond(struct exercise *x, struct client *client, unsigned stream,
-                        const struct live *live)
+static void read_beyond(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                        const struct sim_live *live)
 {
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
         uint64_t done = 0;
 
-        if (piece->over == 0) {
+        if (piece->over == 0)
             continue;
-        }
-        machine_access(client->dev, stream, piece->iova + piece->len, x->got, piece->over, false,
-                       &done);
+        sim_access(client->dev, stream, piece->iova + piece->len, x->got, piece->over, false,
+                   &done);
         memset(x->want, 0, piece->over);
-        x->report->mismatched_bytes += piece->over - done;
-        if ((piece->bounced || live->kind == LIVE_COHERENT) &&
-            !x->attack) { /* else the device wrote there, too */
-            x->report->mismatched_bytes += differences(x->got, x->want, done);
-        }
+        x->tally->mismatched_bytes += piece->over - done;
+        if ((piece->bounced || live->kind == SIM_LIVE_COHERENT) &&
+            !x->attack) /* else the device wrote there, too */
+            x->tally->mismatched_bytes += differences(x->got, x->want, done);
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }
 
-static void device_read(struct exercise *x, struct client *client, unsigned stream,
-                        const struct live *live)
+static void device_read(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                        const struct sim_live *live)
 {
     device_move(x, client, stream, live, 0, live->len, false);
     read_beyond(x, client, stream, live);
 }
 
-void device_write(struct exercise *x, struct client *client, unsigned stream, struct live *live)
+void sim_device_write(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                      struct sim_live *live)
 {
-    live->key = rng_next(&x->rng);
+    live->key = sim_rng_next(&x->rng);
     device_move(x, client, stream, live, 0, live->len, true);
-}
-
-gr_iova_t random_byte(struct exercise *x, const struct live *live)
-{
-    const struct part *part = &live->parts[rng_below(&x->rng, live->count)];
-
-    return part->iova + rng_below(&x->rng, part->len);
 }
 
 /* ---- Handing over ---- */
 
 /* Of `run` bytes at `iova`, those in one output segment of a list: outputs may touch by chance. */
-static uint64_t in_output(const struct live *live, gr_iova_t iova, uint64_t run)
+static uint64_t in_output(const struct sim_live *live, gr_iova_t iova, uint64_t run)
 {
-    for (unsigned i = 0; live->kind == LIVE_SG && i < live->list.out_count; i++) {
-        const struct gr_dma_seg *out = &live->list.out[i];
+    for (unsigned i = 0; live->kind == SIM_LIVE_SG && i < live->list.out_count; i++) {
+        const struct gr_dma_seg *const out = &live->list.out[i];
 
         if (iova - out->iova < out->len) {
             uint64_t rest = out->len - (iova - out->iova);
@@ -306,10 +266,10 @@ static uint64_t in_output(const struct live *live, gr_iova_t iova, uint64_t run)
 }
 
 /* A call for each run of bytes [at, at + len) of the content that is contiguous for the device. */
-static void sync_span(struct exercise *x, const struct client *client, const struct live *live,
-                      uint64_t at, uint64_t len, bool cpu)
+static void sync_span(struct sim_exercise *x, const struct sim_client *client,
+                      const struct sim_live *live, uint64_t at, uint64_t len, bool cpu)
 {
-    struct gr_device *device = &client->dev->device;
+    struct gr_device *const device = &client->dev->device;
     uint64_t end = at + len;
     uint64_t run;
 
@@ -319,39 +279,40 @@ static void sync_span(struct exercise *x, const struct client *client, const str
         run = in_output(live, iova, run);
         run = run < end - at ? run : end - at;
         if (cpu) {
-            note_rc(x, client, "gr_dma_sync_for_cpu",
-                    gr_dma_sync_for_cpu(device, iova, run, live->dir));
+            sim_note_call(x, client, "gr_dma_sync_for_cpu",
+                          gr_dma_sync_for_cpu(device, iova, run, live->dir));
         } else {
-            note_rc(x, client, "gr_dma_sync_for_device",
-                    gr_dma_sync_for_device(device, iova, run, live->dir));
+            sim_note_call(x, client, "gr_dma_sync_for_device",
+                          gr_dma_sync_for_device(device, iova, run, live->dir));
         }
     }
 }
 
-void sync_all(struct exercise *x, const struct client *client, const struct live *live, bool cpu)
+void sim_sync_all(struct sim_exercise *x, const struct sim_client *client,
+                  const struct sim_live *live, bool cpu)
 {
-    struct gr_device *device = &client->dev->device;
+    struct gr_device *const device = &client->dev->device;
 
-    if (live->kind == LIVE_MAP) {
+    if (live->kind == SIM_LIVE_MAP) {
         sync_span(x, client, live, 0, live->len, cpu);
-    } else if (live->kind == LIVE_SG && cpu) {
-        note_rc(x, client, "gr_dma_sync_sg_for_cpu",
-                gr_dma_sync_sg_for_cpu(device, &live->list, live->dir));
-    } else if (live->kind == LIVE_SG) {
-        note_rc(x, client, "gr_dma_sync_sg_for_device",
-                gr_dma_sync_sg_for_device(device, &live->list, live->dir));
+    } else if (live->kind == SIM_LIVE_SG && cpu) {
+        sim_note_call(x, client, "gr_dma_sync_sg_for_cpu",
+                      gr_dma_sync_sg_for_cpu(device, &live->list, live->dir));
+    } else if (live->kind == SIM_LIVE_SG) {
+        sim_note_call(x, client, "gr_dma_sync_sg_for_device",
+                      gr_dma_sync_sg_for_device(device, &live->list, live->dir));
     }
 }
 
 /* A part as the side sees it that the sync is to bring up to date: the CPU, or what is in memory.
  */
-static const uint8_t *view_of(struct exercise *x, const struct part *part, bool cpu)
+static const uint8_t *view_of(struct sim_exercise *x, const struct sim_part *part, bool cpu)
 {
     return cpu ? host_ptr(x->machine->host, part->pa, part->len)
                : host_memory(x->machine->host, part->pa, part->len);
 }
 
-static void hold_view(struct exercise *x, const struct live *live, bool cpu)
+static void hold_view(struct sim_exercise *x, const struct sim_live *live, bool cpu)
 {
     uint8_t *to = x->held;
 
@@ -362,7 +323,7 @@ static void hold_view(struct exercise *x, const struct live *live, bool cpu)
 }
 
 /* Of the physical range first..end that `held` is a copy of, what has changed in a view since? */
-static uint64_t changed(const struct part *part, const uint8_t *view, const uint8_t *held,
+static uint64_t changed(const struct sim_part *part, const uint8_t *view, const uint8_t *held,
                         gr_pa_t first, gr_pa_t end)
 {
     return first < end
@@ -374,16 +335,16 @@ static uint64_t changed(const struct part *part, const uint8_t *view, const uint
  * A sync of bytes [at, at + len) of the content was made after hold_view(): cache lines that lie
  * wholly in a part and have none of these bytes are what they were.
  */
-static uint64_t moved_besides(struct exercise *x, const struct live *live, uint64_t at,
+static uint64_t moved_besides(struct sim_exercise *x, const struct sim_live *live, uint64_t at,
                               uint64_t len, bool cpu)
 {
     uint64_t count = 0;
     uint64_t offset = 0;
 
     for (unsigned i = 0; i < live->count; offset += live->parts[i++].len) {
-        const struct part *part = &live->parts[i];
-        const uint8_t *view = view_of(x, part, cpu);
-        const uint8_t *held = x->held + offset;
+        const struct sim_part *const part = &live->parts[i];
+        const uint8_t *const view = view_of(x, part, cpu);
+        const uint8_t *const held = x->held + offset;
         gr_pa_t first = (part->pa + LINE - 1) & ~(LINE - 1);
         gr_pa_t end = (part->pa + part->len) & ~(LINE - 1);
 
@@ -402,82 +363,78 @@ static uint64_t moved_besides(struct exercise *x, const struct live *live, uint6
 }
 
 /* Hand a part of it over: that part arrives, and where caches need it, nothing else moves. */
-static void sync_part(struct exercise *x, struct client *client, unsigned stream,
-                      const struct live *live, bool cpu)
+static void sync_part(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                      const struct sim_live *live, bool cpu)
 {
-    uint64_t at = rng_below(&x->rng, live->len);
-    uint64_t len = 1 + rng_below(&x->rng, live->len - at);
+    uint64_t at = sim_rng_below(&x->rng, live->len);
+    uint64_t len = 1 + sim_rng_below(&x->rng, live->len - at);
 
     hold_view(x, live, cpu);
     sync_span(x, client, live, at, len, cpu);
-    if (!client->dev->tree.coherent) {
-        x->report->mismatched_bytes += moved_besides(x, live, at, len, cpu);
-    }
-    if (cpu) {
-        x->report->mismatched_bytes += cpu_compare_span(x, live, at, len);
-    } else if (live->dir & GR_DMA_TO_DEVICE) {
+    if (!client->dev->tree.coherent)
+        x->tally->mismatched_bytes += moved_besides(x, live, at, len, cpu);
+    if (cpu)
+        x->tally->mismatched_bytes += cpu_compare_span(x, live, at, len);
+    else if (live->dir & GR_DMA_TO_DEVICE)
         device_move(x, client, stream, live, at, len, false);
-    }
 }
 
 /* Hand all of it over, at times a part of it before. Coherent buffers need none of this. */
-static void hand_over(struct exercise *x, struct client *client, unsigned stream,
-                      const struct live *live, bool cpu)
+static void hand_over(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                      const struct sim_live *live, bool cpu)
 {
-    if (live->kind != LIVE_COHERENT) {
-        if (live->len <= sizeof(x->held) && rng_below(&x->rng, 4) == 0) {
+    if (live->kind != SIM_LIVE_COHERENT) {
+        if (live->len <= sizeof(x->held) && sim_rng_below(&x->rng, 4) == 0)
             sync_part(x, client, stream, live, cpu);
-        }
-        sync_all(x, client, live, cpu);
+        sim_sync_all(x, client, live, cpu);
     }
 }
 
 /* ---- Work ---- */
 
-static void cpu_check(struct exercise *x, struct client *client, unsigned stream,
-                      const struct live *live)
+static void cpu_check(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                      const struct sim_live *live)
 {
     hand_over(x, client, stream, live, true);
-    x->report->mismatched_bytes += cpu_compare(x, live);
+    x->tally->mismatched_bytes += sim_cpu_compare(x, live);
     hand_over(x, client, stream, live, false);
 }
 
-void work_through(struct exercise *x, struct client *client, unsigned stream, struct live *live)
+void sim_work_through(struct sim_exercise *x, struct sim_client *client, unsigned stream,
+                      struct sim_live *live)
 {
     bool reads = (live->dir & GR_DMA_TO_DEVICE) != 0;
     bool writes = (live->dir & GR_DMA_FROM_DEVICE) != 0;
-    bool open = machine_is_direct(client->dev); /* all of it may be read and written */
+    bool open = sim_is_direct(client->dev); /* all of it may be read and written */
 
-    if (reads) {
+    if (reads)
         device_read(x, client, stream, live);
-    } else if (!open && !machine_reads_all(client->dev)) {
-        expect_fault(x, client, stream, random_byte(x, live), false);
-    }
+    else if (!open && !sim_reads_all(client->dev))
+        sim_expect_fault(x, client, stream, sim_random_byte(x, live), false);
     if (writes) {
-        device_write(x, client, stream, live);
+        sim_device_write(x, client, stream, live);
         cpu_check(x, client, stream, live);
     } else if (!open) {
-        expect_fault(x, client, stream, random_byte(x, live), true);
+        sim_expect_fault(x, client, stream, sim_random_byte(x, live), true);
     }
     if (reads) {
         hand_over(x, client, stream, live, true);
-        cpu_fill(x, live);
+        sim_cpu_fill(x, live);
         hand_over(x, client, stream, live, false);
         device_read(x, client, stream, live);
     }
 }
 
-void check_again(struct exercise *x, struct client *client, struct live *live)
+void sim_check_again(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
-    unsigned stream = (unsigned)rng_below(&x->rng, client->dev->tree.nstreams);
+    unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
 
-    if (rng_below(&x->rng, 2) == 0) {
-        work_through(x, client, stream, live);
-    } else if (live->dir & GR_DMA_TO_DEVICE) {
+    if (sim_rng_below(&x->rng, 2) == 0)
+        sim_work_through(x, client, stream, live);
+    else if (live->dir & GR_DMA_TO_DEVICE)
         device_read(x, client, stream, live);
-    } else {
+    else
         cpu_check(x, client, stream, live);
-    }
-    probe_gaps(x, client, live);
-    check_guards(x, client, live);
+    sim_probe_gaps(x, client, live);
+    sim_check_guards(x, client, live);
 }

@@ -9,8 +9,8 @@
  * Levels as elsewhere: 0 is the leaf level, and levels count upward to the table a TTBR points at.
  * IOVA and PA ranges are (first, last), both inclusive.
  */
-#ifndef CLI_WALKER_H
-#define CLI_WALKER_H
+#ifndef SIM_WALKER_H
+#define SIM_WALKER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,15 +6,15 @@
  * every access to a register, or on a thread of their own. Written from facts/DART.md 2 to 4 and 9;
  * nothing of the library is used.
  */
-#ifndef CLI_FIRMWARE_H
-#define CLI_FIRMWARE_H
+#ifndef SIM_FIRMWARE_H
+#define SIM_FIRMWARE_H
 
 #include "machine.h"
 
 /* Memory that firmware mapped in one stream. */
-struct firmware_scan {
-    struct machine_iommu *iommu;
-    const struct machine_device *device;
+struct sim_scan {
+    struct sim_iommu *iommu;
+    const struct sim_device *device;
     uint32_t sid;
     gr_iova_t iova; /* whole granules */
     gr_pa_t pa;
@@ -22,35 +22,35 @@ struct firmware_scan {
     uint64_t *seen; /* entries that were right when last looked at, one a page */
 };
 
-struct firmware_table {
-    struct machine_iommu *iommu;
+struct sim_firmware_table {
+    struct sim_iommu *iommu;
     gr_pa_t pa;
     uint64_t *copy; /* of what it held when firmware was done */
 };
 
 /* Fill registers and tables of every model whose node asks for it. False: no memory. */
-bool firmware_boot(struct machine *m);
+bool sim_firmware_boot(struct sim_machine *m);
 
 /* A moment: every translation by the tables alone, and one through the IOMMU. */
-void firmware_look(struct machine *m);
+void sim_firmware_look(struct sim_machine *m);
 
 /*
  * The same on a thread of its own, at any time instead of at moments, where the options ask for it.
  * False: no thread. It has looked at everything before the one returns, and after the other came.
  */
-bool firmware_start_display(struct machine *m);
-void firmware_stop_display(struct machine *m);
+bool sim_firmware_start_display(struct sim_machine *m);
+void sim_firmware_stop_display(struct sim_machine *m);
 
 /* Every translation, and, with `down`, is all of it back as it was? */
-void firmware_check(struct machine *m, bool down);
+void sim_firmware_check(struct sim_machine *m, bool down);
 
-void firmware_free(struct machine *m);
+void sim_firmware_free(struct sim_machine *m);
 
 /* What each IOMMU's streams were found with, once the devices have their domains. */
-void firmware_note_adoption(struct machine *m);
+void sim_firmware_note_adoption(struct sim_machine *m);
 
 /* Is `iova` firmware's, or of a region, for a domain's devices, and where does it lead? */
-bool firmware_leads(const struct machine *m, const struct gr_domain *domain, gr_iova_t iova,
-                    gr_pa_t *out_pa);
+bool sim_firmware_leads(const struct sim_machine *m, const struct gr_domain *domain, gr_iova_t iova,
+                        gr_pa_t *out_pa);
 
 #endif

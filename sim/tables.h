@@ -1,43 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /* What the tables of a stream map, as runs, and whether that is what a snapshot's records say. */
-#ifndef CLI_TABLES_H
-#define CLI_TABLES_H
+#ifndef SIM_TABLES_H
+#define SIM_TABLES_H
 
-#include "snapshot.h"
+#include "snapshot_read.h"
 
 /* Neighbouring leaves that continue each other: one stretch of IOVA and PA, equal attributes. */
-struct tables_run {
+struct sim_tables_run {
     uint64_t iova, last;
     uint64_t pa;
     uint64_t open, open_last; /* without gap, but open > open_last: nothing */
     bool read, write, uncached;
 };
 
-struct tables {
-    const struct snapshot_instance *inst;
+struct sim_tables {
+    const struct sim_snapshot_instance *inst;
     unsigned sid;
     struct walker_stream stream;
-    struct tables_run *runs; /* in the order of IOVA */
+    struct sim_tables_run *runs; /* in the order of IOVA */
     size_t nruns, room;
     uint64_t mapped;                /* bytes */
     uint64_t tables[WALKER_LEVELS]; /* by level */
 };
 
 /* A list of sentences. */
-struct tables_problem {
+struct sim_tables_problem {
     const char *instance;
     unsigned stream;
     uint64_t iova;
     char text[256];
 };
 
-struct tables_problems {
-    struct tables_problem *list;
+struct sim_tables_problems {
+    struct sim_tables_problem *list;
     size_t count, room;
 };
 
 /* What --check found. */
-struct tables_check {
+struct sim_tables_check {
     uint64_t mappings;    /* records looked at */
     uint64_t wrong;       /* of these, that do not translate as they say, or overlap another */
     uint64_t unexplained; /* bytes that leaves map and no record does */
@@ -45,18 +45,21 @@ struct tables_check {
 
 /* Decode a stream; false: no memory. What is wrong with the tables themselves goes to `problems`.
  */
-bool tables_load(struct tables *tables, const struct snapshot_instance *inst, unsigned sid,
-                 struct tables_problems *problems);
-void tables_free(struct tables *tables);
+bool sim_tables_load(struct sim_tables *tables, const struct sim_snapshot_instance *inst,
+                     unsigned sid, struct sim_tables_problems *problems);
+void sim_tables_free(struct sim_tables *tables);
+
+/* "read and write", "read only", "write only", "no access" */
+const char *sim_tables_access(bool read, bool write);
 
 /* Compare with the records of that instance and stream; false: no memory. */
-bool tables_check(const struct tables *tables, struct tables_check *check,
-                  struct tables_problems *problems);
+bool sim_tables_check(const struct sim_tables *tables, struct sim_tables_check *check,
+                      struct sim_tables_problems *problems);
 
 /* Records of an instance whose tables are not known here cannot be right. */
-bool tables_check_unknown(const struct snapshot_instance *inst, struct tables_check *check,
-                          struct tables_problems *problems);
+bool sim_tables_check_unknown(const struct sim_snapshot_instance *inst,
+                              struct sim_tables_check *check, struct sim_tables_problems *problems);
 
-void tables_problems_free(struct tables_problems *problems);
+void sim_tables_problems_free(struct sim_tables_problems *problems);
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A board: a device tree in memory, read from a .dtb or compiled from a .dts. */
-#ifndef CLI_BOARD_H
-#define CLI_BOARD_H
+#ifndef SIM_BOARD_H
+#define SIM_BOARD_H
 
-#include "cli.h"
+#include "error.h"
 
 #include <granule/dt.h>
 
-struct board {
+struct sim_board {
     const char *path; /* as given, not owned */
     void *blob;
     size_t size;
@@ -19,7 +19,7 @@ struct board {
  * Read and check a tree. A file that begins with the blob's magic number is a .dtb; one whose name
  * ends in .dts is compiled by dtc, which must be installed. On false nothing needs freeing.
  */
-bool board_load(struct board *board, const char *path, struct cli_error *error);
-void board_free(struct board *board);
+bool sim_board_load(struct sim_board *board, const char *path, struct sim_error *error);
+void sim_board_free(struct sim_board *board);
 
 #endif

@@ -22,7 +22,7 @@ struct set {
 
 static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
 {
-    struct gr_range *before = set->count > 0 ? &set->list[set->count - 1] : NULL;
+    struct gr_range *const before = set->count > 0 ? &set->list[set->count - 1] : NULL;
 
     if (before && before->last + 1 == first) {
         before->last = last;
@@ -30,7 +30,7 @@ static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
     }
     if (set->count == set->room) {
         size_t room = set->room ? 2 * set->room : 64;
-        struct gr_range *list = realloc(set->list, room * sizeof(*list));
+        struct gr_range *const list = realloc(set->list, room * sizeof(*list));
 
         if (!list) {
             set->lost = true;
@@ -44,8 +44,8 @@ static void set_add(struct set *set, gr_pa_t first, gr_pa_t last)
 
 static int by_first(const void *a, const void *b)
 {
-    const struct gr_range *x = a;
-    const struct gr_range *y = b;
+    const struct gr_range *const x = a;
+    const struct gr_range *const y = b;
 
     return x->first < y->first ? -1 : x->first > y->first;
 }
@@ -55,18 +55,16 @@ static void set_settle(struct set *set)
 {
     size_t count = 0;
 
-    if (set->count == 0) {
+    if (set->count == 0)
         return;
-    }
     qsort(set->list, set->count, sizeof(*set->list), by_first);
     for (size_t i = 1; i < set->count; i++) {
-        struct gr_range *last = &set->list[count];
+        struct gr_range *const last = &set->list[count];
 
-        if (set->list[i].first <= last->last || set->list[i].first == last->last + 1) {
+        if (set->list[i].first <= last->last || set->list[i].first == last->last + 1)
             last->last = set->list[i].last > last->last ? set->list[i].last : last->last;
-        } else {
+        else
             set->list[++count] = set->list[i];
-        }
     }
     set->count = count + 1;
 }
@@ -80,20 +78,17 @@ static void set_add_rest(struct set *to, const struct set *from, const struct se
         gr_pa_t at = from->list[i].first;
         gr_pa_t last = from->list[i].last;
 
-        while (k < but->count && but->list[k].last < at) {
+        while (k < but->count && but->list[k].last < at)
             k++;
-        }
         for (size_t n = k; at <= last; n++) {
             if (n == but->count || but->list[n].first > last) {
                 set_add(to, at, last);
                 break;
             }
-            if (but->list[n].first > at) {
+            if (but->list[n].first > at)
                 set_add(to, at, but->list[n].first - 1);
-            }
-            if (but->list[n].last >= last) {
+            if (but->list[n].last >= last)
                 break;
-            }
             at = but->list[n].last + 1;
         }
     }
@@ -104,9 +99,8 @@ static uint64_t set_bytes(struct set *set)
     uint64_t bytes = 0;
 
     set_settle(set);
-    for (size_t i = 0; i < set->count; i++) {
+    for (size_t i = 0; i < set->count; i++)
         bytes += set->list[i].last - set->list[i].first + 1;
-    }
     return bytes;
 }
 
@@ -119,7 +113,7 @@ static uint64_t set_bytes(struct set *set)
 struct view {
     struct walker_source source;
     struct walker_instance instance;
-    struct machine_iommu *iommu;
+    struct sim_iommu *iommu;
     bool known[STREAMS];
     unsigned sid[STREAMS]; /* which is known: they share places by number */
     struct walker_stream streams[STREAMS];
@@ -127,22 +121,24 @@ struct view {
 
 static uint32_t read_register(void *opaque, uint32_t offset)
 {
-    return machine_hw_read32(opaque, offset);
+    struct sim_iommu *const iommu = opaque;
+
+    return sim_hw_read32(&iommu->hw, offset);
 }
 
 static bool read_memory(void *opaque, uint64_t pa, void *buf, size_t len)
 {
-    const struct machine_iommu *iommu = opaque;
+    const struct sim_iommu *const iommu = opaque;
 
     return host_read_held(iommu->machine->host, pa, buf, len);
 }
 
-static void view_open(struct view *view, struct machine_iommu *iommu)
+static void view_open(struct view *view, struct sim_iommu *iommu)
 {
     view->source = (struct walker_source){iommu, read_register, read_memory};
     view->iommu = iommu;
     memset(view->known, 0, sizeof(view->known));
-    view->instance.kind = walker_kind(machine_compatible(iommu));
+    view->instance.kind = walker_kind(sim_hw_compatible(&iommu->hw));
     view->instance.format = walker_format(view->instance.kind, iommu->granule);
     view->instance.from = &view->source;
     view->instance.streams = iommu->streams;
@@ -168,8 +164,8 @@ struct loot {
     uint64_t sweeps;
 };
 
-struct attack {
-    struct rng rng;
+struct sim_attack {
+    struct sim_rng rng;
     struct loot *loot; /* one for each client */
     struct set reach;  /* of the sweep that is under way, */
     struct set narrow; /* of these, through windows, */
@@ -177,26 +173,25 @@ struct attack {
     struct view view;  /* of the instance that is under attack */
 };
 
-bool attack_begin(struct exercise *x)
+bool sim_attack_begin(struct sim_exercise *x)
 {
-    struct attack *attack = calloc(1, sizeof(*attack));
+    struct sim_attack *const attack = calloc(1, sizeof(*attack));
 
-    if (!attack) {
+    if (!attack)
         return false;
-    }
-    attack->rng.state = rng_mix(x->machine->options.seed ^ 0x61747461636bu);
+    attack->rng.state = sim_rng_mix(x->machine->options.seed ^ 0x61747461636bu);
     attack->loot = calloc(x->nclients + 1, sizeof(*attack->loot));
     x->attack = attack;
     return attack->loot != NULL;
 }
 
-void attack_end(struct exercise *x)
+void sim_attack_end(struct sim_exercise *x)
 {
-    struct attack *attack = x->attack;
+    struct sim_attack *const attack = x->attack;
     bool lost = attack->reach.lost || attack->narrow.lost || attack->own.lost;
 
     for (unsigned i = 0; attack->loot && i < x->nclients; i++) {
-        struct loot *loot = &attack->loot[i];
+        struct loot *const loot = &attack->loot[i];
 
         x->clients[i].result->leaked = set_bytes(&loot->leaked);
         x->clients[i].result->slack = set_bytes(&loot->slack);
@@ -204,9 +199,8 @@ void attack_end(struct exercise *x)
         free(loot->leaked.list);
         free(loot->slack.list);
     }
-    if (lost) {
-        machine_problem(x->machine, "out of memory: not all that was reached is counted");
-    }
+    if (lost)
+        sim_problem(x->machine, "out of memory: not all that was reached is counted");
     free(attack->reach.list);
     free(attack->narrow.list);
     free(attack->own.list);
@@ -215,7 +209,7 @@ void attack_end(struct exercise *x)
     x->attack = NULL;
 }
 
-static struct loot *loot_of(struct exercise *x, const struct client *client)
+static struct loot *loot_of(struct sim_exercise *x, const struct sim_client *client)
 {
     return &x->attack->loot[client - x->clients];
 }
@@ -239,80 +233,73 @@ static bool may_pass(const struct walker_stream *stream, unsigned pa_bits, gr_io
 /* ---- Single accesses ---- */
 
 /* Whose stream is it? NULL: nobody's. */
-static struct client *owner_of(const struct exercise *x, const struct machine_iommu *iommu,
-                               unsigned sid)
+static struct sim_client *owner_of(const struct sim_exercise *x, const struct sim_iommu *iommu,
+                                   unsigned sid)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct machine_device *dev = x->clients[i].dev;
+        const struct sim_device *const dev = x->clients[i].dev;
 
-        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-            if (dev->iommu[s] == iommu && dev->streams[s].sid == sid) {
+        for (unsigned s = 0; s < dev->tree.nstreams; s++)
+            if (dev->iommu[s] == iommu && dev->streams[s].sid == sid)
                 return &x->clients[i];
-            }
-        }
     }
     return NULL;
 }
 
 /* One byte was let through that the tables do not give, or not there. */
-static void note_stray(struct exercise *x, const struct view *view, unsigned sid, gr_iova_t iova,
-                       gr_pa_t pa)
+static void note_stray(struct sim_exercise *x, const struct view *view, unsigned sid,
+                       gr_iova_t iova, gr_pa_t pa)
 {
-    const struct client *client = owner_of(x, view->iommu, sid);
+    const struct sim_client *const client = owner_of(x, view->iommu, sid);
 
-    if (client) {
+    if (client)
         set_add(&loot_of(x, client)->leaked, pa, pa);
-    }
     if (!client || !x->machine->options.deferred) { /* else it is in the queue */
-        machine_problem(
-            x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
-            view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
+        sim_problem(x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
+                    view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
     }
 }
 
 /* As stream `sid`, read and write one byte: what passes must be what the tables let through. */
-static void try_byte(struct exercise *x, unsigned sid, gr_iova_t iova)
+static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
-    struct view *view = &x->attack->view;
-    const struct walker_stream *stream = view_stream(view, sid);
+    struct view *const view = &x->attack->view;
+    const struct walker_stream *const stream = view_stream(view, sid);
     unsigned pa_bits = view->iommu->tree.pa_bits;
 
     for (unsigned write = 0; write < 2; write++) {
         gr_pa_t want = 0;
         gr_pa_t pa = 0;
         bool may = may_pass(stream, pa_bits, iova, write, &want);
-        enum model_result result = machine_hw_translate(view->iommu, sid, iova, write, 1, &pa);
+        enum model_result result = sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa);
 
-        if (result == MODEL_OK && (!may || pa != want)) {
+        if (result == MODEL_OK && (!may || pa != want))
             note_stray(x, view, sid, iova, pa);
-        }
     }
 }
 
 /* The same where the walker has just seen that nothing is mapped. */
-static void try_nothing(struct exercise *x, unsigned sid, gr_iova_t iova)
+static void try_nothing(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
-    struct view *view = &x->attack->view;
+    struct view *const view = &x->attack->view;
     gr_pa_t pa = 0;
 
-    for (unsigned write = 0; write < 2; write++) {
-        if (machine_hw_translate(view->iommu, sid, iova, write, 1, &pa) == MODEL_OK) {
+    for (unsigned write = 0; write < 2; write++)
+        if (sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa) == MODEL_OK)
             note_stray(x, view, sid, iova, pa);
-        }
-    }
 }
 
 /* Nothing that was tried is to be delivered: there are too many. */
-static void forget_faults(struct exercise *x)
+static void forget_faults(struct sim_exercise *x)
 {
-    machine_serve_irq(x->attack->view.iommu);
-    machine_forget_faults(x->machine);
+    sim_serve_irq(x->attack->view.iommu);
+    sim_drop_faults(x->machine);
 }
 
 /* ---- What a stream reaches ---- */
 
 /* At both sides of an edge between `at - 1` and `at`. */
-static void try_edge(struct exercise *x, unsigned sid, gr_iova_t at)
+static void try_edge(struct sim_exercise *x, unsigned sid, gr_iova_t at)
 {
     for (unsigned i = 0; i < EDGE; i++) {
         try_byte(x, sid, at - 1 - i);
@@ -320,40 +307,36 @@ static void try_edge(struct exercise *x, unsigned sid, gr_iova_t at)
     }
 }
 
-static void try_leaf(struct exercise *x, unsigned sid, const struct walker_leaf *leaf)
+static void try_leaf(struct sim_exercise *x, unsigned sid, const struct walker_leaf *leaf)
 {
     unsigned streams = x->attack->view.iommu->streams;
 
     try_edge(x, sid, leaf->iova);
-    if (leaf->open != leaf->iova) {
+    if (leaf->open != leaf->iova)
         try_edge(x, sid, leaf->open);
-    }
-    if (leaf->open_last != leaf->last) {
+    if (leaf->open_last != leaf->last)
         try_edge(x, sid, leaf->open_last + 1);
-    }
     try_edge(x, sid, leaf->last + 1);
-    try_byte(x, (unsigned)rng_below(&x->attack->rng, streams), leaf->open);
+    try_byte(x, (unsigned)sim_rng_below(&x->attack->rng, streams), leaf->open);
 }
 
-static void note_leaf(struct attack *attack, const struct walker_leaf *leaf)
+static void note_leaf(struct sim_attack *attack, const struct walker_leaf *leaf)
 {
     gr_pa_t first = leaf->pa + (leaf->open - leaf->iova);
     gr_pa_t last = leaf->pa + (leaf->open_last - leaf->iova);
 
-    if (leaf->open > leaf->open_last || !(leaf->read || leaf->write)) {
+    if (leaf->open > leaf->open_last || !(leaf->read || leaf->write))
         return;
-    }
     set_add(&attack->reach, first, last);
-    if (leaf->open != leaf->iova || leaf->open_last != leaf->last) {
+    if (leaf->open != leaf->iova || leaf->open_last != leaf->last)
         set_add(&attack->narrow, first, last);
-    }
 }
 
 /* Each absent entry between two leaves, of whatever level: one address of its span. */
-static void try_absent(struct exercise *x, unsigned sid, const struct walker_stream *stream,
+static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream,
                        gr_iova_t at, gr_iova_t end)
 {
-    struct rng *rng = &x->attack->rng;
+    struct sim_rng *const rng = &x->attack->rng;
 
     while (at < end) {
         unsigned up = walker_span_bits(stream->format, 0);
@@ -362,20 +345,19 @@ static void try_absent(struct exercise *x, unsigned sid, const struct walker_str
         for (unsigned level = 1; level < stream->levels; level++) {
             unsigned bits = walker_span_bits(stream->format, level);
 
-            if (at % (UINT64_C(1) << bits) == 0 && end - at >= UINT64_C(1) << bits) {
+            if (at % (UINT64_C(1) << bits) == 0 && end - at >= UINT64_C(1) << bits)
                 up = bits;
-            }
         }
-        try_nothing(x, sid, at + rng_below(rng, UINT64_C(1) << up));
+        try_nothing(x, sid, at + sim_rng_below(rng, UINT64_C(1) << up));
         at += UINT64_C(1) << up;
     }
 }
 
 /* All leaves of a stream, and what is between them. */
-static void try_tables(struct exercise *x, unsigned sid, const struct walker_stream *stream)
+static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
-    struct attack *attack = x->attack;
-    const struct view *view = &attack->view;
+    struct sim_attack *const attack = x->attack;
+    const struct view *const view = &attack->view;
     struct walker_iter iter;
     gr_iova_t at = 0;
     size_t leaves = 0;
@@ -387,83 +369,77 @@ static void try_tables(struct exercise *x, unsigned sid, const struct walker_str
     for (;;) {
         enum walker_event event = walker_next(&iter);
 
-        if (event == WALKER_DONE) {
+        if (event == WALKER_DONE)
             break;
-        }
         if (event == WALKER_PROBLEM) {
-            machine_problem(x->machine, "%.100s, stream %u, IOVA 0x%llx: %.80s",
-                            view->iommu->tree.path, sid, (unsigned long long)iter.problem.iova,
-                            iter.problem.text);
+            sim_problem(x->machine, "%.100s, stream %u, IOVA 0x%llx: %.80s", view->iommu->tree.path,
+                        sid, (unsigned long long)iter.problem.iova, iter.problem.text);
             continue;
         }
         try_absent(x, sid, stream, at, iter.leaf.iova);
         at = iter.leaf.last + 1;
         note_leaf(attack, &iter.leaf);
-        if (leaves++ < MANY_LEAVES || rng_below(&attack->rng, leaves / MANY_LEAVES) == 0) {
+        if (leaves++ < MANY_LEAVES || sim_rng_below(&attack->rng, leaves / MANY_LEAVES) == 0)
             try_leaf(x, sid, &iter.leaf);
-        }
     }
     walker_end(&iter);
     try_absent(x, sid, stream, at, UINT64_C(1) << stream->va_bits);
 }
 
 /* All RAM that an address of 2^bits reaches as it is. */
-static void note_bypass(struct exercise *x, const struct client *client)
+static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
 {
-    const struct machine *m = x->machine;
+    const struct sim_machine *const m = x->machine;
 
     for (unsigned i = 0; i < m->nbanks; i++) {
         gr_pa_t last = client->dev->tree.dma.last;
 
         last = last < m->banks[i].last ? last : m->banks[i].last;
-        if (m->banks[i].first <= last) {
+        if (m->banks[i].first <= last)
             set_add(&x->attack->reach, m->banks[i].first, last);
-        }
     }
 }
 
 /* What the tree maps for the devices of a domain is theirs, in whole granules. */
-static void note_regions(struct exercise *x, const struct gr_domain *domain)
+static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
 {
-    const struct machine *m = x->machine;
+    const struct sim_machine *const m = x->machine;
 
     for (unsigned i = 0; i < m->ndevices; i++) {
-        const struct machine_device *dev = &m->devices[i];
+        const struct sim_device *const dev = &m->devices[i];
 
         for (unsigned k = 0; dev->active == domain && k < dev->tree.nregions; k++) {
-            const struct gr_dt_region *r = &dev->tree.regions[k];
+            const struct gr_dt_region *const r = &dev->tree.regions[k];
             uint64_t mask = dev->iommu[0]->granule - 1;
 
-            if (r->kind != GR_DT_REGION_RESERVED) {
+            if (r->kind != GR_DT_REGION_RESERVED)
                 set_add(&x->attack->own, r->pa & ~mask,
                         (r->pa + (r->iova.last - r->iova.first)) | mask);
-            }
         }
     }
 }
 
 /* What the device was given: its buffers, and slots and coherent memory with all their granules. */
-static void note_own(struct exercise *x, const struct client *client)
+static void note_own(struct sim_exercise *x, const struct sim_client *client)
 {
-    struct attack *attack = x->attack;
+    struct sim_attack *const attack = x->attack;
 
     note_regions(x, client->dev->active);
     for (unsigned i = 0; i < x->nclients; i++) {
-        const struct client *other = &x->clients[i];
+        const struct sim_client *const other = &x->clients[i];
 
         /* Devices of one group are one: nothing tells them apart. */
         if (other != client && (other->dev->active != client->dev->active ||
-                                client->dev->mode != GR_DOMAIN_TRANSLATED)) {
+                                client->dev->mode != GR_DOMAIN_TRANSLATED))
             continue;
-        }
         for (unsigned k = 0; k < other->live_count; k++) {
-            const struct live *live = &other->live[k];
+            const struct sim_live *const live = &other->live[k];
 
             for (unsigned n = 0; n < live->npieces; n++) {
-                const struct piece *piece = &live->pieces[n];
+                const struct sim_piece *const piece = &live->pieces[n];
                 gr_pa_t pa = piece->pa;
 
-                if (piece->bounced || live->kind == LIVE_COHERENT) {
+                if (piece->bounced || live->kind == SIM_LIVE_COHERENT) {
                     gr_pa_t before = piece->iova - piece->first;
 
                     set_add(&attack->own, pa - before, pa - before + (piece->last - piece->first));
@@ -476,50 +452,47 @@ static void note_own(struct exercise *x, const struct client *client)
 }
 
 /* As the device and as any other stream of its instance. */
-static void try_random(struct exercise *x, unsigned sid, const struct walker_stream *stream)
+static void try_random(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
     unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
     unsigned streams = x->attack->view.iommu->streams;
-    struct rng *rng = &x->attack->rng;
+    struct sim_rng *const rng = &x->attack->rng;
 
     for (unsigned i = 0; i < RANDOM_PROBES; i++) {
-        unsigned as = i % 2 ? sid : (unsigned)rng_below(rng, streams);
+        unsigned as = i % 2 ? sid : (unsigned)sim_rng_below(rng, streams);
 
-        try_byte(x, as, rng_next(rng) & ((UINT64_C(1) << bits) - 1));
+        try_byte(x, as, sim_rng_next(rng) & ((UINT64_C(1) << bits) - 1));
     }
 }
 
 /* What one stream of the device reaches. */
-static void sweep_stream(struct exercise *x, const struct client *client, unsigned index)
+static void sweep_stream(struct sim_exercise *x, const struct sim_client *client, unsigned index)
 {
     unsigned sid = client->dev->streams[index].sid;
     struct walker_stream stream;
 
     view_open(&x->attack->view, client->dev->iommu[index]);
     stream = *view_stream(&x->attack->view, sid); /* the view's may become another's meanwhile */
-    if (stream.mode == WALKER_BYPASS) {
+    if (stream.mode == WALKER_BYPASS)
         note_bypass(x, client);
-    } else if (stream.mode == WALKER_TRANSLATE) {
+    else if (stream.mode == WALKER_TRANSLATE)
         try_tables(x, sid, &stream);
-    }
     try_random(x, sid, &stream);
     forget_faults(x);
 }
 
-void attack_sweep(struct exercise *x, struct client *client)
+void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
 {
-    struct attack *attack = x->attack;
-    struct loot *loot = loot_of(x, client);
+    struct sim_attack *const attack = x->attack;
+    struct loot *const loot = loot_of(x, client);
 
-    if (loot->sweeps++ % SELDOM != 0 && machine_is_direct(client->dev)) {
+    if (loot->sweeps++ % SELDOM != 0 && sim_is_direct(client->dev))
         return;
-    }
     attack->reach.count = 0;
     attack->narrow.count = 0;
     attack->own.count = 0;
-    for (unsigned s = 0; s < client->dev->tree.nstreams; s++) {
+    for (unsigned s = 0; s < client->dev->tree.nstreams; s++)
         sweep_stream(x, client, s);
-    }
     note_own(x, client);
     set_settle(&attack->reach);
     set_settle(&attack->narrow);
@@ -533,35 +506,34 @@ void attack_sweep(struct exercise *x, struct client *client)
 }
 
 /* The i-th stream to be tried: all there are, or those of the machine's devices and random ones. */
-static unsigned other_stream(struct exercise *x, const struct machine_iommu *iommu, unsigned i)
+static unsigned other_stream(struct sim_exercise *x, const struct sim_iommu *iommu, unsigned i)
 {
-    const struct machine *m = x->machine;
+    const struct sim_machine *const m = x->machine;
 
-    if (iommu->streams <= STREAMS) {
+    if (iommu->streams <= STREAMS)
         return i;
-    }
     for (unsigned d = 0; d < m->ndevices; d++) {
-        const struct machine_device *dev = &m->devices[d];
+        const struct sim_device *const dev = &m->devices[d];
 
-        for (unsigned s = 0; s < dev->tree.nstreams; s++) {
-            if (dev->iommu[s] == iommu && i-- == 0) {
+        for (unsigned s = 0; s < dev->tree.nstreams; s++)
+            if (dev->iommu[s] == iommu && i-- == 0)
                 return dev->streams[s].sid;
-            }
-        }
     }
-    return (unsigned)rng_below(&x->attack->rng, iommu->streams);
+    return (unsigned)sim_rng_below(&x->attack->rng, iommu->streams);
 }
 
-void attack_edges(struct exercise *x, struct client *client, const struct live *live)
+void sim_attack_edges(struct sim_exercise *x, struct sim_client *client,
+                      const struct sim_live *live)
 {
-    struct machine_device *dev = client->dev;
+    struct sim_device *const dev = client->dev;
 
     for (unsigned s = 0; s < dev->tree.nstreams && live->npieces > 0; s++) {
         unsigned own = dev->streams[s].sid;
 
         view_open(&x->attack->view, dev->iommu[s]);
         for (unsigned i = 0; i < STREAMS && i < dev->iommu[s]->streams; i++) {
-            const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+            const struct sim_piece *piece =
+                &live->pieces[sim_rng_below(&x->attack->rng, live->npieces)];
             unsigned sid = other_stream(x, dev->iommu[s], i);
 
             if (sid != own) {
@@ -570,7 +542,8 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
             }
         }
         for (unsigned i = 0; i < EDGES; i++) {
-            const struct piece *piece = &live->pieces[rng_below(&x->attack->rng, live->npieces)];
+            const struct sim_piece *piece =
+                &live->pieces[sim_rng_below(&x->attack->rng, live->npieces)];
 
             try_edge(x, own, piece->first);
             try_edge(x, own, piece->last + 1);
@@ -584,8 +557,8 @@ void attack_edges(struct exercise *x, struct client *client, const struct live *
 }
 
 /* [first, end) of a slot is not the buffer's: whatever it holds but zeroes was somebody else's. */
-static void read_padding(struct exercise *x, struct client *client, const struct piece *piece,
-                         gr_iova_t first, gr_iova_t end)
+static void read_padding(struct sim_exercise *x, struct sim_client *client,
+                         const struct sim_piece *piece, gr_iova_t first, gr_iova_t end)
 {
     uint64_t n;
 
@@ -593,7 +566,7 @@ static void read_padding(struct exercise *x, struct client *client, const struct
         uint64_t done = 0;
 
         n = end - first < sizeof(x->got) ? end - first : sizeof(x->got);
-        machine_access(client->dev, 0, first, x->got, n, false, &done);
+        sim_access(client->dev, 0, first, x->got, n, false, &done);
         for (uint64_t i = 0; i < done; i++) {
             if (x->got[i] != 0) {
                 gr_pa_t pa = piece->pa + (first + i - piece->iova);
@@ -602,13 +575,14 @@ static void read_padding(struct exercise *x, struct client *client, const struct
             }
         }
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }
 
-void attack_padding(struct exercise *x, struct client *client, const struct live *live)
+void sim_attack_padding(struct sim_exercise *x, struct sim_client *client,
+                        const struct sim_live *live)
 {
     for (unsigned i = 0; (live->dir & GR_DMA_TO_DEVICE) && i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
 
         if (piece->bounced) {
             read_padding(x, client, piece, piece->first, piece->iova);
@@ -622,35 +596,34 @@ void attack_padding(struct exercise *x, struct client *client, const struct live
  * rubbish. Otherwise the model takes the zeroes that the library later puts there for what they
  * hold already, and a store of them for none.
  */
-static void refetch(struct exercise *x, const struct piece *piece)
+static void refetch(struct sim_exercise *x, const struct sim_piece *piece)
 {
     uint64_t len = piece->last - piece->first + 1;
-    void *slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
+    void *const slot = host_ptr(x->machine->host, piece->pa - (piece->iova - piece->first), len);
 
-    if (slot) {
+    if (slot)
         gr_port_cache(x->machine->host, slot, len, GR_CACHE_INVAL);
-    }
 }
 
 /* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
-void attack_write(struct exercise *x, struct client *client, const struct live *live)
+void sim_attack_write(struct sim_exercise *x, struct sim_client *client,
+                      const struct sim_live *live)
 {
-    unsigned stream = (unsigned)rng_below(&x->attack->rng, client->dev->tree.nstreams);
+    unsigned stream = (unsigned)sim_rng_below(&x->attack->rng, client->dev->tree.nstreams);
 
-    memset(x->got, (int)rng_below(&x->attack->rng, 256), sizeof(x->got));
+    memset(x->got, (int)sim_rng_below(&x->attack->rng, 256), sizeof(x->got));
     for (unsigned i = 0; i < live->npieces; i++) {
-        const struct piece *piece = &live->pieces[i];
+        const struct sim_piece *const piece = &live->pieces[i];
         gr_iova_t first = piece->bounced ? piece->first : piece->iova;
         gr_iova_t last = piece->bounced ? piece->last : piece->iova + (piece->len - 1);
         uint64_t done;
 
         for (uint64_t n; first <= last; first += n) {
             n = last - first + 1 < sizeof(x->got) ? last - first + 1 : sizeof(x->got);
-            machine_access(client->dev, stream, first, x->got, n, true, &done);
+            sim_access(client->dev, stream, first, x->got, n, true, &done);
         }
-        if (piece->bounced && !client->dev->tree.coherent) {
+        if (piece->bounced && !client->dev->tree.coherent)
             refetch(x, piece);
-        }
     }
-    no_faults_expected(x);
+    sim_no_faults_expected(x);
 }

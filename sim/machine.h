@@ -6,34 +6,25 @@
  * What cannot work is not an error of bringing up: the IOMMU or the device carries a reason, and
  * the rest of the machine runs. Everything is deterministic from the seed.
  */
-#ifndef CLI_MACHINE_H
-#define CLI_MACHINE_H
+#ifndef SIM_MACHINE_H
+#define SIM_MACHINE_H
 
 #include "board.h"
-#include "cli.h"
+#include "error.h"
+#include "hw.h"
+#include "rng.h"
 
 #include <granule/dt.h>
 #include <granule/granule.h>
 #include <host.h>
-#include <host_dart.h>
-#include <host_smmuv3.h>
 
 #include <pthread.h>
 
-#define MACHINE_REASON 256
-#define MACHINE_MAX 256u /* of IOMMUs, and of devices */
-
-/* A small generator (splitmix64): the same everywhere, seeded, one state per purpose. */
-struct rng {
-    uint64_t state;
-};
-
-uint64_t rng_mix(uint64_t value);
-uint64_t rng_next(struct rng *rng);
-uint64_t rng_below(struct rng *rng, uint64_t bound); /* 0 .. bound - 1; bound is not 0 */
+#define SIM_REASON 256
+#define SIM_MAX 256u /* of IOMMUs, and of devices */
 
 /* What the command's options say. */
-struct machine_options {
+struct sim_options {
     unsigned cpu_page;
     uint64_t seed;
     bool untrusted;              /* every device is hostile, whatever the tree says */
@@ -45,12 +36,12 @@ struct machine_options {
     bool scanout_thread;         /* firmware's displays wait for nobody */
 };
 
-struct machine;
+struct sim_machine;
 
-#define MACHINE_SAVED 0x800u /* registers from 0 on that firmware's state is kept of */
+#define SIM_SAVED 0x800u /* registers from 0 on that firmware's state is kept of */
 
 /* What firmware left of an IOMMU, and how that fared. */
-struct machine_firmware {
+struct sim_firmware {
     enum gr_adopt policy; /* 0: no device of it has a domain */
     const char *reason;
     uint64_t adopted;        /* leaves */
@@ -59,12 +50,10 @@ struct machine_firmware {
     bool changed_at_end;     /* a table or register was not put back */
 };
 
-struct machine_iommu {
+struct sim_iommu {
     struct gr_dt_iommu tree;
-    struct machine *machine;
-    /* A DART, or with GR_DT_SMMUV3 an SMMUv3; its model is NULL where there is no driver. */
-    struct host_dart dart_hw;
-    struct host_smmuv3 smmu_hw;
+    struct sim_machine *machine;
+    struct sim_hw hw;
     struct gr_dart dart; /* set up if `up` */
     struct gr_smmuv3 smmu;
     struct gr_instance *inst; /* of the driver; and what it said of itself, which stays: */
@@ -72,15 +61,15 @@ struct machine_iommu {
     uint64_t granule; /* bytes */
     uint32_t streams;
     bool locked;
-    struct machine_firmware firmware;
-    uint32_t saved[MACHINE_SAVED]; /* as firmware left them */
-    bool up;                       /* the driver has it */
-    char reason[MACHINE_REASON];   /* why it is not up, or "" */
+    struct sim_firmware firmware;
+    uint32_t saved[SIM_SAVED]; /* as firmware left them */
+    bool up;                   /* the driver has it */
+    char reason[SIM_REASON];   /* why it is not up, or "" */
 };
 
-struct machine_device {
+struct sim_device {
     struct gr_dt_master tree;
-    struct machine_iommu *iommu[GR_DT_STREAMS]; /* of each stream */
+    struct sim_iommu *iommu[GR_DT_STREAMS]; /* of each stream */
     struct gr_stream streams[GR_DT_STREAMS];
     struct gr_range reserved[GR_DT_RESERVED + 1];
     struct gr_region regions[GR_DT_REGIONS];
@@ -92,23 +81,23 @@ struct machine_device {
     enum gr_isolation isolation;
     bool registered;
     bool owns_domain;
-    bool untrusted;              /* or in a group with one that is */
-    bool failed;                 /* blocked, though policy gave it another domain */
-    char reason[MACHINE_REASON]; /* of its mode */
+    bool untrusted;          /* or in a group with one that is */
+    bool failed;             /* blocked, though policy gave it another domain */
+    char reason[SIM_REASON]; /* of its mode */
 };
 
 /* A fault record as it arrived. */
-struct machine_fault {
+struct sim_fault {
     struct gr_fault fault;
     struct gr_domain *domain; /* whose handler got it; NULL: the instance's */
 };
 
-#define MACHINE_FAULTS 32
-#define MACHINE_PROBLEMS 8
+#define SIM_FAULTS 32
+#define SIM_PROBLEMS 8
 
-struct machine {
-    struct board *board;
-    struct machine_options options;
+struct sim_machine {
+    struct sim_board *board;
+    struct sim_options options;
     uint64_t ram;             /* bytes */
     struct gr_range ram_span; /* all banks, and what is between them */
     struct gr_range banks[HOST_MAX_BANKS];
@@ -119,111 +108,90 @@ struct machine {
     struct gr_bounce pool; /* of all domains; set up if `has_pool` */
     bool has_pool;
     struct gr_bounce_stats bounced; /* once it is down: what became of it */
-    struct rng rng;                 /* what the hardware does by chance */
+    struct sim_rng rng;             /* what the hardware does by chance */
     void (*observer)(void *arg);
     void *observer_arg;
-    struct machine_iommu *iommus;
+    struct sim_iommu *iommus;
     unsigned niommus;
-    struct machine_device *devices;
+    struct sim_device *devices;
     unsigned ndevices;
-    struct firmware_scan *scans; /* firmware.h */
+    struct sim_scan *scans; /* firmware.h */
     unsigned nscans;
-    struct firmware_table *firmware_tables;
+    struct sim_firmware_table *firmware_tables;
     unsigned nfirmware_tables;
-    struct rng scan_rng;
+    struct sim_rng scan_rng;
     bool in_look;
-    pthread_mutex_t bus;
+    struct sim_bus bus;
     pthread_t scanout;
     bool scanning;
     bool scanout_stop;
     uint64_t scanouts; /* times that all was looked at */
-    /* Since the last machine_forget_faults(). */
-    struct machine_fault faults[MACHINE_FAULTS];
+    /* Since the last sim_drop_faults(). */
+    struct sim_fault faults[SIM_FAULTS];
     unsigned nfaults;
     uint64_t lost_faults;
     uint64_t stuck_irqs; /* interrupts that the handler did not acknowledge */
     /* Sentences about what no counter covers. */
-    char problems[MACHINE_PROBLEMS][MACHINE_REASON];
+    char problems[SIM_PROBLEMS][SIM_REASON];
     unsigned nproblems; /* all of them, also those that are not kept */
 };
 
 /* Bring it up. On false nothing is left and `error` says what is wrong with the tree or options. */
-bool machine_up(struct machine *m, struct board *board, const struct machine_options *options,
-                struct cli_error *error);
+bool sim_machine_up(struct sim_machine *m, struct sim_board *board,
+                    const struct sim_options *options, struct sim_error *error);
 
 /* "translated", "linear", "identity", "blocked" */
-const char *machine_mode(enum gr_domain_type mode);
+const char *sim_mode_name(enum gr_domain_type mode);
 
 /* "window", "bounce", "expose", "none" */
-const char *machine_isolation(const struct machine_device *dev);
+const char *sim_isolation_name(const struct sim_device *dev);
 
 /* LINEAR or IDENTITY: an address is the memory's, but for a constant. */
-bool machine_is_direct(const struct machine_device *dev);
-
-/* What tells how to read its tables: the string that its driver was found by, wherever it stands.
- */
-const char *machine_compatible(const struct machine_iommu *iommu);
+bool sim_is_direct(const struct sim_device *dev);
 
 /* Take every device out of its domain and free the domains. Nothing may be mapped. */
-void machine_detach(struct machine *m);
+void sim_machine_detach(struct sim_machine *m);
 
-/* After machine_detach(): take drivers and devices down. Models and host live on for reports. */
-void machine_down(struct machine *m);
+/* After sim_machine_detach(): take drivers and devices down. Models and host live on for reports.
+ */
+void sim_machine_down(struct sim_machine *m);
 
 /* Pages that the library has not freed, and then those of test buffers. */
-uint64_t machine_leaks(const struct machine *m);
+uint64_t sim_machine_leaks(const struct sim_machine *m);
 
 /* Times that the library misused host or hardware. */
-uint64_t machine_misuse(const struct machine *m);
+uint64_t sim_machine_misuse(const struct sim_machine *m);
 
-void machine_free(struct machine *m);
+void sim_machine_free(struct sim_machine *m);
 
 /*
  * An access by a device through one of its streams, as the bus lets it through: not what is outside
  * the stream's window and the bus's limits, nor what a window of its host bridge or the MSI
  * doorbell takes. Interrupts are served before it returns. *done counts the bytes completed.
  */
-enum model_result machine_access(struct machine_device *dev, unsigned stream, gr_iova_t iova,
-                                 void *buf, uint64_t len, bool write, uint64_t *done);
+enum model_result sim_access(struct sim_device *dev, unsigned stream, gr_iova_t iova, void *buf,
+                             uint64_t len, bool write, uint64_t *done);
 
 /* The same, straight at the IOMMU. */
-enum model_result machine_access_raw(struct machine_device *dev, unsigned stream, gr_iova_t iova,
-                                     void *buf, uint64_t len, bool write, uint64_t *done);
+enum model_result sim_access_raw(struct sim_device *dev, unsigned stream, gr_iova_t iova, void *buf,
+                                 uint64_t len, bool write, uint64_t *done);
 
 /*
  * Call `fn` whenever the library stores to a table or reads a register of an IOMMU: moments at
  * which the hardware may look at the tables. It may use the models, not the library. NULL for none.
  */
-void machine_observe(struct machine *m, void (*fn)(void *arg), void *arg);
-
-/* What a model counts, whatever it is of. */
-struct machine_hw_stats {
-    uint64_t hits, misses, fetches, invalidations;
-    uint64_t misuse; /* by the library, of the hardware */
-};
-
-/* The models take one access at a time. What follows here takes the bus for itself. */
-void machine_bus_lock(struct machine *m);
-void machine_bus_unlock(struct machine *m);
-
-/* The models' calls of these names; without a model nothing happens, and all is 0. */
-struct machine_hw_stats machine_hw_stats(const struct machine_iommu *iommu);
-uint32_t machine_hw_read32(struct machine_iommu *iommu, uint32_t offset);
-uint32_t machine_hw_size(const struct machine_iommu *iommu); /* of its registers, in bytes */
-void machine_hw_prefetch(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova);
-enum model_result machine_hw_translate(struct machine_iommu *iommu, uint32_t sid, gr_iova_t iova,
-                                       bool write, uint64_t len, gr_pa_t *out_pa);
+void sim_machine_observe(struct sim_machine *m, void (*fn)(void *arg), void *arg);
 
 /* Can a device read what is mapped for its writes only? Some formats have no such leaves. */
-bool machine_reads_all(const struct machine_device *dev);
+bool sim_reads_all(const struct sim_device *dev);
 
 /* Run the interrupt handler while the line is up, and deliver what it recorded. */
-void machine_serve_irq(struct machine_iommu *iommu);
+void sim_serve_irq(struct sim_iommu *iommu);
 
-void machine_forget_faults(struct machine *m);
+void sim_drop_faults(struct sim_machine *m);
 
 /* Note a sentence about something wrong that has no counter. */
-__attribute__((format(printf, 2, 3))) void machine_problem(struct machine *m, const char *format,
-                                                           ...);
+__attribute__((format(printf, 2, 3))) void sim_problem(struct sim_machine *m, const char *format,
+                                                       ...);
 
 #endif

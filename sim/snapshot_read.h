@@ -2,32 +2,34 @@
 /*
  * A saved machine, read back: DIR/machine.json and DIR/memory.img, as docs/DESIGN.md has them.
  *
- * Everything is checked before snapshot_load() succeeds: types, ranges, names that records refer
- * to, the size of the image, that registers and granule agree. What the tables say is not.
+ * Everything is checked before sim_snapshot_load() succeeds: types, ranges, names that records
+ * refer to, the size of the image, that registers and granule agree. What the tables say is not.
  */
-#ifndef CLI_SNAPSHOT_H
-#define CLI_SNAPSHOT_H
+#ifndef SIM_SNAPSHOT_READ_H
+#define SIM_SNAPSHOT_READ_H
 
-#include "cli.h"
+#include "error.h"
 #include "walker.h"
 
-struct snapshot_register {
+#include <jansson.h>
+
+struct sim_snapshot_register {
     uint32_t offset, value;
 };
 
-struct snapshot_instance {
+struct sim_snapshot_instance {
     const char *path;
     const char *compatible;
     uint64_t granule;
     bool locked;
-    struct snapshot_register *registers; /* by offset */
+    struct sim_snapshot_register *registers; /* by offset */
     size_t nregisters;
-    struct snapshot *snapshot;
+    struct sim_snapshot *snapshot;
     struct walker_source source;
     struct walker_instance walker; /* its kind is NULL where there is no description of it */
 };
 
-struct snapshot_mapping {
+struct sim_snapshot_mapping {
     const char *device;
     const char *kind;
     unsigned instance; /* index */
@@ -38,13 +40,13 @@ struct snapshot_mapping {
     uint64_t window, window_last; /* IOVAs, if windowed */
 };
 
-struct snapshot {
+struct sim_snapshot {
     const char *dir; /* as given, not owned */
     unsigned cpu_page;
     uint64_t ram_base, ram_size;
-    struct snapshot_instance *instances;
+    struct sim_snapshot_instance *instances;
     size_t ninstances;
-    struct snapshot_mapping *mappings; /* by instance, stream, IOVA */
+    struct sim_snapshot_mapping *mappings; /* by instance, stream, IOVA */
     size_t nmappings;
     json_t *root; /* owns every string */
     int memory;   /* file descriptor */
@@ -54,14 +56,15 @@ struct snapshot {
  * Read both files. On false nothing needs freeing. The snapshot must not move in memory, and the
  * directory's name must outlive it.
  */
-bool snapshot_load(struct snapshot *snapshot, const char *dir, struct cli_error *error);
-void snapshot_free(struct snapshot *snapshot);
+bool sim_snapshot_load(struct sim_snapshot *snapshot, const char *dir, struct sim_error *error);
+void sim_snapshot_free(struct sim_snapshot *snapshot);
 
 /* The instance of that path, or NULL. */
-const struct snapshot_instance *snapshot_find(const struct snapshot *snapshot, const char *path);
+const struct sim_snapshot_instance *sim_snapshot_find(const struct sim_snapshot *snapshot,
+                                                      const char *path);
 
 /* The mappings of streams `first` to `last` of an instance: how many, and the first of them. */
-size_t snapshot_mappings(const struct snapshot_instance *inst, unsigned first, unsigned last,
-                         const struct snapshot_mapping **out);
+size_t sim_snapshot_mappings(const struct sim_snapshot_instance *inst, unsigned first,
+                             unsigned last, const struct sim_snapshot_mapping **out);
 
 #endif
