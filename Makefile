@@ -29,7 +29,7 @@ GR_CFLAGS = -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(W) $(SAN_FLAGS) $(CFL
 LIB_INC = -Iinclude -Isrc -Iports/$(PORT)
 MODEL_INC = -Imodels
 HOST_INC = -Iinclude -Iports/host -Imodels -I.
-TEST_INC = $(HOST_INC) -Isrc
+TEST_INC = $(HOST_INC) -Isrc -Itests/lib
 BENCH_INC = -Iinclude -Isrc -Iports/bench
 HOSTED = -D_GNU_SOURCE -pthread
 
@@ -37,9 +37,9 @@ MODEL_SRCS = $(sort $(wildcard models/*.c models/*/*.c))
 HOST_SRCS = $(sort $(wildcard ports/host/*.c))
 CLI_SRCS = $(sort $(wildcard cli/*.c))
 TEST_SRCS = $(sort $(wildcard tests/test_*.c))
-# Whatever else lies in tests/ is linked into every test program.
-TEST_HELP_SRCS = $(sort $(filter-out $(TEST_SRCS),$(wildcard tests/*.c)))
-TEST_SCRIPTS = $(sort $(wildcard tests/test_*.sh))
+# What tests share is linked into every test program.
+TEST_LIB_SRCS = $(sort $(wildcard tests/lib/*.c))
+TEST_SCRIPTS = $(sort $(wildcard tests/cli/test_*.sh))
 EXAMPLE_SRCS = $(sort $(wildcard examples/*.c))
 BENCH_SRCS = $(sort $(wildcard bench/*.c))
 FUZZ_SRCS = $(sort $(wildcard fuzz/fuzz_*.c))
@@ -60,7 +60,7 @@ PROPS = $(B)/tests/prop_fast $(B)/tests/prop_model
 # What hands a fuzz target its input; empty where LDFLAGS bring a fuzzer.
 FUZZ_MAIN = $(call obj,fuzz/run_corpus.c)
 HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
-TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_HELP_SRCS) $(FUZZ_SRCS) fuzz/run_corpus.c $(PROP_SRCS))
+TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_LIB_SRCS) $(FUZZ_SRCS) fuzz/run_corpus.c $(PROP_SRCS))
 # Measured: the library once more, for a port that is as fast as a kernel's.
 BENCH_OBJS = $(patsubst %.c,$(B)/obj-bench/%.o,$(GR_SRCS) $(BENCH_SRCS))
 # Tested: the library once more, with a switch at each barrier, cache operation and invalidation.
@@ -292,13 +292,13 @@ $(B)/granule-qtest: $(QTEST_OBJS)
 $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)
 
-# Calls of the port stop in tests/interleave.h, which names the same functions.
+# Calls of the port stop in tests/lib/interleave.h, which names the same functions.
 $(foreach t,test_interleave test_pt_threads test_iova_interleave,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
 	phys_to_virt table_store64 cache map_uncached unmap_uncached wmb read32 write32 relax lock unlock)
 
 $(B)/tests/test_iova_interleave $(B)/removal/tests/test_iova_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_exclusive_,enter leave)
 
-$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_LIB_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -lcmocka)
 
 PROP_SUITE = $(call obj,$(filter-out tests/prop/on_%.c,$(PROP_SRCS)) cli/walker.c)
@@ -310,7 +310,7 @@ $(B)/tests/prop_model: $(call obj,tests/prop/on_model.c) $(PROP_SUITE) $(MACHINE
 	$(call link,-lcmocka)
 
 # cli_error_set() of cli/ is in main.c: fuzz_snapshot.c has its own.
-$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_LIB_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson -lcmocka)
 
 $(B)/tests/fuzz_snapshot: $(call obj,cli/snapshot.c cli/tables.c cli/show.c)
@@ -325,7 +325,7 @@ $(B)/obj-sites/%.o: %.c $(SITE_LIST) $(B)/.flags
 	@$(CC) $(GR_CFLAGS) -include tests/removal/site.h -Iinclude -I$(B)/removal/src -Iports/host \
 		-MMD -MP -c -o $@ $(B)/removal/$<
 
-$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(SITE_OBJS) $(MACHINE) $(LIB_DT)
+$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_LIB_SRCS) cli/walker.c) $(SITE_OBJS) $(MACHINE) $(LIB_DT)
 	$(call link,-lfdt -lcmocka)
 
 ifneq ($(PORT),host)

@@ -30,8 +30,9 @@ cli      | cli/ | walker public ports models fdt json fs libc
 drivers  | examples/drivers/ | public fs
 examples | examples/ | public ports models fs libc
 bench    | bench/ | public ports json fs libc
-tests    | tests/ | walker public private ports models fdt json cmocka fs libc
-fuzz     | fuzz/ | tests cli walker public private ports models fdt json cmocka fs libc
+testlib  | tests/lib/ | walker public private ports models cmocka fs libc
+tests    | tests/ | testlib walker public private ports models fdt json cmocka fs libc
+fuzz     | fuzz/ | testlib cli walker public private ports models fdt json cmocka fs libc
 '
 
 check() {
@@ -69,7 +70,7 @@ check() {
             return path
         }
         function resolve(name, dir, i, n, try, where) {
-            n = split(dir " include src ports/host models .", where, " ")
+            n = split(dir " include src ports/host models tests/lib .", where, " ")
             for (i = 1; i <= n; i++) {
                 try = where[i] == "." ? name : plain(where[i] "/" name)
                 if (try in exists) return try
@@ -129,15 +130,15 @@ self_test() {
     mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/ports/host" "$tmp/ports/template" \
         "$tmp/ports/qemu-aarch64" "$tmp/ports/qemu-qtest" "$tmp/examples/drivers"
     for dir in core iova pt/fmt drv/dart iommu dma dt; do mkdir -p "$tmp/src/$dir"; done
-    for dir in cli examples bench tests fuzz; do mkdir -p "$tmp/$dir"; done
+    for dir in cli examples bench tests/lib tests/prop fuzz; do mkdir -p "$tmp/$dir"; done
     for name in types err port config pt iova fault instance domain dma dt drv/dart; do
         echo '#include <stdint.h>' > "$tmp/include/granule/$name.h"
     done
     echo '#include <granule/dma.h>' > "$tmp/include/granule/granule.h"
     for name in src/core/log src/iova/iova src/pt/pt src/pt/pt_core.inc src/pt/fmt/dart1 \
         src/drv/dart/regs src/iommu/iommu src/dma/dma src/dt/dt models/model models/dart/dart \
-        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker examples/hello \
-        examples/drivers/pci ports/qemu-aarch64/board; do
+        ports/host/host ports/template/gr_port ports/host/gr_port cli/cli cli/walker tests/lib/rig \
+        tests/prop/prop examples/hello examples/drivers/pci ports/qemu-aarch64/board; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
 
@@ -218,6 +219,12 @@ self_test() {
 + tests/x.c "pt/fmt/dart1.h"
 + tests/x.c <cmocka.h>
 - tests/x.c "cli/cli.h"
++ tests/x.c "rig.h"
++ tests/lib/x.h "pt/fmt/dart1.h"
+- tests/lib/x.h "tests/prop/prop.h"
+- tests/lib/x.h <jansson.h>
+- cli/x.c "tests/lib/rig.h"
++ fuzz/x.c "tests/lib/rig.h"
 + fuzz/x.c "cli/cli.h"
 - cli/x.c "fuzz/fuzz.h"
 + tests/x.c "cli/walker.h"
