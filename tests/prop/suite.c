@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The suite. A row's .c file defines PROP_ROW, PROP_SHAPE and includes this.
+ * The suite: one episode, on a machine of the shape that the row gives.
  *
  * Two devices, one of them behind two instances; two TRANSLATED and two UNMANAGED domains, between
  * which the devices move. A flat shadow has for each granule of each domain what it should lead to.
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct prop_shape shape = PROP_SHAPE;
+static struct prop_shape shape; /* of the episode that plays */
 
 #define G ((uint64_t)1 << shape.granule_lg2)
 #define INDEX_BITS (shape.granule_lg2 - 3u)
@@ -1457,10 +1457,11 @@ static void close_place(struct world *w, struct place *p)
     shadow_reset(s);
 }
 
-static void play(struct prop_episode *episode)
+void prop_play(const struct prop_shape *row, struct prop_episode *episode)
 {
     struct world *w;
 
+    shape = *row;
     for (unsigned i = 0; i < DOMAINS; i++) {
         if (!shadows[i])
             shadows[i] = calloc(1, sizeof(*shadows[i]));
@@ -1484,6 +1485,3 @@ static void play(struct prop_episode *episode)
         MUST(gr_device_fini(&w->member[i].dev) == 0, "gr_device_fini() fails");
     machine_end(w->m);
 }
-
-extern const struct prop_row PROP_ROW;
-const struct prop_row PROP_ROW = {&shape, play};
