@@ -10,12 +10,13 @@
 #include <granule/err.h>
 
 #include "interleave.h"
+#include "rounds.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define WORKERS 4u
-#define ROUNDS 6u
+#define ROUNDS rounds_of(6)
 #define OPS 300u
 
 static uint64_t seed;
@@ -40,11 +41,7 @@ static const struct gr_pt_config shapes[] = {
 };
 
 /* One thread runs at a time in a schedule, where TSan sees no race that others would not find. */
-#ifdef __SANITIZE_THREAD__
-#define PREEMPTIONS 2
-#else
-#define PREEMPTIONS 3
-#endif
+#define PREEMPTIONS (ROUNDS_TSAN ? 2 : 3)
 
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
@@ -358,7 +355,9 @@ static void *work(void *arg)
 
 static void threads_of(unsigned shape, bool coherent)
 {
-    for (unsigned round = 0; round < ROUNDS; round++) {
+    const unsigned rounds = ROUNDS;
+
+    for (unsigned round = 0; round < rounds; round++) {
         struct worker worker[WORKERS];
         pthread_barrier_t start;
         atomic_uint bad = 0;

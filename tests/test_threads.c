@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "rig.h"
+#include "rounds.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -24,9 +25,10 @@
 
 #define WORKERS 4u
 #define OTHERS 4u
+#define DELIVER 3u /* the one of them that may be deliver() */
 #define SLOTS 3u
 #define SEGS 3u
-#define OPS 2000u
+#define OPS rounds_of(2000)
 #define BUSY_NS 400u /* of a TLB command */
 #define G UINT64_C(0x4000)
 #define SPAN (UINT64_C(1) << 25)
@@ -74,6 +76,7 @@ struct test {
     uint64_t rng[2]; /* of `ask` and `wander` */
     atomic_bool stop;
     atomic_uint bad;
+    atomic_bool delivered;   /* a fault */
     pthread_barrier_t start; /* of the workers */
     pthread_mutex_t why_lock;
     char why[200]; /* the first */
@@ -284,8 +287,10 @@ static void *work(void *arg)
 {
     struct worker *const w = arg;
 
+    const unsigned ops = OPS;
+
     (void)pthread_barrier_wait(&w->test->start);
-    for (unsigned i = 0; i < OPS && !atomic_load(&w->test->bad); i++) {
+    for (unsigned i = 0; i < ops && !atomic_load(&w->test->bad); i++) {
         struct slot *const s = &w->slot[below(&w->rng, SLOTS)];
 
         if (s->kind == NONE)
@@ -369,8 +374,10 @@ static void *deliver(void *arg)
 {
     struct test *const t = arg;
 
-    while (!atomic_load(&t->stop))
-        (void)gr_fault_dispatch(t->rig.dart[0].inst);
+    while (!atomic_load(&t->stop)) {
+        if (gr_fault_dispatch(t->rig.dart[0].inst))
+            atomic_store(&t->delivered, true);
+    }
     return NULL;
 }
 
@@ -431,6 +438,8 @@ static void run_threads(struct test *t, void *(*worker)(void *), void *(*const o
         assert_int_equal(pthread_create(&t->worker[i].thread, NULL, worker, &t->worker[i]), 0);
     for (unsigned i = 0; i < WORKERS; i++)
         assert_int_equal(pthread_join(t->worker[i].thread, NULL), 0);
+    while (others[DELIVER] == deliver && !atomic_load(&t->delivered))
+        sched_yield(); /* on a busy machine the workers may be done before the first fault */
     atomic_store(&t->stop, true);
     for (unsigned i = 0; i < OTHERS; i++)
         assert_int_equal(pthread_join(other[i], NULL), 0);
@@ -538,7 +547,7 @@ static void test_smmuv3(void **state)
 
 #define PAGE UINT64_C(0x1000)
 #define TABLE (UINT64_C(1) << 21) /* spanned by a leaf table at 4 KiB */
-#define ROUNDS 40u
+#define ROUNDS rounds_of(40)
 
 /*
  * Each worker has granules in a table of all and, every now and then, all of a table of its own,
@@ -550,9 +559,10 @@ static void *place(void *arg)
     struct test *const t = w->test;
     const gr_iova_t base = t->dom[0].aperture.first;
     const gr_iova_t whole = base + (1 + w->id) * TABLE;
+    const unsigned rounds = ROUNDS;
 
     (void)pthread_barrier_wait(&t->start);
-    for (unsigned i = 0; i < ROUNDS && !atomic_load(&t->bad); i++) {
+    for (unsigned i = 0; i < rounds && !atomic_load(&t->bad); i++) {
         const gr_iova_t one = base + (below(&w->rng, 64) * WORKERS + w->id) * PAGE;
         gr_pa_t pa = RIG_BIG + w->id * TABLE;
 
@@ -569,7 +579,7 @@ static void *place(void *arg)
             bad(t, "worker %u: still there after the unmap", w->id);
     }
     /* Nobody may map while tables are trimmed; others may unmap, and trim the same table. */
-    for (unsigned i = 0; i < ROUNDS; i++) {
+    for (unsigned i = 0; i < rounds; i++) {
         const gr_iova_t one = base + w->id * PAGE;
 
         (void)expect(w, "map", gr_domain_map(&t->dom[0], one, RIG_BIG, PAGE, RW));
@@ -670,10 +680,11 @@ static void *bounce(void *arg)
 {
     struct member *const m = arg;
     struct crowd *const c = m->crowd;
+    const unsigned ops = OPS;
 
     if (c->one_cpu)
         host_set_cpu(0);
-    for (unsigned i = 0; i < OPS; i++) {
+    for (unsigned i = 0; i < ops; i++) {
         const uint64_t offset = below(&m->rng, G);
         const uint64_t len = 1 + below(&m->rng, 2 * G);
         uint8_t *const at = host_ptr(c->rig.host, m->ram + offset, len);
