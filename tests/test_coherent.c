@@ -247,7 +247,7 @@ static void small_ones(unsigned kind, unsigned cpu_page, bool coherent, uint64_t
 
 static void test_small_ones(void **state)
 {
-    const uint64_t seed = rig_seed("small ones");
+    const uint64_t seed = chance_seed("small ones");
 
     (void)state;
     small_ones(RIG_T8020_VA38, 4096, true, seed);

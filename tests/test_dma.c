@@ -449,7 +449,7 @@ static const struct gr_range whole;
 static void test_random(void **state)
 {
     static const unsigned pages[] = {4096, 16384, 65536};
-    const uint64_t seed = rig_seed("random");
+    const uint64_t seed = chance_seed("random");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
@@ -463,7 +463,7 @@ static void test_random(void **state)
 /* Apertures that begin and end within the span of a table, in part above the translated bits. */
 static void test_random_edges(void **state)
 {
-    const uint64_t seed = rig_seed("random edges");
+    const uint64_t seed = chance_seed("random edges");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {

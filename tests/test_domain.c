@@ -831,7 +831,7 @@ static void switching_run(unsigned kind, uint64_t seed)
 
 static void test_switching(void **state)
 {
-    const uint64_t seed = rig_seed("switching");
+    const uint64_t seed = chance_seed("switching");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++)

@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "chance.h"
+
 #define KIB ((uint64_t)1024)
 #define MIB (KIB * 1024)
 #define GIB (MIB * 1024)
@@ -1070,7 +1072,6 @@ static void threads(void **state)
 
 int main(void)
 {
-    const char *env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config_errors),
         cmocka_unit_test(pages_are_as_promised),
@@ -1100,7 +1101,6 @@ int main(void)
         cmocka_unit_test(threads),
     };
 
-    seed0 = env ? strtoull(env, NULL, 0) : 1;
-    printf("SEED=%llu\n", (unsigned long long)seed0);
+    seed0 = chance_seed_or("host", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
  * call of the port is printed. SCHEDULE=NAME alone explores one scenario; BOUND=N with at most N
  * preemptions, BOUND=0 with any number, which for some scenarios takes hours.
  */
+#include "chance.h"
 #include "interleave.h"
 
 #include <setjmp.h>
@@ -25,7 +26,6 @@
 #include <host_smmuv3.h>
 
 #include <inttypes.h>
-#include <time.h>
 
 #define SID 2u
 #define SIDS 2u
@@ -1132,12 +1132,7 @@ int main(void)
     struct CMUnitTest tests[sizeof(scenarios) / sizeof(scenarios[0])];
     int failed;
 
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    only = getenv("SEED");
-    seed = only ? strtoull(only, NULL, 0) : (uint64_t)now.tv_nsec;
-    printf("interleave: SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed("interleave");
     only = getenv("SCHEDULE");
     deeper = getenv("BOUND");
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -329,12 +329,12 @@ static void *work(void *arg)
 
     (void)pthread_barrier_wait(w->start);
     for (unsigned i = 0; i < OPS; i++) {
-        const unsigned n = (unsigned)(draw(&w->rng) % OPS);
+        const unsigned n = (unsigned)(chance_next(&w->rng) % OPS);
         const gr_iova_t iova = shared_iova(w, n);
         struct gr_pt_walk walk;
         bool good;
 
-        if (draw(&w->rng) % 8 == 0) {
+        if (chance_next(&w->rng) % 8 == 0) {
             good = come_and_go(w);
         } else if (!mapped[n]) {
             good = map_one(w, iova) && !gr_pt_walk(&w->s->pt, iova + 1, &walk) &&
@@ -390,13 +390,11 @@ static void threads(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads),
         cmocka_unit_test(creation_races), /* last, because it stays on one CPU */
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("pt_threads", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -222,7 +222,7 @@ struct world {
     struct gr_stream stream[FAKES];
     struct gr_device dev;
     struct gr_domain domain;
-    struct rig dice; /* only its rng is used */
+    uint64_t rng;
     struct paper paper;
     gr_iova_t anchor[ANCHORS]; /* granules that other mappings hold; 1: none */
     struct limits lim;
@@ -231,7 +231,7 @@ struct world {
 
 static uint64_t roll(struct world *w, uint64_t below)
 {
-    return rig_random(&w->dice, below);
+    return chance_below(&w->rng, below);
 }
 
 static void world_make(struct world *w, const struct geometry *geo, unsigned p, uint64_t seed)
@@ -250,7 +250,7 @@ static void world_make(struct world *w, const struct geometry *geo, unsigned p, 
     w->geo = geo;
     w->g = UINT64_C(1) << geo->granule_lg2;
     w->p = p;
-    w->dice.rng = seed;
+    w->rng = seed;
     w->host = host_create(&config, why, sizeof(why));
     if (!w->host)
         fail_msg("no host: %s", why);
@@ -588,7 +588,7 @@ static void test_property(void **state)
 {
     const char *const given = getenv("LISTS");
     const uint64_t lists = given ? strtoull(given, NULL, 0) : 20000;
-    const uint64_t seed = rig_seed("lists");
+    const uint64_t seed = chance_seed("lists");
     struct world *const w = malloc(sizeof(*w));
     uint64_t mapped = 0, segments = 0, merged = 0;
 
@@ -1199,7 +1199,7 @@ static void end_to_end_list(struct course *c)
 
 static void test_end_to_end(void **state)
 {
-    const uint64_t seed = rig_seed("end to end");
+    const uint64_t seed = chance_seed("end to end");
     struct course *const c = malloc(sizeof(*c));
 
     (void)state;
@@ -1275,7 +1275,7 @@ static void noncoherent_list(struct course *c)
 
 static void test_noncoherent(void **state)
 {
-    const uint64_t seed = rig_seed("not coherent");
+    const uint64_t seed = chance_seed("not coherent");
     struct course *const c = malloc(sizeof(*c));
 
     (void)state;

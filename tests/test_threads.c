@@ -94,15 +94,6 @@ __attribute__((format(printf, 2, 3))) static void bad(struct test *t, const char
     pthread_mutex_unlock(&t->why_lock);
 }
 
-static uint64_t below(uint64_t *rng, uint64_t n)
-{
-    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % n;
-}
-
 /* ---- the hardware, one at a time ---- */
 
 static uint32_t locked_read32(void *opaque, uint32_t offset)
@@ -190,12 +181,12 @@ static bool made(struct worker *w, const char *what, int ret)
 
 static void fill_slot(struct worker *w, struct slot *s)
 {
-    const unsigned what = (unsigned)below(&w->rng, 8);
+    const unsigned what = (unsigned)chance_below(&w->rng, 8);
 
     s->dir = GR_DMA_BIDIRECTIONAL;
     if (what < 4) {
-        s->pa = s->ram + below(&w->rng, G);
-        s->len = 1 + below(&w->rng, 2 * G);
+        s->pa = s->ram + chance_below(&w->rng, G);
+        s->len = 1 + chance_below(&w->rng, 2 * G);
         if (!made(w, "map", gr_dma_map(w->dev, s->pa, s->len, s->dir, 0, &s->iova)))
             return;
         s->kind = SINGLE;
@@ -212,7 +203,7 @@ static void fill_slot(struct worker *w, struct slot *s)
         s->len = G;
         w->lists++;
     } else {
-        s->len = 1 + below(&w->rng, 2 * G);
+        s->len = 1 + chance_below(&w->rng, 2 * G);
         if (!made(w, "alloc", gr_dma_alloc(w->dev, s->len, 0, &s->cpu, &s->iova)))
             return;
         s->kind = COHERENT;
@@ -257,14 +248,14 @@ static void check_walk(struct worker *w, const struct slot *s, uint64_t offset)
 static void use_slot(struct worker *w, const struct slot *s)
 {
     const size_t len = s->len < 64 ? (size_t)s->len : 64;
-    const uint64_t offset = below(&w->rng, s->len - len + 1);
+    const uint64_t offset = chance_below(&w->rng, s->len - len + 1);
     uint8_t *cpu = s->kind == COHERENT ? (uint8_t *)s->cpu + offset
                                        : host_ptr(w->test->rig.host, s->pa + offset, len);
     uint8_t sent[64];
     uint8_t got[64] = {0};
 
     for (unsigned i = 0; i < sizeof(sent); i++)
-        sent[i] = (uint8_t)below(&w->rng, 256);
+        sent[i] = (uint8_t)chance_below(&w->rng, 256);
     check_walk(w, s, offset);
     if (s->kind != COHERENT)
         (void)expect(w, "sync", gr_dma_sync_for_cpu(w->dev, s->iova + offset, len, s->dir));
@@ -291,11 +282,11 @@ static void *work(void *arg)
 
     (void)pthread_barrier_wait(&w->test->start);
     for (unsigned i = 0; i < ops && !atomic_load(&w->test->bad); i++) {
-        struct slot *const s = &w->slot[below(&w->rng, SLOTS)];
+        struct slot *const s = &w->slot[chance_below(&w->rng, SLOTS)];
 
         if (s->kind == NONE)
             fill_slot(w, s);
-        else if (below(&w->rng, 3))
+        else if (chance_below(&w->rng, 3))
             empty_slot(w, s);
         else
             use_slot(w, s);
@@ -309,7 +300,7 @@ static gr_iova_t anywhere(const struct gr_domain *domain, uint64_t *rng)
 {
     const struct gr_range a = domain->aperture;
 
-    return a.first + below(rng, a.last - a.first + 1);
+    return a.first + chance_below(rng, a.last - a.first + 1);
 }
 
 static void *ask(void *arg)
@@ -317,7 +308,7 @@ static void *ask(void *arg)
     struct test *const t = arg;
 
     while (!atomic_load(&t->stop)) {
-        struct gr_domain *const domain = &t->dom[below(&t->rng[0], t->domains)];
+        struct gr_domain *const domain = &t->dom[chance_below(&t->rng[0], t->domains)];
         const gr_iova_t iova = anywhere(domain, &t->rng[0]);
         struct gr_domain_stats stats;
         gr_pa_t pa = 0;
@@ -339,12 +330,12 @@ static void *wander(void *arg)
     gr_pa_t pa;
 
     while (!atomic_load(&t->stop)) {
-        const unsigned sid = RIG_SID + (unsigned)below(&t->rng[1], 2);
+        const unsigned sid = RIG_SID + (unsigned)chance_below(&t->rng[1], 2);
         const gr_iova_t iova = anywhere(&t->dom[0], &t->rng[1]);
 
         pthread_mutex_lock(&t->hw);
         rig_prefetch(&t->rig, 0, sid, iova);
-        if (!below(&t->rng[1], 8))
+        if (!chance_below(&t->rng[1], 8))
             (void)translate(t, sid, iova, true, &pa);
         pthread_mutex_unlock(&t->hw);
     }
@@ -390,7 +381,7 @@ static void make_test(struct test *t, const char *name, unsigned kind, struct gr
 {
     const struct rig_setup setup[2] = {{kind, aperture}, {kind, aperture}};
     struct rig_dart *const d = &t->rig.dart[0];
-    const uint64_t seed = rig_seed(name);
+    const uint64_t seed = chance_seed(name);
 
     memset(t, 0, sizeof(*t));
     t->smmu = rig_is_smmu(kind);
@@ -563,7 +554,7 @@ static void *place(void *arg)
 
     (void)pthread_barrier_wait(&t->start);
     for (unsigned i = 0; i < rounds && !atomic_load(&t->bad); i++) {
-        const gr_iova_t one = base + (below(&w->rng, 64) * WORKERS + w->id) * PAGE;
+        const gr_iova_t one = base + (chance_below(&w->rng, 64) * WORKERS + w->id) * PAGE;
         gr_pa_t pa = RIG_BIG + w->id * TABLE;
 
         if (!expect(w, "map", gr_domain_map(&t->dom[0], one, pa, PAGE, RW)) ||
@@ -685,10 +676,10 @@ static void *bounce(void *arg)
     if (c->one_cpu)
         host_set_cpu(0);
     for (unsigned i = 0; i < ops; i++) {
-        const uint64_t offset = below(&m->rng, G);
-        const uint64_t len = 1 + below(&m->rng, 2 * G);
+        const uint64_t offset = chance_below(&m->rng, G);
+        const uint64_t len = 1 + chance_below(&m->rng, 2 * G);
         uint8_t *const at = host_ptr(c->rig.host, m->ram + offset, len);
-        const uint8_t mark = (uint8_t)(1 + below(&m->rng, 250));
+        const uint8_t mark = (uint8_t)(1 + chance_below(&m->rng, 250));
         gr_iova_t iova;
         gr_pa_t pa;
         int ret;
@@ -741,7 +732,7 @@ static void crowd(const char *name, unsigned flags, bool one_cpu)
                                           one_cpu ? GR_ISOLATION_EXPOSE : GR_ISOLATION_BOUNCE,
                                       .coherent = true};
     const uint64_t room = one_cpu ? 400 * G : 40 * G;
-    const uint64_t seed = rig_seed(name);
+    const uint64_t seed = chance_seed(name);
     struct gr_domain_stats stats;
     uint64_t maps = 0;
     pthread_t timer;

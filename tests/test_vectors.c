@@ -237,7 +237,7 @@ static void sub_granule(unsigned kind, bool coherent, uint64_t seed)
 
 static void vector_07_coherent_below_granule(void **state)
 {
-    const uint64_t seed = rig_seed("coherent below a granule");
+    const uint64_t seed = chance_seed("coherent below a granule");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++)
@@ -388,24 +388,24 @@ static void check_max(struct bench *b)
     assert_int_not_equal(gr_dma_map(&b->dev, b->g - 1, m + 1, BOTH, 0, &iova), 0);
 }
 
-static void max_with(struct rig *dice, unsigned kind, uint64_t end)
+static void max_with(uint64_t *dice, unsigned kind, uint64_t end)
 {
     const uint64_t g = UINT64_C(1) << rig_kinds[kind].page_bits;
-    const uint64_t size = g * (1 + rig_random(dice, 100));
+    const uint64_t size = g * (1 + chance_below(dice, 100));
     const uint64_t first = end - size; /* `end` may be 2^64, which is 0 */
     struct gr_range reserved[5];
     struct bench b;
-    unsigned count = (unsigned)rig_random(dice, 6);
+    unsigned count = (unsigned)chance_below(dice, 6);
     int ret;
 
     rig_make(&b.rig, 4096, 1, 1,
              &(const struct rig_setup){.kind = kind, .aperture = {first, end - 1}});
     b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
     for (unsigned i = 0; i < count; i++) {
-        reserved[i].first = first + rig_random(dice, size);
+        reserved[i].first = first + chance_below(dice, size);
         reserved[i].last =
-            reserved[i].first + rig_random(dice, 1 + (end - 1 - reserved[i].first) / 4);
-        if (rig_random(dice, 2)) /* granules, or a few bytes in the middle of one */
+            reserved[i].first + chance_below(dice, 1 + (end - 1 - reserved[i].first) / 4);
+        if (chance_below(dice, 2)) /* granules, or a few bytes in the middle of one */
             reserved[i].last = reserved[i].first;
     }
     b.config.reserved = reserved;
@@ -423,7 +423,7 @@ static void max_with(struct rig *dice, unsigned kind, uint64_t end)
     check_max(&b);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(
-            gr_dma_set_mask(&b.dev, first + g - 1 + rig_random(dice, end - first - g + 1)), 0);
+            gr_dma_set_mask(&b.dev, first + g - 1 + chance_below(dice, end - first - g + 1)), 0);
         check_max(&b);
     }
     if (size > g) { /* all but the last byte */
@@ -435,7 +435,7 @@ static void max_with(struct rig *dice, unsigned kind, uint64_t end)
 
 static void test_max_mapping_size(void **state)
 {
-    struct rig dice = {.rng = rig_seed("max_mapping_size")};
+    uint64_t dice = chance_seed("max_mapping_size");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {

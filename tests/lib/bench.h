@@ -94,12 +94,8 @@ static inline void bench_device(struct bench *b, gr_iova_t iova, void *buf, uint
 
 static inline void bench_random_bytes(struct bench *b, uint8_t *bytes, uint64_t len)
 {
-    uint64_t word = rig_random(&b->rig, UINT64_MAX);
-
-    for (uint64_t i = 0; i < len; i++) {
-        bytes[i] = (uint8_t)(word >> 56);
-        word = word * UINT64_C(0x5851f42d4c957f2d) + 1;
-    }
+    for (uint64_t i = 0; i < len; i++)
+        bytes[i] = (uint8_t)rig_random(&b->rig, 256);
 }
 
 #endif

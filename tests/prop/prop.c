@@ -128,8 +128,8 @@ static uint64_t unit_seed(const struct plan *plan, const struct prop_shape *row,
     uint64_t z = plan->seed;
 
     for (const char *c = row->name; *c; c++) /* a row's own, whichever others run */
-        z = prop_mix(z ^ (uint64_t)*c);
-    return prop_mix(z ^ prop_mix(unit / plan->nrows));
+        z = chance_mix(z ^ (uint64_t)*c);
+    return chance_mix(z ^ chance_mix(unit / plan->nrows));
 }
 
 static const struct prop_shape *unit_row(const struct plan *plan, uint64_t unit)
@@ -316,14 +316,6 @@ static bool run(const struct plan *plan)
 
 /* ---- main ---- */
 
-static uint64_t fresh_seed(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return ((uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20) & UINT32_MAX;
-}
-
 /* EPISODE=: that one of each row, told. */
 static bool tell(const struct plan *plan)
 {
@@ -339,7 +331,7 @@ static bool tell(const struct plan *plan)
 int prop_main(const char *name, uint64_t ops)
 {
     const char *const only = getenv("ROW");
-    struct plan plan = {.name = name, .seed = number("SEED", fresh_seed())};
+    struct plan plan = {.name = name};
     bool good;
 
     for (size_t i = 0; i < ROWS; i++) {
@@ -357,7 +349,7 @@ int prop_main(const char *name, uint64_t ops)
     plan.ops = plan.end * PROP_STEPS;
     plan.jobs = (unsigned)number("JOBS", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
     plan.jobs = plan.jobs < 1 ? 1 : plan.jobs > WORKERS ? WORKERS : plan.jobs;
-    printf("%s: SEED=%" PRIu64 "\n", name, plan.seed);
+    plan.seed = chance_seed(name);
     good = getenv("EPISODE") ? tell(&plan) : run(&plan);
     /* What did not fail may not have ended: it does not count. */
     printf("%u passed, %u failed\n", good ? plan.nrows : 0, good ? 0 : 1);

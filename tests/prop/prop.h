@@ -20,6 +20,7 @@
 
 #include <granule/granule.h>
 
+#include "chance.h"
 #include "cli/walker.h"
 
 #include <inttypes.h>
@@ -58,23 +59,6 @@ struct prop_episode {
     bool tell;             /* print each step */
     volatile uint64_t *at; /* where to note the number of the step under way; may be NULL */
 };
-
-static inline uint64_t prop_mix(uint64_t z)
-{
-    z += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static inline uint64_t prop_draw(uint64_t *rng)
-{
-    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 /* Play one episode on a machine of this shape. What fails ends the process. */
 void prop_play(const struct prop_shape *shape, struct prop_episode *episode);

@@ -206,7 +206,7 @@ static unsigned index_of(const struct world *w, const struct place *p)
 
 static uint64_t below(struct world *w, uint64_t n)
 {
-    const uint64_t z = prop_draw(&w->rng);
+    const uint64_t z = chance_next(&w->rng);
 
     return n >> 32 ? z % n : (z >> 32) * n >> 32;
 }
@@ -287,7 +287,7 @@ static void device_probe(struct world *w, const struct place *p, uint64_t g, uin
 
 static void probe(struct world *w, struct place *p, uint64_t g)
 {
-    const uint64_t dice = prop_draw(&w->rng);
+    const uint64_t dice = chance_next(&w->rng);
 
     if (p->users)
         device_probe(w, p, g, dice, machine_reach);
@@ -323,7 +323,7 @@ static void observe(void *opaque)
     const uint64_t g = p && p == w->busy && near >= w->first && near <= w->last ? near : pick(w, 1);
 
     if (p && w->busy && (p != w->busy || g < w->busy_first || g > w->busy_last))
-        device_probe(w, p, g, prop_draw(&w->rng), machine_peek);
+        device_probe(w, p, g, chance_next(&w->rng), machine_peek);
 }
 
 /* Fill caches with what is there before it changes. */
@@ -1314,7 +1314,7 @@ static void choose_aperture(struct world *w)
     const bool low = dice < 4 || shape.hardware == PROP_SMMUV3; /* whose upper bits are 0 */
     const uint64_t block = low        ? 0
                            : dice < 7 ? 0 - size /* its last byte is 2^64 - 1 */
-                                      : prop_draw(&w->rng) << shape.va_bits;
+                                      : chance_next(&w->rng) << shape.va_bits;
 
     w->aperture = (struct gr_range){block, block + size - 1};
     if (chance(w, 8)) { /* odd ends: a granule less at each */
@@ -1408,7 +1408,7 @@ static void open_world(struct world *w, struct prop_episode *episode)
     w->format = walker_entries(shape.entries, G);
     choose_aperture(w);
     choose_points(w);
-    w->m = machine_make(&shape, w->aperture, prop_draw(&w->rng));
+    w->m = machine_make(&shape, w->aperture, chance_next(&w->rng));
     w->coherent = w->m->snoops || chance(w, 2);
     w->source = (struct walker_source){.opaque = w->m, .memory = machine_read};
     for (unsigned i = 0; i < DEVICES; i++)
@@ -1474,8 +1474,8 @@ void prop_play(const struct prop_shape *row, struct prop_episode *episode)
             *episode->at = episode->step;
         if (episode->left && episode->left[episode->step])
             continue;
-        w->rng =
-            prop_mix(episode->seed ^ ((uint64_t)episode->step + 1) * UINT64_C(0xd1342543de82ef95));
+        w->rng = chance_mix(episode->seed ^
+                            ((uint64_t)episode->step + 1) * UINT64_C(0xd1342543de82ef95));
         step(w);
         set_busy(w, NULL, 0, 0);
     }
