@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
 #define CHUNK GR_BOUNCE_CHUNK
 #define CHUNK_PAGES ((int)(CHUNK / 4096))
 #define RAM UINT64_C(0x800000000)

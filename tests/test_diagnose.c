@@ -14,9 +14,6 @@
 
 #include <string.h>
 
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-
 struct bench {
     struct rig rig;
     struct gr_stream streams[RIG_DARTS];

@@ -17,11 +17,6 @@
 
 #include "rig.h"
 
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
-
 /* ---- a machine with one device in a TRANSLATED domain ---- */
 
 struct bench {

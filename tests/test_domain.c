@@ -16,11 +16,6 @@
 
 #include "rig.h"
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
-
 /* A device with its streams. */
 struct client {
     struct gr_stream stream[RIG_DARTS];

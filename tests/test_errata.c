@@ -11,7 +11,6 @@
 
 #define T8110 (&kinds[2])
 #define USB4 (&kinds[3])
-#define BOTH GR_DMA_BIDIRECTIONAL
 
 struct bench {
     struct rig rig;

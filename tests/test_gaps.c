@@ -16,10 +16,6 @@
 #include "iommu/iommu_internal.h"
 #include "rig.h"
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-#define KIB UINT64_C(1024)
-#define GIB (KIB * KIB * KIB)
-
 struct client {
     struct gr_stream stream[RIG_DARTS];
     struct gr_device_config config;

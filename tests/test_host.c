@@ -21,10 +21,8 @@
 #include <unistd.h>
 
 #include "chance.h"
+#include "units.h"
 
-#define KIB ((uint64_t)1024)
-#define MIB (KIB * 1024)
-#define GIB (MIB * 1024)
 #define FRESH UINT64_C(0x000fffabcdef0003)
 #define SEEDS 64
 #define LINE ((uint64_t)GR_PORT_CACHE_LINE)

@@ -13,6 +13,7 @@
  */
 #include "chance.h"
 #include "interleave.h"
+#include "units.h"
 
 #include <setjmp.h>
 #include <stddef.h>
@@ -36,7 +37,6 @@
 #define SPAN (UINT64_C(1) << 25) /* of a leaf table at 16 KiB */
 #define WINDOW 8u                /* granules of IOVA that everything happens in */
 #define LIVE 8u
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 #define LEN 100u
 
 struct live {

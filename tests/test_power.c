@@ -12,8 +12,6 @@
 
 #include <cmocka.h>
 
-#define BOTH GR_DMA_BIDIRECTIONAL
-
 struct bench {
     struct rig rig;
     struct gr_stream streams[RIG_DARTS];

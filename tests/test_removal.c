@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-
 /* ---- loads after a wait ---- */
 
 /* A CPU that loads ahead of its program, and a device whose last write a TLB command drains. */

@@ -34,7 +34,6 @@
 #define SPAN (UINT64_C(1) << 25)
 #define EACH 7u /* granules of the aperture in each of two leaf tables */
 #define ROOM (8 * G)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 enum kind { NONE, SINGLE, LIST, COHERENT };
 

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "chance.h"
+#include "units.h"
 
 #define FW_DARTS 2u
 #define FW_TABLES 64u

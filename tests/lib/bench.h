@@ -12,11 +12,6 @@
 
 #include "rig.h"
 
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
-
 struct bench {
     struct rig rig;
     struct gr_stream stream[RIG_DARTS];

@@ -21,8 +21,8 @@
 #include <string.h>
 
 #include "chance.h"
+#include "units.h"
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 #define TEST_RAM UINT64_C(0x800000000)
 
 struct geometry {

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MIB (UINT64_C(1) << 20)
 #define RIG_POLL_NS 110u /* virtual time of one poll: host.h */
 
 const struct rig_kind rig_kinds[RIG_KINDS] = {

@@ -14,6 +14,7 @@
 #include <host_smmuv3.h>
 
 #include "chance.h"
+#include "units.h"
 
 #define RIG_DARTS 3u
 #define RIG_SID 2u

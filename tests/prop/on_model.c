@@ -11,7 +11,6 @@
 
 #include <string.h>
 
-#define MIB (UINT64_C(1) << 20)
 #define MMIO_SIZE 0xc000u /* of every generation */
 #define TOP_SIZE (128 * MIB)
 

@@ -22,6 +22,7 @@
 
 #include "chance.h"
 #include "cli/walker.h"
+#include "units.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -22,7 +22,6 @@ static struct prop_shape shape; /* of the episode that plays */
 #define INDEX_BITS (shape.granule_lg2 - 3u)
 #define PER_TABLE ((uint64_t)1 << INDEX_BITS) /* granules that a leaf table maps */
 #define PA_GRANULES ((uint64_t)1 << (shape.pa_bits - shape.granule_lg2))
-#define READ_WRITE (GR_PROT_READ | GR_PROT_WRITE)
 
 #define CHUNK 64u
 #define CHUNKS 4096u
@@ -225,7 +224,7 @@ static unsigned kept_prot(const struct world *w, unsigned prot)
 {
     if (shape.format == GR_PT_LPAE_S1 && (prot & GR_PROT_WRITE))
         return prot | GR_PROT_READ; /* it has no write-only */
-    return w->format->uncached.mask ? prot : prot & READ_WRITE;
+    return w->format->uncached.mask ? prot : prot & RW;
 }
 
 /* ---- Probes ---- */
@@ -620,20 +619,20 @@ static void u_refused(struct world *w, struct place *p)
     gr_pa_t pa;
 
     prop_tell("u%u refused %" PRIx64, index_of(w, p), iova);
-    expect(w, p, gr_domain_map(&p->dom, iova, 0, 0, READ_WRITE), GR_ENODATA, "map of no bytes");
-    expect(w, p, gr_domain_map(&p->dom, iova + odd, 0, G, READ_WRITE), GR_EINVAL, "map, odd IOVA");
-    expect(w, p, gr_domain_map(&p->dom, iova, odd, G, READ_WRITE), GR_EINVAL, "map, odd PA");
-    expect(w, p, gr_domain_map(&p->dom, iova, 0, odd, READ_WRITE), GR_EINVAL, "map, odd length");
+    expect(w, p, gr_domain_map(&p->dom, iova, 0, 0, RW), GR_ENODATA, "map of no bytes");
+    expect(w, p, gr_domain_map(&p->dom, iova + odd, 0, G, RW), GR_EINVAL, "map, odd IOVA");
+    expect(w, p, gr_domain_map(&p->dom, iova, odd, G, RW), GR_EINVAL, "map, odd PA");
+    expect(w, p, gr_domain_map(&p->dom, iova, 0, odd, RW), GR_EINVAL, "map, odd length");
     expect(w, p, gr_domain_map(&p->dom, iova, 0, G, GR_PROT_UNCACHED), GR_EACCES, "map, no access");
     expect(w, p, gr_domain_map(&p->dom, iova, 0, G, 0x10), GR_EOPNOTSUPP, "map, unknown prot");
-    expect(w, p, gr_domain_map(&p->dom, iova, PA_GRANULES * G, G, READ_WRITE), GR_EFAULT,
+    expect(w, p, gr_domain_map(&p->dom, iova, PA_GRANULES * G, G, RW), GR_EFAULT,
            "map beyond the PA width");
     if (iova > G)
-        expect(w, p, gr_domain_map(&p->dom, iova, 0, 0 - iova + G, READ_WRITE), GR_EOVERFLOW,
+        expect(w, p, gr_domain_map(&p->dom, iova, 0, 0 - iova + G, RW), GR_EOVERFLOW,
                "map past 2^64");
     if (w->last < UINT64_MAX >> shape.granule_lg2)
-        expect(w, p, gr_domain_map(&p->dom, w->last << shape.granule_lg2, 0, 2 * G, READ_WRITE),
-               GR_ERANGE, "map past the aperture");
+        expect(w, p, gr_domain_map(&p->dom, w->last << shape.granule_lg2, 0, 2 * G, RW), GR_ERANGE,
+               "map past the aperture");
     if (w->first)
         expect(w, p, gr_domain_unmap(&p->dom, (w->first - 1) << shape.granule_lg2, G), GR_ERANGE,
                "unmap before the aperture");
@@ -1115,7 +1114,7 @@ static void t_refused(struct world *w, struct place *p, struct member *u)
     gr_iova_t iova;
 
     prop_tell("t%u refused", index_of(w, p));
-    expect(w, p, gr_domain_map(&p->dom, 0, 0, G, READ_WRITE), GR_ENODEV, "gr_domain_map()");
+    expect(w, p, gr_domain_map(&p->dom, 0, 0, G, RW), GR_ENODEV, "gr_domain_map()");
     expect(w, p, gr_dma_map(&u->dev, 0, 0, GR_DMA_TO_DEVICE, 0, &iova), GR_ENODATA,
            "map of no bytes");
     expect(w, p, gr_dma_map(&u->dev, UINT64_MAX, 2, GR_DMA_TO_DEVICE, 0, &iova), GR_EOVERFLOW,
