@@ -91,8 +91,22 @@ tests: all $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS)
 
 fuzzers: $(FUZZERS)
 
-test: tests ## build and run the test programs and examples with the variables as given
-	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(TESTS) $(PROPS) $(TEST_SCRIPTS) -- $(EXAMPLES) $(FUZZERS)
+# What `make t=NAME test` runs, and what these need to be built.
+RUN_TESTS = $(TESTS) $(PROPS) $(TEST_SCRIPTS)
+RUN_PROGRAMS = $(EXAMPLES) $(FUZZERS)
+RUN_NEEDS = tests
+ifeq ($(origin t),command line)
+RUN_TESTS = $(filter $(B)/tests/test_$(t) $(B)/tests/$(t) tests/cli/test_$(t).sh,$(TESTS) $(PROPS) $(TEST_SCRIPTS))
+RUN_PROGRAMS = $(filter $(B)/tests/$(t) $(B)/examples/$(t),$(EXAMPLES) $(FUZZERS))
+RUN_NEEDS = $(filter-out %.sh,$(RUN_TESTS)) $(RUN_PROGRAMS) $(if $(filter %.sh,$(RUN_TESTS)),$(B)/granule) \
+	$(if $(filter %/test_bench.sh,$(RUN_TESTS)),$(B)/granule-bench)
+ifeq ($(if $(filter test,$(MAKECMDGOALS)),$(strip $(RUN_TESTS) $(RUN_PROGRAMS)),other),)
+$(error t=$(t) names no test: give the NAME of tests/test_NAME.c or tests/cli/test_NAME.sh, prop_fast, prop_model, fuzz_NAME or an example)
+endif
+endif
+
+test: $(RUN_NEEDS) ## build and run the test programs and examples with the variables as given; t=NAME: that one
+	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(RUN_TESTS) -- $(RUN_PROGRAMS)
 
 fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_SECONDS=60 each
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
