@@ -58,7 +58,7 @@ static void unmap_orders_loads(void **unused)
         gr_iova_t iova;
         uint32_t value = 0;
 
-        bench_make(&b, kind[i], 1, true);
+        bench_make(&b, kind[i]);
         tap = &b.rig.dart[0].tap;
         late = (struct late){.beyond = *tap,
                              .host = b.rig.host,

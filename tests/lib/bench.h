@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A rig with one device, attached to a TRANSLATED domain: where most tests of the DMA API begin. */
+/*
+ * A rig with one device, attached to a domain: where most tests of domains and of the DMA API
+ * begin. Further devices of the same rig are clients.
+ */
 #ifndef TESTS_BENCH_H
 #define TESTS_BENCH_H
 
@@ -10,7 +13,26 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "rig.h"
+
+struct bench_setup {
+    unsigned kind;
+    unsigned darts;           /* 0: 1 */
+    unsigned cpu_page;        /* 0: 4096 */
+    uint64_t seed;            /* 0: 1 */
+    uint32_t sid;             /* 0: RIG_SID */
+    enum gr_domain_type type; /* 0: TRANSLATED */
+    struct gr_range aperture; /* what the bus lets through; {0, 0}: the kind's */
+    struct gr_range window;   /* of the first stream; {0, 0}: all */
+    bool noncoherent, untrusted;
+    enum gr_isolation isolation;
+    uint64_t dma_mask;
+    const struct gr_range *reserved;
+    unsigned reserved_count;
+    bool ram; /* 16 KiB at `pa` */
+};
 
 struct bench {
     struct rig rig;
@@ -19,34 +41,50 @@ struct bench {
     struct gr_device dev;
     struct gr_domain domain;
     uint64_t g; /* the granule */
+    gr_pa_t pa; /* of `ram` */
+    bool ram;
 };
 
-/* `rig` is made, and `config` filled by rig_device(). */
-static inline void bench_attach(struct bench *b)
+/* The machine and the device's config, which may be changed before bench_attach(). */
+static inline void bench_open(struct bench *b, const struct bench_setup *setup)
 {
+    const struct rig_setup one = {.kind = setup->kind, .aperture = setup->aperture};
+    const struct rig_setup each[RIG_DARTS] = {one, one, one};
+    const unsigned darts = setup->darts ? setup->darts : 1;
+
+    rig_make(&b->rig, setup->cpu_page ? setup->cpu_page : 4096, setup->seed ? setup->seed : 1,
+             darts, each);
+    b->config = rig_device(&b->rig, b->stream, 0, darts, setup->sid ? setup->sid : RIG_SID);
+    b->config.coherent = !setup->noncoherent;
+    b->config.untrusted = setup->untrusted;
+    b->config.isolation = setup->isolation;
+    b->config.dma_mask = setup->dma_mask;
+    b->config.reserved = setup->reserved;
+    b->config.reserved_count = setup->reserved_count;
+    if (setup->window.last)
+        b->stream[0].window = setup->window;
+    b->ram = setup->ram;
+    b->pa = setup->ram ? rig_ram(&b->rig, 16 * KIB, 16 * KIB) : 0;
+}
+
+static inline void bench_attach(struct bench *b, enum gr_domain_type type)
+{
+    const unsigned flags = type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0;
+
     assert_int_equal(gr_device_init(&b->dev, &b->config), 0);
-    assert_int_equal(gr_domain_init(&b->domain, b->rig.host, &b->dev, GR_DOMAIN_TRANSLATED, 0), 0);
+    assert_int_equal(gr_domain_init(&b->domain, b->rig.host, &b->dev, type, flags), 0);
     assert_int_equal(gr_domain_attach(&b->domain, &b->dev), 0);
     b->g = UINT64_C(1) << gr_domain_granule_lg2(&b->domain);
 }
 
-static inline void bench_make(struct bench *b, unsigned kind, unsigned darts, bool coherent)
+static inline void bench_setup(struct bench *b, const struct bench_setup *setup)
 {
-    rig_make_plain(&b->rig, kind, darts);
-    b->config = rig_device(&b->rig, b->stream, 0, darts, RIG_SID);
-    b->config.coherent = coherent;
-    bench_attach(b);
+    bench_open(b, setup);
+    bench_attach(b, setup->type ? setup->type : GR_DOMAIN_TRANSLATED);
 }
 
-/* One DART whose bus lets only [first, last] through. */
-static inline void bench_make_narrow(struct bench *b, unsigned kind, uint64_t first, uint64_t last)
-{
-    const struct rig_setup setup = {.kind = kind, .aperture = {first, last}};
-
-    rig_make(&b->rig, 4096, 1, 1, &setup);
-    b->config = rig_device(&b->rig, b->stream, 0, 1, RIG_SID);
-    bench_attach(b);
-}
+/* bench_make(b, KIND), or with more: bench_make(b, KIND, .darts = 2, .type = GR_DOMAIN_LINEAR). */
+#define bench_make(b, ...) bench_setup(b, &(const struct bench_setup){.kind = __VA_ARGS__})
 
 /* `leaks`: pages that stay allocated on purpose. */
 static inline void bench_end_leaking(struct bench *b, int leaks)
@@ -54,6 +92,9 @@ static inline void bench_end_leaking(struct bench *b, int leaks)
     assert_int_equal(gr_domain_detach(&b->domain, &b->dev), 0);
     assert_int_equal(gr_domain_fini(&b->domain), 0);
     assert_int_equal(gr_device_fini(&b->dev), 0);
+    memset(&b->dev, 0xa5, sizeof(b->dev)); /* the caller's memory again */
+    if (b->ram)
+        host_ram_free(b->rig.host, b->pa);
     rig_end_leaking(&b->rig, leaks);
 }
 
@@ -91,6 +132,27 @@ static inline void bench_random_bytes(struct bench *b, uint8_t *bytes, uint64_t 
 {
     for (uint64_t i = 0; i < len; i++)
         bytes[i] = (uint8_t)rig_random(&b->rig, 256);
+}
+
+/* ---- further devices ---- */
+
+struct client {
+    struct gr_stream stream[RIG_DARTS];
+    struct gr_device_config config;
+    struct gr_device dev;
+};
+
+static inline void client_make(struct rig *rig, struct client *c, unsigned first, unsigned count,
+                               uint32_t sid)
+{
+    c->config = rig_device(rig, c->stream, first, count, sid);
+    assert_int_equal(gr_device_init(&c->dev, &c->config), 0);
+}
+
+static inline void client_end(struct client *c)
+{
+    assert_int_equal(gr_device_fini(&c->dev), 0);
+    memset(&c->dev, 0xa5, sizeof(c->dev)); /* the caller's memory again */
 }
 
 #endif
