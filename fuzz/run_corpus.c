@@ -5,6 +5,8 @@
  */
 #include "fuzz.h"
 
+#include "tests/lib/chance.h"
+
 #include <dirent.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -27,16 +29,11 @@ static size_t ninputs;
 static uint8_t current[ROOM];
 static size_t current_size;
 static const char *name;
-static uint64_t rng = 1;
+static uint64_t rng;
 
-/* splitmix64 */
 static uint64_t chance(uint64_t below)
 {
-    uint64_t z = rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % below;
+    return chance_below(&rng, below);
 }
 
 /* ---- when one fails ---- */
@@ -183,19 +180,15 @@ static void mutate(void)
 
 int main(int argc, char **argv)
 {
-    const char *const seed = getenv("SEED");
     uint64_t runs = 0;
 
     name = argv[0];
-    if (seed)
-        rng = strtoull(seed, NULL, 0);
     if (__sanitizer_set_death_callback)
         __sanitizer_set_death_callback(keep);
     else
         signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
-    printf("%s: SEED=%" PRIu64 "\n", name, rng);
-    fflush(stdout);
+    rng = chance_seed_or(name, 1);
     for (int i = 1; i < argc; i++)
         load(argv[i]);
     if (argc == 1)

@@ -354,11 +354,9 @@ static void allocations_fail(void **state)
 /* A hundred machines, each with failures at random. */
 static void random_failures(void **state)
 {
-    const char *const given = getenv("SEED");
-    const uint64_t base = given ? strtoull(given, NULL, 0) : 1;
+    const uint64_t base = chance_seed_or("random_failures", 1);
 
     (void)state;
-    printf("random_failures: SEED=%llu\n", (unsigned long long)base);
     for (unsigned run = 0; run < 100; run++) {
         static const enum gr_adopt policies[] = {GR_ADOPT_DEFAULT, GR_ADOPT_KEEP_SLOTS,
                                                  GR_ADOPT_IMPORT, GR_ADOPT_REPLACE};

@@ -10,7 +10,6 @@
 #define FB_PA (FW_RAM + UINT64_C(0x10000000))
 #define FB_PAGES 4u
 #define MINE (FW_RAM + UINT64_C(0x18000000))
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static uint64_t g(const struct fw *fw)
 {

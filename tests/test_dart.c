@@ -3,19 +3,12 @@
  * The DART driver's registers: values of facts/DART.md 13, orders of section 7, parameters,
  * refusals, bounded waits. Faults are in test_dart_fault.c. SEED=N replays the random test.
  */
+#include "chance.h"
 #include "dart_tools.h"
 
 #include <granule/err.h>
 
-#include <stdlib.h>
-
 static uint64_t seed;
-
-static uint64_t draw(uint64_t *rng)
-{
-    *rng = *rng * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *rng >> 33;
-}
 
 /* ---- reset ---- */
 
@@ -412,11 +405,12 @@ static void moves_of(const struct kind *k)
     }
     memset(where, -1, sizeof(where));
     for (unsigned n = 0; n < MOVES; n++) {
-        const uint32_t sid = (uint32_t)(draw(&rng) % STREAMS);
-        const int to = (int)(draw(&rng) % (PTS + 1)) - 1;
+        const uint32_t sid = (uint32_t)(chance_next(&rng) % STREAMS);
+        const int to = (int)(chance_next(&rng) % (PTS + 1)) - 1;
 
-        dart_model_set_busy(p->model.model, draw(&rng) % 2 ? draw(&rng) % 100000 : 0, false);
-        if (where[sid] >= 0 && draw(&rng) % 3 == 0)
+        dart_model_set_busy(p->model.model, chance_next(&rng) % 2 ? chance_next(&rng) % 100000 : 0,
+                            false);
+        if (where[sid] >= 0 && chance_next(&rng) % 3 == 0)
             assert_int_equal(invalidate(p, &b[where[sid]]), 0);
         if (to >= 0)
             assert_int_equal(attach(p, sid, &pt[to], &b[to]), 0);
@@ -964,7 +958,6 @@ static void many_commands_time_out_once(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reset_order),
         cmocka_unit_test(remap_is_reset),
@@ -991,7 +984,6 @@ int main(void)
         cmocka_unit_test(many_commands_time_out_once),
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("dart", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

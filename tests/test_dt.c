@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The device-tree front end: every rule, every error sentence, real trees and damaged ones. */
+#include "chance.h"
+
 #include <granule/dt.h>
 
 #include <setjmp.h>
@@ -13,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROOM 16384
 
@@ -1993,11 +1994,7 @@ static uint64_t random_state;
 
 static uint32_t random32(void)
 {
-    random_state += 0x9e3779b97f4a7c15u;
-    uint64_t z = random_state;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (uint32_t)(z >> 32);
+    return (uint32_t)(chance_next(&random_state) >> 32);
 }
 
 /* A change at a random place: a bit, a byte, or a word that is likely to matter. */
@@ -2052,13 +2049,11 @@ static void damage_all(const void *blob, size_t size, unsigned rounds)
 
 static void test_damaged(void **state)
 {
-    const char *seed = getenv("SEED");
     size_t size = 0;
     void *blob;
 
     (void)state;
-    random_state = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
-    print_message("SEED=%llu\n", (unsigned long long)random_state);
+    random_state = chance_seed("dt");
     build();
     OK(fdt_pack(tree));
     damage_all(tree, fdt_totalsize(tree), 8000);

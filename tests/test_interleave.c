@@ -11,7 +11,9 @@
  * call of the port is printed. SCHEDULE=NAME alone explores one scenario; BOUND=N with at most N
  * preemptions, BOUND=0 with any number, which for some scenarios takes hours.
  */
+#include "chance.h"
 #include "interleave.h"
+#include "units.h"
 
 #include <setjmp.h>
 #include <stddef.h>
@@ -25,7 +27,6 @@
 #include <host_smmuv3.h>
 
 #include <inttypes.h>
-#include <time.h>
 
 #define SID 2u
 #define SIDS 2u
@@ -36,7 +37,6 @@
 #define SPAN (UINT64_C(1) << 25) /* of a leaf table at 16 KiB */
 #define WINDOW 8u                /* granules of IOVA that everything happens in */
 #define LIVE 8u
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 #define LEN 100u
 
 struct live {
@@ -1132,12 +1132,7 @@ int main(void)
     struct CMUnitTest tests[sizeof(scenarios) / sizeof(scenarios[0])];
     int failed;
 
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    only = getenv("SEED");
-    seed = only ? strtoull(only, NULL, 0) : (uint64_t)now.tv_nsec;
-    printf("interleave: SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed("interleave");
     only = getenv("SCHEDULE");
     deeper = getenv("BOUND");
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+#include "chance.h"
+
 #define RAM UINT64_C(0x40000000)
 #define RAM_SIZE 0x400000u
 #define STRTAB RAM
@@ -98,8 +100,7 @@ static uint32_t roll(void *opaque)
 {
     struct board *const b = opaque;
 
-    b->dice = b->dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(b->dice >> 32);
+    return (uint32_t)chance_next(&b->dice);
 }
 
 static void board_init(struct board *b)

@@ -8,9 +8,9 @@
 #include <cmocka.h>
 
 #include "pt/fmt/dart2.h"
+#include "units.h"
 
 #define PAGE UINT64_C(0x8c5d54000)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static void table_entries(void **state)
 {

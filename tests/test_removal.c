@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-
 /* ---- loads after a wait ---- */
 
 /* A CPU that loads ahead of its program, and a device whose last write a TLB command drains. */
@@ -60,7 +58,7 @@ static void unmap_orders_loads(void **unused)
         gr_iova_t iova;
         uint32_t value = 0;
 
-        bench_make(&b, kind[i], 1, true);
+        bench_make(&b, kind[i]);
         tap = &b.rig.dart[0].tap;
         late = (struct late){.beyond = *tap,
                              .host = b.rig.host,

@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#include "units.h"
+
 #define LIMIT ((uint64_t)GR_CFG_SMMUV3_TIMEOUT_NS)
 #define SLACK 10000u /* what the calls of a bounded wait may take beyond its limit */
 #define SID 0x1234u

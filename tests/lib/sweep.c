@@ -14,8 +14,6 @@
 #include <string.h>
 
 #define LIMIT ((uint64_t)GR_CFG_DART_TIMEOUT_NS)
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static const uint32_t sid_of[SWEEP_DEVICES] = {
     [MAIN] = RIG_SID, [SECOND] = 3, [SHARER] = RIG_SID, [BYSTANDER] = 1};

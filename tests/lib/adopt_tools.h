@@ -25,6 +25,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chance.h"
+#include "units.h"
+
 #define FW_DARTS 2u
 #define FW_TABLES 64u
 #define FW_LEAVES 512u
@@ -103,11 +106,7 @@ struct fw {
 
 static inline uint64_t fw_random(struct fw *fw, uint64_t below)
 {
-    uint64_t z = fw->rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % below;
+    return chance_below(&fw->rng, below);
 }
 
 /* ---- what hardware reads ---- */

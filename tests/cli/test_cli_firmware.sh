@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # granule run and granule attack beside what firmware left translating: each way to share a stream
 # with it, and each way to look at it meanwhile.
-cd "$(dirname "$0")/.." || exit 1
-. tests/lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/cli/lib.sh
 
 wrong '--adopt=steal: give keep_slots, import or replace' run --adopt=steal x.dts
 for policy in keep_slots import; do

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # granule run and granule attack with devices that are not trusted, with each isolation, domain type
 # and kind of invalidation, on all boards.
-cd "$(dirname "$0")/.." || exit 1
-. tests/lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/cli/lib.sh
 
 boards="boards/mac-mini-m1.dts boards/synthetic.dts tests/data/groups.dts"
 real=$(ls ../shared/boards/*.dtb 2> /dev/null)

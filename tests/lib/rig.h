@@ -13,6 +13,9 @@
 #include <host_dart.h>
 #include <host_smmuv3.h>
 
+#include "chance.h"
+#include "units.h"
+
 #define RIG_DARTS 3u
 #define RIG_SID 2u
 
@@ -134,9 +137,10 @@ void rig_end(struct rig *rig);
 struct gr_device_config rig_device(struct rig *rig, struct gr_stream *streams, unsigned first,
                                    unsigned count, uint32_t sid);
 
-/* SEED= or a new one, printed. */
-uint64_t rig_seed(const char *test);
-uint64_t rig_random(struct rig *rig, uint64_t below);
+static inline uint64_t rig_random(struct rig *rig, uint64_t below)
+{
+    return chance_below(&rig->rng, below);
+}
 
 /* As dart_model_set_busy() and dart_model_prefetch(); stuck: TLB commands are. */
 void rig_set_busy(struct rig *rig, unsigned dart, uint64_t delay_ns, bool stuck);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The suite. A row's .c file defines PROP_ROW, PROP_SHAPE and includes this.
+ * The suite: one episode, on a machine of the shape that the row gives.
  *
  * Two devices, one of them behind two instances; two TRANSLATED and two UNMANAGED domains, between
  * which the devices move. A flat shadow has for each granule of each domain what it should lead to.
@@ -16,13 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct prop_shape shape = PROP_SHAPE;
+static struct prop_shape shape; /* of the episode that plays */
 
 #define G ((uint64_t)1 << shape.granule_lg2)
 #define INDEX_BITS (shape.granule_lg2 - 3u)
 #define PER_TABLE ((uint64_t)1 << INDEX_BITS) /* granules that a leaf table maps */
 #define PA_GRANULES ((uint64_t)1 << (shape.pa_bits - shape.granule_lg2))
-#define READ_WRITE (GR_PROT_READ | GR_PROT_WRITE)
 
 #define CHUNK 64u
 #define CHUNKS 4096u
@@ -206,7 +205,7 @@ static unsigned index_of(const struct world *w, const struct place *p)
 
 static uint64_t below(struct world *w, uint64_t n)
 {
-    const uint64_t z = prop_draw(&w->rng);
+    const uint64_t z = chance_next(&w->rng);
 
     return n >> 32 ? z % n : (z >> 32) * n >> 32;
 }
@@ -225,7 +224,7 @@ static unsigned kept_prot(const struct world *w, unsigned prot)
 {
     if (shape.format == GR_PT_LPAE_S1 && (prot & GR_PROT_WRITE))
         return prot | GR_PROT_READ; /* it has no write-only */
-    return w->format->uncached.mask ? prot : prot & READ_WRITE;
+    return w->format->uncached.mask ? prot : prot & RW;
 }
 
 /* ---- Probes ---- */
@@ -287,7 +286,7 @@ static void device_probe(struct world *w, const struct place *p, uint64_t g, uin
 
 static void probe(struct world *w, struct place *p, uint64_t g)
 {
-    const uint64_t dice = prop_draw(&w->rng);
+    const uint64_t dice = chance_next(&w->rng);
 
     if (p->users)
         device_probe(w, p, g, dice, machine_reach);
@@ -323,7 +322,7 @@ static void observe(void *opaque)
     const uint64_t g = p && p == w->busy && near >= w->first && near <= w->last ? near : pick(w, 1);
 
     if (p && w->busy && (p != w->busy || g < w->busy_first || g > w->busy_last))
-        device_probe(w, p, g, prop_draw(&w->rng), machine_peek);
+        device_probe(w, p, g, chance_next(&w->rng), machine_peek);
 }
 
 /* Fill caches with what is there before it changes. */
@@ -620,20 +619,20 @@ static void u_refused(struct world *w, struct place *p)
     gr_pa_t pa;
 
     prop_tell("u%u refused %" PRIx64, index_of(w, p), iova);
-    expect(w, p, gr_domain_map(&p->dom, iova, 0, 0, READ_WRITE), GR_ENODATA, "map of no bytes");
-    expect(w, p, gr_domain_map(&p->dom, iova + odd, 0, G, READ_WRITE), GR_EINVAL, "map, odd IOVA");
-    expect(w, p, gr_domain_map(&p->dom, iova, odd, G, READ_WRITE), GR_EINVAL, "map, odd PA");
-    expect(w, p, gr_domain_map(&p->dom, iova, 0, odd, READ_WRITE), GR_EINVAL, "map, odd length");
+    expect(w, p, gr_domain_map(&p->dom, iova, 0, 0, RW), GR_ENODATA, "map of no bytes");
+    expect(w, p, gr_domain_map(&p->dom, iova + odd, 0, G, RW), GR_EINVAL, "map, odd IOVA");
+    expect(w, p, gr_domain_map(&p->dom, iova, odd, G, RW), GR_EINVAL, "map, odd PA");
+    expect(w, p, gr_domain_map(&p->dom, iova, 0, odd, RW), GR_EINVAL, "map, odd length");
     expect(w, p, gr_domain_map(&p->dom, iova, 0, G, GR_PROT_UNCACHED), GR_EACCES, "map, no access");
     expect(w, p, gr_domain_map(&p->dom, iova, 0, G, 0x10), GR_EOPNOTSUPP, "map, unknown prot");
-    expect(w, p, gr_domain_map(&p->dom, iova, PA_GRANULES * G, G, READ_WRITE), GR_EFAULT,
+    expect(w, p, gr_domain_map(&p->dom, iova, PA_GRANULES * G, G, RW), GR_EFAULT,
            "map beyond the PA width");
     if (iova > G)
-        expect(w, p, gr_domain_map(&p->dom, iova, 0, 0 - iova + G, READ_WRITE), GR_EOVERFLOW,
+        expect(w, p, gr_domain_map(&p->dom, iova, 0, 0 - iova + G, RW), GR_EOVERFLOW,
                "map past 2^64");
     if (w->last < UINT64_MAX >> shape.granule_lg2)
-        expect(w, p, gr_domain_map(&p->dom, w->last << shape.granule_lg2, 0, 2 * G, READ_WRITE),
-               GR_ERANGE, "map past the aperture");
+        expect(w, p, gr_domain_map(&p->dom, w->last << shape.granule_lg2, 0, 2 * G, RW), GR_ERANGE,
+               "map past the aperture");
     if (w->first)
         expect(w, p, gr_domain_unmap(&p->dom, (w->first - 1) << shape.granule_lg2, G), GR_ERANGE,
                "unmap before the aperture");
@@ -1115,7 +1114,7 @@ static void t_refused(struct world *w, struct place *p, struct member *u)
     gr_iova_t iova;
 
     prop_tell("t%u refused", index_of(w, p));
-    expect(w, p, gr_domain_map(&p->dom, 0, 0, G, READ_WRITE), GR_ENODEV, "gr_domain_map()");
+    expect(w, p, gr_domain_map(&p->dom, 0, 0, G, RW), GR_ENODEV, "gr_domain_map()");
     expect(w, p, gr_dma_map(&u->dev, 0, 0, GR_DMA_TO_DEVICE, 0, &iova), GR_ENODATA,
            "map of no bytes");
     expect(w, p, gr_dma_map(&u->dev, UINT64_MAX, 2, GR_DMA_TO_DEVICE, 0, &iova), GR_EOVERFLOW,
@@ -1314,7 +1313,7 @@ static void choose_aperture(struct world *w)
     const bool low = dice < 4 || shape.hardware == PROP_SMMUV3; /* whose upper bits are 0 */
     const uint64_t block = low        ? 0
                            : dice < 7 ? 0 - size /* its last byte is 2^64 - 1 */
-                                      : prop_draw(&w->rng) << shape.va_bits;
+                                      : chance_next(&w->rng) << shape.va_bits;
 
     w->aperture = (struct gr_range){block, block + size - 1};
     if (chance(w, 8)) { /* odd ends: a granule less at each */
@@ -1408,7 +1407,7 @@ static void open_world(struct world *w, struct prop_episode *episode)
     w->format = walker_entries(shape.entries, G);
     choose_aperture(w);
     choose_points(w);
-    w->m = machine_make(&shape, w->aperture, prop_draw(&w->rng));
+    w->m = machine_make(&shape, w->aperture, chance_next(&w->rng));
     w->coherent = w->m->snoops || chance(w, 2);
     w->source = (struct walker_source){.opaque = w->m, .memory = machine_read};
     for (unsigned i = 0; i < DEVICES; i++)
@@ -1457,10 +1456,11 @@ static void close_place(struct world *w, struct place *p)
     shadow_reset(s);
 }
 
-static void play(struct prop_episode *episode)
+void prop_play(const struct prop_shape *row, struct prop_episode *episode)
 {
     struct world *w;
 
+    shape = *row;
     for (unsigned i = 0; i < DOMAINS; i++) {
         if (!shadows[i])
             shadows[i] = calloc(1, sizeof(*shadows[i]));
@@ -1473,8 +1473,8 @@ static void play(struct prop_episode *episode)
             *episode->at = episode->step;
         if (episode->left && episode->left[episode->step])
             continue;
-        w->rng =
-            prop_mix(episode->seed ^ ((uint64_t)episode->step + 1) * UINT64_C(0xd1342543de82ef95));
+        w->rng = chance_mix(episode->seed ^
+                            ((uint64_t)episode->step + 1) * UINT64_C(0xd1342543de82ef95));
         step(w);
         set_busy(w, NULL, 0, 0);
     }
@@ -1484,6 +1484,3 @@ static void play(struct prop_episode *episode)
         MUST(gr_device_fini(&w->member[i].dev) == 0, "gr_device_fini() fails");
     machine_end(w->m);
 }
-
-extern const struct prop_row PROP_ROW;
-const struct prop_row PROP_ROW = {&shape, play};

@@ -12,9 +12,6 @@
 #include "sim/walker.h"
 #include "pt/pt_internal.h"
 
-#define KIB(n) ((uint64_t)(n) << 10)
-#define MIB(n) ((uint64_t)(n) << 20)
-#define GIB(n) ((uint64_t)(n) << 30)
 #define CONTIGUOUS (UINT64_C(1) << 52)
 
 /* ---- values ---- */

@@ -20,7 +20,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#include "chance.h"
+#include "units.h"
+
 #define TEST_RAM UINT64_C(0x800000000)
 
 struct geometry {
@@ -61,16 +63,6 @@ static const struct geometry geometries[] = {
 static inline uint64_t bits(unsigned n)
 {
     return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
-}
-
-/* splitmix64 */
-static inline uint64_t draw(uint64_t *rng)
-{
-    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
 }
 
 static inline struct host *machine(const struct host_config *config)

@@ -3,6 +3,8 @@
 #ifndef TESTS_IOVA_TOOLS_H
 #define TESTS_IOVA_TOOLS_H
 
+#include "chance.h"
+
 #include <iova/iova_arena.h>
 
 #include <stdint.h>

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # granule bench: not how fast, but that it measures the right thing: options, JSON, and the numbers
 # that are facts: walks and invalidations of each list.
-cd "$(dirname "$0")/.." || exit 1
-. tests/lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/cli/lib.sh
 
 # measure ARGUMENT...: a run that succeeds.
 measure() {

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # granule dump and granule walk on snapshots made here by hand, good, wrong and hostile ones, and on
 # what granule run saves.
-cd "$(dirname "$0")/.." || exit 1
-. tests/lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/cli/lib.sh
 
 snap=$dir/snap
 

@@ -21,7 +21,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#include "units.h"
+
 #define REVISION_1 0x0100u /* of t8110: two levels below the TTBR, facts/DART.md 3 */
 #define LIMIT ((uint64_t)GR_CFG_DART_TIMEOUT_NS)
 #define SLACK 10000u /* what the calls of a bounded wait may take beyond its limit */

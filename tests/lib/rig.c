@@ -8,13 +8,9 @@
 
 #include <cmocka.h>
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define MIB (UINT64_C(1) << 20)
 #define RIG_POLL_NS 110u /* virtual time of one poll: host.h */
 
 const struct rig_kind rig_kinds[RIG_KINDS] = {
@@ -324,30 +320,6 @@ struct gr_device_config rig_device(struct rig *rig, struct gr_stream *streams, u
         .stream_count = count,
         .coherent = true,
     };
-}
-
-/* ---- chance ---- */
-
-uint64_t rig_seed(const char *test)
-{
-    const char *const given = getenv("SEED");
-    struct timespec now;
-    uint64_t seed;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    seed = given ? strtoull(given, NULL, 0) : (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20;
-    printf("%s: SEED=%" PRIu64 "\n", test, seed);
-    fflush(stdout);
-    return seed;
-}
-
-uint64_t rig_random(struct rig *rig, uint64_t below)
-{
-    uint64_t z = rig->rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % below;
 }
 
 /* ---- accesses ---- */

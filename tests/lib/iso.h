@@ -17,11 +17,6 @@
 
 #include "rig.h"
 
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
-
 /* Kinds beyond RIG_KINDS. */
 enum { ISO_LPAE_4K = RIG_KINDS, ISO_LPAE_16K, ISO_LPAE_64K, ISO_KINDS };
 

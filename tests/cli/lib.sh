@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
-# What the shell tests share: sourced by tests/test_*.sh from the root of the repository. GRANULE
+# What the shell tests share: sourced by tests/cli/test_*.sh from the root of the repository. GRANULE
 # names the program that is tested. A test ends with `finish`.
 set -u
 

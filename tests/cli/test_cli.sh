@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The command line's contract: exit statuses, sentences, JSON.
-cd "$(dirname "$0")/.." || exit 1
-. tests/lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/cli/lib.sh
 
 clean_run() {
     clean
