@@ -237,15 +237,21 @@ static bool write_machine(struct machine *m, const struct snapshot_record *recor
                           const struct draft *draft, struct cli_error *error)
 {
     json_t *root = json_machine(m, records, count);
-    bool ok;
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    size_t size = text ? strlen(text) : 0;
+    ssize_t n = 0;
 
-    if (!root) {
+    json_decref(root);
+    if (!text) {
         return cli_error_set(error, "%s: out of memory", draft->path);
     }
-    errno = EIO;
-    ok = json_dumpfd(root, draft->fd, JSON_COMPACT) == 0 && write(draft->fd, "\n", 1) == 1;
-    json_decref(root);
-    return ok || failed(error, draft->path, errno);
+    /* One string: json_dumpfd() is a system call for each token. */
+    text[size++] = '\n'; /* in place of its end */
+    for (size_t done = 0; done < size && n >= 0; done += (size_t)n) {
+        n = write(draft->fd, text + done, size - done);
+    }
+    free(text);
+    return n >= 0 || failed(error, draft->path, errno);
 }
 
 bool snapshot_write(struct machine *m, const struct snapshot_record *records, size_t count,
