@@ -40,7 +40,8 @@ CLI_SRCS = $(sort $(wildcard cli/*.c))
 TEST_SRCS = $(sort $(wildcard tests/test_*.c))
 # What tests share is linked into every test program.
 TEST_LIB_SRCS = $(sort $(wildcard tests/lib/*.c))
-TEST_SCRIPTS = $(sort $(wildcard tests/cli/test_*.sh))
+# What is measured is built once, without sanitizers; so is what tests it.
+TEST_SCRIPTS = $(filter-out $(if $(SAN),%/test_bench.sh),$(sort $(wildcard tests/cli/test_*.sh)))
 EXAMPLE_SRCS = $(sort $(wildcard examples/*.c))
 BENCH_SRCS = $(sort $(wildcard bench/*.c))
 FUZZ_SRCS = $(sort $(wildcard fuzz/fuzz_*.c))
@@ -78,7 +79,7 @@ ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOS
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-objects check-unit check-size check-symbols check-headers \
+.PHONY: all lib run examples tests fuzzers test threads exclusive fuzz check check-long check-layers check-objects check-unit check-size check-symbols check-headers \
 	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
@@ -90,7 +91,7 @@ run: $(B)/granule ## bring up BOARD on the models and drive DMA through it (ARGS
 
 examples: $(EXAMPLES)
 
-tests: all $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS)
+tests: $(if $(SAN),$(B)/granule,all) $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS)
 
 fuzzers: $(FUZZERS)
 
@@ -115,6 +116,12 @@ fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_S
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
 
 threads: $(addprefix $(B)/tests/test_,threads pt_threads iova_threads adopt_threads) ## run the threads' tests alone, for SAN=thread
+	@sh scripts/run-tests.sh $^
+
+EXCLUSIVE = $(addprefix $(B)/tests/,$(addprefix test_,iova iova_arena iova_interleave iova_threads dma sg coherent defer gaps sweep \
+	interleave threads) prop_fast prop_model)
+
+exclusive: $(EXCLUSIVE) ## run what the port's exclusive section makes a difference to, for W=-DGR_HOST_NO_EXCLUSIVE
 	@sh scripts/run-tests.sh $^
 
 check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards
@@ -190,8 +197,8 @@ properties: $(PROPS) ## OPS= random operations on every format and geometry, and
 lists: $(B)/tests/test_sg ## LISTS= random scatter lists against the plain reference
 	@LISTS=$(or $(LISTS),2000000) sh scripts/run-tests.sh $<
 
-matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
-	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
+matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on (PRODUCT=whole: every option with every board)
+	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100) $(PRODUCT)
 
 qemu-image: deps-qemu
 	+@$(MAKE) --no-print-directory -f ports/qemu-aarch64/Makefile B='$(B)/qemu' CFLAGS=

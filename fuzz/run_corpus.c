@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target without a fuzzer: every stored input, and so many mutations of each, always
- * the same ones for the same SEED. With arguments: these files alone, as they are.
+ * Runs a fuzz target without a fuzzer: every stored input, and FUZZ_MUTATIONS mutations of each (16),
+ * always the same ones for the same SEED. With arguments: these files alone, as they are.
  */
 #include "fuzz.h"
 
@@ -180,6 +180,8 @@ static void mutate(void)
 
 int main(int argc, char **argv)
 {
+    const char *const mutations = getenv("FUZZ_MUTATIONS");
+    const unsigned long each = mutations ? strtoul(mutations, NULL, 0) : MUTATIONS;
     uint64_t runs = 0;
 
     name = argv[0];
@@ -198,7 +200,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ninputs; i++) {
         set(&inputs[i]);
         run();
-        for (unsigned k = 0; argc == 1 && k < MUTATIONS; k++) {
+        for (unsigned long k = 0; argc == 1 && k < each; k++) {
             set(&inputs[i]);
             for (uint64_t more = 1 + chance(4); more; more--)
                 mutate();

@@ -200,16 +200,13 @@ out_has 'granules'
 run run "$dir/good.dts"
 status 0
 out_has 'PASS'
-for board in "$dir/good.dts" tests/data/groups.dts boards/*.dts; do
-    [ -f "$board" ] || continue
-    for page in 4K 16K 64K; do
-        run run --json --cpu-page=$page --seed=7 "$board"
-        clean_run
-        check "cpu_page" test "$(number cpu_page)" -eq $((${page%K} * 1024))
-        check "seed" test "$(number seed)" -eq 7
-    done
-done
 board=$dir/good.dts
+for page in 4K 16K 64K; do
+    run run --json --cpu-page=$page --seed=7 "$board"
+    clean_run
+    check "cpu_page" test "$(number cpu_page)" -eq $((${page%K} * 1024))
+    check "seed" test "$(number seed)" -eq 7
+done
 run run --json --seed=5 "$board"
 clean_run
 out_has '{"path":"/iommu@10000000","compatible":"apple,t8103-dart","granule":16384,"aperture":["0x0","0xffffffff"],"streams":16,"locked":false,"windows":"unverified","firmware":{"state":"off","policy":null,"reason":null,"adopted":0,"changed":0,"scanout_faults":0,"restored":true},"tlb":{"hits":'

@@ -1,14 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# granule run and granule attack with devices that are not trusted, with each isolation, domain type
-# and kind of invalidation, on all boards.
+# granule run and granule attack: what isolation, domain type, kind of invalidation and trust mean for
+# a device. That they hold on every board is for scripts/run-matrix.sh.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/cli/lib.sh
-
-boards="boards/mac-mini-m1.dts boards/synthetic.dts tests/data/groups.dts"
-real=$(ls ../shared/boards/*.dtb 2> /dev/null)
-[ -n "$real" ] ||
-    echo "!! SKIPPED: no real machines' device trees in ../shared/boards; attacking our own alone"
 
 # ---- usage ----
 for verb in run attack; do
@@ -39,40 +34,13 @@ out_has 'leaked'
 wrong 'unknown option --snapshot' attack --snapshot="$dir/snap" boards/mac-mini-m1.dts
 
 # ---- hostile devices reach nothing ----
-for board in $boards $real; do
-    for page in 4K 16K 64K; do
-        for isolation in '' --isolation=bounce --isolation=window; do
-            # shellcheck disable=SC2086 # none or one
-            run attack --json --untrusted $isolation --cpu-page=$page --seed=5 "$board"
-            clean
-            json_ok
-            check "leaked bytes" test "$(number leaked_bytes)" = 0
-            check "slack bytes" test "$(number slack_bytes)" = 0
-            check "a device is trusted" sh -c "! grep -q '\"untrusted\":false' '$dir/out'"
-            check "not one map" test "$(number maps)" -gt 50
-        done
-    done
-done
-
-# Windows that hold, and edges on the access unit: nothing is copied. Otherwise they bounce.
-for page in 4K 64K; do
-    run attack --json --untrusted --isolation=window --cpu-page=$page boards/synthetic.dts
-    clean
-    check "bytes were copied" test "$(number copied_bytes)" = 0
-    check "no window" sh -c "! grep -qE '\"isolation\":\"(bounce|expose)\"' '$dir/out'"
-    check "windows are not verified" sh -c "! grep -q '\"windows\":\"unverified\"' '$dir/out'"
-done
 # So many streams that what is known of one makes room for another's.
 run attack --json --untrusted boards/smmuv3-4k.dts
 clean
-run attack --json --untrusted boards/synthetic.dts
-clean
-check "odd edges need no copy" test "$(number copied_bytes)" -gt 0
-run attack --json --untrusted --isolation=window boards/mac-mini-m1.dts
+run run --json --untrusted --isolation=window boards/mac-mini-m1.dts
 clean
 out_has '"windows":"unverified"'
 device_has '/soc/usb@382280000' '"isolation":"bounce"'
-check "nothing was copied" test "$(number copied_bytes)" -gt "$(number bounced_bytes)"
 run attack --json --untrusted --isolation=window --access-unit=256 boards/synthetic.dts
 clean
 check "bytes were copied" test "$(number copied_bytes)" = 0
@@ -116,42 +84,16 @@ cp "$dir/out" "$dir/first"
 run attack --json --seed=9 --untrusted tests/data/groups.dts
 check "another attack" cmp "$dir/out" "$dir/first"
 
-# ---- run: all of them carry data, and their snapshots hold ----
-# carries BOARD OPTION...
-carries() {
-    _board=$1
-    shift
-    rm -rf "$dir/snap"
-    run run --json --snapshot="$dir/snap" "$@" "$_board"
-    clean
-    cp "$dir/out" "$dir/report"
-    run dump --check "$dir/snap"
-    status 0
-    cp "$dir/report" "$dir/out"
-    told="granule run $* $_board"
-}
-
-kind_there() {
-    check "no record of kind $1" grep -qE "\"kind\":\"$1\"" "$dir/snap/machine.json"
-}
-
-for board in $boards $real; do
-    carries "$board" --untrusted
-    kind_there bounce
-    carries "$board" --untrusted --isolation=window --cpu-page=16K
-    carries "$board" --isolation=bounce --cpu-page=64K
-    kind_there bounce
-    carries "$board" --isolation=window
-    check "no windows" grep -qE '"window":\["0x' "$dir/snap/machine.json"
-    carries "$board" --mode=linear
-    kind_there linear
-    carries "$board" --mode=identity
-    carries "$board" --mode=blocked
-done
-carries boards/synthetic.dts --mode=linear --cpu-page=16K
+# ---- what the runs of the matrix do not ask for ----
+run run --json --mode=linear --cpu-page=16K boards/synthetic.dts
+clean
 check "nothing beyond the window" test "$(number bounced_bytes)" -gt 0
 for isolation in expose window bounce; do
-    carries boards/mac-mini-m1.dts --invalidate=deferred --isolation=$isolation
+    run run --json --snapshot="$dir/snap" --invalidate=deferred --isolation=$isolation boards/mac-mini-m1.dts
+    clean
+    run dump --check "$dir/snap"
+    status 0
+    rm -rf "$dir/snap"
 done
 
 # An SMMU's tables have no windows.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# granule dump and granule walk on snapshots made here by hand, good, wrong and hostile ones, and on
-# what granule run saves.
+# granule dump and granule walk on snapshots made here by hand, good, wrong and hostile ones. Those
+# that granule run saves are for scripts/run-matrix.sh.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/cli/lib.sh
 
@@ -278,24 +278,5 @@ out_has 'fails at level 0: the entry at 0x100000000 lies outside memory'
 run walk --instance=/soc/iommu@10 "$snap" 0x9f4a1234
 status 1
 out_has 'fails at level 1: the entry at 0x8a0b0c278 is not valid'
-
-# ---- what run saves ----
-if "$granule" run --help | grep -q -- --snapshot; then
-    for board in boards/*.dts tests/data/groups.dts; do
-        pages='4K 16K 64K'
-        # Three boards that differ in their granule.
-        [ "${board#*smmuv3}" = "$board" ] || pages=4K
-        for page in $pages; do
-            rm -rf "$dir/saved"
-            run run --json --cpu-page=$page --seed=11 --snapshot="$dir/saved" "$board"
-            run dump --check "$dir/saved"
-            status 0
-            out_has 'PASS: '
-            run dump --check --json "$dir/saved"
-            status 0
-            out_has '"wrong":0,"unexplained_bytes":0}'
-        done
-    done
-fi
 
 finish
