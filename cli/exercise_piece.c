@@ -11,7 +11,7 @@
 
 uint64_t access_unit(const struct client *client)
 {
-    uint64_t window = granule_of(client) >> 12; /* facts/DART.md 4.4 */
+    uint64_t window = granule_of(client) >> 12; /* DART.md 4.4 */
     uint64_t unit = client->dev->device.config.access_unit;
 
     unit = unit ? unit : ACCESS_UNIT;

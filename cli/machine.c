@@ -16,7 +16,7 @@
 #define MODEL_VA_MAX 47u
 /* The longest that an invalidation takes; the drivers' limits are GR_CFG_*_TIMEOUT_NS. */
 #define RECORDS_END                                                                                \
-    0xc000u /* facts/DART.md 5: where the records of a t8110 of revision 2.2 end                   \
+    0xc000u /* DART.md 5: where the records of a t8110 of revision 2.2 end                         \
              */
 #define BUSY_NS 20000u
 /* What the pool may take, at most, and of all RAM. */

@@ -248,7 +248,7 @@ static struct dart_model_config choose(struct fuzz *f)
     config.page_bits = kind & 4 ? 12 : 14;
     config.keep_all = kind & 8;
     config.random_replacement = kind & 16;
-    config.bypass = config.bypass && (kind & 32); /* USB4 never bypasses: facts/DART.md 2 */
+    config.bypass = config.bypass && (kind & 32); /* USB4 never bypasses: DART.md 2 */
     config.tlb_entries = 1 + fuzz_pick(f, 64);
     config.walk_entries = 1 + fuzz_pick(f, 8);
     if (config.kind == DART_MODEL_T8110 && (kind & 64))

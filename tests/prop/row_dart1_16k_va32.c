@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The M1's usual instance, one TTBR of four in use: facts/DART.md 1, 4. */
+/* The M1's usual instance, one TTBR of four in use: DART.md 1, 4. */
 #define PROP_ROW prop_dart1_16k_va32
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Two TTBRs: facts/DART.md 4. */
+/* Two TTBRs: DART.md 4. */
 #define PROP_ROW prop_dart1_16k_va37
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

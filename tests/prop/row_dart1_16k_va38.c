@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* All four TTBRs: facts/DART.md 4. */
+/* All four TTBRs: DART.md 4. */
 #define PROP_ROW prop_dart1_16k_va38
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

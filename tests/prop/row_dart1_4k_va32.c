@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* 4 KiB granules, four TTBRs of 1 GiB: facts/DART.md 4. */
+/* 4 KiB granules, four TTBRs of 1 GiB: DART.md 4. */
 #define PROP_ROW prop_dart1_4k_va32
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t6000 with a narrow PA: facts/DART.md 1, 4. */
+/* t6000 with a narrow PA: DART.md 1, 4. */
 #define PROP_ROW prop_dart2_16k_va32
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

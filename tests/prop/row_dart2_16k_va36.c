@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t8110, its only TTBR used to the end with two levels: facts/DART.md 3, 4. */
+/* t8110, its only TTBR used to the end with two levels: DART.md 3, 4. */
 #define PROP_ROW prop_dart2_16k_va36
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t6000 with all four TTBRs: facts/DART.md 4. */
+/* t6000 with all four TTBRs: DART.md 4. */
 #define PROP_ROW prop_dart2_16k_va38
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t8110, three levels below the TTBR, the top one in part: facts/DART.md 3, 4. */
+/* t8110, three levels below the TTBR, the top one in part: DART.md 3, 4. */
 #define PROP_ROW prop_dart2_16k_va42
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

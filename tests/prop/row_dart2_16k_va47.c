@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t8110, three levels below the TTBR, used to the end: facts/DART.md 3, 4. */
+/* t8110, three levels below the TTBR, used to the end: DART.md 3, 4. */
 #define PROP_ROW prop_dart2_16k_va47
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t8110 with 4 KiB granules, two levels: facts/DART.md 3, 4. */
+/* t8110 with 4 KiB granules, two levels: DART.md 3, 4. */
 #define PROP_ROW prop_dart2_4k_va30
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t6000 with 4 KiB granules, four TTBRs: facts/DART.md 4. */
+/* t6000 with 4 KiB granules, four TTBRs: DART.md 4. */
 #define PROP_ROW prop_dart2_4k_va32
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* t8110 with 4 KiB granules and three levels: facts/DART.md 3, 4. */
+/* t8110 with 4 KiB granules and three levels: DART.md 3, 4. */
 #define PROP_ROW prop_dart2_4k_va39
 #define PROP_SHAPE                                                                                 \
     {                                                                                              \

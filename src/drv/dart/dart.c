@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Apple's DART. What differs between the generations is data (struct gr_dart_layout), but for the
- * TLB command, which is a function. Every section cited is one of facts/DART.md.
+ * TLB command, which is a function. What is known of it: docs/hardware/DART.md.
  */
 #include <granule/drv/dart.h>
 
@@ -35,19 +35,19 @@ struct gr_dart_layout {
     uint8_t ttbr_pa_shift; /* TTBR = valid | (pa >> pa_shift) << field_shift */
     uint8_t ttbr_field_shift;
     uint8_t tcr_lg2; /* bytes of a stream's TCR: 4, or 1 of a register that four streams share */
-    uint8_t va_bits; /* usual values, where no register says them (section 1) */
+    uint8_t va_bits; /* usual values, where no register says them (DART.md 1) */
     uint8_t pa_bits;
     uint16_t streams;
     uint16_t streams_max;
     uint16_t streams_open; /* these pass whatever `enable` says: blocked also where not counted */
-    bool fault_low;        /* a fault's address lacks the bits above those translated: section 6 */
-    bool flush_closed;     /* the flush opens a stream: no table may be installed (section 6) */
+    bool fault_low;        /* a fault's address lacks the bits above those translated: DART.md 6 */
+    bool flush_closed;     /* the flush opens a stream: no table may be installed (DART.md 6) */
     uint32_t mmio_size;    /* at least */
     uint32_t ttbr_valid;
     uint32_t ttbr;
     uint32_t tcr;
     uint32_t tcr_translate;
-    uint32_t tcr_bypass;      /* section 2: of DART and of DAPF, as known drivers set it; */
+    uint32_t tcr_bypass;      /* DART.md 2: of DART and of DAPF, as known drivers set it; */
     uint32_t tcr_bypass_dart; /* the former alone */
     uint32_t tcr_remap;       /* the stream goes as another; or see `remap` */
     uint32_t tcr_four_levels; /* three levels below the TTBR */
@@ -106,7 +106,7 @@ static int wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 }
 
 /*
- * One command: wait, since writes are ignored while an earlier one runs (section 2, Q's model);
+ * One command: wait, since writes are ignored while an earlier one runs (DART.md 2, the emulator);
  * start it; wait until it is done. Stores to the tables were made visible by pt/.
  */
 static int flush_t8020(struct gr_dart *dart, const struct tlb_flush *what)
@@ -124,7 +124,7 @@ static int flush_t8020(struct gr_dart *dart, const struct tlb_flush *what)
     return wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
 }
 
-/* One command for each stream: section 3. */
+/* One command for each stream: DART.md 3. */
 static int flush_t8110(struct gr_dart *dart, const struct tlb_flush *what)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
@@ -147,7 +147,7 @@ static int flush_t8110(struct gr_dart *dart, const struct tlb_flush *what)
 }
 
 /*
- * Section 6: a command reaches only streams that translate. Those that do not are made to for its
+ * DART.md 6: a command reaches only streams that translate. Those that do not are made to for its
  * time: they have no TTBR (set_stream()), so all they can meet is what they are to forget.
  */
 static int flush_s5l8960x(struct gr_dart *dart, const struct tlb_flush *what)
@@ -182,7 +182,7 @@ static int flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end)
     return dart->layout->flush(dart, &what);
 }
 
-/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (section 5). */
+/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (DART.md 5). */
 static int unlock_tlb(struct gr_dart *dart)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
@@ -273,7 +273,7 @@ static const struct gr_dart_layout layouts[] = {
         GRI_T8020_COMMON,
     },
     {
-        /* Sections 2 and 14, 2: no second word of ENABLED_STREAMS, since that would be TCR 0. */
+        /* DART.md 2 and 14.2: no second word of ENABLED_STREAMS, since that would be TCR 0. */
         .kind = GR_DART_T8103_USB4,
         .format = GR_PT_DART1,
         .pa_bits = 36,
@@ -324,7 +324,7 @@ static const struct gr_dart_layout layouts[] = {
         },
     },
     {
-        /* Section 6 */
+        /* DART.md 6 */
         .kind = GR_DART_S5L8960X,
         .format = GR_PT_DART1,
         .levels = 2,
@@ -410,14 +410,14 @@ static void write_tcr(const struct gr_dart *dart, uint32_t sid, uint32_t value)
     const uint32_t offset = l->tcr + (byte & ~3u);
     const uint32_t shift = byte % 4 * 8;
 
-    if (!l->tcr_lg2) /* the other streams' as they are: section 6 */
+    if (!l->tcr_lg2) /* the other streams' as they are: DART.md 6 */
         value = (read_at(dart, offset) & ~(0xffu << shift)) | value << shift;
     write_at(dart, offset, value);
 }
 
 /*
  * Point a stream at tables, or at none, and let it do what `tcr` says. It is blocked first and let
- * go last, after the TLB forgot what it had, so no access meets a mix: the drivers of section 7
+ * go last, after the TLB forgot what it had, so no access meets a mix: the drivers of DART.md 7
  * enable first and flush after.
  */
 static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt, uint32_t tcr)
@@ -532,7 +532,7 @@ static void dart_rearm(struct gr_instance *inst)
 
 /* ---- streams that firmware left translating ---- */
 
-/* Does it go as itself? Else TCR and TTBR of another count (sections 2, 3). */
+/* Does it go as itself? Else TCR and TTBR of another count (DART.md 2, 3). */
 static bool goes_as_itself(const struct gr_dart *dart, uint32_t sid, uint32_t tcr)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -668,7 +668,7 @@ static int refuse(const struct gr_dart_config *config, int err, const char *why,
 }
 
 /*
- * Section 3: t8110 says its widths, its streams and which row of `layouts` it is; a configured
+ * DART.md 3: t8110 says its widths, its streams and which row of `layouts` it is; a configured
  * value can only narrow them.
  */
 static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
@@ -722,7 +722,7 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
     inst->locked = is_locked(dart);
     dart->unlockable = inst->locked && l->lock_final && !read_at(dart, l->lock_final);
     inst->window_verified = config->window_verified;
-    inst->caches_absent = true; /* section 4.5: Linux flushes after map as well */
+    inst->caches_absent = true; /* DART.md 4.5: Linux flushes after map as well */
     inst->table = (struct gr_pt_config){
         .format = l->format,
         .granule_lg2 = l->granule_lg2 ? l->granule_lg2 : granule_lg2,
@@ -758,7 +758,7 @@ static int settle_aperture(struct gr_dart *dart, const struct gr_dart_config *co
     const bool given = a.first || a.last;
 
     inst->aperture = given ? a : (struct gr_range){0, gri_mask(inst->table.va_bits)};
-    /* Hardware drops higher bits, so both ends must agree in them: section 10. */
+    /* Hardware drops higher bits, so both ends must agree in them: DART.md 10. */
     if (inst->aperture.first > inst->aperture.last ||
         ((inst->aperture.first ^ inst->aperture.last) & ~gri_mask(inst->table.va_bits)))
         return refuse(config, GR_EINVAL,
@@ -773,8 +773,8 @@ static int settle_aperture(struct gr_dart *dart, const struct gr_dart_config *co
 }
 
 /*
- * Each stream goes as itself (section 2), or it would use the tables of another, with a domain or
- * without. On t8110 the remap is a part of TCR (section 3).
+ * Each stream goes as itself (DART.md 2), or it would use the tables of another, with a domain or
+ * without. On t8110 the remap is a part of TCR (DART.md 3).
  */
 static int reset_remap(const struct gr_dart *dart)
 {
@@ -795,7 +795,7 @@ static int reset_remap(const struct gr_dart *dart)
 
 /*
  * Every stream that can pass, also those that the host has not counted: a t8110's ENABLE_STREAMS
- * only ever adds (section 3), and others have none.
+ * only ever adds (DART.md 3), and others have none.
  */
 static void close_streams(const struct gr_dart *dart)
 {
@@ -825,7 +825,7 @@ static void drop_faults(const struct gr_dart *dart)
         write_at(dart, l->error_mask, 0);
 }
 
-/* Section 7, in this order, but for streams that firmware left translating: they go on. */
+/* DART.md 7, in this order, but for streams that firmware left translating: they go on. */
 static int reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -971,7 +971,7 @@ static uint64_t read_fault_address(const struct gr_dart *dart, uint32_t lo, uint
     uint32_t low;
     uint32_t again;
 
-    /* Two registers: a later fault may replace the record between the reads (section 5). */
+    /* Two registers: a later fault may replace the record between the reads (DART.md 5). */
     for (unsigned tries = 0; tries < 4; tries++) {
         low = read_at(dart, lo);
         again = read_at(dart, hi);
@@ -1057,7 +1057,7 @@ static void record_all(struct gr_dart *dart, struct gr_fault *fault)
     }
 }
 
-/* The one record of section 5; acknowledged by writing it back. */
+/* The one record of DART.md 5; acknowledged by writing it back. */
 static bool take_record(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -1074,12 +1074,12 @@ static bool take_record(struct gr_dart *dart)
         fault.iova = read_fault_address(dart, l->error_addr_lo, l->error_addr_hi);
     else
         fault.iova = read_at(dart, l->error_addr_lo);
-    if (l->fault_low) /* section 6: as the device gave it */
+    if (l->fault_low) /* DART.md 6: as the device gave it */
         fault.iova |= dart->inst.aperture.first & ~gri_mask(dart->inst.table.va_bits);
     find_stream(dart, error, &fault);
     decode(l, error, &fault);
     record_all(dart, &fault);
-    /* What is not cleared interrupts again (section 5). */
+    /* What is not cleared interrupts again (DART.md 5). */
     write_at(dart, l->error, error);
     for (uint32_t word = 0; l->error_streams && word * 32 < l->streams_max; word++)
         write_at(dart, l->error_streams + 4 * word, UINT32_MAX);
