@@ -25,6 +25,8 @@ begin_tally
     step headers $MAKE check-headers
     step layers sh scripts/check-layers.sh
     step "layers, self-test" sh scripts/check-layers.sh --self-test
+    step docs sh scripts/check-docs.sh
+    step "docs, self-test" sh scripts/check-docs.sh --self-test
     step symbols $MAKE check-symbols
     step "symbols, self-test" sh scripts/check-symbols.sh --self-test
     step sweep sh scripts/check-sweep.sh
