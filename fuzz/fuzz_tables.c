@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Registers and tables that nobody sane wrote: two readers that share no code, the DART model and
- * sim/walker.c, end, stay inside memory, and agree about every access. Of LPAE there is no model
- * yet: there the walker agrees with a few lines written from the Arm ARM.
+ * sim/walker.c, end, stay inside memory, and agree about every access. Tables of LPAE are read without
+ * a stream: there the walker agrees with a few lines written from the Arm ARM.
  *
  * Input: the kind, the registers that are not 0 (of LPAE: the shape), memory, then IOVAs.
  */

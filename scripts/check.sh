@@ -23,6 +23,8 @@ begin_tally
 aside headers $MAKE check-headers
 aside layers sh scripts/check-layers.sh
 aside "layers, self-test" sh scripts/check-layers.sh --self-test
+aside docs sh scripts/check-docs.sh
+aside "docs, self-test" sh scripts/check-docs.sh --self-test
 aside "one unit" $MAKE check-unit
 aside "one unit, self-test" sh scripts/check-unit.sh --self-test
 aside sizes sh scripts/check-size.sh

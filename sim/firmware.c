@@ -7,7 +7,7 @@
 
 #define ENTRIES_MAX 0x800u /* of a table: 16 KiB */
 
-/* Where a kind has what firmware sets: facts/DART.md 2, 3, 6. */
+/* Where a kind has what firmware sets: DART.md 2, 3, 6. */
 static const struct registers {
     uint32_t tcr, ttbr, enable;
     uint32_t translate, four_levels, bypass;
@@ -57,7 +57,7 @@ static uint64_t entry_pa(const struct sim_iommu *iommu, uint64_t entry)
     return pa >> iommu->tree.page_bits << iommu->tree.page_bits;
 }
 
-/* Others write bit 1 of a table's entry as well (facts/DART.md 4.3); in a DART1 leaf it is SP_DIS.
+/* Others write bit 1 of a table's entry as well (DART.md 4.3); in a DART1 leaf it is SP_DIS.
  */
 static uint64_t make_entry(const struct sim_iommu *iommu, gr_pa_t pa, bool leaf)
 {

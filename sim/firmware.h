@@ -3,7 +3,7 @@
  * What firmware leaves in the models before the library comes (`granule,firmware` of an IOMMU), and
  * the devices that go on using it: a display that scans its frame buffer out, a coprocessor that
  * runs from its memory. They look whenever hardware could: after every store to a table and around
- * every access to a register, or on a thread of their own. Written from facts/DART.md 2 to 4 and 9;
+ * every access to a register, or on a thread of their own. Written from DART.md 2 to 4 and 9;
  * nothing of the library is used.
  */
 #ifndef SIM_FIRMWARE_H

@@ -65,7 +65,7 @@ struct walker_reg_field {
 };
 
 /*
- * Where a kind of instance keeps what about its streams: in registers (facts/DART.md 2, 3 and 6),
+ * Where a kind of instance keeps what about its streams: in registers (DART.md 2, 3 and 6),
  * or with `in_memory` as an SMMUv3 does (Arm IHI 0070, 5), and then the rest is not used.
  */
 struct walker_kind {

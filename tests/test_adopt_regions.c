@@ -155,7 +155,7 @@ static void no_room_but_in_firmwares(void **state)
 
 /* ---- regions ---- */
 
-/* REQUIREMENTS.md 14, 9: one that starts inside a granule is mapped from the granule's start. */
+/* REQUIREMENTS.md 5.9: one that starts inside a granule is mapped from the granule's start. */
 static void vector_09_inside_granules(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DART driver's registers: values of facts/DART.md 13, orders of section 7, parameters,
+ * The DART driver's registers: values of DART.md 13, orders of DART.md 7, parameters,
  * refusals, bounded waits. Faults are in test_dart_fault.c. SEED=N replays the random test.
  */
 #include "chance.h"
@@ -22,7 +22,7 @@ static uint32_t word_of(unsigned streams, unsigned word)
     return streams - 32 * word >= 32 ? UINT32_MAX : (1u << (streams - 32 * word)) - 1;
 }
 
-/* facts/DART.md 7: what each store is, and in which order. */
+/* DART.md 7: what each store is, and in which order. */
 static size_t expected_reset(const struct kind *k, unsigned streams, uint32_t error,
                              struct access *list)
 {
@@ -105,7 +105,7 @@ static int invalidate(struct probe *p, struct gr_binding *b)
     return p->dart.inst.ops->invalidate(&p->dart.inst, b, 0, UINT64_MAX, true);
 }
 
-/* Firmware let one stream go as another: facts/DART.md 2. It must go as itself again, or nowhere.
+/* Firmware let one stream go as another: DART.md 2. It must go as itself again, or nowhere.
  */
 static void remap_is_reset(void **state)
 {
@@ -314,7 +314,7 @@ static void t8110_values(void **state)
     probe_free(p, true);
 }
 
-/* Section 13, the four-level example; revision 1 has no such bit (section 3). */
+/* DART.md 13, the four-level example; revision 1 has no such bit (DART.md 3). */
 static void t8110_four_levels(void **state)
 {
     static const struct gr_pt deep = {.root_pa = 0x8a0b08000, .granule_lg2 = 14, .levels = 3};
@@ -652,7 +652,7 @@ static void bypass_is_read(void **state)
         p = probe_new(&kinds[i], 16);
         p->regs[1] = 0x30110003;
         probe_start(p, 0);
-        assert_int_equal(p->dart.inst.bypass, kinds[i].bypass); /* USB4: never, section 2 */
+        assert_int_equal(p->dart.inst.bypass, kinds[i].bypass); /* USB4: never, DART.md 2 */
         assert_int_equal(p->dart.params[1], kinds[i].page_bits == 12 ? 0 : 0x30110003);
         probe_free(p, true);
     }
@@ -750,7 +750,7 @@ static void tcr_and_ttbr_kept(const struct probe *p)
     assert_true(p->written > 0);
 }
 
-/* facts/DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
+/* DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
 static void locked(void **state)
 {
     (void)state;
@@ -760,7 +760,7 @@ static void locked(void **state)
 
         struct gr_dart_config given = probe_config(p);
 
-        if (!kinds[i].lock_bit) { /* section 6: no lock is known */
+        if (!kinds[i].lock_bit) { /* DART.md 6: no lock is known */
             probe_free(p, false);
             continue;
         }

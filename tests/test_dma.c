@@ -515,7 +515,7 @@ static void test_unmap_errors(void **state)
         refuse_unmap(&b, iova + g, 2 * g, BOTH, 0, GR_EMSGSIZE, "from the second granule");
         refuse_unmap(&b, iova - g, 3 * g, BOTH, 0, GR_EMSGSIZE, "with the one below");
         refuse_unmap(&b, iova + 2 * g, 10, BOTH, 0, GR_EMSGSIZE, "the last granule");
-        /* The hardware drops these bits (facts/DART.md 4); the library must not. */
+        /* The hardware drops these bits (DART.md 4); the library must not. */
         refuse_unmap(&b, iova + 4 * GIB, 2 * g, BOTH, 0, GR_ENOENT, "the same but for bit 32");
         assert_true(reads(&b, iova) && reads(&b, iova + 2 * g - 1));
         must_unmap(&b, iova + 5, 2 * g - 50, BOTH); /* other bytes, but the very same granules */

@@ -396,7 +396,7 @@ static void read_bad(const char *prop)
     assert_non_null(strstr(dt.error, prop));
 }
 
-/* facts/DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
+/* DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
 static void test_iommu_generations(void **state)
 {
     const struct gr_dt_iommu *i;
@@ -432,7 +432,7 @@ static void test_iommu_generations(void **state)
     set_cells("/soc/d@4000", "granule,page-bits", CELLS(14));
     read_bad("granule,page-bits");
 
-    /* Section 6: <0x80000000 0x40000000> is all that 30 bits can say. */
+    /* DART.md 6: <0x80000000 0x40000000> is all that 30 bits can say. */
     set_cells("/soc/d@4000", "granule,page-bits", CELLS(12));
     set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x80000000, 0, 0x40000000));
     read_ok(tree, sizeof(tree));
@@ -1144,7 +1144,7 @@ static void test_mistakes(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* facts/DART.md 10, with the readers' mistakes left out. */
+/* DART.md 10, with the readers' mistakes left out. */
 static void test_regions(void **state)
 {
     const struct gr_dt_master *m;
@@ -1237,7 +1237,7 @@ static void test_firmware(void **state)
         assert_int_equal(seen.iommu[0].firmware, i);
         assert_int_equal(seen.iommu[1].firmware, GR_DT_FIRMWARE_OFF);
     }
-    for (unsigned i = 0; i < 4; i++) { /* facts/DART.md 6: translates and does no more */
+    for (unsigned i = 0; i < 4; i++) { /* DART.md 6: translates and does no more */
         build();
         set("/soc/pcie", "status", "disabled", 9);
         set("/soc/d@4000", "compatible", "apple,s5l8960x-dart", 20);

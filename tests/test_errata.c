@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mistakes that drivers of DARTs have made, by their number in facts/DART.md 14: each test fails on
+ * Mistakes that drivers of DARTs have made, by their number in DART.md 14: each test fails on
  * a driver that makes the mistake; 9 is the model's. 16 is no software's; 11 is an assumption
- * (docs/ASSUMPTIONS.md). Then test vectors 13, 14 and 17 of facts/REQUIREMENTS.md 14.
+ * (docs/ASSUMPTIONS.md). Then test vectors 13, 14 and 17 of REQUIREMENTS.md 5.
  */
 #include "bench.h"
 #include "dart_tools.h"
@@ -244,7 +244,7 @@ static void erratum_10_resume_flushes(void **state)
                 enable = n;
         }
         assert_int_not_equal(probe_tcr(p, 2), 0);
-        if (k->kind == GR_DART_S5L8960X) /* empty by then: facts/DART.md 6 */
+        if (k->kind == GR_DART_S5L8960X) /* empty by then: DART.md 6 */
             assert_true(flush < ttbr && ttbr < enable);
         else
             assert_true(ttbr < flush && flush < enable);

@@ -473,7 +473,7 @@ static void test_deep_walk(void **state)
         for (unsigned i = 0; i < 3; i++) {
             const unsigned shift =
                 b.domain.pt.granule_lg2 + (2 - i) * (b.domain.pt.granule_lg2 - 3);
-            /* facts/DART.md 4.2: PA bits 41:14 at 37:10; with 4 KiB granules 41:12 at 37:8 */
+            /* DART.md 4.2: PA bits 41:14 at 37:10; with 4 KiB granules 41:12 at 37:8 */
             const uint64_t table =
                 i ? (walk.step[i - 1].entry << 4 & ((UINT64_C(1) << 42) - 1)) & ~(b.g - 1)
                   : b.domain.pt.root_pa;

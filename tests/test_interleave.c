@@ -240,7 +240,7 @@ static void walk_all(struct world *w)
     }
 }
 
-/* Tables that hang in a domain's root, by the bits of facts/DART.md 4.1. */
+/* Tables that hang in a domain's root, by the bits of DART.md 4.1. */
 static uint64_t count_tables(struct world *w, const struct gr_domain *domain)
 {
     static uint64_t root[G / 8];
@@ -893,7 +893,7 @@ static void make_smmu(struct machine *m, struct gr_range aperture, uint64_t with
     m->inst = &m->smmu.inst;
 }
 
-/* What firmware leaves in a t8020: facts/DART.md 2. */
+/* What firmware leaves in a t8020: DART.md 2. */
 static void boot(struct machine *m)
 {
     for (unsigned sid = SID; sid < SID + SIDS; sid++) {

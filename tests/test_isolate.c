@@ -2,7 +2,7 @@
 /*
  * What a device can reach of the granules that a buffer only partly fills: random maps against a
  * shadow of both sides' bytes, with devices that read and write around what they were given; the
- * vectors and known bugs of the facts by name; every failure.
+ * vectors (REQUIREMENTS.md 5) and known bugs (docs/KNOWN-BUGS.md) by name; every failure.
  *
  * SEED=N replays, OPS=N runs so many operations for each setup.
  */
@@ -536,7 +536,7 @@ static void test_property_deferred(void **state)
     property(chance_seed("test_property_deferred"), GR_DOMAIN_DEFERRED, 3);
 }
 
-/* ---- the facts' vectors ---- */
+/* ---- Test vectors: REQUIREMENTS.md 5 ---- */
 
 static gr_iova_t must_map(struct iso *iso, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir)
 {
@@ -561,7 +561,7 @@ static gr_pa_t leads_to(struct iso *iso, gr_iova_t iova)
 }
 
 /*
- * REQUIREMENTS 14, vector 3: a 16 KiB granule bounces into memory that is aligned to 16 KiB also
+ * REQUIREMENTS.md 5.3: a 16 KiB granule bounces into memory that is aligned to 16 KiB also
  * where the CPU's pages, and all else that the pool is used for, are of 4 KiB.
  */
 static void test_vector_3_bounce_alignment(void **state)

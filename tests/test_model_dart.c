@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DART model against facts/DART.md: the worked examples of section 13 to the bit, every fault,
+ * The DART model against DART.md: the worked examples of DART.md 13 to the bit, every fault,
  * stale entries, locks, and random tables against a flat map.
  */
 #include <setjmp.h>
@@ -255,7 +255,7 @@ static void clear_error(struct machine *w)
             wr(w, 0x1c0 + 4 * i, UINT32_MAX);
 }
 
-/* Entries as section 4 gives them, in arithmetic of the test's own. */
+/* Entries as DART.md 4 gives them, in arithmetic of the test's own. */
 
 enum { NO_READ = 1, NO_WRITE = 2, SP_DIS = 4 };
 
@@ -296,7 +296,7 @@ static const enum dart_model_kind kinds[] = {DART_MODEL_T8020, DART_MODEL_T8103_
                                              DART_MODEL_T6000, DART_MODEL_T8110};
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-/* The tables of section 13. */
+/* The tables of DART.md 13. */
 #define IOVA 0x9F4A1234u
 #define L1_PA 0x8A0B0C000u
 #define L1E_PA 0x8A0B0C278u
@@ -530,7 +530,7 @@ static void test_ttbr_select(void **state)
     machine_free(w);
 }
 
-/* The codes of section 5, by kind and page size. */
+/* The codes of DART.md 5, by kind and page size. */
 static void test_fault_codes(void **state)
 {
     (void)state;
@@ -1122,7 +1122,7 @@ static void test_bad_configs(void **state)
     machine_free(w);
 }
 
-/* facts/DART.md 6: a byte of TCR for each stream, commands that want the stream to translate. */
+/* DART.md 6: a byte of TCR for each stream, commands that want the stream to translate. */
 static void test_s5l8960x(void **state)
 {
     struct machine *w = machine_make(DART_MODEL_S5L8960X);
@@ -1131,7 +1131,7 @@ static void test_s5l8960x(void **state)
     (void)state;
     w->m = dart_model_create(&w->config);
     assert_non_null(w->m);
-    /* the example of 4 KiB, section 13, on stream 2 */
+    /* the example of 4 KiB, DART.md 13, on stream 2 */
     put64(w, 0x8700017D0, 0x0000000870002001);
     put64(w, 0x870002508, 0x000FFF08700AB003);
     wr(w, 0x40 + 16 * 2 + 8, 0x80870001);
@@ -1207,7 +1207,7 @@ static struct machine *machine_2_2(void)
     return w;
 }
 
-/* Revision 2.2: a record for each stream, facts/DART.md 3 and 5. */
+/* Revision 2.2: a record for each stream, DART.md 3 and 5. */
 static void test_records(void **state)
 {
     struct machine *w = machine_2_2();
@@ -1264,7 +1264,7 @@ static void test_records(void **state)
     machine_free(w);
 }
 
-/* DIAG_LOCK.LOCK_ON_ERR: facts/DART.md 3, 5. */
+/* DIAG_LOCK.LOCK_ON_ERR: DART.md 3, 5. */
 static void test_lock_on_error(void **state)
 {
     struct machine *w = machine_2_2();

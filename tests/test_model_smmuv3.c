@@ -289,7 +289,7 @@ static void test_registers(void **state)
     (void)state;
     board_init(&b);
     board_create(&b);
-    assert_int_equal(r32(&b, 0), 0x0d40101a); /* facts/QEMU.md */
+    assert_int_equal(r32(&b, 0), 0x0d40101a); /* docs/QEMU.md */
     assert_int_equal(r32(&b, 0x14), 0x74);
     assert_int_equal(stats(&b)->misuse, 0);
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -116,7 +116,7 @@ static void trim_invalidates(void **unused)
 
 /* ---- tables below new tables, for a walker that does not snoop ---- */
 
-/* facts/DART.md 4.1, 4.3: the table that entry `index` of the table at `pa` leads to. */
+/* DART.md 4.1, 4.3: the table that entry `index` of the table at `pa` leads to. */
 static gr_pa_t table_at(struct host *h, gr_pa_t pa, uint64_t index)
 {
     uint64_t entry;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cases that went wrong before, elsewhere (facts/REQUIREMENTS.md 14, numbered as there), and
+ * Cases that went wrong before, elsewhere (REQUIREMENTS.md 5, numbered as there), and
  * whether the answers about limits are true.
  */
 #include "bench.h"
@@ -623,7 +623,7 @@ static uint64_t leaf_at(struct bench *b, gr_iova_t iova)
 }
 
 /*
- * facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
+ * DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
  * MAIR's index 1 instead of 0, or of stage 2 MemAttr 5 instead of 15.
  */
 static void test_uncached(void **state)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The independent walker against tables made by hand: the numbers of facts/DART.md 13, tables that
+ * The independent walker against tables made by hand: the numbers of DART.md 13, tables that
  * lie, and formats that are nothing but another table of numbers.
  */
 #include "sim/walker.h"
@@ -131,7 +131,7 @@ static struct walker_walk walk(const struct world *w, unsigned sid, uint64_t iov
     return result;
 }
 
-/* ---- facts/DART.md 13 ---- */
+/* ---- DART.md 13 ---- */
 
 #define IOVA UINT64_C(0x9f4a1234)
 #define L1 UINT64_C(0x8a0b0c000)

@@ -2,7 +2,7 @@
 /* One range: map and unmap; and the answers about limits. */
 #include "dma/dma_internal.h"
 
-/* The granules around [start, start + len): the rule for G > P (REQUIREMENTS 3.2). */
+/* The granules around [start, start + len): the rule for G > P (REQUIREMENTS.md 1). */
 struct encap {
     uint64_t base;
     uint64_t offset;

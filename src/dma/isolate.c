@@ -2,7 +2,7 @@
 /*
  * Isolation. Only the first and the last granule of a buffer can show a device what is not the
  * buffer's: these are narrowed by a window, or replaced by a slot of the bounce pool; what lies
- * between is mapped in place (REQUIREMENTS 3.5, 3.6).
+ * between is mapped in place (REQUIREMENTS.md 2, 3).
  *
  * Nothing but the tables says which granules are slots: an unmap looks where its ends lead.
  */

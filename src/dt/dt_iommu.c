@@ -4,7 +4,7 @@
 
 #include "core/bits.h"
 
-/* The table of dt.h; facts/DART.md 1, 4 and 6. Pairs are for pages of 4 KiB and 16 KiB. */
+/* The table of dt.h; DART.md 1, 4 and 6. Pairs are for pages of 4 KiB and 16 KiB. */
 static const struct kind {
     const char *compatible;
     enum gr_dt_driver driver;
@@ -15,7 +15,7 @@ static const struct kind {
     uint32_t streams;
     uint32_t streams_max;
     uint8_t bypass;  /* as usual, and at most */
-    bool drops_bits; /* of an IOVA, those that the start of the aperture has: section 6 */
+    bool drops_bits; /* of an IOVA, those that the start of the aperture has: DART.md 6 */
 } kinds[] = {
     {"apple,t8103-dart", GR_DT_DART_T8020, {14, 12}, {32, 32}, {32, 38}, 36, 16, 16, 1, false},
     {"apple,t6000-dart", GR_DT_DART_T6000, {14, 12}, {32, 32}, {32, 38}, 42, 16, 16, 1, false},
@@ -204,7 +204,7 @@ static int read_firmware(struct gr_dt *dt, const struct gr_dt_chain *at, struct 
             out->firmware = (enum gr_dt_firmware)i;
             if ((out->firmware != GR_DT_FIRMWARE_BYPASS || out->bypass) &&
                 (out->firmware != GR_DT_FIRMWARE_LOCKED || out->driver != GR_DT_DART_S5L8960X))
-                return 0; /* that one has no lock: facts/DART.md 6 */
+                return 0; /* that one has no lock: DART.md 6 */
         }
     }
     return gri_dt_fail(
@@ -227,7 +227,7 @@ static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct
 }
 
 /*
- * facts/DART.md 10: start and end lie in one aligned block of 2^va_bits. 6: where the bus drops the
+ * DART.md 10: start and end lie in one aligned block of 2^va_bits. 6: where the bus drops the
  * bits of the start, an aperture that is a block by itself is all that is decoded.
  */
 static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,

@@ -10,7 +10,7 @@ static const struct {
     const char *compatible;
     struct gr_range page;
 } msi_pages[] = {
-    {"apple,pcie", {0xfffff000, 0xffffffff}}, /* facts/DART.md 7 */
+    {"apple,pcie", {0xfffff000, 0xffffffff}}, /* DART.md 7 */
 };
 
 /* ---- streams ---- */
@@ -77,7 +77,7 @@ static int add_stream(struct gr_dt *dt, const struct gr_dt_chain *at, const char
     return 0;
 }
 
-/* The four cells after the SID; facts/DART.md 10. */
+/* The four cells after the SID; DART.md 10. */
 static int five_cells(struct gr_dt *dt, const struct gr_dt_chain *at,
                       const struct gr_dt_iommu *iommu, const fdt32_t *v, struct gr_range *out)
 {

@@ -2,7 +2,7 @@
 /*
  * Reserved IOVAs: `memory-region` of a master, and `iommu-addresses` of what it names. Known
  * readers skip one cell of an entry that is another master's, and so take its address for a phandle
- * (facts/DART.md 10); here every entry has the length that the bus of its own master gives it.
+ * (DART.md 10); here every entry has the length that the bus of its own master gives it.
  */
 #include "dt_internal.h"
 

@@ -3,8 +3,8 @@
  * Reading the tables that firmware left in a stream.
  *
  * Firmware's tables are untrusted: they are read once into copies, every page is asked of the port,
- * counted, and met at most once, so whatever they hold the walk ends. Facts: facts/DART.md 9, 10,
- * facts/REQUIREMENTS.md 6.
+ * counted, and met at most once, so whatever they hold the walk ends. DART.md 9, 10;
+ * REQUIREMENTS.md 4.
  */
 #include "iommu/adopt.h"
 

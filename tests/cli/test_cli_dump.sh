@@ -16,7 +16,7 @@ word() {
         dd of="$snap/memory.img" bs=8 seek=$((($1 - 0x800000000) / 8)) conv=notrunc 2> /dev/null
 }
 
-# ---- a snapshot by hand: the numbers are those of facts/DART.md 13 ----
+# ---- a snapshot by hand: the numbers are those of DART.md 13 ----
 mkdir "$snap"
 dd if=/dev/null of="$snap/memory.img" bs=1 seek=4294967296 2> /dev/null
 # 16K, DART1: a window, and three pages to be read only.

@@ -5,7 +5,7 @@
  * is looked up at every moment at which hardware could look: in the tables as walkers see them, and
  * through the model with its caches. It must be there and lead where it did.
  *
- * Entries and registers are written and read here from facts/DART.md alone.
+ * Entries and registers are written and read here from docs/hardware/DART.md alone.
  */
 #ifndef TESTS_ADOPT_TOOLS_H
 #define TESTS_ADOPT_TOOLS_H
@@ -330,7 +330,7 @@ static inline gr_pa_t fw_slot(struct fw *fw, unsigned dart, unsigned sid, uint64
 
         if (!level)
             return slot;
-        if (!(fw_peek(fw, slot) & 1)) /* others write 3: facts/DART.md 4.3 */
+        if (!(fw_peek(fw, slot) & 1)) /* others write 3: DART.md 4.3 */
             host_firmware_write64(fw->host, slot, fw_entry(k, fw_table(fw)) | 2);
         pa = fw_entry_pa(k, fw_peek(fw, slot));
     }

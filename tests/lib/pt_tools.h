@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the tests of the page tables share: machines, geometries, and a walker that decodes tables
- * from facts/DART.md 4 and the Arm ARM's VMSAv8-64 descriptors alone, as hardware sees them.
+ * from DART.md 4 and the Arm ARM's VMSAv8-64 descriptors alone, as hardware sees them.
  */
 #ifndef TESTS_PT_TOOLS_H
 #define TESTS_PT_TOOLS_H
@@ -127,7 +127,7 @@ static inline unsigned group_lg2(const struct gr_pt_config *c)
     return c->granule_lg2 == 12 ? 4 : c->granule_lg2 == 14 ? 7 : 5;
 }
 
-/* Addresses of leaves and table entries alike: facts/DART.md 4.1 to 4.3, or bits 47:12. */
+/* Addresses of leaves and table entries alike: DART.md 4.1 to 4.3, or bits 47:12. */
 static inline uint64_t entry_address(const struct gr_pt_config *c, uint64_t entry)
 {
     if (c->format == GR_PT_DART1)
@@ -192,7 +192,7 @@ static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, stru
     out->whole = (dart1 && (leaf & 2)) || leaf >> 40 == 0x000fff;
 }
 
-/* Where the entry of the top level that translates `iova` lies: facts/DART.md 4. */
+/* Where the entry of the top level that translates `iova` lies: DART.md 4. */
 static inline gr_pa_t top_entry(const struct gr_pt_config *c, gr_pa_t root, uint64_t iova)
 {
     const unsigned top_lg2 = c->granule_lg2 + c->levels * (c->granule_lg2 - 3u); /* of one table */

@@ -408,7 +408,7 @@ static bool is_lpae(const struct gr_pt *pt)
     return pt->format == GR_PT_LPAE_S1 || pt->format == GR_PT_LPAE_S2;
 }
 
-/* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
+/* DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
 static uint64_t entry_pa(const struct gr_pt *pt, uint64_t entry)
 {
     const uint64_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)

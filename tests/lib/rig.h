@@ -26,7 +26,7 @@ struct rig_kind {
     unsigned page_bits;
     unsigned va_bits;
     unsigned pa_bits;
-    uint16_t revision; /* of t8110, facts/DART.md 3; 0: the model's usual one */
+    uint16_t revision; /* of t8110, DART.md 3; 0: the model's usual one */
 };
 
 /* Where its TLB command is, and the bit that says that it runs. */

@@ -18,7 +18,7 @@
 static const uint32_t sid_of[SWEEP_DEVICES] = {
     [MAIN] = RIG_SID, [SECOND] = 3, [SHARER] = RIG_SID, [BYSTANDER] = 1};
 
-/* ---- The command register: facts/DART.md 2, 3 ---- */
+/* ---- The command register: DART.md 2, 3 ---- */
 
 static const struct rig_kind *kind_of(const struct sweep_line *l)
 {
@@ -35,7 +35,7 @@ static struct dart_model *model_of(const struct sweep_line *l)
     return l->sweep->rig.dart[l->dart].hw.model;
 }
 
-/* s5l8960x: it would do nothing for streams that were closed meanwhile, facts/DART.md 6. */
+/* s5l8960x: it would do nothing for streams that were closed meanwhile, DART.md 6. */
 static bool is_late(struct sweep_line *l)
 {
     const uint32_t tcr = dart_model_read32(model_of(l), 0x0c);
@@ -1115,7 +1115,7 @@ static uint64_t mix(uint64_t sum, uint64_t word)
     return sum ^ sum >> 29;
 }
 
-/* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
+/* DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
 static gr_pa_t entry_pa(const struct gr_pt *pt, uint64_t entry)
 {
     const gr_pa_t pa = pt->format == GR_PT_DART2   ? entry << 4 & ((UINT64_C(1) << 42) - 1)
