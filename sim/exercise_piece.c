@@ -16,7 +16,7 @@ uint64_t sim_granule(const struct sim_client *client)
 
 uint64_t sim_access_unit(const struct sim_client *client)
 {
-    uint64_t window = sim_granule(client) >> 12; /* facts/DART.md 4.4 */
+    uint64_t window = sim_granule(client) >> 12; /* DART.md 4.4 */
     uint64_t unit = client->dev->device.config.access_unit;
 
     unit = unit ? unit : ACCESS_UNIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Domains beside the mappings that firmware left in a stream. Facts: facts/DART.md 9, 10,
- * facts/REQUIREMENTS.md 6.
+ * Domains beside the mappings that firmware left in a stream. DART.md 9, 10;
+ * REQUIREMENTS.md 4.
  */
 #include "iommu/adopt.h"
 

@@ -23,11 +23,11 @@
 
 #include "units.h"
 
-#define REVISION_1 0x0100u /* of t8110: two levels below the TTBR, facts/DART.md 3 */
+#define REVISION_1 0x0100u /* of t8110: two levels below the TTBR, DART.md 3 */
 #define LIMIT ((uint64_t)GR_CFG_DART_TIMEOUT_NS)
 #define SLACK 10000u /* what the calls of a bounded wait may take beyond its limit */
 
-/* The registers of a kind, from facts/DART.md 2, 3, 5 and 6. */
+/* The registers of a kind, from DART.md 2, 3, 5 and 6. */
 struct kind {
     const char *name;
     enum gr_dart_kind kind;
@@ -240,7 +240,7 @@ static inline void probe_write(void *opaque, uint32_t offset, uint32_t value)
     watch(p, offset, value);
     if (p->modelled)
         dart_model_write32(p->model.model, offset, value);
-    else if (offset == p->k->error || bitmap) /* facts/DART.md 5: written back to clear */
+    else if (offset == p->k->error || bitmap) /* DART.md 5: written back to clear */
         p->regs[offset / 4] &= ~value;
     else
         p->regs[offset / 4] = offset == p->k->command ? value & ~p->k->busy : value;

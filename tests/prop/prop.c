@@ -21,7 +21,7 @@
 #define HANG_SECONDS 120
 
 /*
- * DARTs' geometries are those of facts/DART.md 1, 3 and 4. The columns: name, the walker's name of
+ * DARTs' geometries are those of DART.md 1, 3 and 4. The columns: name, the walker's name of
  * the format, hardware, format, lg2 of the granule, levels, lg2 of the roots, bits of VA and PA.
  */
 static const struct prop_shape rows[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Apple's DART: parameters, reset, and power. Every section cited is one of facts/DART.md. */
+/* Apple's DART: parameters, reset, and power. What is known of it: docs/hardware/DART.md. */
 #include "drv/dart/dart_internal.h"
 
 static const struct gr_instance_ops dart_ops = {
@@ -23,7 +23,7 @@ static int dart_refuse(const struct gr_dart_config *config, int err, const char 
 }
 
 /*
- * Section 3: t8110 says its widths, its streams and which row of `layouts` it is; a configured
+ * DART.md 3: t8110 says its widths, its streams and which row of `layouts` it is; a configured
  * value can only narrow them.
  */
 static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
@@ -78,7 +78,7 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
     inst->locked = dart_is_locked(dart);
     dart->unlockable = inst->locked && l->lock_final && !gri_dart_read(dart, l->lock_final);
     inst->window_verified = config->window_verified;
-    inst->caches_absent = true; /* section 4.5: Linux flushes after map as well */
+    inst->caches_absent = true; /* DART.md 4.5: Linux flushes after map as well */
     inst->table = (struct gr_pt_config){
         .format = l->format,
         .granule_lg2 = l->granule_lg2 ? l->granule_lg2 : granule_lg2,
@@ -115,7 +115,7 @@ static int dart_settle_aperture(struct gr_dart *dart, const struct gr_dart_confi
     const bool given = a.first || a.last;
 
     inst->aperture = given ? a : (struct gr_range){0, gri_mask(inst->table.va_bits)};
-    /* Hardware drops higher bits, so both ends must agree in them: section 10. */
+    /* Hardware drops higher bits, so both ends must agree in them: DART.md 10. */
     if (inst->aperture.first > inst->aperture.last ||
         ((inst->aperture.first ^ inst->aperture.last) & ~gri_mask(inst->table.va_bits)))
         return dart_refuse(config, GR_EINVAL,
@@ -131,8 +131,8 @@ static int dart_settle_aperture(struct gr_dart *dart, const struct gr_dart_confi
 }
 
 /*
- * Each stream goes as itself (section 2), or it would use the tables of another, with a domain or
- * without. On t8110 the remap is a part of TCR (section 3).
+ * Each stream goes as itself (DART.md 2), or it would use the tables of another, with a domain or
+ * without. On t8110 the remap is a part of TCR (DART.md 3).
  */
 static int reset_remap(const struct gr_dart *dart)
 {
@@ -153,7 +153,7 @@ static int reset_remap(const struct gr_dart *dart)
 
 /*
  * Every stream that can pass, also those that the host has not counted: a t8110's ENABLE_STREAMS
- * only ever adds (section 3), and others have none.
+ * only ever adds (DART.md 3), and others have none.
  */
 static void close_streams(const struct gr_dart *dart)
 {
@@ -183,7 +183,7 @@ static void drop_faults(const struct gr_dart *dart)
         gri_dart_write(dart, l->error_mask, 0);
 }
 
-/* Section 7, in this order, but for streams that firmware left translating: they go on. */
+/* DART.md 7, in this order, but for streams that firmware left translating: they go on. */
 static int dart_reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;

@@ -8,7 +8,7 @@ static uint64_t read_fault_address(const struct gr_dart *dart, uint32_t lo, uint
     uint32_t low;
     uint32_t again;
 
-    /* Two registers: a later fault may replace the record between the reads (section 5). */
+    /* Two registers: a later fault may replace the record between the reads (DART.md 5). */
     for (unsigned tries = 0; tries < 4; tries++) {
         low = gri_dart_read(dart, lo);
         again = gri_dart_read(dart, hi);
@@ -94,7 +94,7 @@ static void record_all(struct gr_dart *dart, struct gr_fault *fault)
     }
 }
 
-/* The one record of section 5; acknowledged by writing it back. */
+/* The one record of DART.md 5; acknowledged by writing it back. */
 static bool take_record(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -111,12 +111,12 @@ static bool take_record(struct gr_dart *dart)
         fault.iova = read_fault_address(dart, l->error_addr_lo, l->error_addr_hi);
     else
         fault.iova = gri_dart_read(dart, l->error_addr_lo);
-    if (l->fault_low) /* section 6: as the device gave it */
+    if (l->fault_low) /* DART.md 6: as the device gave it */
         fault.iova |= dart->inst.aperture.first & ~gri_mask(dart->inst.table.va_bits);
     find_stream(dart, error, &fault);
     dart_decode(l, error, &fault);
     record_all(dart, &fault);
-    /* What is not cleared interrupts again (section 5). */
+    /* What is not cleared interrupts again (DART.md 5). */
     gri_dart_write(dart, l->error, error);
     for (uint32_t word = 0; l->error_streams && word * 32 < l->streams_max; word++)
         gri_dart_write(dart, l->error_streams + 4 * word, UINT32_MAX);

@@ -8,7 +8,7 @@ static const struct gr_dart *const_dart_of(const struct gr_instance *inst)
                                                   offsetof(struct gr_dart, inst));
 }
 
-/* Does it go as itself? Else TCR and TTBR of another count (sections 2, 3). */
+/* Does it go as itself? Else TCR and TTBR of another count (DART.md 2, 3). */
 static bool goes_as_itself(const struct gr_dart *dart, uint32_t sid, uint32_t tcr)
 {
     const struct gr_dart_layout *const l = dart->layout;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of the DART's driver share. What differs between the generations is data (struct
- * gr_dart_layout), but for the TLB command, which is a function. Every section cited is one of
- * facts/DART.md.
+ * gr_dart_layout), but for the TLB command, which is a function. What is known of it:
+ * docs/hardware/DART.md.
  */
 #ifndef GRI_DART_INTERNAL_H
 #define GRI_DART_INTERNAL_H
@@ -39,19 +39,19 @@ struct gr_dart_layout {
     uint8_t ttbr_pa_shift; /* TTBR = valid | (pa >> pa_shift) << field_shift */
     uint8_t ttbr_field_shift;
     uint8_t tcr_lg2; /* bytes of a stream's TCR: 4, or 1 of a register that four streams share */
-    uint8_t va_bits; /* usual values, where no register says them (section 1) */
+    uint8_t va_bits; /* usual values, where no register says them (DART.md 1) */
     uint8_t pa_bits;
     uint16_t streams;
     uint16_t streams_max;
     uint16_t streams_open; /* these pass whatever `enable` says: blocked also where not counted */
-    bool fault_low;        /* a fault's address lacks the bits above those translated: section 6 */
-    bool flush_closed;     /* the flush opens a stream: no table may be installed (section 6) */
+    bool fault_low;        /* a fault's address lacks the bits above those translated: DART.md 6 */
+    bool flush_closed;     /* the flush opens a stream: no table may be installed (DART.md 6) */
     uint32_t mmio_size;    /* at least */
     uint32_t ttbr_valid;
     uint32_t ttbr;
     uint32_t tcr;
     uint32_t tcr_translate;
-    uint32_t tcr_bypass;      /* section 2: of DART and of DAPF, as known drivers set it; */
+    uint32_t tcr_bypass;      /* DART.md 2: of DART and of DAPF, as known drivers set it; */
     uint32_t tcr_bypass_dart; /* the former alone */
     uint32_t tcr_remap;       /* the stream goes as another; or see `remap` */
     uint32_t tcr_four_levels; /* three levels below the TTBR */
@@ -108,7 +108,7 @@ const struct gr_dart_layout *gri_dart_find_layout(enum gr_dart_kind kind, uint32
 /* Flush all that is cached of streams [first, end). Returns 0, GR_ETIMEDOUT. */
 GR_MUST_CHECK int gri_dart_flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end);
 
-/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (section 5). Returns the same. */
+/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (DART.md 5). Returns the same. */
 GR_MUST_CHECK int gri_dart_unlock_tlb(struct gr_dart *dart);
 
 /* ---- dart_stream.c; inst.lock is held ---- */

@@ -23,7 +23,7 @@ static int dart_wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 }
 
 /*
- * One command: wait, since writes are ignored while an earlier one runs (section 2, Q's model);
+ * One command: wait, since writes are ignored while an earlier one runs (DART.md 2, the emulator);
  * start it; wait until it is done. Stores to the tables were made visible by pt/.
  */
 static int flush_t8020(struct gr_dart *dart, const struct gri_dart_flush *what)
@@ -41,7 +41,7 @@ static int flush_t8020(struct gr_dart *dart, const struct gri_dart_flush *what)
     return dart_wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
 }
 
-/* One command for each stream: section 3. */
+/* One command for each stream: DART.md 3. */
 static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
@@ -64,7 +64,7 @@ static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
 }
 
 /*
- * Section 6: a command reaches only streams that translate. Blocked streams are set to translate
+ * DART.md 6: a command reaches only streams that translate. Blocked streams are set to translate
  * while the command runs. They have no TTBR (set_stream()), so they can only hit the stale entries
  * that the command removes.
  */
@@ -100,7 +100,7 @@ int gri_dart_flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end)
     return dart->layout->flush(dart, &what);
 }
 
-/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (section 5). */
+/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (DART.md 5). */
 int gri_dart_unlock_tlb(struct gr_dart *dart)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
@@ -191,7 +191,7 @@ static const struct gr_dart_layout layouts[] = {
         GRI_T8020_COMMON,
     },
     {
-        /* Sections 2 and 14, 2: no second word of ENABLED_STREAMS, since that would be TCR 0. */
+        /* DART.md 2 and 14.2: no second word of ENABLED_STREAMS, since that would be TCR 0. */
         .kind = GR_DART_T8103_USB4,
         .format = GR_PT_DART1,
         .pa_bits = 36,
@@ -242,7 +242,7 @@ static const struct gr_dart_layout layouts[] = {
         },
     },
     {
-        /* Section 6 */
+        /* DART.md 6 */
         .kind = GR_DART_S5L8960X,
         .format = GR_PT_DART1,
         .levels = 2,

@@ -40,14 +40,14 @@ void gri_dart_write_tcr(const struct gr_dart *dart, uint32_t sid, uint32_t value
     const uint32_t offset = l->tcr + (byte & ~3u);
     const uint32_t shift = byte % 4 * 8;
 
-    if (!l->tcr_lg2) /* the other streams' as they are: section 6 */
+    if (!l->tcr_lg2) /* the other streams' as they are: DART.md 6 */
         value = (gri_dart_read(dart, offset) & ~(0xffu << shift)) | value << shift;
     gri_dart_write(dart, offset, value);
 }
 
 /*
  * Point a stream at tables, or at none, and let it do what `tcr` says. It is blocked first and let
- * go last, after the TLB forgot what it had, so no access meets a mix: the drivers of section 7
+ * go last, after the TLB forgot what it had, so no access meets a mix: the drivers of DART.md 7
  * enable first and flush after.
  */
 static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt, uint32_t tcr)
