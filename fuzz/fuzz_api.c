@@ -9,7 +9,7 @@
 #include "fuzz.h"
 
 #include "sim/walker.h"
-#include "tests/rig.h"
+#include "tests/lib/rig.h"
 
 #include <stdbool.h>
 #include <string.h>

@@ -242,7 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w->mmio = (struct host_mmio){
         .host = w->host, .opaque = w, .size = WINDOW, .read32 = on_read, .write32 = on_write};
     w->keeps_stores = fuzz_byte(&f) & 1;
-    if (fuzz_byte(&f) & 1) { /* facts/DART.md 2, 3: parameters that a driver accepts */
+    if (fuzz_byte(&f) & 1) { /* DART.md 2, 3: parameters that a driver accepts */
         w->reg[0x0 / 4] = 0x0e000000;
         w->reg[0x8 / 4] = 0x2a240200;
         w->reg[0xc / 4] = (uint32_t)fuzz_take(&f, 2);

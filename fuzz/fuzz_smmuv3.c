@@ -307,7 +307,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .write32 = on_write,
                                  .write64 = on_write64};
     w->obeys = fuzz_byte(&f) & 7;
-    if (fuzz_byte(&f) & 7) { /* facts/QEMU.md: what a driver accepts */
+    if (fuzz_byte(&f) & 7) { /* docs/QEMU.md: what a driver accepts */
         w->reg[0x00 / 4] = 0x0d40101a ^ (fuzz_byte(&f) & 3 ? 0 : (uint32_t)fuzz_take(&f, 4));
         w->reg[0x04 / 4] =
             (uint32_t)fuzz_pick(&f, 20) << 21 | (uint32_t)fuzz_pick(&f, 20) << 16 | 16;

@@ -2,7 +2,7 @@
 /*
  * What every hardware model needs from the machine it is part of.
  *
- * A model is a device written from the facts alone: it shares no header, no number and no code with
+ * A model is a device written from documents alone: it shares no header, no number and no code with
  * the library under test. The machine (a test, the command line) fills in a struct model_host,
  * wires the model's registers to its MMIO and the model's accesses to its memory.
  *

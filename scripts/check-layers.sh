@@ -96,7 +96,7 @@ check() {
             return path
         }
         function resolve(name, dir, i, n, try, where) {
-            n = split(dir " include src ports/host models .", where, " ")
+            n = split(dir " include src ports/host models tests/lib .", where, " ")
             for (i = 1; i <= n; i++) {
                 try = where[i] == "." ? name : plain(where[i] "/" name)
                 if (try in exists) return try
@@ -306,7 +306,7 @@ self_test() {
     mkdir -p "$tmp/include/granule/drv" "$tmp/models/dart" "$tmp/models/smmuv3" "$tmp/ports/host" "$tmp/ports/template" \
         "$tmp/ports/qemu-aarch64" "$tmp/ports/qemu-qtest" "$tmp/examples/drivers"
     for dir in core iova pt/fmt drv/dart drv/smmuv3 iommu dma dt; do mkdir -p "$tmp/src/$dir"; done
-    for dir in sim cli examples bench tests/lib fuzz; do mkdir -p "$tmp/$dir"; done
+    for dir in sim cli examples bench tests/lib tests/prop fuzz; do mkdir -p "$tmp/$dir"; done
     for name in types err port config pt iova fault instance domain dma dt drv/dart; do
         echo '#include <stdint.h>' > "$tmp/include/granule/$name.h"
     done
@@ -315,7 +315,8 @@ self_test() {
         src/drv/dart/regs src/drv/smmuv3/regs src/iommu/iommu src/dma/dma src/dt/dt models/model \
         models/dart/dart models/smmuv3/smmuv3 \
         ports/host/host ports/template/gr_port ports/host/gr_port sim/hw cli/cli sim/walker \
-        tests/lib/chance examples/hello examples/drivers/pci ports/qemu-aarch64/board; do
+        tests/lib/chance tests/lib/rig tests/prop/prop \
+        examples/hello examples/drivers/pci ports/qemu-aarch64/board; do
         echo '#include <stdint.h>' > "$tmp/$name.h"
     done
 
@@ -413,6 +414,11 @@ self_test() {
 + tests/x.c "tests/lib/chance.h"
 + tests/lib/x.c "sim/hw.h"
 - sim/x.c "tests/lib/chance.h"
++ tests/x.c "rig.h"
++ tests/lib/x.h "pt/fmt/dart1.h"
+- tests/lib/x.h "tests/prop/prop.h"
+- cli/x.c "tests/lib/rig.h"
++ fuzz/x.c "tests/lib/rig.h"
 - cli/x.c "fuzz/fuzz.h"
 + tests/x.c "sim/walker.h"
 + cli/x.c "sim/walker.h"

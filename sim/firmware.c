@@ -7,7 +7,7 @@
 
 #define ENTRIES_MAX 0x800u /* entries of a table of 16 KiB */
 
-/* The registers and bits that firmware sets, by kind: facts/DART.md 2, 3, 6. */
+/* The registers and bits that firmware sets, by kind: DART.md 2, 3, 6. */
 static const struct registers {
     uint32_t tcr, ttbr, enable;
     uint32_t translate, four_levels, bypass;
@@ -58,7 +58,7 @@ static uint64_t entry_pa(const struct sim_iommu *iommu, uint64_t entry)
 }
 
 /*
- * Bit 1 of a table entry is set, as other software does (facts/DART.md 4.3); in a DART1 leaf bit 1
+ * Bit 1 of a table entry is set, as other software does (DART.md 4.3); in a DART1 leaf bit 1
  * is SP_DIS.
  */
 static uint64_t make_entry(const struct sim_iommu *iommu, gr_pa_t pa, bool leaf)

@@ -4,7 +4,7 @@
  * and the devices that go on using firmware's mappings: a display that scans its frame buffer out,
  * a coprocessor that runs from its memory. They look at the tables whenever hardware could: after
  * every store to a table and around every access to a register, or on a thread of their own.
- * Written from facts/DART.md 2 to 4 and 9; nothing of the library is used.
+ * Written from DART.md 2 to 4 and 9; nothing of the library is used.
  */
 #ifndef SIM_FIRMWARE_H
 #define SIM_FIRMWARE_H

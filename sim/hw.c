@@ -10,7 +10,7 @@
 /* The va_bits that a model takes. Tables and driver still use the va_bits of the tree. */
 #define MODEL_VA_MIN 32u
 #define MODEL_VA_MAX 47u
-/* Where the records of a t8110 of revision 2.2 end: facts/DART.md 5. */
+/* Where the records of a t8110 of revision 2.2 end: DART.md 5. */
 #define RECORDS_END 0xc000u
 /* The longest time that an invalidation takes, below the drivers' GR_CFG_*_TIMEOUT_NS. */
 #define BUSY_NS 20000u

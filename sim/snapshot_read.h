@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A saved machine, read back: DIR/machine.json and DIR/memory.img, as docs/DESIGN.md has them.
+ * A saved machine, read back: DIR/machine.json and DIR/memory.img, as docs/SNAPSHOT.md has them.
  * sim_snapshot_load() checks everything but the content of the tables: types, ranges, names that
  * records refer to, the size of the image, that registers and granule agree.
  */

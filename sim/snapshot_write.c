@@ -224,14 +224,19 @@ static bool write_machine(struct sim_machine *m, const struct sim_snapshot_recor
                           size_t count, const struct draft *draft, struct sim_error *error)
 {
     json_t *const root = json_machine(m, records, count);
-    bool ok;
+    char *const text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    size_t size = text ? strlen(text) : 0;
+    ssize_t n = 0;
 
-    if (!root)
-        return sim_refuse(error, "%s: out of memory", draft->path);
-    errno = EIO;
-    ok = json_dumpfd(root, draft->fd, JSON_COMPACT) == 0 && write(draft->fd, "\n", 1) == 1;
     json_decref(root);
-    return ok || failed(error, draft->path, errno);
+    if (!text)
+        return sim_refuse(error, "%s: out of memory", draft->path);
+    /* One string: json_dumpfd() makes a system call for each token. */
+    text[size++] = '\n'; /* replaces the terminator */
+    for (size_t done = 0; done < size && n >= 0; done += (size_t)n)
+        n = write(draft->fd, text + done, size - done);
+    free(text);
+    return n >= 0 || failed(error, draft->path, errno);
 }
 
 bool sim_snapshot_write(struct sim_machine *m, const struct sim_snapshot_record *records,

@@ -7,7 +7,7 @@
 #define BIT(n) (UINT64_C(1) << (n))
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* ---- Formats: facts/DART.md 4.1 to 4.4 ---- */
+/* ---- Formats: DART.md 4.1 to 4.4 ---- */
 
 /* PA[35:page] lies in place. Bit 1 turns the window off. */
 #define DART1(page)                                                                                \
@@ -73,9 +73,9 @@ static const struct {
 } all_formats[] = {
     {dart1, COUNT(dart1)}, {dart2, COUNT(dart2)}, {lpae, COUNT(lpae)}, {lpae2, COUNT(lpae2)}};
 
-/* ---- Kinds: facts/DART.md 2, 3 and 6 ---- */
+/* ---- Kinds: DART.md 2, 3 and 6 ---- */
 
-/* IOVA bits: facts/DART.md 1 says 32, and 4 that there are TTBRs for 38 with 16 KiB pages. */
+/* IOVA bits: DART.md 1 says 32, and 4 that there are TTBRs for 38 with 16 KiB pages. */
 #define T8020(name, entries, sids, ttbr_offset, bypass_bits)                                       \
     {                                                                                              \
         .compatible = (name), .streams = (sids), .formats = {&(entries)[0], &(entries)[1]},        \
@@ -232,7 +232,7 @@ static void read_tcr(struct walker_stream *s, const struct walker_kind *kind)
         s->tcr = s->tcr >> 8 * s->sid & 0xff;
 }
 
-/* Remap, enable and TCR decide: facts/DART.md 2, 3 and 15. Sets sid, tcr, mode and reason. */
+/* Remap, enable and TCR decide: DART.md 2, 3 and 15. Sets sid, tcr, mode and reason. */
 static void settle_mode(struct walker_stream *s, const struct walker_instance *inst)
 {
     const struct walker_kind *const kind = inst->kind;
@@ -307,7 +307,7 @@ static bool uses_more(const struct walker_stream *s, unsigned bits)
     return false;
 }
 
-/* facts/DART.md 4: the bits above those that the levels need are not compared. */
+/* DART.md 4: the bits above those that the levels need are not compared. */
 static void settle_bits(struct walker_stream *s, const struct walker_kind *kind)
 {
     unsigned va = (unsigned)walker_register(s->from, kind->va_bits);

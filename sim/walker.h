@@ -67,7 +67,7 @@ struct walker_reg_field {
 };
 
 /*
- * Where a kind of instance keeps the state of its streams: in registers (facts/DART.md 2, 3 and 6),
+ * Where a kind of instance keeps the state of its streams: in registers (DART.md 2, 3 and 6),
  * or with `in_memory` in tables as an SMMUv3 does (Arm IHI 0070, 5); the rest is not used then.
  */
 struct walker_kind {

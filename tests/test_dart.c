@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DART driver's registers: values of facts/DART.md 13, orders of section 7, parameters,
+ * The DART driver's registers: values of DART.md 13, orders of DART.md 7, parameters,
  * refusals, bounded waits. Faults are in test_dart_fault.c. SEED=N replays the random test.
  */
+#include "chance.h"
 #include "dart_tools.h"
 
 #include <granule/err.h>
 
-#include <stdlib.h>
-
 static uint64_t seed;
-
-static uint64_t draw(uint64_t *rng)
-{
-    *rng = *rng * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *rng >> 33;
-}
 
 /* ---- reset ---- */
 
@@ -29,7 +22,7 @@ static uint32_t word_of(unsigned streams, unsigned word)
     return streams - 32 * word >= 32 ? UINT32_MAX : (1u << (streams - 32 * word)) - 1;
 }
 
-/* facts/DART.md 7: what each store is, and in which order. */
+/* DART.md 7: what each store is, and in which order. */
 static size_t expected_reset(const struct kind *k, unsigned streams, uint32_t error,
                              struct access *list)
 {
@@ -112,7 +105,7 @@ static int invalidate(struct probe *p, struct gr_binding *b)
     return p->dart.inst.ops->invalidate(&p->dart.inst, b, 0, UINT64_MAX, true);
 }
 
-/* Firmware let one stream go as another: facts/DART.md 2. It must go as itself again, or nowhere.
+/* Firmware let one stream go as another: DART.md 2. It must go as itself again, or nowhere.
  */
 static void remap_is_reset(void **state)
 {
@@ -321,7 +314,7 @@ static void t8110_values(void **state)
     probe_free(p, true);
 }
 
-/* Section 13, the four-level example; revision 1 has no such bit (section 3). */
+/* DART.md 13, the four-level example; revision 1 has no such bit (DART.md 3). */
 static void t8110_four_levels(void **state)
 {
     static const struct gr_pt deep = {.root_pa = 0x8a0b08000, .granule_lg2 = 14, .levels = 3};
@@ -412,11 +405,12 @@ static void moves_of(const struct kind *k)
     }
     memset(where, -1, sizeof(where));
     for (unsigned n = 0; n < MOVES; n++) {
-        const uint32_t sid = (uint32_t)(draw(&rng) % STREAMS);
-        const int to = (int)(draw(&rng) % (PTS + 1)) - 1;
+        const uint32_t sid = (uint32_t)(chance_next(&rng) % STREAMS);
+        const int to = (int)(chance_next(&rng) % (PTS + 1)) - 1;
 
-        dart_model_set_busy(p->model.model, draw(&rng) % 2 ? draw(&rng) % 100000 : 0, false);
-        if (where[sid] >= 0 && draw(&rng) % 3 == 0)
+        dart_model_set_busy(p->model.model, chance_next(&rng) % 2 ? chance_next(&rng) % 100000 : 0,
+                            false);
+        if (where[sid] >= 0 && chance_next(&rng) % 3 == 0)
             assert_int_equal(invalidate(p, &b[where[sid]]), 0);
         if (to >= 0)
             assert_int_equal(attach(p, sid, &pt[to], &b[to]), 0);
@@ -658,7 +652,7 @@ static void bypass_is_read(void **state)
         p = probe_new(&kinds[i], 16);
         p->regs[1] = 0x30110003;
         probe_start(p, 0);
-        assert_int_equal(p->dart.inst.bypass, kinds[i].bypass); /* USB4: never, section 2 */
+        assert_int_equal(p->dart.inst.bypass, kinds[i].bypass); /* USB4: never, DART.md 2 */
         assert_int_equal(p->dart.params[1], kinds[i].page_bits == 12 ? 0 : 0x30110003);
         probe_free(p, true);
     }
@@ -756,7 +750,7 @@ static void tcr_and_ttbr_kept(const struct probe *p)
     assert_true(p->written > 0);
 }
 
-/* facts/DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
+/* DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
 static void locked(void **state)
 {
     (void)state;
@@ -766,7 +760,7 @@ static void locked(void **state)
 
         struct gr_dart_config given = probe_config(p);
 
-        if (!kinds[i].lock_bit) { /* section 6: no lock is known */
+        if (!kinds[i].lock_bit) { /* DART.md 6: no lock is known */
             probe_free(p, false);
             continue;
         }
@@ -964,7 +958,6 @@ static void many_commands_time_out_once(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reset_order),
         cmocka_unit_test(remap_is_reset),
@@ -991,7 +984,6 @@ int main(void)
         cmocka_unit_test(many_commands_time_out_once),
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("dart", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

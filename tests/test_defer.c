@@ -603,7 +603,7 @@ static void test_vector_20_reuse(void **state)
 {
     static const unsigned kinds[] = {RIG_T8020, RIG_T8110_4K, RIG_T8110_VA42, ISO_LPAE_4K,
                                      ISO_LPAE_64K};
-    const uint64_t seed = rig_seed("test_vector_20_reuse");
+    const uint64_t seed = chance_seed("test_vector_20_reuse");
 
     (void)state;
     for (unsigned k = 0; k < 5; k++) {
@@ -624,7 +624,7 @@ static void test_vector_20_reuse(void **state)
 static void test_vector_20_detector(void **state)
 {
     static const unsigned kinds[] = {RIG_T8020, ISO_LPAE_4K};
-    const uint64_t seed = rig_seed("test_vector_20_detector");
+    const uint64_t seed = chance_seed("test_vector_20_detector");
 
     (void)state;
     for (unsigned k = 0; k < 2; k++) {

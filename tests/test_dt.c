@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The device-tree front end: every rule, every error sentence, real trees and damaged ones. */
+#include "chance.h"
+
 #include <granule/dt.h>
 
 #include <setjmp.h>
@@ -13,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROOM 16384
 
@@ -395,7 +396,7 @@ static void read_bad(const char *prop)
     assert_non_null(strstr(dt.error, prop));
 }
 
-/* facts/DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
+/* DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
 static void test_iommu_generations(void **state)
 {
     const struct gr_dt_iommu *i;
@@ -431,7 +432,7 @@ static void test_iommu_generations(void **state)
     set_cells("/soc/d@4000", "granule,page-bits", CELLS(14));
     read_bad("granule,page-bits");
 
-    /* Section 6: <0x80000000 0x40000000> is all that 30 bits can say. */
+    /* DART.md 6: <0x80000000 0x40000000> is all that 30 bits can say. */
     set_cells("/soc/d@4000", "granule,page-bits", CELLS(12));
     set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x80000000, 0, 0x40000000));
     read_ok(tree, sizeof(tree));
@@ -1143,7 +1144,7 @@ static void test_mistakes(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* facts/DART.md 10, with the readers' mistakes left out. */
+/* DART.md 10, with the readers' mistakes left out. */
 static void test_regions(void **state)
 {
     const struct gr_dt_master *m;
@@ -1236,7 +1237,7 @@ static void test_firmware(void **state)
         assert_int_equal(seen.iommu[0].firmware, i);
         assert_int_equal(seen.iommu[1].firmware, GR_DT_FIRMWARE_OFF);
     }
-    for (unsigned i = 0; i < 4; i++) { /* facts/DART.md 6: translates and does no more */
+    for (unsigned i = 0; i < 4; i++) { /* DART.md 6: translates and does no more */
         build();
         set("/soc/pcie", "status", "disabled", 9);
         set("/soc/d@4000", "compatible", "apple,s5l8960x-dart", 20);
@@ -1993,11 +1994,7 @@ static uint64_t random_state;
 
 static uint32_t random32(void)
 {
-    random_state += 0x9e3779b97f4a7c15u;
-    uint64_t z = random_state;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (uint32_t)(z >> 32);
+    return (uint32_t)(chance_next(&random_state) >> 32);
 }
 
 /* A change at a random place: a bit, a byte, or a word that is likely to matter. */
@@ -2052,13 +2049,11 @@ static void damage_all(const void *blob, size_t size, unsigned rounds)
 
 static void test_damaged(void **state)
 {
-    const char *seed = getenv("SEED");
     size_t size = 0;
     void *blob;
 
     (void)state;
-    random_state = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
-    print_message("SEED=%llu\n", (unsigned long long)random_state);
+    random_state = chance_seed("dt");
     build();
     OK(fdt_pack(tree));
     damage_all(tree, fdt_totalsize(tree), 8000);

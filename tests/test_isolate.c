@@ -2,7 +2,7 @@
 /*
  * What a device can reach of the granules that a buffer only partly fills: random maps against a
  * shadow of both sides' bytes, with devices that read and write around what they were given; the
- * vectors and known bugs of the facts by name; every failure.
+ * vectors (REQUIREMENTS.md 5) and known bugs (docs/KNOWN-BUGS.md) by name; every failure.
  *
  * SEED=N replays, OPS=N runs so many operations for each setup.
  */
@@ -497,23 +497,23 @@ static void property(uint64_t seed, unsigned flags, unsigned rounds)
     static const uint32_t units[] = {0, 1, 2, 4, 8, 16, 64, 128, 4096};
     static const uint32_t overreads[] = {0, 0, 0, 1, 8, 64, 100, 4096};
     static const unsigned pages[] = {4096, 16384, 65536};
-    struct rig dice = {.rng = seed};
+    uint64_t dice = seed;
 
     for (unsigned n = 0; n < rounds * sizeof(kinds) / sizeof(kinds[0]); n++) {
         struct iso_setup s = {.kind = kinds[n % (sizeof(kinds) / sizeof(kinds[0]))]};
         char what[120];
 
-        s.untrusted = !(flags & GR_DOMAIN_DEFERRED) && rig_random(&dice, 3);
-        s.isolation = (enum gr_isolation)rig_random(&dice, s.untrusted ? 3 : 4);
-        s.verified = rig_random(&dice, 3);
-        s.noncoherent = rig_random(&dice, 2);
-        s.darts = s.kind < RIG_KINDS ? 1 + (unsigned)rig_random(&dice, 2) : 1;
-        s.cpu_page = pages[rig_random(&dice, 3)];
-        s.access_unit = units[rig_random(&dice, 9)];
-        s.overread = overreads[rig_random(&dice, 8)];
-        s.pool = (rig_random(&dice, 4) ? 5u : 1u) * GR_BOUNCE_CHUNK;
+        s.untrusted = !(flags & GR_DOMAIN_DEFERRED) && chance_below(&dice, 3);
+        s.isolation = (enum gr_isolation)chance_below(&dice, s.untrusted ? 3 : 4);
+        s.verified = chance_below(&dice, 3);
+        s.noncoherent = chance_below(&dice, 2);
+        s.darts = s.kind < RIG_KINDS ? 1 + (unsigned)chance_below(&dice, 2) : 1;
+        s.cpu_page = pages[chance_below(&dice, 3)];
+        s.access_unit = units[chance_below(&dice, 9)];
+        s.overread = overreads[chance_below(&dice, 8)];
+        s.pool = (chance_below(&dice, 4) ? 5u : 1u) * GR_BOUNCE_CHUNK;
         s.flags = flags;
-        s.seed = 1 + rig_random(&dice, UINT64_MAX - 1);
+        s.seed = 1 + chance_below(&dice, UINT64_MAX - 1);
         (void)snprintf(what, sizeof(what),
                        "SEED=%" PRIu64 " round %u: %s, %s, isolation %u, unit %u, overread %u%s",
                        seed, n, name_of(s.kind), s.untrusted ? "untrusted" : "trusted",
@@ -526,17 +526,17 @@ static void property(uint64_t seed, unsigned flags, unsigned rounds)
 static void test_property(void **state)
 {
     (void)state;
-    property(rig_seed("test_property"), 0, 8);
+    property(chance_seed("test_property"), 0, 8);
 }
 
 /* The same where unmaps queue their invalidations: a slot, too, comes back only after that. */
 static void test_property_deferred(void **state)
 {
     (void)state;
-    property(rig_seed("test_property_deferred"), GR_DOMAIN_DEFERRED, 3);
+    property(chance_seed("test_property_deferred"), GR_DOMAIN_DEFERRED, 3);
 }
 
-/* ---- the facts' vectors ---- */
+/* ---- Test vectors: REQUIREMENTS.md 5 ---- */
 
 static gr_iova_t must_map(struct iso *iso, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir)
 {
@@ -561,7 +561,7 @@ static gr_pa_t leads_to(struct iso *iso, gr_iova_t iova)
 }
 
 /*
- * REQUIREMENTS 14, vector 3: a 16 KiB granule bounces into memory that is aligned to 16 KiB also
+ * REQUIREMENTS.md 5.3: a 16 KiB granule bounces into memory that is aligned to 16 KiB also
  * where the CPU's pages, and all else that the pool is used for, are of 4 KiB.
  */
 static void test_vector_3_bounce_alignment(void **state)
@@ -920,7 +920,7 @@ static void test_known_bug_2_back_and_forth(void **state)
 /* Known bug 3: syncs of any part; none that begins before the buffer or ends beyond it. */
 static void test_known_bug_3_partial_syncs(void **state)
 {
-    const uint64_t seed = rig_seed("test_known_bug_3_partial_syncs");
+    const uint64_t seed = chance_seed("test_known_bug_3_partial_syncs");
 
     (void)state;
     for (unsigned k = 0; k < 6; k++) {

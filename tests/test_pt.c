@@ -6,7 +6,7 @@
 
 #include "pt/pt_internal.h"
 
-#define EXAMPLE_IOVA UINT64_C(0x9f4a1234) /* facts/DART.md 13 */
+#define EXAMPLE_IOVA UINT64_C(0x9f4a1234) /* DART.md 13 */
 #define EXAMPLE_PAGE UINT64_C(0x8c5d54000)
 
 static uint64_t raw(struct host *h, gr_pa_t pa)
@@ -55,7 +55,7 @@ static void assert_absent(const struct gr_pt *pt, gr_iova_t iova)
     assert_int_equal(gr_pt_walk(pt, iova, &walk), GR_ENOENT);
 }
 
-/* ---- facts/DART.md 13 ---- */
+/* ---- DART.md 13 ---- */
 
 /* RAM where the example has its tables, and a root on the first. */
 static struct host *example_machine(const struct gr_pt_config *config, struct gr_pt *pt)
@@ -240,7 +240,7 @@ static void reach_and_spans(void **state)
     finish(h);
 }
 
-/* Tables at the top only as far as va_bits need them: facts/DART.md 4, Linux's rule. */
+/* Tables at the top only as far as va_bits need them: DART.md 4, Linux's rule. */
 static void roots_as_needed(void **state)
 {
     static const struct {
@@ -288,7 +288,7 @@ static void init_errors(void **state)
         {GR_PT_DART1, 14, 2, 2, 32, 0, true},
         {GR_PT_DART2, 14, 2, 2, 32, 40, true},
         {GR_PT_DART2, 14, 2, 2, 32, 64, true},
-        /* A DART1 entry holds PA[35:12]; what is above would land in END: facts/DART.md 4.1. */
+        /* A DART1 entry holds PA[35:12]; what is above would land in END: DART.md 4.1. */
         {GR_PT_DART1, 14, 2, 2, 32, 42, true},
     };
     const struct gr_pt_config good = {GR_PT_DART2, 14, 2, 2, 38, 42, true};

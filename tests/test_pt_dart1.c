@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* DART1 entries to the bit: facts/DART.md 4.1, 4.3, 4.4 and 13. */
+/* DART1 entries to the bit: DART.md 4.1, 4.3, 4.4 and 13. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,9 +8,9 @@
 #include <cmocka.h>
 
 #include "pt/fmt/dart1.h"
+#include "units.h"
 
 #define PAGE UINT64_C(0x8c5d54000)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static void table_entries(void **state)
 {
@@ -83,7 +83,7 @@ static void windows(void **state)
     }
 }
 
-/* Bytes that do not fill a unit: the window is rounded out, never in (facts/DART.md 4.4). */
+/* Bytes that do not fill a unit: the window is rounded out, never in (DART.md 4.4). */
 static void windows_are_rounded_out(void **state)
 {
     const uint64_t leaf = gri_fmt_leaf(PAGE, gri_fmt_window(gri_fmt_attrs(RW), 14, 0x101, 0x11f9));
@@ -93,7 +93,7 @@ static void windows_are_rounded_out(void **state)
     assert_true(window.first == 0x100 && window.last == 0x11fb);
 }
 
-/* facts/DART.md 14, 1: bit 1 is SP_DIS in this format. Without it START and END are obeyed. */
+/* DART.md 14.1: bit 1 is SP_DIS in this format. Without it START and END are obeyed. */
 static void bit_1_disables_the_window(void **state)
 {
     struct gr_range window;

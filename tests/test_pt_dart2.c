@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* DART2 entries to the bit: facts/DART.md 4.2 to 4.4 and 13. */
+/* DART2 entries to the bit: DART.md 4.2 to 4.4 and 13. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,9 +8,9 @@
 #include <cmocka.h>
 
 #include "pt/fmt/dart2.h"
+#include "units.h"
 
 #define PAGE UINT64_C(0x8c5d54000)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static void table_entries(void **state)
 {
@@ -87,7 +87,7 @@ static void windows_are_rounded_out(void **state)
 }
 
 /*
- * facts/DART.md 14, 1: bit 1 is NO_CACHE in this format, clear in cached leaves; and no bit turns
+ * DART.md 14.1: bit 1 is NO_CACHE in this format, clear in cached leaves; and no bit turns
  * the window off.
  */
 static void bit_1_is_no_cache(void **state)

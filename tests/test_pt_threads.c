@@ -10,12 +10,13 @@
 #include <granule/err.h>
 
 #include "interleave.h"
+#include "rounds.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define WORKERS 4u
-#define ROUNDS 6u
+#define ROUNDS rounds_of(6)
 #define OPS 300u
 
 static uint64_t seed;
@@ -40,11 +41,7 @@ static const struct gr_pt_config shapes[] = {
 };
 
 /* One thread runs at a time in a schedule, where TSan sees no race that others would not find. */
-#ifdef __SANITIZE_THREAD__
-#define PREEMPTIONS 2
-#else
-#define PREEMPTIONS 3
-#endif
+#define PREEMPTIONS (ROUNDS_TSAN ? 2 : 3)
 
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
@@ -332,12 +329,12 @@ static void *work(void *arg)
 
     (void)pthread_barrier_wait(w->start);
     for (unsigned i = 0; i < OPS; i++) {
-        const unsigned n = (unsigned)(draw(&w->rng) % OPS);
+        const unsigned n = (unsigned)(chance_next(&w->rng) % OPS);
         const gr_iova_t iova = shared_iova(w, n);
         struct gr_pt_walk walk;
         bool good;
 
-        if (draw(&w->rng) % 8 == 0) {
+        if (chance_next(&w->rng) % 8 == 0) {
             good = come_and_go(w);
         } else if (!mapped[n]) {
             good = map_one(w, iova) && !gr_pt_walk(&w->s->pt, iova + 1, &walk) &&
@@ -358,7 +355,9 @@ static void *work(void *arg)
 
 static void threads_of(unsigned shape, bool coherent)
 {
-    for (unsigned round = 0; round < ROUNDS; round++) {
+    const unsigned rounds = ROUNDS;
+
+    for (unsigned round = 0; round < rounds; round++) {
         struct worker worker[WORKERS];
         pthread_barrier_t start;
         atomic_uint bad = 0;
@@ -391,13 +390,11 @@ static void threads(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads),
         cmocka_unit_test(creation_races), /* last, because it stays on one CPU */
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("pt_threads", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

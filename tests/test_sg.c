@@ -222,7 +222,7 @@ struct world {
     struct gr_stream stream[FAKES];
     struct gr_device dev;
     struct gr_domain domain;
-    struct rig dice; /* only its rng is used */
+    uint64_t rng;
     struct paper paper;
     gr_iova_t anchor[ANCHORS]; /* granules that other mappings hold; 1: none */
     struct limits lim;
@@ -231,7 +231,7 @@ struct world {
 
 static uint64_t roll(struct world *w, uint64_t below)
 {
-    return rig_random(&w->dice, below);
+    return chance_below(&w->rng, below);
 }
 
 static void world_make(struct world *w, const struct geometry *geo, unsigned p, uint64_t seed)
@@ -250,7 +250,7 @@ static void world_make(struct world *w, const struct geometry *geo, unsigned p, 
     w->geo = geo;
     w->g = UINT64_C(1) << geo->granule_lg2;
     w->p = p;
-    w->dice.rng = seed;
+    w->rng = seed;
     w->host = host_create(&config, why, sizeof(why));
     if (!w->host)
         fail_msg("no host: %s", why);
@@ -588,7 +588,7 @@ static void test_property(void **state)
 {
     const char *const given = getenv("LISTS");
     const uint64_t lists = given ? strtoull(given, NULL, 0) : 20000;
-    const uint64_t seed = rig_seed("lists");
+    const uint64_t seed = chance_seed("lists");
     struct world *const w = malloc(sizeof(*w));
     uint64_t mapped = 0, segments = 0, merged = 0;
 
@@ -639,7 +639,7 @@ static void test_cost(void **state)
         uint64_t span;
 
         paper_make(&p);
-        bench_make(&b, kind, 3, true);
+        bench_make(&b, kind, .darts = 3);
         span = rig_span(&b.domain);
         for (unsigned count = 1; count <= MOST; count *= 4) {
             plain_list(&p, count, 100, 50, 2 * b.g);
@@ -764,7 +764,7 @@ static void test_map_errors(void **state)
 
         paper_make(&p);
         paper_make(&other);
-        bench_make(&b, kind, 2, true);
+        bench_make(&b, kind, .darts = 2);
         plain_list(&other, 9, 77, 600, 3 * b.g); /* something that must not change */
         assert_int_equal(gr_dma_map_sg(&b.dev, &other.list, BOTH, 0), 0);
         map_errors(&b, &p);
@@ -789,7 +789,7 @@ static void test_sum_overflows(void **state)
     (void)state;
     assert_non_null(segs);
     assert_non_null(out);
-    bench_make(&b, RIG_T8110, 1, true);
+    bench_make(&b, RIG_T8110);
     for (unsigned i = 0; i < count; i++)
         segs[i].len = UINT64_C(1) << 42;
     before = rig_state(&b.rig, &b.domain);
@@ -817,7 +817,7 @@ static void test_exhaustion(void **state)
         struct paper p[3];
         struct bench b;
 
-        bench_make_narrow(&b, kind, 16 * g, 32 * g - 1);
+        bench_make(&b, kind, .aperture = {16 * g, 32 * g - 1});
         for (unsigned i = 0; i < 3; i++)
             paper_make(&p[i]);
         plain_list(&p[0], 17, 0, 1, g + 1);
@@ -855,7 +855,7 @@ static void test_no_memory(void **state)
         int leaks, ret = GR_ENOMEM;
 
         paper_make(&p);
-        bench_make(&b, kind, 2, true);
+        bench_make(&b, kind, .darts = 2);
         span = rig_span(&b.domain);
         assert_int_equal(gr_dma_map(&b.dev, 0, 1, BOTH, 0, &iova), 0); /* a neighbour that stays */
         plain_list(&p, 7, 9 * b.g + 1, span / 2, span);
@@ -899,10 +899,7 @@ static void test_untrusted(void **state)
         uint64_t g;
 
         paper_make(&p);
-        rig_make_plain(&b.rig, kind, 1);
-        b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-        b.config.untrusted = true;
-        bench_attach(&b);
+        bench_make(&b, kind, .untrusted = true);
         g = b.g;
         for (unsigned i = 0; i < 3; i++) {
             plain_list(&p, 3, 4 * g, g, 4 * g);
@@ -994,7 +991,7 @@ static void test_unmap_errors(void **state)
 
         paper_make(&p);
         paper_make(&empty);
-        bench_make(&b, kind, 2, kind % 2);
+        bench_make(&b, kind, .darts = 2, .noncoherent = !(kind % 2));
         plain_list(&p, 5, 3 * b.g + 64, 100, 2 * b.g);
         paper_list(&empty, 0);
         assert_int_equal(gr_dma_map_sg(&b.dev, &p.list, BOTH, 0), 0);
@@ -1030,7 +1027,7 @@ static void test_stuck(void **state)
 
         paper_make(&p);
         paper_make(&late);
-        bench_make(&b, kind / 2, 1, true);
+        bench_make(&b, kind / 2);
         plain_list(&p, 4, 100, 100, 2 * b.g);
         plain_list(&late, 4, 100, 100, 2 * b.g);
         if (unmap)
@@ -1074,10 +1071,8 @@ struct course {
 static void course_make(struct course *c, unsigned kind, bool coherent, uint64_t seed)
 {
     c->kind = kind;
-    rig_make(&c->b.rig, cpu_pages[seed % PAGES], seed, 1, &(const struct rig_setup){.kind = kind});
-    c->b.config = rig_device(&c->b.rig, c->b.stream, 0, 1, RIG_SID);
-    c->b.config.coherent = coherent;
-    bench_attach(&c->b);
+    bench_make(&c->b, kind, .cpu_page = cpu_pages[seed % PAGES], .seed = seed,
+               .noncoherent = !coherent);
     paper_make(&c->p);
     c->arena = rig_ram(&c->b.rig, ARENA, 64 * KIB);
     c->cpu = host_ptr(c->b.rig.host, c->arena, ARENA);
@@ -1199,7 +1194,7 @@ static void end_to_end_list(struct course *c)
 
 static void test_end_to_end(void **state)
 {
-    const uint64_t seed = rig_seed("end to end");
+    const uint64_t seed = chance_seed("end to end");
     struct course *const c = malloc(sizeof(*c));
 
     (void)state;
@@ -1275,7 +1270,7 @@ static void noncoherent_list(struct course *c)
 
 static void test_noncoherent(void **state)
 {
-    const uint64_t seed = rig_seed("not coherent");
+    const uint64_t seed = chance_seed("not coherent");
     struct course *const c = malloc(sizeof(*c));
 
     (void)state;

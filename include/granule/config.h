@@ -10,7 +10,7 @@
 #define GR_CFG_FAULT_RING 16u
 #endif
 
-/* Instances that one domain may be attached to (facts/DART.md 8: up to 8 per master are known). */
+/* Instances that one domain may be attached to (DART.md 8: up to 8 per master are known). */
 #ifndef GR_CFG_DOMAIN_INSTANCES
 #define GR_CFG_DOMAIN_INSTANCES 8u
 #endif
@@ -33,7 +33,7 @@
 #define GR_CFG_DEFER_NS 10000000u
 #endif
 
-/* How long a DART may take to finish a TLB command, in nanoseconds (facts/DART.md 2, 3). */
+/* How long a DART may take to finish a TLB command, in nanoseconds (DART.md 2, 3). */
 #ifndef GR_CFG_DART_TIMEOUT_NS
 #define GR_CFG_DART_TIMEOUT_NS 2000000u
 #endif
@@ -43,7 +43,7 @@
 #define GR_CFG_FIRMWARE_TABLES 256u
 #endif
 
-/* Up to so many granules are invalidated by their addresses, where a DART can (facts/DART.md 3). */
+/* Up to so many granules are invalidated by their addresses, where a DART can (DART.md 3). */
 #ifndef GR_CFG_DART_RANGE
 #define GR_CFG_DART_RANGE 256u
 #endif

@@ -30,24 +30,25 @@
  * Context: any, for every call here but gr_dma_alloc() and gr_dma_free(). Locks: the domain's own.
  *
  * The same errors everywhere; each with nothing changed, but for GR_ETIMEDOUT:
- *   GR_ENODEV      the device has no such domain
- *   GR_ENODATA     a length of 0, a list without segments
- *   GR_EACCES      dir is none of the three
- *   GR_EOPNOTSUPP  unknown bit in attrs; an end of the buffer must bounce, and the domain has no
- * pool or it is GR_DMA_MMIO GR_ENOBUFS     the bounce pool is at its limit, or the buffer longer
- * than its slots GR_EOVERFLOW   a range passes 2^64, or a list needs more than 2^63 bytes of IOVA
- *   GR_EFAULT      memory beyond the IOMMU's physical address width, or what a LINEAR or IDENTITY
- *                  domain reaches, and nothing to bounce from
- *   GR_ERANGE      no granule of the aperture lies below the device's mask
- *   GR_ENOSPC      no IOVA range of that size left below the mask, also after a short wait for what
- *                  is being unmapped
- *   GR_ENOMEM      the port has no memory left
- *   GR_EIO         an invalidation of this domain failed before: the device is blocked
- *   GR_ENOENT      nothing is mapped there: unmapped twice?
- *   GR_EMSGSIZE    the granules are not exactly those of one mapping
- *   GR_ETIMEDOUT   the IOMMU did not confirm an invalidation in time. Nothing is mapped, but the
- *                  memory is *not safe to reuse*; unless a second attempt was confirmed (only a map
- *                  makes one) the device is blocked from now on
+ *   - GR_ENODEV      the device has no such domain
+ *   - GR_ENODATA     a length of 0, a list without segments
+ *   - GR_EACCES      dir is none of the three
+ *   - GR_EOPNOTSUPP  unknown bit in attrs; an end of the buffer must bounce, and the domain has no
+ *                    pool or it is GR_DMA_MMIO
+ *   - GR_ENOBUFS     the bounce pool is at its limit, or the buffer longer than its slots
+ *   - GR_EOVERFLOW   a range passes 2^64, or a list needs more than 2^63 bytes of IOVA
+ *   - GR_EFAULT      memory beyond the IOMMU's physical address width, or what a LINEAR or IDENTITY
+ *                    domain reaches, and nothing to bounce from
+ *   - GR_ERANGE      no granule of the aperture lies below the device's mask
+ *   - GR_ENOSPC      no IOVA range of that size left below the mask, also after a short wait for
+ *                    what is being unmapped
+ *   - GR_ENOMEM      the port has no memory left
+ *   - GR_EIO         an invalidation of this domain failed before: the device is blocked
+ *   - GR_ENOENT      nothing is mapped there: unmapped twice?
+ *   - GR_EMSGSIZE    the granules are not exactly those of one mapping
+ *   - GR_ETIMEDOUT   the IOMMU did not confirm an invalidation in time. Nothing is mapped, but the
+ *                    memory is *not safe to reuse*; unless a second attempt was confirmed (only a
+ *                    map makes one) the device is blocked from now on
  */
 #ifndef GRANULE_DMA_H
 #define GRANULE_DMA_H

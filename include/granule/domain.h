@@ -155,11 +155,11 @@ struct gr_device_config {
     /* How its buffers are closed off; the rest of the granules is nobody's where it says EXPOSE. */
     enum gr_isolation isolation;
     uint32_t access_unit; /* it reads and writes in naturally aligned units of this: a power of two
-                             up to 4096; 0: 8 bytes (facts/DART.md 4.4) */
+                             up to 4096; 0: 8 bytes (DART.md 4.4) */
     uint32_t overread;    /* it may read so many bytes beyond a buffer, and must not fault there: up
-                             to 4096; they are zero, or belong to the granule of an EXPOSEd buffer */
+                             to 4096; they are zero, or of the granule of an EXPOSEd buffer */
     uint32_t min_align_mask;  /* 2^n - 1 below 64 KiB: these bits of an address are the buffer's,
-                                 also  where it bounces */
+                                 also where it bounces */
     enum gr_domain_type mode; /* the domain that the host or the tree wants for it; 0: any, see
                                  gr_device_policy() */
     bool coherent;            /* its accesses snoop the CPU's caches */
@@ -212,9 +212,9 @@ struct gr_domain {
     void *fault_cookie;
     struct gr_bounce *bounce; /* see gr_domain_set_bounce() */
     bool windows_verified;    /* by all instances */
-    struct gr_range direct;   /* LINEAR, IDENTITY: physical addresses that pass, */
+    struct gr_range passing;  /* LINEAR, IDENTITY: physical addresses that devices reach, */
     bool beyond;              /* there is memory that the window leaves out */
-    uint64_t direct_offset;   /* which is PA - IOVA, */
+    uint64_t pa_offset;       /* at IOVAs smaller by this, */
     struct gr_range *holes;   /* but for these: ascending, apart; a page of the port's */
     unsigned hole_count;
     unsigned holes_lg2;

@@ -44,7 +44,7 @@
  *   Brackets: the other value that an override may give, or the highest. An SMMUv3 has several
  *   granules: `granule,page-bits` says which of 12, 14 and 16 to use, and 0 that nobody has said;
  *   its IOVAs have 32 bits at least, and what its registers say goes before the table. Sources:
- *   facts/DART.md 1, 4, 6, 8, facts/QEMU.md. The t8110 values are read from its registers on
+ *   DART.md 1, 4, 6, 8, docs/QEMU.md. The t8110 values are read from its registers on
  *   hardware: VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16
  *   streams cover every SID that a tree is known to use. Bypass is 1 because most instances have it
  *   (PCIe DARTs do not); a tree that knows better says `granule,bypass = <0>`. An override is one
@@ -55,7 +55,7 @@
  *   first in the table decides.
  *
  *   `granule,window-verified`, empty, says that on this hardware the windows of leaves
- *   (facts/DART.md 4.4) have been seen to hold, so that devices that are not trusted may rely on
+ *   (DART.md 4.4) have been seen to hold, so that devices that are not trusted may rely on
  *   them.
  *
  * What it cannot say about a master stands on the master's node (gr_dt_master.node):
@@ -174,7 +174,7 @@ struct gr_dt_stream {
 };
 
 /*
- * IOVAs that a device or its firmware uses before its driver comes (facts/DART.md 10): an entry of
+ * IOVAs that a device or its firmware uses before its driver comes (DART.md 10): an entry of
  * `iommu-addresses` = <&master IOVA size>... in a node that the master's `memory-region` names;
  * IOVA and size have the cells of the bus that the master named is on. Nodes that are not enabled,
  * or that do not name this master, say nothing.

@@ -33,8 +33,8 @@
 GR_BEGIN_DECLS
 
 enum gr_pt_format {
-    GR_PT_DART1 = 1, /* s5l8960x, t8020, t8103 (facts/DART.md 4.1) */
-    GR_PT_DART2 = 2, /* t6000, t8110 (facts/DART.md 4.2) */
+    GR_PT_DART1 = 1, /* s5l8960x, t8020, t8103 (DART.md 4.1) */
+    GR_PT_DART2 = 2, /* t6000, t8110 (DART.md 4.2) */
     /*
      * ARM LPAE (VMSAv8-64) stage 1, as an SMMU walks it. Blocks and contiguous groups are made
      * where IOVA, PA and length allow. There is no write-only: GR_PROT_WRITE alone maps read and

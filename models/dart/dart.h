@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Register-level model of Apple's DART, written from facts/DART.md alone.
+ * Register-level model of Apple's DART, written from docs/hardware/DART.md alone.
  *
- * Modelled: the t8020 and t6000 register layout (facts 2), the USB4 variant of it, the t8110 layout
- * up to revision 2.2 (facts 3), s5l8960x (facts 6); DART1 and DART2 tables of two or three levels
- * (facts 4); faults (facts 5); locks (facts 9.1); the checklist (facts 15). Not modelled: DAPF,
- * TrustZone regions, performance counters, TLB_CMD operations 2 and 3.
+ * Modelled: the t8020 and t6000 register layout (DART.md 2), the USB4 variant of it, the t8110
+ * layout up to revision 2.2 (DART.md 3), s5l8960x (DART.md 6); DART1 and DART2 tables of two or
+ * three levels (DART.md 4); faults (DART.md 5); locks (DART.md 9.1); the checklist (DART.md 15).
+ * Not modelled: DAPF, TrustZone regions, performance counters, TLB_CMD operations 2 and 3.
  *
- * Where the facts leave open what happens, the model makes it hurt. With DIAG_LOCK.LOCK_ON_ERR
+ * Where DART.md leaves open what happens, the model makes it hurt. With DIAG_LOCK.LOCK_ON_ERR
  * every access is refused from a fault on until its acknowledgement and then operation 4. An
  * s5l8960x forgets nothing of a stream that does not translate until the command is done, and
  * counts misuse.
  *
- * The model is harsher than any one chip where the facts leave room: table entries, valid or not,
+ * The model is harsher than any one chip where DART.md leaves room: table entries, valid or not,
  * are cached at every level until an invalidation of their stream has completed, and neighbours may
  * be prefetched on any access. Nothing else drops them, neither stores to TCR nor to TTBR.
  */
@@ -44,7 +44,7 @@ struct dart_model_config {
 
     /*
      * Disabled streams and blocked TCRs: ERROR code bits to latch, 0: deny and latch nothing. What
-     * hardware latches is unknown (facts 15).
+     * hardware latches is unknown (DART.md 15).
      */
     uint32_t denied_code;
 
@@ -76,7 +76,7 @@ struct dart_model_stats {
     uint64_t bus_errors;    /* accesses refused behind the DART, bad_fetches not included */
     uint64_t reused;        /* hits whose page the tables, walked anew, place elsewhere: an IOVA got
                                a new meaning before the old one was forgotten; watch_reuse only */
-    uint64_t locked_writes; /* stores to registers a lock protects: dropped (facts 9.1) */
+    uint64_t locked_writes; /* stores to registers a lock protects: dropped (DART.md 9.1) */
     uint64_t misuse;        /* stores while busy, wrong commands, bad or unaligned offsets,
                                registers touched while off */
 };
@@ -84,10 +84,9 @@ struct dart_model_stats {
 struct dart_model;
 
 /*
- * The family's usual values (facts 1): 16 KiB pages (s5l8960x: 4), va_bits 32 (t8110: 36), pa_bits
- * 36 (t6000: 42, t8110: 42), 16 streams (USB4: 64, s5l8960x: 4), no bypass for these two, else
- * bypass; revision 2.0; 128 TLB and 32 walk entries, LRU. host
- * is NULL: fill it in.
+ * The family's usual values (DART.md 1): 16 KiB pages (s5l8960x: 4), va_bits 32 (t8110: 36),
+ * pa_bits 36 (t6000: 42, t8110: 42), 16 streams (USB4: 64, s5l8960x: 4), no bypass for these two,
+ * else bypass; revision 2.0; 128 TLB and 32 walk entries, LRU. host is NULL: fill it in.
  */
 struct dart_model_config dart_model_defaults(enum dart_model_kind kind);
 

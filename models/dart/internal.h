@@ -119,7 +119,7 @@ static inline uint32_t dart_model_chance(const struct dart_model *m)
 /* Ends the invalidation under way if its time is over. */
 void dart_model_settle(struct dart_model *m);
 
-/* Keeps a record for each stream instead of ERROR: facts/DART.md 3, at the end. */
+/* Keeps a record for each stream instead of ERROR: DART.md 3, at the end. */
 bool dart_model_has_records(const struct dart_model *m);
 
 /* Records a fault of that code in ERROR or the stream's record, or that one was lost. */

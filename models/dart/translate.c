@@ -2,7 +2,7 @@
 /* DART model: the table walk and the device's accesses. */
 #include "internal.h"
 
-#define MODEL_REMAP_T8020 0x80u               /* facts/DART.md 2: byte n = target of stream n */
+#define MODEL_REMAP_T8020 0x80u               /* DART.md 2: byte n = target of stream n */
 #define MODEL_TCR_FOUR_LEVELS (1u << 3)       /* 3: t8110, not revision 1 */
 #define MODEL_TCR_REMAP (1u << 7)             /* 3: t8110, target in 11:8 */
 #define MODEL_ENTRY_VALID (UINT64_C(1) << 0)  /* 4: leaves and table entries */
@@ -27,10 +27,10 @@ struct view {
     uint32_t tcr;
     unsigned levels; /* of tables in memory */
     unsigned bits;   /* of IOVA per level */
-    uint64_t mask;   /* IOVA bits compared; those above are dropped (facts/DART.md 4) */
+    uint64_t mask;   /* IOVA bits compared; those above are dropped (DART.md 4) */
 };
 
-/* facts/DART.md 15: enabled, then remap. False: the access goes nowhere. */
+/* DART.md 15: enabled, then remap. False: the access goes nowhere. */
 static bool resolve(const struct dart_model *m, unsigned sid, struct view *v)
 {
     const struct dart_model_layout *l = m->layout;
@@ -82,7 +82,7 @@ bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, 
     return false;
 }
 
-/* Both bits set is invalid and neither blocks (facts/DART.md 2). */
+/* Both bits set is invalid and neither blocks (DART.md 2). */
 static bool translates(const struct dart_model *m, const struct view *v)
 {
     return (v->tcr & m->layout->translate) && !(v->tcr & m->layout->bypass);
@@ -94,7 +94,7 @@ static bool bypasses(const struct dart_model *m, const struct view *v)
 }
 
 /*
- * facts/DART.md 4.1 to 4.3: leaves and table entries place the address alike. DART1: PA[35:12] in
+ * DART.md 4.1 to 4.3: leaves and table entries place the address alike. DART1: PA[35:12] in
  * place. DART2: PA[41:14] at 37:10; for 4K pages PA[41:12] at 37:8, an assumption (no source).
  */
 static uint64_t entry_pa(const struct dart_model *m, uint64_t entry)
@@ -196,7 +196,7 @@ static void watch_reuse(struct dart_model *m, const struct view *v, uint64_t iov
         m->stats.reused += entry_pa(m, now) != entry_pa(m, leaf);
 }
 
-/* facts/DART.md 15: valid, permission, sub-page window (4.4), in this order. */
+/* DART.md 15: valid, permission, sub-page window (4.4), in this order. */
 static enum dart_model_fault check(const struct dart_model *m, uint64_t leaf, bool write,
                                    uint64_t offset, uint64_t len)
 {
@@ -277,7 +277,7 @@ static enum dart_model_fault lookup(struct dart_model *m, const struct view *v, 
 }
 
 /*
- * TCR bits 4:0 of the t8020 suppress the errors of the same numbers (facts/DART.md 2). Errors name
+ * TCR bits 4:0 of the t8020 suppress the errors of the same numbers (DART.md 2). Errors name
  * the stream that made the access and the IOVA as it was given; after a remap, and above the bits
  * compared, what hardware shows is unknown.
  */
@@ -287,7 +287,7 @@ static void report(struct dart_model *m, const struct view *v, unsigned sid, uin
     uint32_t code = m->layout->codes[fault];
 
     m->stats.faults++;
-    if (m->layout->s5l8960x) /* facts/DART.md 6: it never sees the bits above */
+    if (m->layout->s5l8960x) /* DART.md 6: it never sees the bits above */
         iova &= v->mask;
     if (m->layout->t8110 || !(code & v->tcr & 0x1f))
         dart_model_latch(m, sid, iova, write, code);

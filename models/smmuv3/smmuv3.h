@@ -56,7 +56,7 @@ struct smmuv3_model;
 #define SMMUV3_MODEL_STAGE_2 0x1u
 
 /*
- * QEMU 7.2's identification (facts/QEMU.md): stage 1, coherent, two-level tables, 16 bits of ASID
+ * QEMU 7.2's identification (docs/QEMU.md): stage 1, coherent, two-level tables, 16 bits of ASID
  * and of streams, range invalidation, 4, 16 and 64 KiB, 44 bits of PA; 128 TLB and 32 walk
  * entries, LRU. host is NULL: fill it in.
  */

@@ -2,7 +2,7 @@
 /*
  * QEMU's aarch64 `virt` machine, what the files of this port offer each other. All but start.S,
  * cpu.c, mmu.c, print.c and mem.c serve ports/qemu-qtest as well, which has no CPU. The addresses
- * are QEMU's promise for this machine (facts/QEMU.md, the table of items); RAM, the IOMMU and who
+ * are QEMU's promise for this machine (docs/QEMU.md, "The machine"); RAM, the IOMMU and who
  * is behind it are read from the device tree.
  */
 #ifndef QEMU_AARCH64_BOARD_H

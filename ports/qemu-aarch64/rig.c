@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
-#define SMMU_EVENTS 106u /* INTIDs (facts/QEMU.md) */
+#define SMMU_EVENTS 106u /* INTIDs (docs/QEMU.md) */
 #define SMMU_SYNC 108u
 #define SMMU_ERRORS 109u
 

@@ -21,7 +21,7 @@ static inline struct gr_domain *gri_dma_domain(const struct gr_device *dev)
 }
 
 /* Its IDENTITY or LINEAR domain, or NULL. */
-static inline struct gr_domain *gri_dma_direct(const struct gr_device *dev)
+static inline struct gr_domain *gri_dma_offset(const struct gr_device *dev)
 {
     struct gr_domain *const domain = dev->group->domain;
 
@@ -35,7 +35,7 @@ static inline struct gr_domain *gri_dma_any(const struct gr_device *dev)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
 
-    return domain ? domain : gri_dma_direct(dev);
+    return domain ? domain : gri_dma_offset(dev);
 }
 
 static inline bool gri_dma_dir_ok(enum gr_dma_dir dir)
@@ -158,7 +158,7 @@ GR_MUST_CHECK int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t le
 GR_MUST_CHECK int gri_dma_unmap_one(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                     enum gr_dma_dir dir, unsigned attrs);
 
-/* ---- dma.c ---- */
+/* ---- sync.c ---- */
 
 /*
  * gr_dma_sync_for_*(), with `for_cpu` one or the other, of several parts of one mapping in a
@@ -168,22 +168,22 @@ GR_MUST_CHECK int gri_dma_unmap_one(struct gr_device *dev, gr_iova_t iova, uint6
 GR_MUST_CHECK int gri_dma_sync(struct gr_device *dev, const struct gr_dma_seg *parts,
                                unsigned count, enum gr_dma_dir dir, bool for_cpu);
 
-/* ---- direct.c: the DMA API in IDENTITY and LINEAR domains, or where there is none ---- */
+/* ---- offset.c: the DMA API in IDENTITY and LINEAR domains, or where there is none ---- */
 
-GR_MUST_CHECK int gri_direct_map(struct gr_device *dev, gr_pa_t pa, uint64_t len,
+GR_MUST_CHECK int gri_offset_map(struct gr_device *dev, gr_pa_t pa, uint64_t len,
                                  enum gr_dma_dir dir, unsigned attrs, gr_iova_t *out_iova);
-GR_MUST_CHECK int gri_direct_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len,
+GR_MUST_CHECK int gri_offset_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                    enum gr_dma_dir dir, unsigned attrs);
-GR_MUST_CHECK int gri_direct_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len,
+GR_MUST_CHECK int gri_offset_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                   enum gr_dma_dir dir, bool for_cpu);
-GR_MUST_CHECK int gri_direct_map_sg(struct gr_device *dev, struct gr_dma_list *list,
+GR_MUST_CHECK int gri_offset_map_sg(struct gr_device *dev, struct gr_dma_list *list,
                                     enum gr_dma_dir dir, unsigned attrs);
-GR_MUST_CHECK int gri_direct_sync_sg(struct gr_device *dev, const struct gr_dma_list *list,
+GR_MUST_CHECK int gri_offset_sync_sg(struct gr_device *dev, const struct gr_dma_list *list,
                                      enum gr_dma_dir dir, bool for_cpu);
-GR_MUST_CHECK int gri_direct_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list,
+GR_MUST_CHECK int gri_offset_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list,
                                       enum gr_dma_dir dir, unsigned attrs);
 
 /* The longest range that can always be mapped, whatever memory it is. */
-uint64_t gri_direct_max(const struct gr_device *dev, const struct gr_domain *domain);
+uint64_t gri_offset_max(const struct gr_device *dev, const struct gr_domain *domain);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Isolation. Only the first and the last granule of a buffer can show a device what is not the
  * buffer's: these are narrowed by a window, or replaced by a slot of the bounce pool; what lies
- * between is mapped in place (REQUIREMENTS 3.5, 3.6).
+ * between is mapped in place (REQUIREMENTS.md 2, 3).
  *
  * Nothing but the tables says which granules are slots: an unmap looks where its ends lead.
  */
@@ -55,8 +55,8 @@ static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
 }
 
 /* `len` bytes at `pa` go to the start of a slot's `span`, whole granules, as far as `pa` says. */
-static int bounce(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,
-                  uint64_t len, uint64_t span)
+static int bounce_end(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,
+                      uint64_t len, uint64_t span)
 {
     struct gr_domain *const domain = is->domain;
     const uint32_t offset = (uint32_t)(pa & domain->pt.granule_mask);
@@ -96,7 +96,7 @@ static int map_end(struct gri_isolation *is, struct gri_mapping *m, uint64_t at,
         if (fit_window(is, &seg))
             return gri_domain_map_window(m, at, &seg);
     }
-    return bounce(is, m, at, pa, len, span);
+    return bounce_end(is, m, at, pa, len, span);
 }
 
 int gri_isolate(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,

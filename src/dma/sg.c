@@ -264,7 +264,7 @@ int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_d
 
     list->out_count = 0;
     if (!domain)
-        return gri_direct_map_sg(dev, list, dir, attrs);
+        return gri_offset_map_sg(dev, list, dir, attrs);
     ret = gri_dma_check_list(list, dir, attrs);
     if (ret)
         return ret;
@@ -363,7 +363,7 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     int ret;
 
     if (!domain)
-        return gri_direct_unmap_sg(dev, list, dir, attrs);
+        return gri_offset_unmap_sg(dev, list, dir, attrs);
     ret = gri_dma_check_list(list, dir, attrs);
     if (ret)
         return ret;
@@ -397,7 +397,7 @@ static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum g
     int ret;
 
     if (!gri_dma_domain(dev))
-        return gri_direct_sync_sg(dev, list, dir, for_cpu);
+        return gri_offset_sync_sg(dev, list, dir, for_cpu);
     ret = gri_dma_check_list(list, dir, 0);
     if (ret)
         return ret;

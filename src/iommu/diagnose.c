@@ -28,7 +28,7 @@ const char *gr_diagnosis_name(enum gr_diagnosis diagnosis)
     return (size_t)diagnosis < GRI_ARRAY_SIZE(names) ? names[diagnosis] : NULL;
 }
 
-static bool is_reserved(const struct gr_group *group, gr_iova_t iova)
+static bool group_reserves(const struct gr_group *group, gr_iova_t iova)
 {
     GRI_LIST_FOREACH(link, &group->members) {
         const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
@@ -41,10 +41,10 @@ static bool is_reserved(const struct gr_group *group, gr_iova_t iova)
     return false;
 }
 
-static bool is_reserved_in(const struct gr_domain *domain, gr_iova_t iova)
+static bool is_reserved(const struct gr_domain *domain, gr_iova_t iova)
 {
     GRI_LIST_FOREACH(link, &domain->groups) {
-        if (is_reserved(GRI_CONTAINER(link, struct gr_group, domain_link), iova))
+        if (group_reserves(GRI_CONTAINER(link, struct gr_group, domain_link), iova))
             return true;
     }
     return false;
@@ -87,7 +87,7 @@ static enum gr_diagnosis diagnose(struct gr_domain *domain, const struct gr_faul
         return GR_DIAGNOSIS_HARDWARE;
     if (inside && !gr_pt_walk(&domain->pt, iova, &walk))
         return diagnose_leaf(domain, fault, &walk);
-    if (is_reserved_in(domain, iova) || gri_adopt_owns(domain, iova, iova))
+    if (is_reserved(domain, iova) || gri_fixed_overlaps(domain, iova, iova))
         return GR_DIAGNOSIS_FIRMWARE;
     if (!inside)
         return GR_DIAGNOSIS_OUTSIDE;

@@ -6,6 +6,7 @@
 #include <granule/domain.h>
 
 #include "core/bits.h"
+#include "core/list.h"
 #include "pt/pt_internal.h"
 
 struct gri_slot;
@@ -16,8 +17,43 @@ static inline bool gri_domain_is_broken(const struct gr_domain *domain)
     return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
 }
 
+/* Is there an instance that has not confirmed that it forgot the domain's tables? */
+static inline bool gri_domain_in_doubt(const struct gr_domain *domain)
+{
+    return domain->unconfirmed || !gri_list_empty(&domain->doubtful);
+}
+
 /* After a map that failed with GR_ETIMEDOUT: may a device still know what it had mapped? */
-bool gri_domain_is_unsafe(const struct gr_domain *domain);
+static inline bool gri_domain_is_unsafe(const struct gr_domain *domain)
+{
+    return gri_domain_is_broken(domain) || gri_domain_in_doubt(domain);
+}
+
+/* The domain's binding to an instance, or NULL. */
+static inline struct gr_binding *gri_domain_binding(struct gr_domain *domain,
+                                                    const struct gr_instance *inst)
+{
+    for (unsigned i = 0; i < domain->bindings; i++) {
+        if (domain->binding[i].inst == inst)
+            return &domain->binding[i];
+    }
+    return NULL;
+}
+
+/* Visit every stream of every member of a group, until `fn` gives something other than 0. */
+static inline int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
+                                      int (*fn)(struct gr_domain *domain, struct gr_stream *stream))
+{
+    int ret = 0;
+
+    GRI_LIST_FOREACH(link, &group->members) {
+        struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; !ret && i < dev->config.stream_count; i++)
+            ret = fn(domain, &dev->config.streams[i]);
+    }
+    return ret;
+}
 
 /* No more than a load and a store: two CPUs that share a counter may lose a count. */
 static inline void gri_domain_add(uintptr_t *counter, uint64_t n)
@@ -30,6 +66,8 @@ static inline struct gr_domain_counts *gri_domain_counts(struct gr_domain *domai
 {
     return &domain->counts[gr_port_cpu() % GR_CFG_COUNTS];
 }
+
+/* ---- mapping.c ---- */
 
 /* A map under way in a TRANSLATED domain. */
 struct gri_mapping {
@@ -113,16 +151,24 @@ GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr
 GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size,
                                         gr_pa_t *out_pa, struct gri_slot *slots);
 
-/* Visit every stream of every member of a group, until `fn` gives something other than 0. */
-int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
-                        int (*fn)(struct gr_domain *domain, struct gr_stream *stream));
-
-/* ---- domain.c for instance.c and defer.c; domain->lock is held ---- */
+/* ---- domain.c; domain->lock is held ---- */
 
 /* Let a stream of the domain do what its type says. Returns as the instance's `ops`. */
 GR_MUST_CHECK int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream);
 
-/* Invalidate [first, last], cleared before. Returns 0, GR_ETIMEDOUT. */
+/* ---- retire.c; domain->lock is held, but for an invalidation of leaves alone ---- */
+
+/* Let nothing of a stream pass but what firmware left in it. Returns 0, GR_ETIMEDOUT. */
+GR_MUST_CHECK int gri_stream_shut(struct gr_stream *stream, struct gr_binding *binding);
+
+/*
+ * Invalidate [first, last] on every instance, also after one that failed. Its new or cleared
+ * entries are visible to the hardware. Returns 0 or the first error, GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gri_domain_invalidate_visible(struct gr_domain *domain, gr_iova_t first,
+                                                gr_iova_t last, bool tables);
+
+/* The same where the cleared entries have only been stored. */
 GR_MUST_CHECK int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,
                                         bool tables);
 
@@ -132,6 +178,12 @@ GR_MUST_CHECK int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t firs
  */
 GR_MUST_CHECK int gri_domain_settle(struct gr_domain *domain, int ret, uint64_t len,
                                     struct gr_pt_gather *gather);
+
+/*
+ * What a held range means to the tables: it stops at the ends of the aperture, but a table there
+ * spans IOVAs that nothing can use. False if no table's span lies in it.
+ */
+bool gri_domain_holds_table(const struct gr_domain *domain, struct gr_range *held);
 
 /*
  * Take the tables out whose spans lie in `held`, and end it; [iova, iova + len) of it was unmapped.

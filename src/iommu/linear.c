@@ -20,9 +20,9 @@ struct build {
     unsigned room; /* holes that fit */
 };
 
-static gr_iova_t iova_of(const struct gr_domain *domain, gr_pa_t pa)
+static gr_iova_t linear_iova(const struct gr_domain *domain, gr_pa_t pa)
 {
-    return pa - domain->direct_offset;
+    return pa - domain->pa_offset;
 }
 
 /* The first hole that ends at or above `pa`; hole_count: none. */
@@ -53,7 +53,7 @@ bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
 {
     const gr_pa_t last = pa + (len - 1);
 
-    return gri_range_contains(&domain->direct, pa, last) && iova_of(domain, last) <= mask &&
+    return gri_range_contains(&domain->passing, pa, last) && linear_iova(domain, last) <= mask &&
            !in_hole(domain, pa, last);
 }
 
@@ -67,10 +67,10 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
     unsigned from;
     unsigned to;
 
-    if (first > domain->direct.last || last < domain->direct.first)
+    if (first > domain->passing.last || last < domain->passing.first)
         return 0;
-    first = gri_max(first & ~b->mask, domain->direct.first);
-    last = gri_min(last | b->mask, domain->direct.last);
+    first = gri_max(first & ~b->mask, domain->passing.first);
+    last = gri_min(last | b->mask, domain->passing.last);
     after = last + (last < UINT64_MAX);
     /* Holes that it touches become one with it. */
     from = find_hole(domain, first ? first - 1 : 0);
@@ -92,10 +92,10 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
 static int add_gaps(struct build *b)
 {
     const struct gr_linear_config *const c = b->config;
-    gr_pa_t at = b->domain->direct.first;
+    gr_pa_t at = b->domain->passing.first;
     int ret = 0;
 
-    while (!ret && at <= b->domain->direct.last) {
+    while (!ret && at <= b->domain->passing.last) {
         struct gr_range next = {UINT64_MAX, UINT64_MAX}; /* the window ends in a bank */
 
         for (unsigned i = 0; i < c->ram_count; i++) {
@@ -104,7 +104,7 @@ static int add_gaps(struct build *b)
         }
         if (next.first > at)
             ret = add_hole(b, at, next.first - 1);
-        if (next.last >= b->domain->direct.last)
+        if (next.last >= b->domain->passing.last)
             break;
         at = next.last + 1;
         /* The bank ends inside a granule: unless the next one begins there, that goes too. */
@@ -124,8 +124,8 @@ static int add_gaps(struct build *b)
 static int add_reserved(struct build *b, const struct gr_device *dev)
 {
     const struct gr_domain *const domain = b->domain;
-    const struct gr_range iovas = {iova_of(domain, domain->direct.first),
-                                   iova_of(domain, domain->direct.last)};
+    const struct gr_range iovas = {linear_iova(domain, domain->passing.first),
+                                   linear_iova(domain, domain->passing.last)};
     int ret = 0;
 
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -136,8 +136,8 @@ static int add_reserved(struct build *b, const struct gr_device *dev)
 
             if (r->first > iovas.last || r->last < iovas.first)
                 continue;
-            ret = add_hole(b, gri_max(r->first, iovas.first) + domain->direct_offset,
-                           gri_min(r->last, iovas.last) + domain->direct_offset);
+            ret = add_hole(b, gri_max(r->first, iovas.first) + domain->pa_offset,
+                           gri_min(r->last, iovas.last) + domain->pa_offset);
         }
     }
     return ret;
@@ -157,7 +157,7 @@ static int map_around(struct build *b, gr_pa_t first, gr_pa_t last)
         uint64_t done;
 
         if (stop != first)
-            ret = gr_pt_map(&domain->pt, iova_of(domain, first), first, stop - first,
+            ret = gr_pt_map(&domain->pt, linear_iova(domain, first), first, stop - first,
                             GR_PROT_READ | GR_PROT_WRITE, &done);
         if (!hole || domain->holes[i].last >= last)
             break;
@@ -174,12 +174,12 @@ static int punch(struct build *b, gr_pa_t pa)
     int ret;
 
     do {
-        ret = gr_pt_unmap(&domain->pt, iova_of(domain, pa) & ~(size - 1), size, NULL, NULL);
+        ret = gr_pt_unmap(&domain->pt, linear_iova(domain, pa) & ~(size - 1), size, NULL, NULL);
         size *= 2;
     } while (ret == GR_EMSGSIZE);
     size /= 2;
     if (!ret && size > b->mask + 1) {
-        const gr_pa_t first = (iova_of(domain, pa) & ~(size - 1)) + domain->direct_offset;
+        const gr_pa_t first = (linear_iova(domain, pa) & ~(size - 1)) + domain->pa_offset;
 
         ret = map_around(b, first, first + size - 1);
     }
@@ -192,7 +192,7 @@ static int hide(struct build *b, gr_pa_t pa, bool *found)
     struct gr_domain *const domain = b->domain;
     int ret;
 
-    if (!gri_range_contains(&domain->direct, pa, pa) || in_hole(domain, pa, pa))
+    if (!gri_range_contains(&domain->passing, pa, pa) || in_hole(domain, pa, pa))
         return 0;
     *found = true;
     ret = add_hole(b, pa, pa);
@@ -203,8 +203,8 @@ static int hide(struct build *b, gr_pa_t pa, bool *found)
 static int hide_tables(struct build *b, bool *found)
 {
     struct gr_domain *const domain = b->domain;
-    const gr_iova_t last = iova_of(domain, domain->direct.last);
-    gr_iova_t at = iova_of(domain, domain->direct.first);
+    const gr_iova_t last = linear_iova(domain, domain->passing.last);
+    gr_iova_t at = linear_iova(domain, domain->passing.first);
     int ret = 0;
 
     for (uint64_t i = 0; !ret && i < (uint64_t)1 << (domain->pt.root_lg2 - domain->pt.granule_lg2);
@@ -228,7 +228,7 @@ static int hide_tables(struct build *b, bool *found)
 static int map_all(struct build *b)
 {
     bool found = true;
-    int ret = map_around(b, b->domain->direct.first, b->domain->direct.last);
+    int ret = map_around(b, b->domain->passing.first, b->domain->passing.last);
 
     while (!ret && found) {
         found = false;
@@ -275,21 +275,21 @@ static bool settle_window(struct build *b, struct gr_range ram)
         return false;
     /* As it is, if that works; else as aligned as memory is, so that blocks fit and buffers keep
      * their alignment. */
-    domain->direct_offset = 0;
+    domain->pa_offset = 0;
     if (!gri_range_contains(&a, ram.first, ram.last))
-        domain->direct_offset =
+        domain->pa_offset =
             (ram.first & ~span) - (start <= a.last && start >= a.first ? start : a.first);
-    domain->direct.first = ram.first;
-    domain->direct.last =
-        gri_min(ram.last - ram.first, a.last - iova_of(domain, ram.first)) + ram.first;
-    domain->beyond = domain->direct.last < highest;
-    return gri_range_contains(&a, iova_of(domain, ram.first), iova_of(domain, ram.first));
+    domain->passing.first = ram.first;
+    domain->passing.last =
+        gri_min(ram.last - ram.first, a.last - linear_iova(domain, ram.first)) + ram.first;
+    domain->beyond = domain->passing.last < highest;
+    return gri_range_contains(&a, linear_iova(domain, ram.first), linear_iova(domain, ram.first));
 }
 
 static bool all_holes(const struct gr_domain *domain)
 {
-    return domain->hole_count && domain->holes[0].first <= domain->direct.first &&
-           domain->holes[0].last >= domain->direct.last;
+    return domain->hole_count && domain->holes[0].first <= domain->passing.first &&
+           domain->holes[0].last >= domain->passing.last;
 }
 
 int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
@@ -310,7 +310,7 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
     domain->holes_lg2 = 13;
     while ((uint64_t)1 << (domain->holes_lg2 - 4) <
            2u * config->ram_count + config->hole_count + 256u +
-               2 * ((domain->direct.last - domain->direct.first) >> table_lg2))
+               2 * ((domain->passing.last - domain->passing.first) >> table_lg2))
         domain->holes_lg2++;
     domain->holes =
         gr_port_pages_alloc(domain->env, domain->holes_lg2, UINT64_MAX, GR_PAGES_MAY_SLEEP);
@@ -337,16 +337,16 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
 /* Is all of it a hole, or outside the window? */
 static bool is_left_out(const struct gr_domain *domain, const struct gr_range *iovas)
 {
-    const gr_iova_t first = gri_max(iovas->first, iova_of(domain, domain->direct.first));
-    const gr_iova_t last = gri_min(iovas->last, iova_of(domain, domain->direct.last));
+    const gr_iova_t first = gri_max(iovas->first, linear_iova(domain, domain->passing.first));
+    const gr_iova_t last = gri_min(iovas->last, linear_iova(domain, domain->passing.last));
     unsigned i;
 
     if (first > last)
         return true;
-    i = find_hole(domain, first + domain->direct_offset);
+    i = find_hole(domain, first + domain->pa_offset);
     return i < domain->hole_count &&
-           gri_range_contains(&domain->holes[i], first + domain->direct_offset,
-                              last + domain->direct_offset);
+           gri_range_contains(&domain->holes[i], first + domain->pa_offset,
+                              last + domain->pa_offset);
 }
 
 int gri_linear_check(const struct gr_domain *domain, const struct gr_device *dev)

@@ -57,14 +57,17 @@ struct gr_iova_arena {
     size_t mark[]; /* of GRI_WORD_MARKS units each; and one for the end, where a hole might begin */
 };
 
-/* Bins of arenas by what no hole is longer than: exact up to 16 units, then eight for each power of
- * two up to the longest request, those above, and those without a range. */
+/*
+ * Bins of arenas by what no hole is longer than: exact up to 16 units, then eight for each power of
+ * two up to the longest request, those above, and those without a range.
+ */
 #define GRI_BIN_LONG 55u
 #define GRI_BIN_EMPTY 56u
 #define GRI_BINS 57u
 #define GRI_BIN_NONE 0xffffu
 
-/* What is in arenas. Sums of all slots' are what counts: a range may come in one and go in another.
+/*
+ * What is in arenas. Sums of all slots' are what counts: a range may come in one and go in another.
  */
 struct gri_iova_tally {
     size_t live;
@@ -153,6 +156,7 @@ static inline void gri_tally_add(struct gri_iova_tally *sum, const struct gr_iov
 static inline void gri_tally_sub(struct gri_iova_tally *sum, const struct gr_iova_arena *arena)
 {
     struct gri_iova_tally part = {0};
+
     gri_tally_add(&part, arena);
     sum->live -= part.live;
     sum->used -= part.used;
@@ -190,8 +194,9 @@ static inline size_t gri_any(const struct gr_iova_arena *arena)
 static inline void gri_remark(struct gr_iova_arena *arena, unsigned at, enum gri_mark from,
                               enum gri_mark to)
 {
-    unsigned i = at / GRI_WORD_MARKS;
-    size_t word = gri_mark_word(arena, i) ^ (size_t)(from ^ to) << gri_mark_shift(at);
+    const unsigned i = at / GRI_WORD_MARKS;
+    const size_t word = gri_mark_word(arena, i) ^ (size_t)(from ^ to) << gri_mark_shift(at);
+
     __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
 }
 
@@ -199,8 +204,9 @@ static inline void gri_remark(struct gr_iova_arena *arena, unsigned at, enum gri
 static inline __attribute__((always_inline)) void gri_unmark(struct gr_iova_arena *arena,
                                                              unsigned at, enum gri_mark from)
 {
-    unsigned i = at / GRI_WORD_MARKS;
-    size_t word = gri_mark_word(arena, i) ^ (size_t)from << gri_mark_shift(at);
+    const unsigned i = at / GRI_WORD_MARKS;
+    const size_t word = gri_mark_word(arena, i) ^ (size_t)from << gri_mark_shift(at);
+
     __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
     __atomic_store_n(&arena->any, gri_any(arena) & ~((size_t)!word << i), __ATOMIC_RELAXED);
 }
@@ -208,8 +214,9 @@ static inline __attribute__((always_inline)) void gri_unmark(struct gr_iova_aren
 /* Where nothing may be marked. */
 static inline void gri_mark_new(struct gr_iova_arena *arena, unsigned at, enum gri_mark mark)
 {
-    unsigned i = at / GRI_WORD_MARKS;
-    size_t word = gri_mark_word(arena, i) | (size_t)mark << gri_mark_shift(at);
+    const unsigned i = at / GRI_WORD_MARKS;
+    const size_t word = gri_mark_word(arena, i) | (size_t)mark << gri_mark_shift(at);
+
     __atomic_store_n(&arena->mark[i], word, __ATOMIC_RELAXED);
     __atomic_store_n(&arena->any, gri_any(arena) | (size_t)1 << i, __ATOMIC_RELAXED);
 }
@@ -232,8 +239,10 @@ static inline unsigned gri_mark_next(const struct gr_iova_arena *arena, unsigned
 {
     if (at >= units)
         return units;
+
     unsigned i = at / GRI_WORD_MARKS;
     size_t w = gri_seek(gri_mark_word(arena, i) & (size_t)-1 << gri_mark_shift(at), what);
+
     for (size_t above = gri_any(arena) & (size_t)-2 << i; !w; above &= above - 1) {
         if (!above)
             return units;
@@ -248,8 +257,10 @@ static inline unsigned gri_mark_before(const struct gr_iova_arena *arena, unsign
 {
     if (!at--)
         return 0;
+
     unsigned i = at / GRI_WORD_MARKS;
     size_t w = gri_mark_word(arena, i) & (size_t)-1 >> (GRI_WORD_BITS - 2 - gri_mark_shift(at));
+
     for (size_t below = gri_any(arena) & (((size_t)1 << i) - 1); !w; below &= ~((size_t)1 << i)) {
         if (!below)
             return 0;
@@ -259,13 +270,16 @@ static inline unsigned gri_mark_before(const struct gr_iova_arena *arena, unsign
     return i * GRI_WORD_MARKS + gri_high_bit(w) / 2 + 1;
 }
 
-/* The range that unit `at` is in: [*first, *end). Reads only what belongs to it, if there is one
- * that begins at `at`. */
+/*
+ * The range that unit `at` is in: [*first, *end). Reads only what belongs to it, if there is one
+ * that begins at `at`.
+ */
 static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *arena, unsigned units,
                                                   unsigned at, unsigned *first, unsigned *end)
 {
-    unsigned behind = gri_mark_before(arena, at + 1);
-    enum gri_mark mark = behind ? gri_mark(arena, behind - 1) : GRI_HOLE;
+    const unsigned behind = gri_mark_before(arena, at + 1);
+    const enum gri_mark mark = behind ? gri_mark(arena, behind - 1) : GRI_HOLE;
+
     if (!gri_is_range(mark))
         return GRI_IOVA_FREE;
     *first = behind - 1;
@@ -273,21 +287,26 @@ static inline enum gri_iova_state gri_arena_range(const struct gr_iova_arena *ar
     return mark == GRI_HELD ? GRI_IOVA_HELD : GRI_IOVA_ALLOCATED;
 }
 
-/* Is [first, first + units), `first` in the arena, a live range? Reads only what belongs to it, if
- * it is one. */
+/*
+ * Is [first, first + units), `first` in the arena, a live range? Reads only what belongs to it, if
+ * it is one.
+ */
 static inline bool gri_arena_exactly(const struct gr_iova_arena *arena, unsigned all,
                                      unsigned first, uint64_t units)
 {
     unsigned i = first / GRI_WORD_MARKS;
-    unsigned shift = gri_mark_shift(first);
-    size_t word = gri_mark_word(arena, i) >> shift;
+    const unsigned shift = gri_mark_shift(first);
+    const size_t word = gri_mark_word(arena, i) >> shift;
+
     if (~word & GRI_LIVE)
         return false;
     /* As many marks as a word has, behind `first`: what branches does so for long ranges only. */
     size_t next = word >> 2 | gri_mark_word(arena, i + 1) << (GRI_WORD_BITS - 2 - shift);
     unsigned end = first + 1; /* of all that is not in `next` */
+
     if (!next) {
-        size_t above = gri_any(arena) & (size_t)-2 << i;
+        const size_t above = gri_any(arena) & (size_t)-2 << i;
+
         i = above ? gri_low_bit(above) : all / GRI_WORD_MARKS;
         next = gri_mark_word(arena, i);
         end = i * GRI_WORD_MARKS;

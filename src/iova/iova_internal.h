@@ -79,8 +79,10 @@ struct gr_iova_node *gri_core_neighbour(const struct gr_iova_node *node, unsigne
 int gri_core_alloc(struct gr_iova *space, const struct gri_iova_want *want,
                    enum gri_iova_state state, uint64_t *out_first);
 
-/* Give [first, end) of the free range `*node` another state; *node becomes that part. Needs two
- * nodes, or is GR_ENOMEM. */
+/*
+ * Give [first, end) of the free range `*node` another state; *node becomes that part. Needs two
+ * nodes, or is GR_ENOMEM.
+ */
 int gri_core_carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t first, uint64_t end,
                    enum gri_iova_state state);
 
@@ -105,8 +107,10 @@ struct gri_iova_hold {
     unsigned units;
 };
 
-/* gr_iova_free_begin(), and gr_iova_free_end() of what it gave, without looking for it again: no
- * exclusive call has come between. */
+/*
+ * gr_iova_free_begin(), and gr_iova_free_end() of what it gave, without looking for it again: no
+ * exclusive call has come between.
+ */
 GR_MUST_CHECK int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
                                  struct gri_iova_hold *out);
 GR_MUST_CHECK bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,

@@ -20,6 +20,8 @@
 #include "pt/fmt/dart1.h" /* so that an editor can read this file alone */
 #endif
 
+#include "pt/pt_names.inc.h"
+
 #ifndef GRI_PT_INLINE /* coverage counts each function once */
 #define GRI_PT_INLINE __attribute__((always_inline))
 #endif
@@ -887,16 +889,13 @@ static int fmt_import(struct gr_pt *pt, uint64_t va, uint64_t leaf)
 #define GRI_PT_MAP_WINDOW NULL
 #endif
 
-#define GRI_PT_NAME_(fmt) gri_pt_##fmt
-#define GRI_PT_NAME(fmt) GRI_PT_NAME_(fmt)
-
 GRI_PT_OPS_FUNCTIONS(12)
 GRI_PT_OPS_FUNCTIONS(14)
 #if GRI_FMT_GRANULES == 3
 GRI_PT_OPS_FUNCTIONS(16)
 #endif
 
-const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
+const struct gri_pt_format GRI_FMT_JOIN(gri_pt, GRI_FMT_NAME) = {
     .levels_max = GRI_FMT_LEVELS_MAX,
     .roots_lg2_max = GRI_FMT_ROOTS_LG2_MAX,
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
@@ -916,3 +915,5 @@ const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
 #endif
         },
 };
+
+#include "pt/pt_names.inc.h"

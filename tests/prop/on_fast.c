@@ -171,7 +171,7 @@ static uint64_t find(struct host *h, struct stream *s, uint64_t va)
 /* Somebody asks for what is near the last access. */
 static void prefetch(struct host *h)
 {
-    const uint64_t dice = prop_draw(&h->rng);
+    const uint64_t dice = chance_next(&h->rng);
 
     if (h->hot && h->hot->translates && !(dice & 7))
         (void)find(h, h->hot,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Driver of Apple's DART (facts/DART.md). Instances of every generation that is known, locked or
- * not: the t8020 (t8103), its USB4 variant, t6000, t8110 of revisions 1 to 2.2, and s5l8960x. An
- * aperture beyond the reach of the deepest tables that an instance walks (t8110 revision 1: 36 bits
- * at 16 KiB; revision 2: 47) is clamped to it.
+ * Driver of Apple's DART (docs/hardware/DART.md). Instances of every generation that is known,
+ * locked or not: the t8020 (t8103), its USB4 variant, t6000, t8110 of revisions 1 to 2.2, and
+ * s5l8960x. An aperture beyond the reach of the deepest tables that an instance walks (t8110
+ * revision 1: 36 bits at 16 KiB; revision 2: 47) is clamped to it.
  */
 #ifndef GRANULE_DRV_DART_H
 #define GRANULE_DRV_DART_H
@@ -45,7 +45,7 @@ struct gr_dart_config {
     uint8_t pa_bits;
     uint16_t streams;
     /*
-     * The windows of leaves (facts/DART.md 4.4) have been seen to hold on this hardware, so that
+     * The windows of leaves (DART.md 4.4) have been seen to hold on this hardware, so that
      * untrusted devices may rely on them. What they do is inferred: docs/ASSUMPTIONS.md.
      */
     bool window_verified;
@@ -74,7 +74,7 @@ struct gr_dart {
 
 /*
  * Read the parameters, check them, reset the instance: every stream enabled, blocked and going as
- * itself, no table installed, the TLB empty, faults reported (facts/DART.md 2, 7). But a stream
+ * itself, no table installed, the TLB empty, faults reported (DART.md 2, 7). But a stream
  * that is being translated, as itself and by a table, goes on as firmware left it, its display with
  * it, and no TCR, TTBR or remap of a locked instance is stored to: see gr_adopt in domain.h. May
  * sleep. The host routes the instance's interrupt to gr_dart_isr(). Returns 0, GR_EINVAL (the

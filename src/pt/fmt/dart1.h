@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DART1 entries (facts/DART.md 4.1, 4.3, 4.4): s5l8960x, t8020, t8103. Pure functions on values.
+ * DART1 entries (DART.md 4.1, 4.3, 4.4): s5l8960x, t8020, t8103. Pure functions on values.
  */
 #ifndef GRI_PT_FMT_DART1_H
 #define GRI_PT_FMT_DART1_H
@@ -8,6 +8,7 @@
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_NAME dart1
 #define GRI_FMT_LEAF_ONLY 0u
@@ -21,7 +22,7 @@
 #define GRI_FMT_WINDOWS 1
 #define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
 #define GRI_FMT_GROUP ((uint64_t)0)
-#define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: facts/DART.md 1 */
+#define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: DART.md 1 */
 
 enum {
     GRI_DART1_START_BIT = 52,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DART2 entries (facts/DART.md 4.2, 4.3, 4.4): t6000, t8110. Pure functions on values.
+ * DART2 entries (DART.md 4.2, 4.3, 4.4): t6000, t8110. Pure functions on values.
  * Bit 1 is not DART1's: it keeps an access out of the cache, and there is no bit that turns the
  * sub-page window off.
  */
@@ -10,10 +10,11 @@
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_NAME dart2
 #define GRI_FMT_LEAF_ONLY 0u
-#define GRI_FMT_LEVELS_MAX 3u /* below the TTBR; two unless TCR.FOUR_LEVELS (facts/DART.md 3) */
+#define GRI_FMT_LEVELS_MAX 3u /* below the TTBR; two unless TCR.FOUR_LEVELS (DART.md 3) */
 #define GRI_FMT_ROOTS_LG2_MAX 2u
 #define GRI_FMT_VA_BITS_MIN 0u
 #define GRI_FMT_VA_BITS_MAX 64u
@@ -23,7 +24,7 @@
 #define GRI_FMT_WINDOWS 1
 #define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
 #define GRI_FMT_GROUP ((uint64_t)0)
-#define GRI_FMT_ROOT_ALIGN_LG2 14u /* the TTBR of t8110 holds PA >> 14: facts/DART.md 1 */
+#define GRI_FMT_ROOT_ALIGN_LG2 14u /* the TTBR of t8110 holds PA >> 14: DART.md 1 */
 
 enum {
     GRI_DART2_START_BIT = 52,

@@ -7,9 +7,10 @@
 #ifndef GRI_PT_FMT_LPAE_S1_H
 #define GRI_PT_FMT_LPAE_S1_H
 
-#include "pt/fmt/lpae.h"
-
 #define GRI_FMT_NAME lpae_s1
+
+#include "pt/fmt/lpae.inc.h"
+
 #define GRI_FMT_ROOTS_LG2_MAX 0u /* concatenation is for stage 2 */
 #define GRI_FMT_VA_WITHIN_PA false
 

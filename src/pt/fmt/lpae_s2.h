@@ -11,9 +11,10 @@
 #ifndef GRI_PT_FMT_LPAE_S2_H
 #define GRI_PT_FMT_LPAE_S2_H
 
-#include "pt/fmt/lpae.h"
-
 #define GRI_FMT_NAME lpae_s2
+
+#include "pt/fmt/lpae.inc.h"
+
 #define GRI_FMT_ROOTS_LG2_MAX 4u
 #define GRI_FMT_VA_WITHIN_PA true
 
