@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats.h"
+
 #define RIG_POLL_NS 110u /* virtual time of one poll: host.h */
 
 const struct rig_kind rig_kinds[RIG_KINDS] = {
@@ -403,26 +405,6 @@ static uint64_t digest(uint64_t sum, uint64_t word)
     return (sum ^ word) * UINT64_C(0x100000001b3) ^ sum >> 29;
 }
 
-static bool is_lpae(const struct gr_pt *pt)
-{
-    return pt->format == GR_PT_LPAE_S1 || pt->format == GR_PT_LPAE_S2;
-}
-
-/* facts/DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
-static uint64_t entry_pa(const struct gr_pt *pt, uint64_t entry)
-{
-    const uint64_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                        : is_lpae(pt)             ? entry & ((UINT64_C(1) << 48) - 1)
-                                                  : entry & ((UINT64_C(1) << 36) - 1);
-
-    return pa >> pt->granule_lg2 << pt->granule_lg2;
-}
-
-static bool is_table(const struct gr_pt *pt, uint64_t entry)
-{
-    return (entry & 1) && (!is_lpae(pt) || (entry & 2));
-}
-
 /* A table of `level` and what is below it. */
 static uint64_t digest_table(struct rig *rig, const struct gr_pt *pt, uint64_t sum, uint64_t pa,
                              uint64_t bytes, unsigned level)
@@ -434,9 +416,9 @@ static uint64_t digest_table(struct rig *rig, const struct gr_pt *pt, uint64_t s
         if (!words[i])
             continue;
         sum = digest(digest(sum, i), words[i]);
-        if (level && is_table(pt, words[i]))
-            sum = digest_table(rig, pt, sum, entry_pa(pt, words[i]), UINT64_C(1) << pt->granule_lg2,
-                               level - 1);
+        if (level && format_is_table(pt->format, words[i]))
+            sum = digest_table(rig, pt, sum, format_address(pt->format, pt->granule_lg2, words[i]),
+                               UINT64_C(1) << pt->granule_lg2, level - 1);
     }
     return sum;
 }
