@@ -1345,12 +1345,10 @@ static void test_cache_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_property),    cmocka_unit_test(test_cost),
-        cmocka_unit_test(test_map_errors),  cmocka_unit_test(test_sum_overflows),
-        cmocka_unit_test(test_exhaustion),  cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_untrusted),   cmocka_unit_test(test_unmap_errors),
-        cmocka_unit_test(test_stuck),       cmocka_unit_test(test_end_to_end),
-        cmocka_unit_test(test_noncoherent), cmocka_unit_test(test_cache_work),
+        rig_test(test_property),      rig_test(test_cost),         rig_test(test_map_errors),
+        rig_test(test_sum_overflows), rig_test(test_exhaustion),   rig_test(test_no_memory),
+        rig_test(test_untrusted),     rig_test(test_unmap_errors), rig_test(test_stuck),
+        rig_test(test_end_to_end),    rig_test(test_noncoherent),  rig_test(test_cache_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
