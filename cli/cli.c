@@ -84,7 +84,7 @@ bool cli_wants_json(int argc, char **argv)
     return false;
 }
 
-/* False, with the exit status, where the verb is to do nothing more. */
+/* False: the verb has no more to do. *out_status is CLI_USAGE then if `error` was filled in. */
 static bool parse(const struct cli_usage *usage, int argc, char **argv, void *into, bool *json,
                   int *out_status, struct sim_error *error)
 {

@@ -78,7 +78,7 @@ static bool operands(void *into, int count, char **operands, struct sim_error *e
 
 /* ---- Pictures ---- */
 
-/* Of [first, first + 2^bits), which is aligned to its size and has at least CELLS granules. */
+/* Draw [first, first + 2^bits), which is aligned to its size and has at least CELLS granules. */
 static struct picture draw(const struct sim_tables *tables, uint64_t first, unsigned bits)
 {
     unsigned cell_bits = bits - CELLS_LG2;
@@ -106,7 +106,7 @@ static struct picture draw(const struct sim_tables *tables, uint64_t first, unsi
     return picture;
 }
 
-/* The whole space, and where all there is lies in a small part of it, that part. */
+/* Draw the whole space; where all mappings lie in a small part of the space, that part, too. */
 static unsigned draw_both(const struct sim_tables *tables, struct picture pictures[2])
 {
     unsigned all = tables->stream.va_bits;
@@ -402,7 +402,8 @@ static int dump_all(struct dump *dump)
                cli_show_range(s->ram_base, s->ram_base + (s->ram_size - 1)).text,
                cli_show_size(s->ram_size).text);
     }
-    if (dump->options->json || !isatty(STDOUT_FILENO)) /* else the tables show it */
+    if (dump->options->json ||
+        !isatty(STDOUT_FILENO)) /* on a terminal the tables themselves show progress */
         cli_progress_begin("decoding", s->dir);
     for (size_t i = 0; decoded && i < s->ninstances; i++)
         decoded = dump_instance(dump, &s->instances[i]);

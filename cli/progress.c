@@ -10,13 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What the handler prints: made before the timer runs, but for the seconds. */
+/* The line that the signal handler prints. All but the seconds is made before the timer runs. */
 static struct {
     char text[80];
     volatile sig_atomic_t ticks;
 } line;
 
-/* Only what a signal handler may call. */
+/* Calls only functions that a signal handler may call. */
 static void tick(int signal)
 {
     const int before = errno;

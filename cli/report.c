@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The bad counters with their names: in JSON as they are, in the table with blanks. */
+/* The counters that must be 0. JSON has these names; the table has blanks in them. */
 static const struct counter {
     const char *name;
     size_t offset;
@@ -49,7 +49,7 @@ static unsigned dead_iommus(const struct sim_machine *m)
     return dead;
 }
 
-/* Did what firmware left go on, and is it as it was? */
+/* Did firmware's mappings go on, and is firmware's state restored? */
 static bool firmware_held(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++) {
@@ -61,7 +61,9 @@ static bool firmware_held(const struct sim_machine *m)
     return true;
 }
 
-/* What hostile devices reached: of trusted ones that is a figure, of others a failure. */
+/*
+ * Bytes that devices reached and must not: of a trusted device only a figure, of others a failure.
+ */
 static uint64_t leaks(const struct cli_report *report, bool untrusted)
 {
     uint64_t bytes = 0;
@@ -99,7 +101,7 @@ static const char *windows(const struct sim_iommu *iommu)
                                                             : "unverified";
 }
 
-/* The stream before this one whose instance is the same: a device lists each instance once. */
+/* Does an earlier stream have the same instance? A device lists each instance once. */
 static bool listed_before(const struct sim_device *dev, unsigned stream)
 {
     for (unsigned i = 0; i < stream; i++)
@@ -226,7 +228,7 @@ bool cli_report_json(const struct cli_report *report)
 
 /* ---- For people ---- */
 
-/* The end of a path that is too long is what tells it from others. */
+/* Of a path that is too long, show the end: that tells it from others. */
 static const char *path_text(const char *path, int width, char *text, size_t room)
 {
     int length = (int)strlen(path);
@@ -326,7 +328,7 @@ static void table_devices(const struct cli_report *report)
     }
 }
 
-/* Why devices got the mode that they have: most, as a rule, for the reason of the first. */
+/* Why devices got their mode. Most, as a rule, got it for the same reason as the first. */
 static void table_modes(const struct sim_machine *m)
 {
     const struct sim_device *const first = m->devices;
@@ -345,7 +347,7 @@ static void table_modes(const struct sim_machine *m)
                sim_mode_name(first->mode), first->reason);
 }
 
-/* What a person has to look at, one sentence a line. */
+/* What needs a person's attention, one sentence a line. */
 static void table_reasons(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->niommus; i++)

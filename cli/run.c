@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct run_options {
-    bool attack; /* the verb's name is that, else run */
+    bool attack; /* the verb is attack, else run */
     const char *board;
     struct sim_options machine;
     const char *snapshot; /* folder, or NULL */
@@ -104,7 +104,7 @@ struct word {
 static const struct choice {
     int code;
     const char *name;
-    const char *wrong; /* of another word, or "" */
+    const char *wrong; /* what a word that is not in the list is called, or "" */
     const char *give;
     struct word words[5];
 } choices[] = {
@@ -141,7 +141,9 @@ static const struct choice {
 
 #define CHOICES (sizeof(choices) / sizeof(choices[0]))
 
-/* The value of a word; of an option that takes none of a few words, nothing. */
+/*
+ * Look up the value of an option's word. True without a value for options that take other values.
+ */
 static bool choose(int code, const char *text, unsigned *out_value, struct sim_error *error)
 {
     for (size_t i = 0; i < CHOICES; i++) {
@@ -270,7 +272,7 @@ static int run_machine(struct sim_machine *m, const struct run_options *options)
 static int bring_up(const char *verb, bool attack, int argc, char **argv)
 {
     static const struct option own[] = {
-        {"snapshot", required_argument, NULL, 'S'}, /* of run alone */
+        {"snapshot", required_argument, NULL, 'S'}, /* not of attack, which skips this row */
         {"cpu-page", required_argument, NULL, 'p'},   {"seed", required_argument, NULL, 's'},
         {"untrusted", no_argument, NULL, 'u'},        {"isolation", required_argument, NULL, 'i'},
         {"mode", required_argument, NULL, 'm'},       {"access-unit", required_argument, NULL, 'a'},

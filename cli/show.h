@@ -5,7 +5,7 @@
 
 #include "sim/snapshot_read.h"
 
-/* Read a snapshot, with progress; or refuse it: false, and *out_status is the exit status. */
+/* Read a snapshot, and show progress. False: refused, and *out_status is the exit status. */
 bool cli_open_snapshot(struct sim_snapshot *snapshot, const char *dir, bool json, int *out_status);
 
 /* "blocked", "bypass", "translate" */

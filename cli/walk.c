@@ -13,12 +13,12 @@ struct walk_options {
     const char *dir;
     const char *path; /* NULL: every instance */
     uint64_t stream;
-    bool one_stream; /* else every one */
+    bool one_stream; /* else all streams */
     uint64_t iova;
     bool json;
 };
 
-/* One walk with the words about it. */
+/* One walk, and its result in words. */
 struct told {
     const struct sim_snapshot_instance *inst;
     unsigned sid;
@@ -246,7 +246,7 @@ static json_t *json_walk(const struct told *told)
 
 /* ---- For people ---- */
 
-/* Of a stream in memory. */
+/* The entry and context of a stream whose registers lie in memory. */
 static void print_entries(const struct walker_stream *s)
 {
     printf("  entry    memory   0x%-13" PRIx64 " 0x%016" PRIx64 "  %s\n", s->entry_at, s->entry,
@@ -298,7 +298,7 @@ static void print_walk(const struct told *told, uint64_t iova)
 
 /* ---- All of them ---- */
 
-/* What was asked for must be there. */
+/* Check that the instance and stream that were named exist. */
 static bool check_selection(const struct sim_snapshot *snapshot, const struct walk_options *options,
                             struct sim_error *error)
 {
@@ -334,7 +334,7 @@ static void walk_instance(const struct sim_snapshot_instance *inst,
         if (options->one_stream && sid != options->stream)
             continue;
         tell_walk(&told, inst, sid, options->iova);
-        /* One stream of one instance is what somebody wants to know about in any case. */
+        /* A stream that was named with its instance is told also where it does not translate. */
         if (told.stream.mode != WALKER_TRANSLATE && !(options->one_stream && options->path))
             continue;
         tally->ok += told.ok;

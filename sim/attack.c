@@ -8,9 +8,9 @@
 
 #define RANDOM_PROBES 1000u
 #define EDGE 9u         /* bytes at each edge: the default access unit, and one */
-#define EDGES 2         /* of a mapping, pieces whose edges are tried as the device itself */
-#define SELDOM 8u       /* sweeps of tables that never change */
-#define MANY_LEAVES 512 /* of one stream: then not all are tried every time */
+#define EDGES 2         /* pieces of a mapping whose edges the device itself tries */
+#define SELDOM 8u       /* tables that never change are swept at every eighth call only */
+#define MANY_LEAVES 512 /* leaves of one stream: beyond that a sweep tries a random choice */
 
 /* ---- Sets of bytes ---- */
 
@@ -50,7 +50,7 @@ static int by_first(const void *a, const void *b)
     return x->first < y->first ? -1 : x->first > y->first;
 }
 
-/* Sort, and make one of those that overlap or touch. */
+/* Sort the ranges, and join those that overlap or touch. */
 static void set_settle(struct set *set)
 {
     size_t count = 0;
@@ -69,7 +69,7 @@ static void set_settle(struct set *set)
     set->count = count + 1;
 }
 
-/* Add to `to` what of `from` is not in `but`; both are settled. */
+/* Add to `to` the parts of `from` that are not in `but`. Both are settled. */
 static void set_add_rest(struct set *to, const struct set *from, const struct set *but)
 {
     size_t k = 0;
@@ -106,16 +106,16 @@ static uint64_t set_bytes(struct set *set)
 
 /* ---- The tables, as the walker reads them ---- */
 
-/* Streams of an instance that are tried on each edge: all that a DART has, a choice of others'. */
+/* How many streams of an instance try each edge: all of a DART's, a choice of an SMMU's. */
 #define STREAMS 256u
 
-/* An instance. Its registers do not change while it is looked at. */
+/* An instance as the walker sees it. The registers do not change while the view is open. */
 struct view {
     struct walker_source source;
     struct walker_instance instance;
     struct sim_iommu *iommu;
     bool known[STREAMS];
-    unsigned sid[STREAMS]; /* which is known: they share places by number */
+    unsigned sid[STREAMS]; /* the stream whose walker stream is known: several share a place */
     struct walker_stream streams[STREAMS];
 };
 
@@ -158,7 +158,7 @@ static const struct walker_stream *view_stream(struct view *view, unsigned sid)
 
 /* ---- State ---- */
 
-/* What one device reached, that was not its. */
+/* Bytes that one device reached outside its buffers. */
 struct loot {
     struct set leaked, slack;
     uint64_t sweeps;
@@ -167,10 +167,10 @@ struct loot {
 struct sim_attack {
     struct sim_rng rng;
     struct loot *loot; /* one for each client */
-    struct set reach;  /* of the sweep that is under way, */
-    struct set narrow; /* of these, through windows, */
-    struct set own;    /* and what the device was given */
-    struct view view;  /* of the instance that is under attack */
+    struct set reach;  /* what the stream of this sweep reaches, */
+    struct set narrow; /* of that, what windows let through, */
+    struct set own;    /* and what the device has been given */
+    struct view view;  /* the instance under attack */
 };
 
 bool sim_attack_begin(struct sim_exercise *x)
@@ -214,7 +214,7 @@ static struct loot *loot_of(struct sim_exercise *x, const struct sim_client *cli
     return &x->attack->loot[client - x->clients];
 }
 
-/* What the registers and tables say of an access: let through, and to where? */
+/* Do the registers and tables let this access through, and to which address? */
 static bool may_pass(const struct walker_stream *stream, unsigned pa_bits, gr_iova_t iova,
                      bool write, gr_pa_t *out_pa)
 {
@@ -232,7 +232,7 @@ static bool may_pass(const struct walker_stream *stream, unsigned pa_bits, gr_io
 
 /* ---- Single accesses ---- */
 
-/* Whose stream is it? NULL: nobody's. */
+/* The client that the stream belongs to; NULL: no client's. */
 static struct sim_client *owner_of(const struct sim_exercise *x, const struct sim_iommu *iommu,
                                    unsigned sid)
 {
@@ -246,7 +246,7 @@ static struct sim_client *owner_of(const struct sim_exercise *x, const struct si
     return NULL;
 }
 
-/* One byte was let through that the tables do not give, or not there. */
+/* The IOMMU let a byte through that the tables do not map, or map to another address. */
 static void note_stray(struct sim_exercise *x, const struct view *view, unsigned sid,
                        gr_iova_t iova, gr_pa_t pa)
 {
@@ -254,7 +254,7 @@ static void note_stray(struct sim_exercise *x, const struct view *view, unsigned
 
     if (client)
         set_add(&loot_of(x, client)->leaked, pa, pa);
-    if (!client || !x->machine->options.deferred) { /* else it is in the queue */
+    if (!client || !x->machine->options.deferred) { /* a deferred invalidation is still queued */
         sim_problem(x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
                     view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
     }
@@ -278,7 +278,7 @@ static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
     }
 }
 
-/* The same where the walker has just seen that nothing is mapped. */
+/* As try_byte(), for an address of which the walker has just said that nothing is mapped. */
 static void try_nothing(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
 {
     struct view *const view = &x->attack->view;
@@ -289,8 +289,8 @@ static void try_nothing(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
             note_stray(x, view, sid, iova, pa);
 }
 
-/* Nothing that was tried is to be delivered: there are too many. */
-static void forget_faults(struct sim_exercise *x)
+/* Take the faults of the accesses that were tried, and drop them: there are too many to compare. */
+static void drop_faults(struct sim_exercise *x)
 {
     sim_serve_irq(x->attack->view.iommu);
     sim_drop_faults(x->machine);
@@ -298,7 +298,7 @@ static void forget_faults(struct sim_exercise *x)
 
 /* ---- What a stream reaches ---- */
 
-/* At both sides of an edge between `at - 1` and `at`. */
+/* Try the bytes on both sides of the edge between `at - 1` and `at`. */
 static void try_edge(struct sim_exercise *x, unsigned sid, gr_iova_t at)
 {
     for (unsigned i = 0; i < EDGE; i++) {
@@ -332,7 +332,7 @@ static void note_leaf(struct sim_attack *attack, const struct walker_leaf *leaf)
         set_add(&attack->narrow, first, last);
 }
 
-/* Each absent entry between two leaves, of whatever level: one address of its span. */
+/* Try one address of every absent entry between two leaves, at the highest level that is absent. */
 static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream,
                        gr_iova_t at, gr_iova_t end)
 {
@@ -341,7 +341,9 @@ static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker
     while (at < end) {
         unsigned up = walker_span_bits(stream->format, 0);
 
-        /* The highest entry that begins there and ends before: tables above are absent as well. */
+        /*
+         * The highest entry that begins at `at` and ends before `end`: there is no table below it.
+         */
         for (unsigned level = 1; level < stream->levels; level++) {
             unsigned bits = walker_span_bits(stream->format, level);
 
@@ -353,7 +355,7 @@ static void try_absent(struct sim_exercise *x, unsigned sid, const struct walker
     }
 }
 
-/* All leaves of a stream, and what is between them. */
+/* Try all leaves of a stream, and the absent entries between them. */
 static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
     struct sim_attack *const attack = x->attack;
@@ -386,7 +388,7 @@ static void try_tables(struct sim_exercise *x, unsigned sid, const struct walker
     try_absent(x, sid, stream, at, UINT64_C(1) << stream->va_bits);
 }
 
-/* All RAM that an address of 2^bits reaches as it is. */
+/* All RAM that the device reaches with untranslated addresses. */
 static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
 {
     const struct sim_machine *const m = x->machine;
@@ -400,7 +402,7 @@ static void note_bypass(struct sim_exercise *x, const struct sim_client *client)
     }
 }
 
-/* What the tree maps for the devices of a domain is theirs, in whole granules. */
+/* Regions that the tree maps for devices of the domain count as given, in whole granules. */
 static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
 {
     const struct sim_machine *const m = x->machine;
@@ -419,7 +421,9 @@ static void note_regions(struct sim_exercise *x, const struct gr_domain *domain)
     }
 }
 
-/* What the device was given: its buffers, and slots and coherent memory with all their granules. */
+/*
+ * All that the device has been given: its buffers, and whole granules of slots and coherent memory.
+ */
 static void note_own(struct sim_exercise *x, const struct sim_client *client)
 {
     struct sim_attack *const attack = x->attack;
@@ -428,7 +432,7 @@ static void note_own(struct sim_exercise *x, const struct sim_client *client)
     for (unsigned i = 0; i < x->nclients; i++) {
         const struct sim_client *const other = &x->clients[i];
 
-        /* Devices of one group are one: nothing tells them apart. */
+        /* Devices of one group share one domain: nothing tells them apart. */
         if (other != client && (other->dev->active != client->dev->active ||
                                 client->dev->mode != GR_DOMAIN_TRANSLATED))
             continue;
@@ -451,7 +455,7 @@ static void note_own(struct sim_exercise *x, const struct sim_client *client)
     }
 }
 
-/* As the device and as any other stream of its instance. */
+/* Try random addresses, as this stream and as any other of the instance. */
 static void try_random(struct sim_exercise *x, unsigned sid, const struct walker_stream *stream)
 {
     unsigned bits = stream->mode == WALKER_TRANSLATE ? stream->va_bits : 36;
@@ -465,20 +469,22 @@ static void try_random(struct sim_exercise *x, unsigned sid, const struct walker
     }
 }
 
-/* What one stream of the device reaches. */
+/* Find out what one stream of the device reaches. */
 static void sweep_stream(struct sim_exercise *x, const struct sim_client *client, unsigned index)
 {
     unsigned sid = client->dev->streams[index].sid;
     struct walker_stream stream;
 
     view_open(&x->attack->view, client->dev->iommu[index]);
-    stream = *view_stream(&x->attack->view, sid); /* the view's may become another's meanwhile */
+    stream =
+        *view_stream(&x->attack->view,
+                     sid); /* a copy: another stream may take its place in the view meanwhile */
     if (stream.mode == WALKER_BYPASS)
         note_bypass(x, client);
     else if (stream.mode == WALKER_TRANSLATE)
         try_tables(x, sid, &stream);
     try_random(x, sid, &stream);
-    forget_faults(x);
+    drop_faults(x);
 }
 
 void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
@@ -505,7 +511,7 @@ void sim_attack_sweep(struct sim_exercise *x, struct sim_client *client)
     }
 }
 
-/* The i-th stream to be tried: all there are, or those of the machine's devices and random ones. */
+/* The i-th stream to try: one of all, or of the machine's devices, or a random one. */
 static unsigned other_stream(struct sim_exercise *x, const struct sim_iommu *iommu, unsigned i)
 {
     const struct sim_machine *const m = x->machine;
@@ -548,15 +554,16 @@ void sim_attack_edges(struct sim_exercise *x, struct sim_client *client,
             try_edge(x, own, piece->first);
             try_edge(x, own, piece->last + 1);
         }
-        for (unsigned i = 0; i < dev->tree.nreserved; i++) { /* the doorbell is among them */
+        for (unsigned i = 0; i < dev->tree.nreserved;
+             i++) { /* the MSI doorbell is among the reserved ranges */
             try_byte(x, own, dev->tree.reserved[i].first);
             try_byte(x, own, dev->tree.reserved[i].last);
         }
-        forget_faults(x);
+        drop_faults(x);
     }
 }
 
-/* [first, end) of a slot is not the buffer's: whatever it holds but zeroes was somebody else's. */
+/* Bytes [first, end) of a slot lie outside the buffer: any byte that is not zero is a leak. */
 static void read_padding(struct sim_exercise *x, struct sim_client *client,
                          const struct sim_piece *piece, gr_iova_t first, gr_iova_t end)
 {
@@ -592,9 +599,9 @@ void sim_attack_padding(struct sim_exercise *x, struct sim_client *client,
 }
 
 /*
- * Caches drop lines that nobody wrote and fetch them again when they like: they now know of the
- * rubbish. Otherwise the model takes the zeroes that the library later puts there for what they
- * hold already, and a store of them for none.
+ * A cache may drop a clean line and fetch it again at any time. Do so now, so that it holds the
+ * rubbish. Else the model takes the zeroes that the library stores there later for what the cache
+ * holds already, and the store for none.
  */
 static void refetch(struct sim_exercise *x, const struct sim_piece *piece)
 {
@@ -605,7 +612,7 @@ static void refetch(struct sim_exercise *x, const struct sim_piece *piece)
         gr_port_cache(x->machine->host, slot, len, GR_CACHE_INVAL);
 }
 
-/* Rubbish, through a random stream, over the device's own bytes and what lies around in slots. */
+/* Write rubbish, through a random stream, over the device's own bytes and the rest of its slots. */
 void sim_attack_write(struct sim_exercise *x, struct sim_client *client,
                       const struct sim_live *live)
 {

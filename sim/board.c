@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What dtc may use before a tree that includes /dev/zero stops it. */
+/* Limits of dtc's time and memory: a tree may include /dev/zero. */
 #define DTC_SECONDS 20
 #define DTC_MEMORY ((rlim_t)1 << 30)
 
@@ -42,7 +42,7 @@ static void exec_dtc(const char *path, FILE *out, FILE *messages)
     _exit(127);
 }
 
-/* dtc's first complaint, without its file name, which ours has already. */
+/* dtc's first complaint, without the file name, which our sentence has already. */
 static void dtc_complaint(FILE *messages, const char *path, char *text, size_t size)
 {
     char line[512];

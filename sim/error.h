@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What was refused, and why. */
+/* Why there is no result, as one sentence. */
 #ifndef SIM_ERROR_H
 #define SIM_ERROR_H
 
 #include <stdbool.h>
 
-/* One clear sentence, with the mend, about why there is no result. */
+/* One clear sentence about why there is no result, and how to mend that. */
 struct sim_error {
     char text[640];
 };

@@ -4,12 +4,14 @@
 
 #include <stdlib.h>
 
-#define TRIES 120u /* per device and run, on a machine with CROWD devices at most */
+#define TRIES 120u /* mappings per device and run, on a machine with up to CROWD devices */
 #define TRIES_FEW 16u
-#define TRIES_ATTACK 20u /* each with all that attack.c tries */
+#define TRIES_ATTACK 20u /* each mapping with all that attack.c tries */
 #define LIVE_ATTACK 6u
 #define CROWD 16u
-#define RETRIES 4u /* for each kind that the busiest moment lacks */
+#define RETRIES                                                                                    \
+    4u /* attempts for each kind of mapping that a device lacks at the busiest moment              \
+        */
 
 static void tell_progress(const struct sim_exercise *x)
 {
@@ -22,7 +24,7 @@ static void tell_progress(const struct sim_exercise *x)
 
 /* ---- Turns ---- */
 
-/* Every kind takes its turn, so that what comes first of each comes in every run. */
+/* Every kind takes its turn, so that each run has the first, special lengths of every kind. */
 static enum sim_live_kind next_kind(const struct sim_client *client)
 {
     static const enum sim_live_kind order[] = {
@@ -55,7 +57,7 @@ static void step(struct sim_exercise *x, struct sim_client *client)
     }
 }
 
-/* Up to the busiest moment, at which there is still something left to make. */
+/* Has the client reached its busiest moment? Some mappings are left to make after that. */
 static bool has_grown(const struct sim_exercise *x, const struct sim_client *client)
 {
     return client->live_count >= x->live_most || client->tried >= x->tries * 3 / 4;
@@ -107,7 +109,7 @@ static bool has_kind(const struct sim_client *client, enum sim_live_kind kind)
     return false;
 }
 
-/* Every device that can has mappings of every kind. */
+/* Give every device mappings of every kind, where that is possible. */
 static void complete_kinds(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++) {
@@ -117,8 +119,7 @@ static void complete_kinds(struct sim_exercise *x)
     }
 }
 
-/* A stream of a domain, once, by whichever of its devices. */
-/* Is a stream one of the first `count` of another device? */
+/* Is `dev`'s stream the same as one of the first `count` streams of the device `of`? */
 static bool is_among(const struct sim_device *of, unsigned count, const struct sim_device *dev,
                      unsigned stream)
 {
@@ -137,27 +138,27 @@ static bool is_new_stream(const struct sim_exercise *x, const struct sim_client 
     return true;
 }
 
-/* Do two pieces that are as they are in memory touch there and for the device? */
+/* Does `piece` continue the last record, in memory and in IOVA? */
 static bool touch(const struct sim_snapshot_record *last, const struct sim_piece *piece)
 {
     return last->iova + last->length == piece->iova && last->pa + last->length == piece->pa;
 }
 
-/* Records of one mapping: what touches both in memory and for the device is one. */
+/* Records of one mapping: pieces that touch in memory and in IOVA share a record. */
 static struct sim_snapshot_record *record(const struct sim_client *client,
                                           const struct sim_live *live,
                                           struct sim_snapshot_record *out)
 {
     static const char *const kinds[SIM_LIVE_KINDS] = {"map", "sg", "coherent"};
     uint64_t mask = sim_granule(client) - 1;
-    struct sim_snapshot_record *last = NULL; /* if more of the mapping may be added */
+    struct sim_snapshot_record *last = NULL; /* the record that the next piece may continue */
 
     for (unsigned i = 0; i < live->npieces; i++) {
         const struct sim_piece *const piece = &live->pieces[i];
         uint64_t length = piece->len;
 
         if (length == 0 || ((piece->iova + (length - 1)) | mask) != (piece->last | mask))
-            length += piece->over; /* that goes on in a granule of its own */
+            length += piece->over; /* what may be read beyond lies in the next granule */
 
         if (last && !piece->bounced && touch(last, piece)) {
             last->length += length;
@@ -183,7 +184,7 @@ static struct sim_snapshot_record *record(const struct sim_client *client,
     return out;
 }
 
-/* The regions of one device as a stream of its domain has them; what firmware mapped goes on. */
+/* The regions of one device as a stream of its domain maps them; firmware's mappings go on. */
 static struct sim_snapshot_record *record_regions(const struct sim_device *dev,
                                                   const struct sim_iommu *iommu,
                                                   struct sim_snapshot_record *out)
@@ -238,7 +239,10 @@ static struct sim_snapshot_record *record_linear(const struct sim_client *client
     return out;
 }
 
-/* All mappings of a domain as one of its streams has them; none where it does not translate. */
+/*
+ * All mappings of a domain as one of its streams has them; none where the domain does not
+ * translate.
+ */
 static struct sim_snapshot_record *record_stream(const struct sim_exercise *x,
                                                  const struct sim_client *of, unsigned stream,
                                                  struct sim_snapshot_record *out)
@@ -263,7 +267,7 @@ static struct sim_snapshot_record *record_stream(const struct sim_exercise *x,
     return out;
 }
 
-/* What firmware mapped for those who map nothing goes on as well. */
+/* Firmware's mappings of a stream that no client drives: they go on as well. */
 static struct sim_snapshot_record *record_idle(const struct sim_exercise *x,
                                                const struct sim_device *dev, unsigned stream,
                                                struct sim_snapshot_record *out)
@@ -307,7 +311,7 @@ static size_t most_records(const struct sim_exercise *x)
     return count;
 }
 
-/* Invalidations that are queued. */
+/* Carry out the invalidations that are queued. */
 static void flush_all(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++)
@@ -342,7 +346,7 @@ static bool take_snapshot(struct sim_exercise *x, const char *dir, struct sim_er
 
 /* ---- The end ---- */
 
-/* What a run that was cut short left. */
+/* End the mappings that a run left that was cut short. */
 static void end_all(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->nclients; i++)
@@ -350,13 +354,16 @@ static void end_all(struct sim_exercise *x)
             sim_live_end(x, &x->clients[i], 0);
 }
 
-/* Nothing is mapped: the domain is as it was before the first map. */
+/* With nothing mapped the domain is as it was before the first map. */
 static void check_empty(struct sim_exercise *x, const struct sim_client *client)
 {
     const struct gr_range *const aperture = &client->dev->active->aperture;
     struct gr_domain_stats stats;
 
-    /* Of ranges that waited beside each other for one invalidation none was a table's last. */
+    /*
+     * Deferred unmaps leave tables: of several ranges in one table, all in the queue, none was the
+     * last.
+     */
     if (x->machine->options.deferred)
         sim_note_call(x, client, "gr_domain_trim",
                       gr_domain_trim(client->dev->active, aperture->first,
@@ -366,14 +373,14 @@ static void check_empty(struct sim_exercise *x, const struct sim_client *client)
     if (stats.iova.held != 0 || stats.broken)
         sim_problem(x->machine, "%.120s: 0x%llx bytes of IOVA were not freed",
                     client->dev->tree.path, (unsigned long long)stats.iova.held);
-    /* A table that spans a reserved range as well stays until the domain goes. */
+    /* A table that also spans a reserved range stays until the domain ends. */
     if (stats.iova.reserved == 0 && stats.tables != client->tables)
         sim_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
                     client->dev->tree.path, (unsigned long long)stats.tables,
                     (unsigned long long)client->tables);
 }
 
-/* Policy wanted no device to do anything: there are some, and that was what they did. */
+/* Without clients: has policy blocked every device, and none been blocked by a failure? */
 static bool is_all_blocked(const struct sim_machine *m)
 {
     for (unsigned i = 0; i < m->ndevices; i++)
@@ -382,7 +389,7 @@ static bool is_all_blocked(const struct sim_machine *m)
     return m->ndevices > 0;
 }
 
-/* What has no domain, or one that blocks, gets nothing through. */
+/* A device without a domain, or with a blocking domain, gets nothing through. */
 static void probe_all_blocked(struct sim_exercise *x)
 {
     for (unsigned i = 0; i < x->machine->ndevices; i++) {

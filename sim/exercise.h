@@ -17,7 +17,8 @@
 #include "machine.h"
 #include "tally.h"
 
-#define SIM_LARGEST (UINT64_C(1) << 20) /* bytes of a map or buffer; a list, about */
+#define SIM_LARGEST                                                                                \
+    (UINT64_C(1) << 20) /* bytes of a map or coherent buffer, at most; of a list, about */
 #define SIM_SEGMENTS 256u
 #define SIM_GUARD 256u
 #define SIM_CHUNK 65536u
@@ -30,7 +31,7 @@ enum sim_live_kind {
     SIM_LIVE_KINDS,
 };
 
-/* Bytes that lie side by side in memory and for the device: a segment of a list, a whole buffer. */
+/* Bytes contiguous in memory and in IOVA: a segment of a list, or a whole buffer. */
 struct sim_part {
     gr_iova_t iova;
     gr_pa_t pa;
@@ -38,23 +39,23 @@ struct sim_part {
 };
 
 /*
- * Bytes of one or more parts that lie side by side wherever the device finds them: as they are in
- * memory, or in a slot of the bounce pool.
+ * Bytes of one or more parts, contiguous at the address that the device reaches: the buffer's own
+ * memory, or a slot of the bounce pool.
  */
 struct sim_piece {
     gr_iova_t iova;
     gr_pa_t pa; /* where the device finds byte `iova` */
     uint64_t len;
-    uint64_t over;         /* bytes behind it that the device may read; len can be 0 then */
-    gr_iova_t first, last; /* what leaves let through: whole granules, or less if `narrow` */
+    uint64_t over;         /* bytes after the piece that the device may read; `len` may be 0 then */
+    gr_iova_t first, last; /* what the leaves let through: whole granules, or less if `narrow` */
     bool narrow;
     bool bounced;
 };
 
-/* A test's memory with guard bytes on both sides. */
+/* Memory of a buffer with guard bytes on both sides. */
 struct sim_extent {
-    gr_pa_t alloc; /* what host_ram_alloc() gave */
-    gr_pa_t pa;    /* between the guards */
+    gr_pa_t alloc; /* the allocation's start, from host_ram_alloc() */
+    gr_pa_t pa;    /* start of the bytes between the guards */
     uint64_t len;
 };
 
@@ -84,11 +85,11 @@ struct sim_client {
     struct sim_tally_device *result;
     struct sim_live live[SIM_LIVE_MAX + SIM_LIVE_KINDS];
     unsigned live_count;
-    unsigned tried; /* of exercise.tries */
+    unsigned tried; /* mappings attempted, of sim_exercise.tries */
     unsigned tried_kind[SIM_LIVE_KINDS];
     bool shrinking;
     uint64_t tables; /* pages of tables when nothing is mapped */
-    int refusal;     /* the last error of a map that may fail, for the message if none worked */
+    int refusal;     /* the last error of a map that may fail, for the report if none worked */
 };
 
 struct sim_attack;
@@ -103,9 +104,10 @@ struct sim_exercise {
     unsigned tries;     /* maps, lists and buffers that each client is to make */
     unsigned live_most; /* mappings of one device at once */
     void (*progress)(unsigned tried, unsigned tries);
-    struct sim_attack *attack;     /* NULL: nobody means harm */
-    struct sim_client *moving;     /* whose tables are being changed now, or NULL */
-    const struct sim_live *coming; /* what is being mapped, whose IOVA is not yet known, or NULL */
+    struct sim_attack *attack; /* NULL: no device is hostile */
+    struct sim_client *moving; /* the client whose tables are changing now, or NULL */
+    const struct sim_live
+        *coming; /* the mapping being made, whose IOVA is not known yet, or NULL */
     uint8_t got[SIM_CHUNK];
     uint8_t want[SIM_CHUNK];
     uint8_t held[SIM_LARGEST]; /* what a view of a mapping held before a sync */
@@ -124,17 +126,16 @@ bool sim_exercise(struct sim_machine *m, struct sim_tally *tally, const char *sn
 
 uint64_t sim_granule(const struct sim_client *client);
 
-/* What edges of windows are a multiple of. */
+/* Edges of windows are multiples of this. */
 uint64_t sim_access_unit(const struct sim_client *client);
 
-/* Where an IOVA leads: 0, or that it leads nowhere. */
+/* The physical address of an IOVA. Returns 0 or, where it is not mapped, an error. */
 int sim_physical(const struct sim_client *client, gr_iova_t iova, gr_pa_t *out_pa);
 
 /* Work out the pieces of a mapping whose IOVAs are known. False: out of memory. */
 bool sim_place_pieces(const struct sim_client *client, struct sim_live *live);
 
-/* What is wrong with a piece, whose bytes have `pa` in memory, as the library says; NULL: nothing.
- */
+/* What is wrong with the library's translation of a piece of a buffer at `pa`; NULL: nothing. */
 const char *sim_check_piece(struct sim_exercise *x, const struct sim_client *client,
                             const struct sim_piece *piece, gr_pa_t pa);
 
@@ -144,26 +145,28 @@ uint64_t sim_draw_length(struct sim_exercise *x, uint64_t largest);
 /* Any byte of the mapping, as the device addresses it. */
 gr_iova_t sim_random_byte(struct sim_exercise *x, const struct sim_live *live);
 
-/* A problem, if `ret` says that a call failed. */
+/* Note a problem if `ret`, of the named call, is an error. */
 void sim_note_call(struct sim_exercise *x, const struct sim_client *client, const char *call,
                    int ret);
 
 /* ---- exercise_live.c ---- */
 
-/* Make one, work with it through each stream, check everything about it. False: refused. */
+/* Make a mapping, work with it through each stream, check everything about it. False: refused. */
 bool sim_live_make(struct sim_exercise *x, struct sim_client *client, enum sim_live_kind kind);
 
-/* A last write, then free it, then see that it is gone. The last of client->live takes its place.
+/*
+ * Write once more, end the mapping, check that nothing of it is left. The last of client->live
+ * takes its place in the list.
  */
 void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned index);
 
 /* ---- exercise_check.c ---- */
 
-/* The CPU gives the mapping a new content, or counts what of its content it does not see. */
+/* The CPU writes a new content, or counts the bytes in which it sees another than the mapping's. */
 void sim_cpu_fill(struct sim_exercise *x, struct sim_live *live);
 uint64_t sim_cpu_compare(struct sim_exercise *x, const struct sim_live *live);
 
-/* The device writes all of it, a new content. */
+/* The device writes a new content over the whole mapping. */
 void sim_device_write(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       struct sim_live *live);
 
@@ -175,41 +178,41 @@ void sim_check_guards(struct sim_exercise *x, struct sim_client *client,
 void sim_check_zero(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                     const struct sim_live *live);
 
-/* Hand all of it to the CPU or to the device. */
+/* Hand the whole mapping to the CPU or to the device. */
 void sim_sync_all(struct sim_exercise *x, const struct sim_client *client,
                   const struct sim_live *live, bool cpu);
 
-/* All that the direction allows, and what it does not, through one stream. */
+/* Through one stream: do what the direction allows, and see the rest fault. */
 void sim_work_through(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       struct sim_live *live);
 
-/* At a later time, while others come and go. */
+/* Check a mapping again, while others come and go. */
 void sim_check_again(struct sim_exercise *x, struct sim_client *client, struct sim_live *live);
 
 /* ---- exercise_probe.c ---- */
 
-/* Whatever fault has come in by now was not provoked. */
+/* Count every fault that has been recorded by now as unexpected. */
 void sim_no_faults_expected(struct sim_exercise *x);
 
-/* The IOMMU refuses this access and says so in exactly one record. */
+/* Expect that the IOMMU refuses this access and reports it in exactly one record. */
 void sim_expect_fault(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       gr_iova_t iova, bool write);
 
-/* Where nothing is mapped between and around its parts while it lives. */
+/* Expect faults between and around the parts of a live mapping. */
 void sim_probe_gaps(struct sim_exercise *x, struct sim_client *client, const struct sim_live *live);
 
-/* `live` is no longer among the client's: every part of it faults. */
+/* `live` has ended: expect a fault at every part of it. */
 void sim_probe_after(struct sim_exercise *x, struct sim_client *client,
                      const struct sim_live *live);
 
-/* Is a byte let through now, and if so, to where? By the library's word in a LINEAR domain. */
+/* Is an IOVA mapped now, and to which address? In a LINEAR domain the library's word is taken. */
 bool sim_is_mapped(const struct sim_exercise *x, const struct sim_client *client, gr_iova_t iova,
                    gr_pa_t *out_pa);
 
-/* A device without a domain, or with one that blocks: nothing passes. */
+/* Expect that nothing passes of a device without a domain, or with one that blocks. */
 void sim_probe_blocked(struct sim_exercise *x, struct sim_device *dev);
 
-/* Both ends of the aperture, and what the tree keeps from the device. */
+/* Probe both ends of the aperture, and the ranges that the tree reserves. */
 void sim_probe_edges(struct sim_exercise *x, struct sim_client *client);
 
 /* Begin, and end, a change of the client's tables: only then does sim_watch() look at them. */
@@ -217,7 +220,7 @@ void sim_begin_change(struct sim_exercise *x, struct sim_client *client,
                       const struct sim_live *coming);
 void sim_end_change(struct sim_exercise *x);
 
-/* For sim_machine_observe(): the IOMMU looks at the tables at any moment. */
+/* For sim_machine_observe(): the IOMMU looks at the tables of the client that changes them. */
 void sim_watch(void *arg);
 
 #endif

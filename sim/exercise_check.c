@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Contents come from a key, never from a copy: byte k of a mapping is a function of (key, k), and
- * whoever writes a mapping changes its key. A read that meets an older content is a mismatch.
+ * each write of a mapping changes its key. A read of an older content is a mismatch.
  */
 #include "exercise.h"
 
@@ -82,7 +82,7 @@ void sim_cpu_fill(struct sim_exercise *x, struct sim_live *live)
     }
 }
 
-/* Of bytes [at, at + len) of the content. */
+/* As sim_cpu_compare(), of bytes [at, at + len) of the content. */
 static uint64_t cpu_compare_span(struct sim_exercise *x, const struct sim_live *live, uint64_t at,
                                  uint64_t len)
 {
@@ -107,7 +107,7 @@ uint64_t sim_cpu_compare(struct sim_exercise *x, const struct sim_live *live)
     return cpu_compare_span(x, live, 0, live->len);
 }
 
-/* Guard bytes know where they are: a copy of them elsewhere is wrong. */
+/* Guard bytes depend on their address, so that a copy at another address is found. */
 void sim_fill_guards(struct sim_exercise *x, const struct sim_live *live)
 {
     struct host *const host = x->machine->host;
@@ -120,7 +120,7 @@ void sim_fill_guards(struct sim_exercise *x, const struct sim_live *live)
     }
 }
 
-/* The device reads [iova, iova + len) as zeroes. */
+/* How many bytes of [iova, iova + len) the device does not read as zero. */
 static uint64_t not_zero(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                          gr_iova_t iova, uint64_t len)
 {
@@ -139,7 +139,7 @@ static uint64_t not_zero(struct sim_exercise *x, struct sim_client *client, unsi
     return count;
 }
 
-/* What is left of a coherent buffer's last granule belongs to nobody, and stays zero. */
+/* The rest of a coherent buffer's last granule is never used, and stays zero. */
 void sim_check_guards(struct sim_exercise *x, struct sim_client *client,
                       const struct sim_live *live)
 {
@@ -171,7 +171,7 @@ void sim_check_zero(struct sim_exercise *x, struct sim_client *client, unsigned 
 
 /* ---- What devices do ---- */
 
-/* Where the device finds byte `at` of the content, and how many follow it there without a gap. */
+/* The IOVA of byte `at` of the content; *out_run: how many bytes follow contiguously in IOVA. */
 static gr_iova_t device_at(const struct sim_live *live, uint64_t at, uint64_t *out_run)
 {
     const struct sim_part *part = live->parts;
@@ -210,10 +210,7 @@ static void device_move(struct sim_exercise *x, struct sim_client *client, unsig
     sim_no_faults_expected(x);
 }
 
-/*
- * What lies behind a buffer the device may read, if only to throw it away; in a slot and behind a
- * coherent buffer it is zero.
- */
+/* The device may overread a buffer. In a slot and after a coherent buffer these bytes are zero. */
 static void read_beyond(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                         const struct sim_live *live)
 {
@@ -228,7 +225,7 @@ static void read_beyond(struct sim_exercise *x, struct sim_client *client, unsig
         memset(x->want, 0, piece->over);
         x->tally->mismatched_bytes += piece->over - done;
         if ((piece->bounced || live->kind == SIM_LIVE_COHERENT) &&
-            !x->attack) /* else the device wrote there, too */
+            !x->attack) /* a hostile device has written there */
             x->tally->mismatched_bytes += differences(x->got, x->want, done);
     }
     sim_no_faults_expected(x);
@@ -250,7 +247,9 @@ void sim_device_write(struct sim_exercise *x, struct sim_client *client, unsigne
 
 /* ---- Handing over ---- */
 
-/* Of `run` bytes at `iova`, those in one output segment of a list: outputs may touch by chance. */
+/*
+ * Of `run` bytes at `iova`, those in one output segment of a list: two outputs may touch by chance.
+ */
 static uint64_t in_output(const struct sim_live *live, gr_iova_t iova, uint64_t run)
 {
     for (unsigned i = 0; live->kind == SIM_LIVE_SG && i < live->list.out_count; i++) {
@@ -265,7 +264,7 @@ static uint64_t in_output(const struct sim_live *live, gr_iova_t iova, uint64_t 
     return run;
 }
 
-/* A call for each run of bytes [at, at + len) of the content that is contiguous for the device. */
+/* Sync bytes [at, at + len) of the content, one call for each run contiguous in IOVA. */
 static void sync_span(struct sim_exercise *x, const struct sim_client *client,
                       const struct sim_live *live, uint64_t at, uint64_t len, bool cpu)
 {
@@ -304,8 +303,7 @@ void sim_sync_all(struct sim_exercise *x, const struct sim_client *client,
     }
 }
 
-/* A part as the side sees it that the sync is to bring up to date: the CPU, or what is in memory.
- */
+/* A part as it looks to the side that a sync updates: the CPU's view, or memory itself. */
 static const uint8_t *view_of(struct sim_exercise *x, const struct sim_part *part, bool cpu)
 {
     return cpu ? host_ptr(x->machine->host, part->pa, part->len)
@@ -322,7 +320,7 @@ static void hold_view(struct sim_exercise *x, const struct sim_live *live, bool 
     }
 }
 
-/* Of the physical range first..end that `held` is a copy of, what has changed in a view since? */
+/* How many bytes of the physical range [first, end) differ between the view and `held`. */
 static uint64_t changed(const struct sim_part *part, const uint8_t *view, const uint8_t *held,
                         gr_pa_t first, gr_pa_t end)
 {
@@ -332,8 +330,8 @@ static uint64_t changed(const struct sim_part *part, const uint8_t *view, const 
 }
 
 /*
- * A sync of bytes [at, at + len) of the content was made after hold_view(): cache lines that lie
- * wholly in a part and have none of these bytes are what they were.
+ * After hold_view() and a sync of bytes [at, at + len) of the content: how many bytes have changed
+ * in cache lines that lie wholly in a part and have none of the synced bytes.
  */
 static uint64_t moved_besides(struct sim_exercise *x, const struct sim_live *live, uint64_t at,
                               uint64_t len, bool cpu)
@@ -362,7 +360,10 @@ static uint64_t moved_besides(struct sim_exercise *x, const struct sim_live *liv
     return count;
 }
 
-/* Hand a part of it over: that part arrives, and where caches need it, nothing else moves. */
+/*
+ * Sync a part of the mapping. That part arrives; for a device that does not snoop nothing else
+ * moves.
+ */
 static void sync_part(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       const struct sim_live *live, bool cpu)
 {
@@ -379,7 +380,7 @@ static void sync_part(struct sim_exercise *x, struct sim_client *client, unsigne
         device_move(x, client, stream, live, at, len, false);
 }
 
-/* Hand all of it over, at times a part of it before. Coherent buffers need none of this. */
+/* Sync the whole mapping, sometimes a part of it first. Coherent buffers need no sync. */
 static void hand_over(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       const struct sim_live *live, bool cpu)
 {
@@ -405,7 +406,7 @@ void sim_work_through(struct sim_exercise *x, struct sim_client *client, unsigne
 {
     bool reads = (live->dir & GR_DMA_TO_DEVICE) != 0;
     bool writes = (live->dir & GR_DMA_FROM_DEVICE) != 0;
-    bool open = sim_is_direct(client->dev); /* all of it may be read and written */
+    bool open = sim_is_direct(client->dev); /* the device may read and write all memory in reach */
 
     if (reads)
         device_read(x, client, stream, live);

@@ -11,7 +11,7 @@
 
 /* ---- What is to be mapped ---- */
 
-static void forget(struct sim_exercise *x, struct sim_live *live)
+static void free_live(struct sim_exercise *x, struct sim_live *live)
 {
     for (unsigned i = 0; i < live->extent_count; i++)
         host_ram_free(x->machine->host, live->extents[i].alloc);
@@ -42,8 +42,8 @@ static void add_part(struct sim_live *live, gr_pa_t pa, uint64_t len)
 }
 
 /*
- * Of `len` bytes at `pa`, as many as one segment may have under the limits; the bits `kept` of its
- * address are the IOVA's, too.
+ * How many of `len` bytes at `pa` one segment may have under the limits. `kept` are the address
+ * bits that IOVA and PA have in common.
  */
 static uint64_t fit(const struct sim_live *live, uint64_t kept, gr_pa_t pa, uint64_t len)
 {
@@ -63,9 +63,8 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
 }
 
 /*
- * Take memory with its guards from somewhere in RAM and make parts of it that touch, of at most the
- * lengths given. `unit`, of their addresses and lengths, is that of edge_unit(), the CPU's page or
- * the granule.
+ * Allocate memory with guards and make parts of it that touch, of at most the lengths given.
+ * Addresses and lengths are multiples of `unit`: edge_unit(), the CPU's page or the granule.
  */
 static int take_extent(struct sim_exercise *x, const struct sim_client *client,
                        struct sim_live *live, uint64_t unit, const uint64_t *lens, unsigned count)
@@ -99,7 +98,7 @@ static int take_extent(struct sim_exercise *x, const struct sim_client *client,
     return 0;
 }
 
-/* Of addresses and lengths: 1, but where windows alone are to keep a hostile device out. */
+/* The unit of addresses and lengths: 1, unless windows alone are to keep a hostile device out. */
 static uint64_t edge_unit(const struct sim_exercise *x, const struct sim_client *client)
 {
     return client->dev->untrusted && x->machine->options.isolation == GR_ISOLATION_WINDOW
@@ -114,7 +113,7 @@ static int prepare_map(struct sim_exercise *x, const struct sim_client *client,
     uint64_t page = x->machine->options.cpu_page;
     const uint64_t lengths[] = {
         1,    granule - 1, granule, granule + 1,
-        page, page + 1,    LARGEST}; /* easily got wrong: these come first */
+        page, page + 1,    LARGEST}; /* lengths that are easily got wrong come first */
     uint64_t len =
         nth < sizeof(lengths) / sizeof(lengths[0]) ? lengths[nth] : sim_draw_length(x, LARGEST);
     int ret = make_room(live, 1);
@@ -215,8 +214,7 @@ static bool crosses(uint64_t at, uint64_t len, uint64_t boundary)
     return boundary && (at ^ (at + (len - 1))) & ~(boundary - 1);
 }
 
-/* Take each part's IOVA from a list's output. False: order, lengths or count are not as promised.
- */
+/* Take each part's IOVA from a list's output. False: the output is not the input in order. */
 static bool place_list(struct sim_live *live)
 {
     const struct gr_dma_list *const list = &live->list;
@@ -245,7 +243,7 @@ static bool joins(const struct sim_client *client, const struct sim_part *part)
     uint64_t mask = sim_granule(client) - 1;
     gr_pa_t end = part[-1].pa + part[-1].len;
 
-    if (sim_is_direct(client->dev)) { /* in memory, both */
+    if (sim_is_direct(client->dev)) { /* both parts have to lie in reach: neither bounces */
         uint64_t offset = client->dev->active->pa_offset;
 
         return end == part->pa && part->iova + offset == part->pa &&
@@ -255,7 +253,7 @@ static bool joins(const struct sim_client *client, const struct sim_part *part)
            (((end | part->pa) & mask) == 0 && client->dev->device.config.overread == 0);
 }
 
-/* How many outputs a list without limits has: all that can share one do. */
+/* How many outputs a list without limits has: parts that can share one do. */
 static unsigned fewest_outputs(const struct sim_client *client, const struct sim_live *live)
 {
     unsigned count = 1;
@@ -286,7 +284,7 @@ static uint64_t natural_mask(uint64_t size)
     return mask;
 }
 
-/* Where a piece's first byte is for the CPU. */
+/* The physical address of a piece's first byte in the buffer. */
 static gr_pa_t memory_of(const struct sim_live *live, const struct sim_piece *piece)
 {
     for (unsigned i = 0; i < live->count; i++) {
@@ -295,10 +293,10 @@ static gr_pa_t memory_of(const struct sim_live *live, const struct sim_piece *pi
         if (piece->iova - part->iova < part->len)
             return part->pa + (piece->iova - part->iova);
     }
-    return 0; /* it has none: it is what may be read beyond */
+    return 0; /* the piece has none: it is what may be read beyond */
 }
 
-/* Where it is now, of a mapping that was just made, and whether that is where it may be. */
+/* Work out where a mapping that was just made lies, and check that it may lie there. */
 static void settle(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     uint64_t mask = sim_granule(client) - 1;
@@ -391,7 +389,7 @@ static const char *name_of_call(const struct sim_live *live, bool map)
     return names[live->kind][map];
 }
 
-/* Call the library; with too little memory if `starve`. A refusal must not leave a trace. */
+/* Map, with too little memory if `starve`. A refusal must leave nothing behind. */
 static int attempt(struct sim_exercise *x, struct sim_client *client, struct sim_live *live,
                    bool starve)
 {
@@ -427,7 +425,7 @@ static int attempt(struct sim_exercise *x, struct sim_client *client, struct sim
     return ret;
 }
 
-/* Is the pool to blame, which cannot give what the mapping needs? */
+/* Can the bounce pool not give what the mapping needs? */
 static bool pool_is_short(const struct sim_exercise *x, const struct sim_client *client,
                           const struct sim_live *live)
 {
@@ -451,14 +449,14 @@ static bool may_refuse(const struct sim_exercise *x, const struct sim_client *cl
         beyond = beyond || (live->parts[i].pa + live->parts[i].len - 1) >> pa_bits != 0;
     return ret == GR_ENOSPC || ret == GR_ENOMEM || (ret == GR_EFAULT && beyond) ||
            (ret == GR_ENOBUFS && pool_is_short(x, client, live)) ||
-           /* What the device reaches has holes, and slots and buffers come from where they may. */
+           /* The device's reach has holes, and a slot or buffer may come to lie in one. */
            (ret == GR_ERANGE && sim_is_direct(client->dev)) ||
-           /* fit() took memory's boundaries for the device's. */
+           /* fit() counts boundaries in PA; with this offset they lie elsewhere in IOVA. */
            (ret == GR_EINVAL && live->boundary &&
             (client->dev->active->pa_offset & (live->boundary - 1)) != 0);
 }
 
-/* Limits under which its longest segment is too long: the list is refused. */
+/* Set a limit below the longest segment: the list must be refused. */
 static void refuse_list(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     uint64_t longest = 0;
@@ -477,7 +475,7 @@ static void refuse_list(struct sim_exercise *x, struct sim_client *client, struc
         sim_note_call(x, client, "gr_dma_unmap_sg", call_unmap(client, live));
 }
 
-/* A mask under which there is less room; now and then. The whole one otherwise. */
+/* Now and then a DMA mask with less room; else the device's own. */
 static uint64_t draw_mask(struct sim_exercise *x, const struct sim_client *client)
 {
     const struct gr_device *const device = &client->dev->device;
@@ -491,7 +489,7 @@ static uint64_t draw_mask(struct sim_exercise *x, const struct sim_client *clien
                                                                                  : mask;
 }
 
-/* Under a narrow mask first, if one is drawn, then the device's own. */
+/* Map under a narrow mask, if one is drawn; if that has no room, under the device's own. */
 static int map_masked(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
     struct gr_device *const device = &client->dev->device;
@@ -535,7 +533,7 @@ static int map_live(struct sim_exercise *x, struct sim_client *client, struct si
             settle(x, client, live);
         else if (ret == GR_EOPNOTSUPP && live->kind == SIM_LIVE_COHERENT &&
                  !client->dev->tree.coherent)
-            ret = GR_ENOMEM; /* the uncached mapping that was made to fail */
+            ret = GR_ENOMEM; /* the uncached CPU mapping was made to fail */
     }
     return ret == GR_ENOMEM ? map_masked(x, client, live) : ret;
 }
@@ -553,11 +551,11 @@ static void count_live(struct sim_exercise *x, struct sim_client *client,
     x->tally->coherent += live->kind == SIM_LIVE_COHERENT;
 }
 
-/* While it is the CPU's, and then while it is the device's, that writes what and where it likes. */
+/* A hostile device writes while the CPU owns the buffer, and then while the device owns it. */
 static void endure_writes(struct sim_exercise *x, struct sim_client *client, struct sim_live *live)
 {
-    bool apart =
-        live->kind != SIM_LIVE_COHERENT; /* what the device writes, from what the CPU sees */
+    bool apart = live->kind !=
+                 SIM_LIVE_COHERENT; /* what the device writes does not reach what the CPU sees */
 
     if (!(live->dir & GR_DMA_FROM_DEVICE))
         return;
@@ -593,7 +591,7 @@ bool sim_live_make(struct sim_exercise *x, struct sim_client *client, enum sim_l
     }
     if (ret) {
         client->refusal = ret;
-        forget(x, live);
+        free_live(x, live);
         return false;
     }
     count_live(x, client, live);
@@ -623,7 +621,7 @@ void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned in
     unsigned stream = (unsigned)sim_rng_below(&x->rng, client->dev->tree.nstreams);
     int ret;
 
-    /* What the device writes last is what only the unmap makes visible. */
+    /* Only the unmap makes the device's last write visible. */
     if (live.dir & GR_DMA_FROM_DEVICE)
         sim_device_write(x, client, stream, &live);
     if (live.attrs & GR_DMA_SKIP_SYNC)
@@ -646,5 +644,5 @@ void sim_live_end(struct sim_exercise *x, struct sim_client *client, unsigned in
         x->tally->mismatched_bytes += sim_cpu_compare(x, &live);
         sim_check_guards(x, client, &live);
     }
-    forget(x, &live);
+    free_live(x, &live);
 }

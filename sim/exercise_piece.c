@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#define ACCESS_UNIT 8u /* of a device of which nobody says it: domain.h */
+#define ACCESS_UNIT 8u /* the default of struct gr_device_config */
 
 uint64_t sim_granule(const struct sim_client *client)
 {
@@ -23,7 +23,7 @@ uint64_t sim_access_unit(const struct sim_client *client)
     return unit > window ? unit : window;
 }
 
-/* Does a granule at an end of a buffer stay whole, whatever is left of it? */
+/* May the device reach whole granules at the ends of its buffers? */
 static bool exposes(const struct sim_client *client)
 {
     return client->dev->isolation == GR_ISOLATION_EXPOSE;
@@ -43,7 +43,7 @@ static void add(struct sim_live *live, const struct sim_piece *piece)
     live->pieces[live->npieces++] = *piece;
 }
 
-/* Of a run of parts that touch. */
+/* Parts that touch, as one. */
 struct run {
     gr_iova_t iova;
     gr_pa_t pa;
@@ -52,8 +52,8 @@ struct run {
 };
 
 /*
- * [at, at + len) of a run, in one granule, and `span` bytes of IOVA for that and what is read
- * beyond: does a window let through just that?
+ * Can a window let through bytes [at, at + len) of a run, which lie in one granule, and the `over`
+ * bytes that may be read beyond, and nothing else?
  */
 static bool fits_window(const struct sim_client *client, uint64_t at, uint64_t len, uint64_t over,
                         uint64_t granule, struct sim_piece *piece)
@@ -74,7 +74,7 @@ static bool fits_window(const struct sim_client *client, uint64_t at, uint64_t l
     return true;
 }
 
-/* The bytes [iova, iova + len) of a run, in one granule. */
+/* Add the bytes [iova, iova + len) of a run, which lie in one granule. */
 static void add_end(const struct sim_client *client, struct sim_live *live, const struct run *run,
                     gr_iova_t iova, uint64_t len, uint64_t over)
 {
@@ -100,7 +100,7 @@ static void add_end(const struct sim_client *client, struct sim_live *live, cons
     add(live, &piece);
 }
 
-/* Only the first and the last granule of a run are not as they are in memory. */
+/* Add a run. Only bytes in its first and last granule may be bounced or behind a window. */
 static void add_run(const struct sim_client *client, struct sim_live *live, const struct run *run)
 {
     uint64_t granule = sim_granule(client);
@@ -134,7 +134,7 @@ static void add_run(const struct sim_client *client, struct sim_live *live, cons
         add_end(client, live, run, tail, end - tail, run->over);
 }
 
-/* A part in a domain where addresses are the memory's: where it is, or bounced as a whole. */
+/* A part in a LINEAR or IDENTITY domain: in place, or bounced as a whole. */
 static void add_direct(const struct sim_client *client, struct sim_live *live,
                        const struct sim_part *part)
 {
@@ -169,7 +169,7 @@ bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
         if (i + 1 == live->count || part[1].iova != run.iova + run.len ||
             part[1].pa != run.pa + run.len) {
             run.over = client->dev->device.config.overread;
-            if (live->kind == SIM_LIVE_COHERENT) { /* it owns its granules */
+            if (live->kind == SIM_LIVE_COHERENT) { /* a coherent buffer owns its granules */
                 uint64_t mask = sim_granule(client) - 1;
                 struct sim_piece whole = {
                     .iova = run.iova,
@@ -189,7 +189,7 @@ bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
     return live->pieces != NULL;
 }
 
-/* Could the device have been given these bytes as they are? */
+/* Does the device reach these bytes without bouncing? */
 static bool is_within_reach(const struct sim_client *client, gr_pa_t pa, uint64_t len)
 {
     const struct gr_domain *const domain = client->dev->active;

@@ -11,7 +11,7 @@ void sim_no_faults_expected(struct sim_exercise *x)
     sim_drop_faults(x->machine);
 }
 
-/* The IOMMU drops the bits above those it translates, so a record may lack them. */
+/* The IOMMU drops IOVA bits above those it translates, so a record may lack them. */
 static bool same_iova(const struct gr_instance *inst, gr_iova_t a, gr_iova_t b)
 {
     return ((a ^ b) & ((UINT64_C(1) << inst->table.va_bits) - 1)) == 0;
@@ -27,7 +27,6 @@ static bool is_record_of(const struct sim_fault *got, const struct sim_client *c
            got->fault.reasons != 0 && (!got->fault.access_known || got->fault.write == write);
 }
 
-/* The IOMMU refuses this access and says so in exactly one record. */
 void sim_expect_fault(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                       gr_iova_t iova, bool write)
 {
@@ -52,7 +51,7 @@ void sim_expect_fault(struct sim_exercise *x, struct sim_client *client, unsigne
     sim_drop_faults(m);
 }
 
-/* What the bus takes away never gets to the IOMMU. */
+/* Expect that the bus takes the access: it never gets to the IOMMU. */
 static void expect_bus_error(struct sim_exercise *x, struct sim_client *client, unsigned stream,
                              gr_iova_t iova)
 {
@@ -66,7 +65,7 @@ static void expect_bus_error(struct sim_exercise *x, struct sim_client *client, 
 
 /* ---- Where nothing is mapped ---- */
 
-/* Does a piece of the mapping let the address through, and if so, to where? */
+/* Does a piece of the mapping map the IOVA, and to which address? */
 static bool leads(const struct sim_live *live, gr_iova_t iova, gr_pa_t *out_pa)
 {
     if (iova < live->first || iova > live->last)
@@ -82,7 +81,7 @@ static bool leads(const struct sim_live *live, gr_iova_t iova, gr_pa_t *out_pa)
     return false;
 }
 
-/* The same for all live mappings of the domain, by whichever of its devices, and for firmware's. */
+/* As leads(), for all live mappings of the domain and for firmware's. */
 static bool leads_any(const struct sim_exercise *x, const struct sim_client *client, gr_iova_t iova,
                       gr_pa_t *out_pa)
 {
@@ -112,12 +111,12 @@ static bool in_aperture(const struct sim_client *client, gr_iova_t iova)
     return aperture->first <= iova && iova <= aperture->last;
 }
 
-/* If nothing is mapped there: does it fault through each stream? */
+/* If nothing is mapped at `iova`, expect a fault through each stream. */
 static void probe(struct sim_exercise *x, struct sim_client *client, gr_iova_t iova)
 {
     gr_pa_t pa;
 
-    if (x->machine->options.deferred) /* until then what was unmapped may be reached */
+    if (x->machine->options.deferred) /* before the flush a device may reach what was unmapped */
         sim_note_call(x, client, "gr_domain_flush", gr_domain_flush(client->dev->active));
 
     if (!in_aperture(client, iova) || sim_is_mapped(x, client, iova, &pa))
@@ -126,7 +125,7 @@ static void probe(struct sim_exercise *x, struct sim_client *client, gr_iova_t i
         sim_expect_fault(x, client, s, iova, sim_rng_below(&x->rng, 2) != 0);
 }
 
-/* Invalidations that are queued stay so now and then. */
+/* A probe flushes queued invalidations: let them stay queued most of the time. */
 static bool worth_probing(struct sim_exercise *x)
 {
     return !x->machine->options.deferred || sim_rng_below(&x->rng, 8) == 0;
@@ -166,7 +165,7 @@ void sim_probe_edges(struct sim_exercise *x, struct sim_client *client)
     const struct sim_device *const dev = client->dev;
     const struct gr_range *const aperture = &dev->active->aperture;
 
-    if (dev->mode == GR_DOMAIN_IDENTITY) /* the bus alone keeps it from anything */
+    if (dev->mode == GR_DOMAIN_IDENTITY) /* only the bus limits the device */
         return;
     probe(x, client, aperture->first);
     probe(x, client, aperture->last);
@@ -190,10 +189,10 @@ void sim_probe_blocked(struct sim_exercise *x, struct sim_device *dev)
     for (unsigned s = 0; s < dev->tree.nstreams; s++) {
         gr_iova_t iova = dev->tree.streams[s].window.first;
         if (dev->iommu[s]->tree.firmware >= GR_DT_FIRMWARE_TRANSLATING)
-            continue; /* it has what it had before */
+            continue; /* firmware's mappings go on */
         enum model_result result = sim_access_raw(dev, s, iova, &byte, 1, false, &done);
 
-        /* DARTs say nothing of it; an SMMU reports streams that it has no table for. */
+        /* A DART reports nothing of a blocked stream; an SMMU reports streams without a table. */
         x->tally->missed_faults +=
             result != MODEL_FAULT ||
             (x->machine->nfaults != 0 && dev->iommu[s]->tree.driver != GR_DT_SMMUV3);
@@ -203,7 +202,10 @@ void sim_probe_blocked(struct sim_exercise *x, struct sim_device *dev)
 
 /* ---- While tables change ---- */
 
-/* May what is being mapped lead to `pa`? Memory that the library takes for it is not known yet. */
+/*
+ * May the mapping being made lead to `pa`? Memory that the library allocates for it is not known
+ * yet.
+ */
 static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
 {
     const struct sim_live *const coming = x->coming;
@@ -227,8 +229,8 @@ static bool may_come(const struct sim_exercise *x, gr_pa_t pa)
 }
 
 /*
- * The IOMMU looks at the tables at any moment, also between two stores to them: it prefetches what
- * lies around, and what it translates must be a mapping that is live, ending or coming.
+ * The IOMMU may look at the tables at any moment, also between two stores. Prefetch an address
+ * nearby, or translate one: the result must be a mapping that is live, ending or being made.
  */
 void sim_watch(void *arg)
 {
@@ -265,7 +267,7 @@ void sim_watch(void *arg)
                      : leads_any(x, client, iova, &want) ? pa == want
                                                          : may_come(x, pa);
 
-        /* Until a flush what was unmapped may still be there. */
+        /* With deferred invalidation a mapping that has ended may still be cached. */
         x->tally->missed_faults += !right && !x->machine->options.deferred;
     }
 }
@@ -281,7 +283,7 @@ void sim_end_change(struct sim_exercise *x)
 {
     const struct sim_device *const dev = x->moving->dev;
 
-    x->moving = NULL; /* first: the handler reads registers */
+    x->moving = NULL; /* first: the interrupt handler reads registers, which calls sim_watch() */
     x->coming = NULL;
     for (unsigned s = 0; s < dev->tree.nstreams; s++)
         sim_serve_irq(dev->iommu[s]);

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES_MAX 0x800u /* of a table: 16 KiB */
+#define ENTRIES_MAX 0x800u /* entries of a table of 16 KiB */
 
-/* Where a kind has what firmware sets: DART.md 2, 3, 6. */
+/* The registers and bits that firmware sets, by kind: DART.md 2, 3, 6. */
 static const struct registers {
     uint32_t tcr, ttbr, enable;
     uint32_t translate, four_levels, bypass;
@@ -27,13 +27,13 @@ static const struct registers *registers_of(const struct sim_iommu *iommu)
     return &kinds[iommu->tree.driver];
 }
 
-/* log2 of an index below the top register. */
+/* Bits of IOVA that index one table. */
 static unsigned index_bits(const struct sim_iommu *iommu)
 {
     return iommu->tree.page_bits - 3;
 }
 
-/* Levels of tables: as many as the IOVAs need. */
+/* Levels of tables in memory: as many as the IOVAs need. */
 static unsigned levels_of(const struct sim_iommu *iommu)
 {
     return registers_of(iommu)->ttbrs == 1 &&
@@ -57,7 +57,9 @@ static uint64_t entry_pa(const struct sim_iommu *iommu, uint64_t entry)
     return pa >> iommu->tree.page_bits << iommu->tree.page_bits;
 }
 
-/* Others write bit 1 of a table's entry as well (DART.md 4.3); in a DART1 leaf it is SP_DIS.
+/*
+ * Bit 1 of a table entry is set, as other software does (DART.md 4.3); in a DART1 leaf bit 1
+ * is SP_DIS.
  */
 static uint64_t make_entry(const struct sim_iommu *iommu, gr_pa_t pa, bool leaf)
 {
@@ -188,7 +190,7 @@ static bool map_region(struct sim_device *dev, unsigned stream, const struct gr_
     return true;
 }
 
-/* One stream that a master names. */
+/* Set up one stream that a master names. */
 static bool boot_stream(struct sim_device *dev, unsigned stream)
 {
     struct sim_iommu *const iommu = dev->iommu[stream];
@@ -271,7 +273,7 @@ void sim_firmware_free(struct sim_machine *m)
 
 /* ---- What goes on using it ---- */
 
-/* The leaf table that `iova` is in, as walkers see the tables, past all that is cached. */
+/* The leaf table of `iova`, found in the tables as walkers see them, past all caches. */
 static bool leaf_table(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t iova, gr_pa_t *out_pa)
 {
     if (!root_of(iommu, sid, iova, out_pa))
@@ -289,8 +291,9 @@ static bool leaf_table(const struct sim_iommu *iommu, uint32_t sid, gr_iova_t io
 }
 
 /*
- * Pages from `first` on in one leaf table, by the tables alone; how many there are. The bus is held
- * meanwhile, since a TLB command ends no sooner than walks that began before it.
+ * Look up the pages from `first` on that lie in one leaf table, by the tables alone. Returns how
+ * many there are. The bus is held meanwhile: a TLB command ends no sooner than walks that began
+ * before it.
  */
 static uint64_t scan_table(const struct sim_scan *scan, uint64_t first)
 {
@@ -320,7 +323,7 @@ static uint64_t scan_table(const struct sim_scan *scan, uint64_t first)
     return count;
 }
 
-/* All of it. */
+/* Look up all pages by the tables alone. */
 static void scan_tables(const struct sim_scan *scan)
 {
     for (uint64_t page = 0; page < scan->pages;)
@@ -340,7 +343,7 @@ static void look_through(const struct sim_scan *scan, uint64_t page)
         scan->iommu->firmware.changed++;
 }
 
-/* One page of one memory. */
+/* Look up one page of one scan through the IOMMU. */
 static void look_anywhere(struct sim_machine *m)
 {
     const struct sim_scan *const scan = &m->scans[sim_rng_below(&m->scan_rng, m->nscans)];
@@ -359,7 +362,7 @@ void sim_firmware_look(struct sim_machine *m)
     m->in_look = false;
 }
 
-/* A display, and its coprocessor, that wait for nobody. */
+/* A display and its coprocessor, on a thread of their own. */
 static void *scan_out(void *arg)
 {
     struct sim_machine *const m = arg;
@@ -374,7 +377,7 @@ static void *scan_out(void *arg)
     return NULL;
 }
 
-/* Until it has looked at everything once more, from now on. */
+/* Wait until the thread has looked at everything once, from its beginning. */
 static void await_scan_out(struct sim_machine *m)
 {
     uint64_t now = __atomic_load_n(&m->scanouts, __ATOMIC_ACQUIRE);
@@ -421,7 +424,7 @@ static bool is_restored(struct sim_iommu *iommu)
         unsigned shift = r->packed ? 8 * sid : 0;
 
         if ((iommu->saved[tcr / 4] >> shift & r->translate) == 0)
-            continue; /* nobody's */
+            continue; /* firmware left this stream alone */
         same = same && (dart_model_read32(iommu->hw.dart.model, tcr) ^ iommu->saved[tcr / 4]) >>
                                shift % 32 << (r->packed ? 24 : 0) ==
                            0;
@@ -448,7 +451,7 @@ void sim_firmware_check(struct sim_machine *m, bool down)
 
 /* ---- What the library made of it ---- */
 
-/* Is this stream another device's too, that comes before? */
+/* Does a device that comes before share this stream? */
 static bool counted_before(const struct sim_machine *m, const struct sim_device *dev,
                            unsigned stream)
 {

@@ -7,12 +7,12 @@
 /* More register space than any DART has; a tree may claim anything. */
 #define MMIO_MAX 0x10000u
 #define SMMU_MMIO 0x20000u
-/* What the model takes for va_bits. Tables and driver still keep to what the tree says. */
+/* The va_bits that a model takes. Tables and driver still use the va_bits of the tree. */
 #define MODEL_VA_MIN 32u
 #define MODEL_VA_MAX 47u
 /* Where the records of a t8110 of revision 2.2 end: DART.md 5. */
 #define RECORDS_END 0xc000u
-/* The longest that an invalidation takes; the drivers' limits are GR_CFG_*_TIMEOUT_NS. */
+/* The longest time that an invalidation takes, below the drivers' GR_CFG_*_TIMEOUT_NS. */
 #define BUSY_NS 20000u
 
 const struct sim_hw_kind *sim_hw_kind(enum gr_dt_driver driver)
@@ -83,7 +83,7 @@ static void observe(struct sim_hw *hw, struct host_mmio *mmio)
     mmio->opaque = hw;
     mmio->read32 = observed_read32;
     mmio->write32 = observed_write32;
-    mmio->read64 = NULL; /* the library reads none of 64 bits */
+    mmio->read64 = NULL; /* the library reads no register of 64 bits */
     mmio->write64 = mmio->write64 ? observed_write64 : NULL;
 }
 
@@ -102,7 +102,7 @@ static bool make_dart(struct sim_hw *hw, enum dart_model_kind kind, struct sim_r
 
     config.mmio_size = tree->reg_size < MMIO_MAX ? (uint32_t)tree->reg_size & ~3u : MMIO_MAX;
     config.page_bits = tree->page_bits;
-    /* The bus of an s5l8960x may pass fewer bits, and then the tree says so. */
+    /* The bus of an s5l8960x may pass fewer bits than its tables translate. */
     config.va_bits =
         clamp(tree->va_bits, kind == DART_MODEL_S5L8960X ? 0 : MODEL_VA_MIN, MODEL_VA_MAX);
     config.pa_bits = tree->pa_bits;
@@ -123,7 +123,7 @@ static bool make_dart(struct sim_hw *hw, enum dart_model_kind kind, struct sim_r
     return true;
 }
 
-/* One with linear stream tables, or without range commands, now and then. */
+/* Now and then a model has linear stream tables only, or no range commands. */
 static bool make_smmu(struct sim_hw *hw, struct sim_rng *rng)
 {
     struct smmuv3_model_config config = smmuv3_model_defaults();

@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
-/* A JSON string also of what is not UTF-8: its bytes beyond ASCII become '?'. */
+/* A JSON string. Of a text that is not UTF-8 the bytes beyond ASCII become '?'. */
 json_t *sim_json_text(const char *text);
 
 /* "0x..." in lower case. */

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the pool may take, at most, and of all RAM. */
+/* The bounce pool's limit: in bytes, and as a part of all RAM. */
 #define POOL_MAX (UINT64_C(64) << 20)
 #define POOL_SHARE 8u
-/* How often the handler is called while the line stays up. */
+/* Calls of the interrupt handler while a DART's line stays up, at most. */
 #define IRQ_TRIES 4u
-/* And while an SMMUv3 has events: more than a queue full of them, in parts. */
+/* The same while an SMMUv3 has events: more than a full queue, in parts. */
 #define EVENT_TRIES 64u
 
 void sim_problem(struct sim_machine *m, const char *format, ...)
@@ -70,7 +70,7 @@ static bool tree_error(const struct sim_machine *m, struct sim_error *error)
     return sim_refuse(error, "%s: %s", m->board->path, m->board->dt.error);
 }
 
-/* Whole pages of 4 KiB: what a bank has, or what a hole touches. Size 0 if there is none. */
+/* The whole pages of 4 KiB in a range. Size 0 if there is none. */
 static struct host_bank bank_of(const struct gr_range *range)
 {
     uint64_t base = (range->first + 0xfff) & ~(uint64_t)0xfff;
@@ -139,7 +139,7 @@ static bool make_host(struct sim_machine *m, struct sim_error *error)
     return true;
 }
 
-/* What the library logged about `name`, in its form "NAME: why", or else the error's own words. */
+/* The reason that the library logged in the form "NAME: why", or else the error's own words. */
 static void reason_from_log(struct sim_machine *m, char *reason, const char *name, int ret)
 {
     const char *line = host_last_log(m->host);
@@ -168,7 +168,7 @@ static void moment(void *arg)
         m->observer(m->observer_arg);
 }
 
-/* The display looks after every store to a register as well, and nobody else. */
+/* After a store to a register only the display looks. */
 static void moment_of_display(void *arg)
 {
     sim_firmware_look(arg);
@@ -288,7 +288,7 @@ static struct sim_iommu *find_iommu(struct sim_machine *m, int node)
     return NULL;
 }
 
-/* It stays blocked, though it should not be. */
+/* Note why the device stays blocked, though it should not be. */
 __attribute__((format(printf, 2, 3))) static void fail(struct sim_device *dev, const char *format,
                                                        ...)
 {
@@ -300,7 +300,7 @@ __attribute__((format(printf, 2, 3))) static void fail(struct sim_device *dev, c
     dev->failed = true;
 }
 
-/* Are all its IOMMUs up? Else it is blocked, for the reason of the last that is not. */
+/* Are all IOMMUs of the device up? Else it is blocked, with the reason of the last that is not. */
 static bool connect(struct sim_device *dev)
 {
     for (unsigned i = 0; i < dev->tree.nstreams; i++) {
@@ -396,7 +396,7 @@ static void register_device(struct sim_machine *m, struct sim_device *dev)
 
 /* ---- Domains ---- */
 
-/* Above the lowest memory, there is nothing else that it could reach as it is. */
+/* Does the device reach any RAM without translation? If so, it reaches the lowest. */
 static bool reaches_memory(const struct sim_machine *m, const struct sim_device *dev)
 {
     uint64_t last = (UINT64_C(1) << dev->iommu[0]->dart.inst.table.pa_bits) - 1;
@@ -404,7 +404,7 @@ static bool reaches_memory(const struct sim_machine *m, const struct sim_device 
     return m->ram_span.first <= last && m->ram_span.first <= dev->tree.dma.last;
 }
 
-/* The domain of another device that is the same for all, if it can be this one's as well. */
+/* Attach the device to the LINEAR domain of another one, if that is possible. */
 static bool share_linear(struct sim_machine *m, struct sim_device *dev)
 {
     for (unsigned i = 0; i < m->ndevices; i++) {
@@ -445,7 +445,7 @@ static enum gr_isolation isolation_of(const struct sim_device *dev)
         return GR_ISOLATION_DEFAULT;
     if (how == GR_ISOLATION_DEFAULT || (how == GR_ISOLATION_EXPOSE && dev->untrusted))
         how = dev->untrusted ? GR_ISOLATION_WINDOW : GR_ISOLATION_EXPOSE;
-    /* Windows that may not hold are good enough for those that mean no harm; an SMMU has none. */
+    /* Unverified windows are good enough for trusted devices only; an SMMU has no windows. */
     if (how == GR_ISOLATION_WINDOW &&
         (!dev->active->pt.window_unit || (dev->untrusted && !dev->active->windows_verified)))
         how = GR_ISOLATION_BOUNCE;
@@ -460,7 +460,7 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
 
     dev->untrusted = gr_device_untrusted(&dev->device); /* its group's least trusted decides */
     snprintf(dev->reason, sizeof(dev->reason), "%s", policy.reason);
-    if (ret) /* what was asked for cannot be, and nothing else was */
+    if (ret) /* policy cannot give what was asked for: blocked */
         return;
     if (shared || (policy.type == GR_DOMAIN_LINEAR && share_linear(m, dev))) {
         shared = gr_device_domain(&dev->device);
@@ -505,7 +505,7 @@ static gr_pa_t reach(const struct sim_device *dev)
                                                           : dev->tree.dma.last + domain->pa_offset;
 }
 
-/* One pool to bounce from, within everybody's reach. */
+/* One bounce pool for all domains, within the reach of every device. */
 static bool make_pool(struct sim_machine *m)
 {
     struct gr_bounce_config config = {.pa_last = UINT64_MAX, .limit = m->ram / POOL_SHARE};
@@ -530,7 +530,7 @@ static bool make_pool(struct sim_machine *m)
     return ret != GR_ENOMEM;
 }
 
-/* An option that must not be given where a device may be hostile. */
+/* Refuse options that must not be given where a device may be hostile. */
 static bool check_trust(const struct sim_machine *m, const struct gr_dt_master *tree,
                         struct sim_error *error)
 {
@@ -552,8 +552,10 @@ static bool read_devices(struct sim_machine *m, struct sim_error *error)
     struct gr_dt_master tree;
     int ret;
 
-    /* calloc'ed for all that there may be: one pass, since each reference costs a walk over the
-     * tree, and a device that is registered must stay where it is. */
+    /*
+     * Room for the most there may be: one pass, since each reference costs a walk over the tree,
+     * and a device must not move once it is registered.
+     */
     m->devices = calloc(SIM_MAX, sizeof(*m->devices));
     if (!m->devices)
         return out_of_memory(error);
@@ -574,7 +576,7 @@ static bool read_devices(struct sim_machine *m, struct sim_error *error)
     return ret < 0 ? tree_error(m, error) : true;
 }
 
-/* Firmware has run; now it is our turn. */
+/* Let firmware run, then start the drivers and give every device its domain. */
 static bool start(struct sim_machine *m, struct sim_error *error)
 {
     m->scan_rng.state = sim_rng_mix(m->options.seed ^ 0x7363616eu);
@@ -741,13 +743,14 @@ void sim_machine_free(struct sim_machine *m)
 
 /* ---- Accesses ---- */
 
-/* Where there is no write-only. */
 bool sim_reads_all(const struct sim_device *dev)
 {
     return dev->iommu[0]->inst->table.format == GR_PT_LPAE_S1;
 }
 
-/* Edges: called until there is nothing, which is soon, since nothing happens meanwhile. */
+/*
+ * The interrupt is an edge: call the handler until it finds no event. No new ones come meanwhile.
+ */
 static void serve_smmu(struct sim_iommu *iommu)
 {
     if (!iommu->hw.smmu.irq)
@@ -805,7 +808,7 @@ enum model_result sim_access(struct sim_device *dev, unsigned stream, gr_iova_t 
     gr_iova_t last = iova + (len - 1);
 
     *done = 0;
-    /* The window is of what is translated. */
+    /* The stream's window limits translated accesses only. */
     if (last < iova || !within(&dev->tree.dma, iova, last) ||
         (dev->mode != GR_DOMAIN_IDENTITY && !within(&dev->tree.streams[stream].window, iova, last)))
         return MODEL_BUS_ERROR;

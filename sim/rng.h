@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* A small generator (splitmix64): the same everywhere, seeded, one state per purpose. */
+/* A small seeded generator (splitmix64), the same on every host. One state per purpose. */
 struct sim_rng {
     uint64_t state;
 };

@@ -76,7 +76,7 @@ static bool get_string(const struct place *at, const json_t *object, const char 
     *out = json_string_value(json_object_get(object, key));
     for (const char *c = *out; c && *c; c++) {
         if (*c < ' ' || *c > '~') {
-            *out = NULL; /* terminals obey some of them */
+            *out = NULL; /* terminals obey some control characters */
             break;
         }
     }
@@ -93,7 +93,7 @@ static bool get_bool(const struct place *at, const json_t *object, const char *k
     return true;
 }
 
-/* A size that pages have. */
+/* A page size. */
 static bool get_page(const struct place *at, const json_t *object, const char *key, uint64_t *out)
 {
     if (!get_integer(at, object, key, UINT64_C(1) << 30, out))
@@ -202,7 +202,7 @@ static bool load_registers(const struct place *at, json_t *object,
     return true;
 }
 
-/* Connect it with the description of its kind, which may contradict it. */
+/* Find the walker's description of the instance's kind, and see that the two agree. */
 static bool describe(const struct place *at, struct sim_snapshot_instance *inst)
 {
     struct walker_instance *const walker = &inst->walker;

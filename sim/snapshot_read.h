@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A saved machine, read back: DIR/machine.json and DIR/memory.img, as docs/SNAPSHOT.md has them.
- *
- * Everything is checked before sim_snapshot_load() succeeds: types, ranges, names that records
- * refer to, the size of the image, that registers and granule agree. What the tables say is not.
+ * sim_snapshot_load() checks everything but the content of the tables: types, ranges, names that
+ * records refer to, the size of the image, that registers and granule agree.
  */
 #ifndef SIM_SNAPSHOT_READ_H
 #define SIM_SNAPSHOT_READ_H
@@ -22,11 +21,11 @@ struct sim_snapshot_instance {
     const char *compatible;
     uint64_t granule;
     bool locked;
-    struct sim_snapshot_register *registers; /* by offset */
+    struct sim_snapshot_register *registers; /* sorted by offset */
     size_t nregisters;
     struct sim_snapshot *snapshot;
     struct walker_source source;
-    struct walker_instance walker; /* its kind is NULL where there is no description of it */
+    struct walker_instance walker; /* `kind` is NULL where the walker has no description of it */
 };
 
 struct sim_snapshot_mapping {
@@ -46,7 +45,7 @@ struct sim_snapshot {
     uint64_t ram_base, ram_size;
     struct sim_snapshot_instance *instances;
     size_t ninstances;
-    struct sim_snapshot_mapping *mappings; /* by instance, stream, IOVA */
+    struct sim_snapshot_mapping *mappings; /* sorted by instance, stream, IOVA */
     size_t nmappings;
     json_t *root; /* owns every string */
     int memory;   /* file descriptor */
@@ -63,7 +62,7 @@ void sim_snapshot_free(struct sim_snapshot *snapshot);
 const struct sim_snapshot_instance *sim_snapshot_find(const struct sim_snapshot *snapshot,
                                                       const char *path);
 
-/* The mappings of streams `first` to `last` of an instance: how many, and the first of them. */
+/* How many mappings streams `first` to `last` of an instance have; *out is the first of them. */
 size_t sim_snapshot_mappings(const struct sim_snapshot_instance *inst, unsigned first,
                              unsigned last, const struct sim_snapshot_mapping **out);
 

@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK 4096u /* of the image: one that is all zero stays a hole */
+#define BLOCK 4096u /* bytes of a block of the image; a block of zeroes stays a hole */
 
-/* A file that is not in place yet. */
+/* A file under a temporary name. */
 struct draft {
     char path[PATH_MAX];
     char temporary[PATH_MAX];
@@ -64,7 +64,7 @@ static bool draft_open(struct draft *draft, const char *dir, const char *name,
     return true;
 }
 
-/* Without draft_place() before, nothing of it is left. */
+/* Without draft_place() before, this removes the file. */
 static void draft_close(struct draft *draft)
 {
     if (draft->fd >= 0) {
@@ -89,7 +89,7 @@ static bool draft_place(struct draft *draft, struct sim_error *error)
 struct image {
     struct sim_machine *machine;
     int fd;
-    int why; /* errno of what failed first */
+    int why; /* errno of the first call that failed */
 };
 
 static void write_block(struct image *image, gr_pa_t pa, const uint8_t *block)
@@ -120,8 +120,8 @@ static void write_blocks(struct image *image, gr_pa_t pa, uint64_t len)
 }
 
 /*
- * Tables and tests' buffers. What else the library has is its own business, full of pointers that
- * differ from run to run, but for what records lead to: see write_records().
+ * Write tables and buffers. The library's other memory is left out, as it holds pointers that
+ * differ from run to run; but for what records map: see write_records().
  */
 static void write_run(void *arg, gr_pa_t pa, uint64_t len, enum host_use use)
 {
@@ -136,7 +136,8 @@ static void write_records(struct image *image, const struct sim_snapshot_record 
         gr_pa_t first = records[i].pa & ~(gr_pa_t)(BLOCK - 1);
         gr_pa_t end = (records[i].pa + records[i].length + BLOCK - 1) & ~(gr_pa_t)(BLOCK - 1);
 
-        if (strcmp(records[i].kind, "linear") != 0 && /* all memory: most is nobody's */
+        if (strcmp(records[i].kind, "linear") !=
+                0 && /* a linear record maps all memory: most is unused */
             host_use_of(image->machine->host, first) == HOST_LIBRARY)
             write_blocks(image, first, end - first);
     }
@@ -195,7 +196,7 @@ static json_t *json_record(const struct sim_snapshot_record *record)
                      record->read, "write", record->write, "window", window, "kind", record->kind);
 }
 
-/* NULL: out of memory. An IOMMU without a driver is left out: nothing is known of it. */
+/* NULL: out of memory. An IOMMU without a driver is left out. */
 static json_t *json_machine(struct sim_machine *m, const struct sim_snapshot_record *records,
                             size_t count)
 {

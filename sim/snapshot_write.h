@@ -16,11 +16,11 @@ struct sim_snapshot_record {
     gr_iova_t iova;
     gr_pa_t pa;
     uint64_t length;
-    bool narrow; /* leaves let through no more than: */
+    bool narrow; /* the leaves let through only the window: */
     gr_iova_t window, window_last;
 };
 
-/* Make the folder if it is missing; see that a snapshot can go there. */
+/* Make the folder if it is missing, and check that it can be written to. */
 bool sim_snapshot_prepare(const char *dir, struct sim_error *error);
 
 /*

@@ -10,7 +10,7 @@
 
 /* ---- Lists that grow ---- */
 
-/* Room for one more of `size` bytes behind `count`; NULL: no memory, and the list is as it was. */
+/* Make room for one more element of `size` bytes. NULL: no memory, and the list is as it was. */
 static void *grow(void *list, size_t count, size_t *room, size_t size)
 {
     size_t more = *room ? 2 * *room : 16;
@@ -155,11 +155,11 @@ void sim_tables_free(struct sim_tables *tables)
 
 /* ---- The records ---- */
 
-/* A record, its IOVA as the tables compare it. */
+/* A record, with the IOVA bits that the stream compares. */
 struct record {
     const struct sim_snapshot_mapping *map;
     uint64_t iova, last;             /* its bytes */
-    uint64_t granules, granule_last; /* of the granules that they touch */
+    uint64_t granules, granule_last; /* first and last byte of the granules that they touch */
     bool wrong;
 };
 
@@ -197,7 +197,7 @@ static int by_iova(const void *a, const void *b)
     return x->map < y->map ? -1 : x->map > y->map;
 }
 
-/* The run that has `iova`, or the first beyond it, or the end. */
+/* The run that contains `iova`, or the first one after it, or the end. */
 static const struct sim_tables_run *find_run(const struct sim_tables *tables, uint64_t iova)
 {
     size_t low = 0;
@@ -219,7 +219,8 @@ static bool check_run(struct checker *c, struct record *record, const struct sim
 {
     const struct sim_snapshot_mapping *const map = record->map;
     uint64_t got = run->pa + (at - run->iova);
-    uint64_t want = map->pa - record->iova + at; /* wraps where at is below record->iova: right */
+    uint64_t want =
+        map->pa - record->iova + at; /* wraps correctly where `at` is below record->iova */
 
     if (got != want) {
         wrong(c, record, at, "the tables say PA 0x%" PRIx64 ", not 0x%" PRIx64, got, want);
@@ -234,7 +235,9 @@ static bool check_run(struct checker *c, struct record *record, const struct sim
     return false;
 }
 
-/* [open, open_last] is what the leaves let through of the record's granules. */
+/*
+ * The leaves let [open, open_last] of the record's granules through: is that the record's window?
+ */
 static void check_window(struct checker *c, struct record *record, uint64_t open,
                          uint64_t open_last)
 {
@@ -297,7 +300,10 @@ static void check_record(struct checker *c, struct record *record)
     }
 }
 
-/* What firmware left is one range, but a record of every device that shares the stream. */
+/*
+ * A range of firmware, a region or a linear map is one range, with a record for each device of the
+ * stream.
+ */
 static bool may_overlap(const struct record *a, const struct record *b)
 {
     const char *const kind = a->map->kind;
@@ -330,11 +336,11 @@ static void unexplained(struct checker *c, uint64_t first, uint64_t last)
                               "mapped up to 0x%" PRIx64 ", but no mapping explains it", last);
 }
 
-/* Runs and records are both sorted: go through them side by side. */
+/* Find the bytes that leaves map and no record does. Runs and records are both sorted. */
 static void check_leaves(struct checker *c)
 {
     size_t next = 0;
-    uint64_t explained = 0; /* IOVAs below that records touch, from the run's beginning on */
+    uint64_t explained = 0; /* records cover the run up to here */
 
     for (size_t i = 0; i < c->tables->nruns; i++) {
         const struct sim_tables_run *const run = &c->tables->runs[i];
@@ -354,7 +360,7 @@ static void check_leaves(struct checker *c)
     }
 }
 
-/* False: it is wrong before any table is looked at. */
+/* False: the record is wrong whatever the tables say. */
 static bool make_record(struct checker *c, const struct sim_snapshot_mapping *map)
 {
     const struct walker_stream *const s = &c->tables->stream;

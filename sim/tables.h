@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tables of a stream map, as runs, and whether that is what a snapshot's records say. */
+/* What the tables of a stream map, as runs, and whether a snapshot's records agree. */
 #ifndef SIM_TABLES_H
 #define SIM_TABLES_H
 
 #include "snapshot_read.h"
 
-/* Neighbouring leaves that continue each other: one stretch of IOVA and PA, equal attributes. */
+/* Neighbouring leaves, contiguous in IOVA and PA, with equal attributes. */
 struct sim_tables_run {
     uint64_t iova, last;
     uint64_t pa;
-    uint64_t open, open_last; /* without gap, but open > open_last: nothing */
+    uint64_t open,
+        open_last; /* what windows let through, without a gap; open > open_last: nothing */
     bool read, write, uncached;
 };
 

@@ -98,7 +98,7 @@ static const struct {
 /* The last two stand before "apple,t8110-dart" in trees; snapshots of others may have them. */
 static const struct walker_kind kinds[] = {
     T8020("apple,t8103-dart", dart1, 32, 0x200, 1),
-    T8020("apple,t8103-usb4-dart", dart1, 64, 0x400, 0), /* bypasses never */
+    T8020("apple,t8103-usb4-dart", dart1, 64, 0x400, 0), /* never bypasses */
     T8020("apple,t6000-dart", dart2, 32, 0x200, 1),
     T8110("apple,t8110-dart"),
     T8110("apple,t8112-dart"),
@@ -181,7 +181,7 @@ static uint64_t entry_pa(const struct walker_format *format, uint64_t entry, uns
 
     for (size_t i = 0; i < COUNT(format->pa); i++)
         pa |= move_field(format->pa[i], entry);
-    return pa & ~low_mask(span); /* a block's low bits are other things */
+    return pa & ~low_mask(span); /* the low bits of a block's address are other fields */
 }
 
 static unsigned format_pa_bits(const struct walker_format *format)
@@ -289,7 +289,7 @@ static void settle_roots(struct walker_stream *s, const struct walker_kind *kind
     }
 }
 
-/* Is anything translated from IOVA 2^bits on? */
+/* Is any top-level entry for an IOVA of 2^bits or more in use? */
 static bool uses_more(const struct walker_stream *s, unsigned bits)
 {
     unsigned span = walker_span_bits(s->format, s->levels - 1);
@@ -355,7 +355,7 @@ static bool read_word(const struct walker_stream *s, uint64_t at, uint64_t *out)
     return true;
 }
 
-/* Where the stream's entry lies, or why it has none: 5.1. */
+/* Find the stream's table entry (5.1). NULL, or the reason that there is none. */
 static const char *find_entry(struct walker_stream *s)
 {
     uint32_t cfg = s->from->reg(s->from->opaque, SMMU_STRTAB_CFG);
@@ -383,7 +383,7 @@ static const char *find_entry(struct walker_stream *s)
 static const uint8_t granules[4] = {12, 16, 14, 0};
 static const uint8_t sizes[8] = {32, 36, 40, 42, 44, 48, 52, 0};
 
-/* What its entry says of stage 2: 5.2. NULL, or why nothing can be translated by it. */
+/* Read the stage 2 fields of the stream's entry (5.2). NULL, or why they cannot translate. */
 static const char *read_stage_2(struct walker_stream *s)
 {
     unsigned oas = sizes[bits_of(s->from->reg(s->from->opaque, SMMU_IDR5), 2, 0)];
@@ -391,7 +391,7 @@ static const char *read_stage_2(struct walker_stream *s)
     unsigned reach;
     uint64_t root;
 
-    s->context_at = s->entry_at + 16; /* the words that say it, and where the tables are */
+    s->context_at = s->entry_at + 16; /* the words of stage 2, with the tables' address */
     if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root))
         return "its entry lies outside memory";
     if (granules[bits_of(s->context, 47, 46)] != page)
@@ -414,7 +414,7 @@ static const char *read_stage_2(struct walker_stream *s)
     return NULL;
 }
 
-/* What its context says: 5.4. NULL, or why nothing can be translated by it. */
+/* Read the stream's context (5.4). NULL, or why it cannot translate. */
 static const char *read_context(struct walker_stream *s)
 {
     unsigned oas = sizes[bits_of(s->from->reg(s->from->opaque, SMMU_IDR5), 2, 0)];
@@ -600,7 +600,7 @@ void walker_end(struct walker_iter *iter)
     free(iter->seen);
 }
 
-/* The slot that has `pa`, or the free one where it belongs. */
+/* The slot of `pa` in the hash set, or the free slot where `pa` belongs. */
 static uint64_t *seen_slot(uint64_t *seen, size_t room, uint64_t pa)
 {
     size_t i = (size_t)(pa * UINT64_C(0x9e3779b97f4a7c15) >> 32) % room;
@@ -610,7 +610,7 @@ static uint64_t *seen_slot(uint64_t *seen, size_t room, uint64_t pa)
     return &seen[i];
 }
 
-/* 0: noted, 1: it was there already, -1: out of memory. */
+/* Note that the table at `pa` is entered. 1: it was before, -1: out of memory. */
 static int see(struct walker_iter *iter, uint64_t pa)
 {
     uint64_t *slot;

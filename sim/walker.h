@@ -43,7 +43,9 @@ struct walker_format {
     const char *name;
     uint8_t page_bits;
     uint8_t entry_bytes; /* 4 or 8, little-endian */
-    /* Which entries point at a table, and which map at level 0, and above it at levels of the mask.
+    /*
+     * Which entries point at a table, which map at level 0, and which map at the levels of the
+     * mask.
      */
     struct walker_test table, leaf, block;
     uint8_t block_levels;
@@ -51,8 +53,8 @@ struct walker_format {
     struct walker_test read, write, uncached; /* mask 0 in `uncached`: no such bit */
     struct walker_window window;
     /*
-     * Leaves side by side, aligned to how many they are, that this bit marks as one; log2 of their
-     * number by level. 0: the format has none.
+     * The bit that marks a group of neighbouring leaves as one mapping, and log2 of the group's
+     * size by level. A group is aligned to its size. 0: the format has no groups.
      */
     uint64_t group;
     uint8_t group_lg2[3];
@@ -65,21 +67,21 @@ struct walker_reg_field {
 };
 
 /*
- * Where a kind of instance keeps what about its streams: in registers (DART.md 2, 3 and 6),
- * or with `in_memory` as an SMMUv3 does (Arm IHI 0070, 5), and then the rest is not used.
+ * Where a kind of instance keeps the state of its streams: in registers (DART.md 2, 3 and 6),
+ * or with `in_memory` in tables as an SMMUv3 does (Arm IHI 0070, 5); the rest is not used then.
  */
 struct walker_kind {
     const char *compatible;
     unsigned streams;                       /* at most */
-    const struct walker_format *formats[3]; /* tried in turn for one of the granule's size */
+    const struct walker_format *formats[3]; /* the first with the granule's size counts */
     bool in_memory;
     struct walker_reg_field page_bits; /* log2 of the page, to be compared */
     struct walker_reg_field bypass_supported;
-    struct walker_reg_field va_bits;  /* IOVA bits compared, where a register says so */
-    struct walker_reg_field pa_bits;  /* PA bits driven; without it, those of the format */
-    unsigned va_usual;                /* compared unless tables use more; 0: all that they reach */
-    unsigned levels;                  /* of tables in memory */
-    unsigned deeper;                  /* TCR bit that adds a level... */
+    struct walker_reg_field va_bits; /* IOVA bits compared, where a register says so */
+    struct walker_reg_field pa_bits; /* PA bits driven; without it, those of the format */
+    unsigned va_usual; /* IOVA bits compared unless tables use more; 0: all that the tables reach */
+    unsigned levels;   /* of tables in memory */
+    unsigned deeper;   /* TCR bit that adds a level... */
     struct walker_reg_field revision; /* ...but where this reads */
     unsigned shallow_revision;        /* this */
     unsigned tcr;                     /* of stream 0, one word each, */
@@ -91,7 +93,10 @@ struct walker_kind {
     unsigned ttbr_valid;
     unsigned enable;         /* bitmap of streams that may pass at all */
     unsigned enable_streams; /* those beyond it always pass */
-    /* Another stream's registers stand for this one's: a byte each from an offset on, or in TCR. */
+    /*
+     * A stream may use another stream's registers: a byte each from an offset on, or a field of
+     * TCR.
+     */
     unsigned remap_bytes;
     unsigned remap_streams; /* those beyond it are not remapped; 0: no such bytes */
     unsigned remap_enable;  /* TCR bit; 0: no such thing */
@@ -101,21 +106,22 @@ struct walker_kind {
 /* The kind whose name a tree's first `compatible` string is, or NULL. */
 const struct walker_kind *walker_kind(const char *compatible);
 
-/* Entries alone, of an instance that nothing else is known of: "DART1", "DART2", "LPAE", or
- * "LPAE2", which is LPAE of stage 2; or NULL.
+/*
+ * A format by name alone, for tables without an instance: "DART1", "DART2", "LPAE" or "LPAE2" (LPAE
+ * of stage 2); or NULL.
  */
 const struct walker_format *walker_entries(const char *name, uint64_t granule);
 
-/* Its format with pages of `granule` bytes, or NULL. */
+/* The kind's format with pages of `granule` bytes, or NULL. */
 const struct walker_format *walker_format(const struct walker_kind *kind, uint64_t granule);
 
 /* ---- Where bits come from ---- */
 
 struct walker_source {
     void *opaque;
-    /* Registers that nothing is known of read 0. */
+    /* Read a register. Unknown registers read 0. */
     uint32_t (*reg)(void *opaque, uint32_t offset);
-    /* Copy memory. False: some of it is nowhere. */
+    /* Copy memory. False: some of the bytes do not exist. */
     bool (*memory)(void *opaque, uint64_t pa, void *buf, size_t len);
 };
 
@@ -143,21 +149,27 @@ struct walker_stream {
     const struct walker_source *from;
     enum walker_mode mode;
     const char *reason; /* of the mode */
-    unsigned sid;       /* whose TCR and TTBRs stand for it: itself, but after a remap */
+    unsigned sid; /* the stream whose TCR and TTBRs it uses: itself, or after a remap another */
     uint32_t tcr_offset, tcr;
     unsigned levels;
     unsigned reach_bits; /* IOVA bits that the tables could tell apart */
-    unsigned va_bits;    /* and those that are compared: the ones above are dropped */
+    unsigned va_bits;    /* IOVA bits that are compared: the bits above are dropped */
     unsigned pa_bits;
     unsigned nroots;
     struct walker_root roots[WALKER_ROOTS];
-    /* Instead of TCR and TTBR, where streams lie in memory: first words and where they are. */
-    bool in_memory; /* and IOVA bits above those that are compared fault */
+    /*
+     * Instead of TCR and TTBR, where streams lie in memory: first words of entry and context, with
+     * their addresses.
+     */
+    bool in_memory; /* IOVA bits above `va_bits` fault then */
     uint64_t entry_at, entry;
     uint64_t context_at, context; /* 0: there is none */
 };
 
-/* What becomes of stream `sid`. What the instance points at must outlive the stream. */
+/*
+ * Work out what happens to accesses of stream `sid`. All that the instance points at must outlive
+ * the stream.
+ */
 void walker_stream(struct walker_stream *stream, const struct walker_instance *inst, unsigned sid);
 
 /* How many bytes of IOVA one entry of a level spans, as a power of two. */
@@ -168,7 +180,7 @@ unsigned walker_span_bits(const struct walker_format *format, unsigned level);
 struct walker_leaf {
     uint64_t iova, last;        /* what it maps */
     uint64_t pa;                /* of `iova` */
-    uint64_t whole, whole_last; /* with what else its group maps */
+    uint64_t whole, whole_last; /* the same, of the whole group */
     uint64_t open, open_last;   /* what its window lets through; open > open_last: nothing */
     uint64_t at, entry;         /* the entry's PA, and its value */
     unsigned level;

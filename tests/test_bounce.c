@@ -390,10 +390,9 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_configs), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_reserve), cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_areas),   cmocka_unit_test(test_content),
-        cmocka_unit_test(test_lost),    cmocka_unit_test(test_random),
+        rig_test(test_configs),    rig_test(test_no_memory), rig_test(test_reserve),
+        rig_test(test_exhaustion), rig_test(test_areas),     rig_test(test_content),
+        rig_test(test_lost),       rig_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -585,20 +585,20 @@ static void test_stuck_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_zero_again),
-        cmocka_unit_test(test_small_ones),
-        cmocka_unit_test(test_alloc_errors),
-        cmocka_unit_test(test_free_errors),
-        cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_memory_exhaustion),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_uncached),
-        cmocka_unit_test(test_zeroes_are_cleaned),
-        cmocka_unit_test(test_two_instances),
-        cmocka_unit_test(test_untrusted_may),
-        cmocka_unit_test(test_stuck_alloc),
-        cmocka_unit_test(test_stuck_free),
+        rig_test(test_sizes),
+        rig_test(test_zero_again),
+        rig_test(test_small_ones),
+        rig_test(test_alloc_errors),
+        rig_test(test_free_errors),
+        rig_test(test_exhaustion),
+        rig_test(test_memory_exhaustion),
+        rig_test(test_no_memory),
+        rig_test(test_uncached),
+        rig_test(test_zeroes_are_cleaned),
+        rig_test(test_two_instances),
+        rig_test(test_untrusted_may),
+        rig_test(test_stuck_alloc),
+        rig_test(test_stuck_free),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -350,18 +350,18 @@ static void shared_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),
-        cmocka_unit_test(never_mapped_and_stale),
-        cmocka_unit_test(protection),
-        cmocka_unit_test(window),
-        cmocka_unit_test(outside_and_reserved),
-        cmocka_unit_test(other_types),
-        cmocka_unit_test(changing),
-        cmocka_unit_test(hardware),
-        cmocka_unit_test(from_a_handler),
-        cmocka_unit_test(storm),
-        cmocka_unit_test(storm_then_off),
-        cmocka_unit_test(shared_line),
+        rig_test(names),
+        rig_test(never_mapped_and_stale),
+        rig_test(protection),
+        rig_test(window),
+        rig_test(outside_and_reserved),
+        rig_test(other_types),
+        rig_test(changing),
+        rig_test(hardware),
+        rig_test(from_a_handler),
+        rig_test(storm),
+        rig_test(storm_then_off),
+        rig_test(shared_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1373,11 +1373,8 @@ static void test_pci_function(void **state)
     assert_int_equal(m.nstreams, 77);
 }
 
-static void test_limits(void **state)
+static void test_limits_of_banks(void **state)
 {
-    static const char part[] = "a-name-of-thirty-one-characters";
-    char name[400];
-
     (void)state;
     begin_tree();
     end_tree();
@@ -1397,8 +1394,12 @@ static void test_limits(void **state)
     end_tree();
     expect(tree, sizeof(tree), GR_EBADMSG,
            "/memory: reg is past the 64 banks of RAM that we can hold; join neighbouring banks");
+}
 
-    /* As deep as can be, and one more. */
+/* As deep as can be, and one more. */
+static void test_limits_of_depth(void **state)
+{
+    (void)state;
     for (int depth = GR_DT_DEPTH; depth <= GR_DT_DEPTH + 1; depth++) {
         struct gr_dt_iter it = {0};
         struct gr_dt_iommu i;
@@ -1423,8 +1424,15 @@ static void test_limits(void **state)
             assert_int_equal(gr_dt_iommu_next(&dt, &it, &i), 0);
         }
     }
+}
 
-    /* A path that just fits, and one character more. */
+/* A path that just fits, and one character more. */
+static void test_limits_of_paths(void **state)
+{
+    static const char part[] = "a-name-of-thirty-one-characters";
+    char name[400];
+
+    (void)state;
     for (int more = 0; more < 2; more++) {
         begin_tree();
         for (int k = 0; k < 4; k++)
@@ -1479,8 +1487,12 @@ static void test_limits(void **state)
                    "/%s/%s/%s/%s/%s: the path is longer than 159 characters; shorten the names",
                    part, part, part, part, part);
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+}
 
-    /* The root as host bridge: its ranges lead nowhere, as there is no bus above. */
+/* The root as host bridge: its ranges lead nowhere, as there is no bus above. */
+static void test_root_as_host_bridge(void **state)
+{
+    (void)state;
     begin_tree();
     P("#size-cells", 2);
     P("ranges", 1, 2, 3);
@@ -1493,8 +1505,12 @@ static void test_limits(void **state)
            "RAM");
     assert_string_equal(find_master("/rid@100")->path, "/rid@100");
     assert_int_equal(find_master("/rid@100")->nreserved, 0);
+}
 
-    /* A device whose IOMMU lies deeper than we go. */
+/* A device whose IOMMU lies deeper than we go. */
+static void test_too_deep_to_refer_to(void **state)
+{
+    (void)state;
     {
         struct gr_dt_iter it = {0};
         struct gr_dt_master m;
@@ -1540,8 +1556,12 @@ static void test_limits(void **state)
         assert_string_equal(dt.error,
                             "/dev: memory-region names a node nested too deep; flatten the tree");
     }
+}
 
-    /* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
+/* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
+static void test_registers_nowhere(void **state)
+{
+    (void)state;
     begin_tree();
     begin("pci");
     P("#address-cells", 3);
@@ -1563,8 +1583,14 @@ static void test_limits(void **state)
     end_tree();
     expect(tree, sizeof(tree), GR_EBADMSG,
            "/: reg is missing; give address and size of the registers");
+}
 
-    /* No terminal codes out of a tree, and an error text that would not fit is cut. */
+/* No terminal codes out of a tree, and an error text that would not fit is cut. */
+static void test_names(void **state)
+{
+    char name[400];
+
+    (void)state;
     begin_tree();
     begin("a\x1b[2J");
     P("#iommu-cells", 1);
@@ -1598,8 +1624,14 @@ static void test_limits(void **state)
     (void)snprintf(name + GR_DT_PATH - 1, sizeof(name) - GR_DT_PATH,
                    "x: the path is longer than 159 characters; shorten the names");
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+}
 
-    /* The longest names, and one character more; what the tree would say next is about its RAM. */
+/* The longest names, and one character more; what the tree would say next is about its RAM. */
+static void test_limits_of_names(void **state)
+{
+    char name[400];
+
+    (void)state;
     for (int more = 0; more < 2; more++) {
         memset(name, 'x', sizeof(name) - 1);
         name[GR_DT_NAME - 1 + more] = '\0';
@@ -2083,7 +2115,14 @@ int main(void)
         cmocka_unit_test(test_many_regions),
         cmocka_unit_test(test_firmware),
         cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits_of_banks),
+        cmocka_unit_test(test_limits_of_depth),
+        cmocka_unit_test(test_limits_of_paths),
+        cmocka_unit_test(test_root_as_host_bridge),
+        cmocka_unit_test(test_too_deep_to_refer_to),
+        cmocka_unit_test(test_registers_nowhere),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_limits_of_names),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_boards),
         cmocka_unit_test(test_damaged),

@@ -462,22 +462,22 @@ static void vector_17_fault_codes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(erratum_01_uncached_leaves),
-        cmocka_unit_test(erratum_02_second_enable_word),
-        cmocka_unit_test(errata_03_05_streams_past_the_first_word),
-        cmocka_unit_test(erratum_04_one_ttbr),
-        cmocka_unit_test(erratum_06_wait_at_the_command),
-        cmocka_unit_test(erratum_07_flush_register_and_enable),
-        cmocka_unit_test(erratum_08_last_entry),
-        cmocka_unit_test(erratum_09_reasons_and_ttbrs),
-        cmocka_unit_test(erratum_10_resume_flushes),
-        cmocka_unit_test(erratum_12_writes_to_locked),
-        cmocka_unit_test(erratum_13_switches_flush),
-        cmocka_unit_test(erratum_14_first_and_last),
-        cmocka_unit_test(erratum_15_every_dart),
-        cmocka_unit_test(vector_13_ttbr_above_0),
-        cmocka_unit_test(vector_14_flush_of_one_stream),
-        cmocka_unit_test(vector_17_fault_codes),
+        rig_test(erratum_01_uncached_leaves),
+        rig_test(erratum_02_second_enable_word),
+        rig_test(errata_03_05_streams_past_the_first_word),
+        rig_test(erratum_04_one_ttbr),
+        rig_test(erratum_06_wait_at_the_command),
+        rig_test(erratum_07_flush_register_and_enable),
+        rig_test(erratum_08_last_entry),
+        rig_test(erratum_09_reasons_and_ttbrs),
+        rig_test(erratum_10_resume_flushes),
+        rig_test(erratum_12_writes_to_locked),
+        rig_test(erratum_13_switches_flush),
+        rig_test(erratum_14_first_and_last),
+        rig_test(erratum_15_every_dart),
+        rig_test(vector_13_ttbr_above_0),
+        rig_test(vector_14_flush_of_one_stream),
+        rig_test(vector_17_fault_codes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -651,26 +651,26 @@ static void test_deep_quarantine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_streams),
-        cmocka_unit_test(test_reserved_backwards),
-        cmocka_unit_test(test_thin_windows),
-        cmocka_unit_test(test_one_walker_does_not_snoop),
-        cmocka_unit_test(test_each_misfit),
-        cmocka_unit_test(test_absent_entries),
-        cmocka_unit_test(test_reserved_is_in_use),
-        cmocka_unit_test(test_no_way_back),
-        cmocka_unit_test(test_left_live),
-        cmocka_unit_test(test_fault_lines),
-        cmocka_unit_test(test_mask_below_aperture),
-        cmocka_unit_test(test_sync_across_a_seam),
+        rig_test(test_two_streams),
+        rig_test(test_reserved_backwards),
+        rig_test(test_thin_windows),
+        rig_test(test_one_walker_does_not_snoop),
+        rig_test(test_each_misfit),
+        rig_test(test_absent_entries),
+        rig_test(test_reserved_is_in_use),
+        rig_test(test_no_way_back),
+        rig_test(test_left_live),
+        rig_test(test_fault_lines),
+        rig_test(test_mask_below_aperture),
+        rig_test(test_sync_across_a_seam),
 #if GR_CFG_DEBUG
-        cmocka_unit_test(test_overlap_counts),
+        rig_test(test_overlap_counts),
 #endif
-        cmocka_unit_test(test_deep_walk),
-        cmocka_unit_test(test_deep_retirement),
-        cmocka_unit_test(test_deep_unmap_of_all),
-        cmocka_unit_test(test_deep_no_memory),
-        cmocka_unit_test(test_deep_quarantine),
+        rig_test(test_deep_walk),
+        rig_test(test_deep_retirement),
+        rig_test(test_deep_unmap_of_all),
+        rig_test(test_deep_no_memory),
+        rig_test(test_deep_quarantine),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

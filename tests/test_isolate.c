@@ -485,13 +485,6 @@ static void run(const struct iso_setup *setup, const char *what, unsigned ops)
 static const unsigned kinds[] = {RIG_T8020,    RIG_T8020_4K, RIG_T6000,    RIG_T8110,
                                  RIG_T8110_4K, ISO_LPAE_4K,  ISO_LPAE_16K, ISO_LPAE_64K};
 
-static const char *name_of(unsigned kind)
-{
-    static const char *const lpae[] = {"LPAE 4K", "LPAE 16K", "LPAE 64K"};
-
-    return kind < RIG_KINDS ? rig_kinds[kind].name : lpae[kind - ISO_LPAE_4K];
-}
-
 static void property(uint64_t seed, unsigned flags, unsigned rounds)
 {
     static const uint32_t units[] = {0, 1, 2, 4, 8, 16, 64, 128, 4096};
@@ -516,7 +509,7 @@ static void property(uint64_t seed, unsigned flags, unsigned rounds)
         s.seed = 1 + chance_below(&dice, UINT64_MAX - 1);
         (void)snprintf(what, sizeof(what),
                        "SEED=%" PRIu64 " round %u: %s, %s, isolation %u, unit %u, overread %u%s",
-                       seed, n, name_of(s.kind), s.untrusted ? "untrusted" : "trusted",
+                       seed, n, iso_name(s.kind), s.untrusted ? "untrusted" : "trusted",
                        (unsigned)s.isolation, s.access_unit, s.overread,
                        s.noncoherent ? ", not coherent" : "");
         run(&s, what, operations(60));
@@ -1420,25 +1413,25 @@ static void test_lost_to_the_departed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_property),
-        cmocka_unit_test(test_property_deferred),
-        cmocka_unit_test(test_vector_3_bounce_alignment),
-        cmocka_unit_test(test_vector_4_min_align_mask),
-        cmocka_unit_test(test_vector_5_subpage_windows),
-        cmocka_unit_test(test_windows_of_the_untrusted),
-        cmocka_unit_test(test_known_bug_4_every_byte),
-        cmocka_unit_test(test_known_bug_1_short_write),
-        cmocka_unit_test(test_known_bug_2_back_and_forth),
-        cmocka_unit_test(test_known_bug_3_partial_syncs),
-        cmocka_unit_test(test_known_bug_5_head_middle_tail),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_unmap_errors),
-        cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_outputs_meet_slots_again),
-        cmocka_unit_test(test_line_of_two_outputs),
-        cmocka_unit_test(test_overread),
-        cmocka_unit_test(test_lost_slots),
-        cmocka_unit_test(test_lost_to_the_departed),
+        rig_test(test_property),
+        rig_test(test_property_deferred),
+        rig_test(test_vector_3_bounce_alignment),
+        rig_test(test_vector_4_min_align_mask),
+        rig_test(test_vector_5_subpage_windows),
+        rig_test(test_windows_of_the_untrusted),
+        rig_test(test_known_bug_4_every_byte),
+        rig_test(test_known_bug_1_short_write),
+        rig_test(test_known_bug_2_back_and_forth),
+        rig_test(test_known_bug_3_partial_syncs),
+        rig_test(test_known_bug_5_head_middle_tail),
+        rig_test(test_refused),
+        rig_test(test_unmap_errors),
+        rig_test(test_runs),
+        rig_test(test_outputs_meet_slots_again),
+        rig_test(test_line_of_two_outputs),
+        rig_test(test_overread),
+        rig_test(test_lost_slots),
+        rig_test(test_lost_to_the_departed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

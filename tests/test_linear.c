@@ -870,22 +870,22 @@ static void test_coherent_buffers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_window),
-        cmocka_unit_test(test_from_zero),
-        cmocka_unit_test(test_offset),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_reserved),
-        cmocka_unit_test(test_too_many_holes),
-        cmocka_unit_test(test_tables_are_hidden),
-        cmocka_unit_test(test_vector_19_bounces),
-        cmocka_unit_test(test_mask),
-        cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_identity_refused),
-        cmocka_unit_test(test_moves),
-        cmocka_unit_test(test_set_bounce),
-        cmocka_unit_test(test_coherent_buffers),
+        rig_test(test_window),
+        rig_test(test_from_zero),
+        rig_test(test_offset),
+        rig_test(test_refused),
+        rig_test(test_reserved),
+        rig_test(test_too_many_holes),
+        rig_test(test_tables_are_hidden),
+        rig_test(test_vector_19_bounces),
+        rig_test(test_mask),
+        rig_test(test_lists),
+        rig_test(test_arguments),
+        rig_test(test_identity),
+        rig_test(test_identity_refused),
+        rig_test(test_moves),
+        rig_test(test_set_bounce),
+        rig_test(test_coherent_buffers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -479,21 +479,21 @@ static void device_goes_in_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(translated),
-        cmocka_unit_test(power_stays),
-        cmocka_unit_test(resume_alone),
-        cmocka_unit_test(bypassed_and_blocked),
-        cmocka_unit_test(blocked_confirms),
-        cmocka_unit_test(changes_while_off),
-        cmocka_unit_test(one_of_two),
-        cmocka_unit_test(suspend_times_out),
-        cmocka_unit_test(resume_times_out),
-        cmocka_unit_test(unmap_after_failed_resume),
-        cmocka_unit_test(resume_without_power),
-        cmocka_unit_test(resume_locked),
-        cmocka_unit_test(lost),
-        cmocka_unit_test(lost_and_found),
-        cmocka_unit_test(device_goes_in_use),
+        rig_test(translated),
+        rig_test(power_stays),
+        rig_test(resume_alone),
+        rig_test(bypassed_and_blocked),
+        rig_test(blocked_confirms),
+        rig_test(changes_while_off),
+        rig_test(one_of_two),
+        rig_test(suspend_times_out),
+        rig_test(resume_times_out),
+        rig_test(unmap_after_failed_resume),
+        rig_test(resume_without_power),
+        rig_test(resume_locked),
+        rig_test(lost),
+        rig_test(lost_and_found),
+        rig_test(device_goes_in_use),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -529,24 +529,11 @@ static void go_down(const struct gr_pt_config *c, unsigned level, enum way way)
 
 static void depths(void **state)
 {
-    static const struct gr_pt_config v[] = {
-        {GR_PT_DART1, 12, 2, 0, 30, 36, true},   {GR_PT_DART1, 14, 2, 0, 36, 36, true},
-        {GR_PT_DART2, 12, 2, 0, 30, 42, true},   {GR_PT_DART2, 12, 3, 0, 39, 42, true},
-        {GR_PT_DART2, 14, 2, 0, 36, 42, true},   {GR_PT_DART2, 14, 3, 0, 47, 42, true},
-        {GR_PT_LPAE_S1, 12, 2, 0, 30, 48, true}, {GR_PT_LPAE_S1, 12, 3, 0, 39, 48, true},
-        {GR_PT_LPAE_S1, 12, 4, 0, 48, 48, true}, {GR_PT_LPAE_S1, 14, 2, 0, 36, 48, true},
-        {GR_PT_LPAE_S1, 14, 3, 0, 47, 48, true}, {GR_PT_LPAE_S1, 14, 4, 0, 48, 48, true},
-        {GR_PT_LPAE_S1, 16, 2, 0, 42, 48, true}, {GR_PT_LPAE_S1, 16, 3, 0, 48, 48, true},
-        {GR_PT_LPAE_S2, 12, 3, 4, 41, 48, true}, {GR_PT_LPAE_S2, 12, 4, 4, 44, 48, true},
-        {GR_PT_LPAE_S2, 14, 2, 4, 37, 48, true}, {GR_PT_LPAE_S2, 14, 3, 4, 48, 48, true},
-        {GR_PT_LPAE_S2, 16, 2, 4, 43, 48, true}, {GR_PT_LPAE_S2, 16, 3, 4, 48, 48, true},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
-        for (unsigned level = 0; level < v[i].levels; level++) {
+    for (size_t i = 0; i < ALL_DEPTHS; i++) {
+        for (unsigned level = 0; level < all_depths[i].config.levels; level++) {
             for (unsigned way = 0; way < WAYS; way++) {
-                struct gr_pt_config c = v[i];
+                struct gr_pt_config c = all_depths[i].config;
 
                 go_down(&c, level, (enum way)way);
                 c.coherent = false;

@@ -3,7 +3,6 @@
 #include "pt/fmt/lpae_s1.h"
 
 #define STAGE_FORMAT GR_PT_LPAE_S1
-#define STAGE_ENTRIES "LPAE"
 #define STAGE_WRITE_ONLY RW /* there is none */
 #define STAGE_GRANULES                                                                             \
     {12, 4, 48, 40, 64 * KIB, 2 * MIB, 32 * MIB}, {12, 3, 39, 40, 64 * KIB, 2 * MIB, 32 * MIB},    \

@@ -3,7 +3,6 @@
 #include "pt/fmt/lpae_s2.h"
 
 #define STAGE_FORMAT GR_PT_LPAE_S2
-#define STAGE_ENTRIES "LPAE2"
 #define STAGE_WRITE_ONLY GR_PROT_WRITE
 /* Of each granule: all that there is, 16 roots or as many as 48 bits need, one root. */
 #define STAGE_GRANULES                                                                             \

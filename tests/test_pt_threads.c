@@ -21,29 +21,10 @@
 
 static uint64_t seed;
 
-/* Two levels and three: what is missing may be two tables. */
-static const struct gr_pt_config shapes[] = {
-    {.format = GR_PT_DART1,
-     .granule_lg2 = 14,
-     .levels = 2,
-     .roots_lg2 = 2,
-     .va_bits = 32,
-     .pa_bits = 36},
-    {.format = GR_PT_DART2, .granule_lg2 = 12, .levels = 3, .va_bits = 39, .pa_bits = 42},
-    {.format = GR_PT_LPAE_S1, .granule_lg2 = 12, .levels = 3, .va_bits = 39, .pa_bits = 48},
-    {.format = GR_PT_LPAE_S1, .granule_lg2 = 16, .levels = 2, .va_bits = 42, .pa_bits = 48},
-    {.format = GR_PT_LPAE_S2,
-     .granule_lg2 = 14,
-     .levels = 2,
-     .roots_lg2 = 4,
-     .va_bits = 38,
-     .pa_bits = 40},
-};
-
 /* One thread runs at a time in a schedule, where TSan sees no race that others would not find. */
 #define PREEMPTIONS (ROUNDS_TSAN ? 2 : 3)
 
-#define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+#define SHAPES RACED_GEOMETRIES
 
 struct stage {
     struct gr_pt_config c;
@@ -54,7 +35,9 @@ struct stage {
 
 static void open_stage(struct stage *s, unsigned shape, bool coherent, uint64_t rng)
 {
-    *s = (struct stage){.c = shapes[shape], .g = UINT64_C(1) << shapes[shape].granule_lg2};
+    const struct gr_pt_config *const c = &raced_geometries[shape].config;
+
+    *s = (struct stage){.c = *c, .g = UINT64_C(1) << c->granule_lg2};
     s->c.coherent = coherent;
     s->span = s->g << (s->c.granule_lg2 - 3);
     s->h = machine_of(8, rng, coherent);
@@ -267,7 +250,7 @@ static void creation_races(void **state)
     il_start();
     for (unsigned i = 0; i < SCENARIOS; i++) {
         for (unsigned shape = 0; shape < SHAPES; shape++) {
-            const bool lpae = shapes[shape].format >= GR_PT_LPAE_S1;
+            const bool lpae = is_lpae(&raced_geometries[shape].config);
 
             /* Blocks are LPAE's, and so is what an edge might cut; the rest is as with the others.
              */

@@ -93,17 +93,13 @@ static const struct op script[] = {
 
 #define OPS (sizeof(script) / sizeof(script[0]))
 
-/* Geometries after pt_tools.h's: tables between the root and the leaves. */
-static const struct geometry deep[] = {LPAE(1, 12, 3, 39, 48), LPAE(1, 12, 4, 48, 48),
-                                       LPAE(2, 12, 3, 41, 42)};
-
-#define SHAPES (GEOMETRIES + sizeof(deep) / sizeof(deep[0]))
+#define SHAPES (GEOMETRIES + DEEP_GEOMETRIES)
 
 static uint64_t seed;
 
 static const struct geometry *geometry(size_t i)
 {
-    return i < GEOMETRIES ? &geometries[i] : &deep[i - GEOMETRIES];
+    return i < GEOMETRIES ? &geometries[i] : &deep_geometries[i - GEOMETRIES];
 }
 
 /* Has the format what a step needs? */

@@ -184,9 +184,9 @@ static void entries_of_new_tables_are_cleaned(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unmap_orders_loads),
-        cmocka_unit_test(trim_invalidates),
-        cmocka_unit_test(entries_of_new_tables_are_cleaned),
+        rig_test(unmap_orders_loads),
+        rig_test(trim_invalidates),
+        rig_test(entries_of_new_tables_are_cleaned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

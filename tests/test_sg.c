@@ -6,6 +6,7 @@
  * LISTS=N runs N random lists instead of the default; SEED=N replays.
  */
 #include "bench.h"
+#include "formats.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -194,14 +195,14 @@ static const struct gr_instance_ops fake_ops = {
     .invalidate = fake_invalidate,
 };
 
-struct geometry {
+struct paging {
     enum gr_pt_format format;
     uint8_t granule_lg2, va_bits, pa_bits;
     struct gr_range aperture; /* ends a little above a large power of two */
     bool caches_absent;
 };
 
-static const struct geometry geometries[] = {
+static const struct paging pagings[] = {
     {GR_PT_DART1, 12, 32, 36, {0, 2 * GIB + 300 * 4 * KIB - 1}, true},
     {GR_PT_DART1, 14, 36, 36, {GIB, 4 * GIB + 300 * 16 * KIB - 1}, true},
     {GR_PT_DART2, 12, 32, 42, {64 * KIB, 4 * GIB - 1}, false},
@@ -211,11 +212,11 @@ static const struct geometry geometries[] = {
 };
 static const unsigned cpu_pages[] = {4096, 16384, 65536};
 
-#define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
+#define PAGINGS (sizeof(pagings) / sizeof(pagings[0]))
 #define PAGES (sizeof(cpu_pages) / sizeof(cpu_pages[0]))
 
 struct world {
-    const struct geometry *geo;
+    const struct paging *geo;
     uint64_t g, p;
     struct host *host;
     struct fake fake[FAKES];
@@ -234,7 +235,7 @@ static uint64_t roll(struct world *w, uint64_t below)
     return chance_below(&w->rng, below);
 }
 
-static void world_make(struct world *w, const struct geometry *geo, unsigned p, uint64_t seed)
+static void world_make(struct world *w, const struct paging *geo, unsigned p, uint64_t seed)
 {
     const struct host_config config = {
         .cpu_page = p,
@@ -262,7 +263,7 @@ static void world_make(struct world *w, const struct geometry *geo, unsigned p, 
             .table = {.format = geo->format,
                       .granule_lg2 = geo->granule_lg2,
                       .levels = 2,
-                      .roots_lg2 = geo->format == GR_PT_LPAE_S1 ? 0 : 2,
+                      .roots_lg2 = format_of(geo->format)->most_roots_lg2,
                       .va_bits = geo->va_bits,
                       .pa_bits = geo->pa_bits,
                       .coherent = true},
@@ -446,9 +447,7 @@ static void check_translation(struct world *w, const uint64_t *at, unsigned prot
         }
     }
     assert_int_equal(gr_pt_walk(&w->domain.pt, at[some], &walk), 0);
-    if (w->geo->format == GR_PT_LPAE_S1)
-        prot |= GR_PROT_READ; /* stage 1 has no write-only */
-    assert_int_equal(walk.prot, prot);
+    assert_int_equal(walk.prot, format_prot(w->geo->format, prot));
 }
 
 /* Leaf tables that hold an entry of the list. */
@@ -564,10 +563,7 @@ static void one_list(struct world *w)
     assert_int_equal(ret, 0);
     w->mapped++;
     w->segments += list->count;
-    check_mapped(w, &before, /* DART1 has no bit for it */
-                 prots[dir] |
-                     (attrs && w->geo->format != GR_PT_DART1 ? (unsigned)GR_PROT_UNCACHED : 0u),
-                 at);
+    check_mapped(w, &before, prots[dir] | (attrs ? (unsigned)GR_PROT_UNCACHED : 0u), at);
     check_cost(w, &before, fakes, w->geo->caches_absent);
     if (w->geo->caches_absent)
         check_invalidated(w, at);
@@ -594,10 +590,10 @@ static void test_property(void **state)
 
     (void)state;
     assert_non_null(w);
-    for (unsigned k = 0; k < GEOMETRIES * PAGES; k++) {
-        const uint64_t n = lists / (GEOMETRIES * PAGES) + 1;
+    for (unsigned k = 0; k < PAGINGS * PAGES; k++) {
+        const uint64_t n = lists / (PAGINGS * PAGES) + 1;
 
-        world_make(w, &geometries[k % GEOMETRIES], cpu_pages[k / GEOMETRIES], seed + k);
+        world_make(w, &pagings[k % PAGINGS], cpu_pages[k / PAGINGS], seed + k);
         for (uint64_t i = 0; i < n; i++) {
             if (i % 16 == 0)
                 shuffle_anchors(w);
@@ -1349,12 +1345,10 @@ static void test_cache_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_property),    cmocka_unit_test(test_cost),
-        cmocka_unit_test(test_map_errors),  cmocka_unit_test(test_sum_overflows),
-        cmocka_unit_test(test_exhaustion),  cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_untrusted),   cmocka_unit_test(test_unmap_errors),
-        cmocka_unit_test(test_stuck),       cmocka_unit_test(test_end_to_end),
-        cmocka_unit_test(test_noncoherent), cmocka_unit_test(test_cache_work),
+        rig_test(test_property),      rig_test(test_cost),         rig_test(test_map_errors),
+        rig_test(test_sum_overflows), rig_test(test_exhaustion),   rig_test(test_no_memory),
+        rig_test(test_untrusted),     rig_test(test_unmap_errors), rig_test(test_stuck),
+        rig_test(test_end_to_end),    rig_test(test_noncoherent),  rig_test(test_cache_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

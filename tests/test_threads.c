@@ -801,10 +801,9 @@ static void test_one_ring(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_domain), cmocka_unit_test(test_two_domains),
-        cmocka_unit_test(test_smmuv3),     cmocka_unit_test(test_unmanaged),
-        cmocka_unit_test(test_slots),      cmocka_unit_test(test_deferred),
-        cmocka_unit_test(test_one_ring),
+        rig_test(test_one_domain), rig_test(test_two_domains), rig_test(test_smmuv3),
+        rig_test(test_unmanaged),  rig_test(test_slots),       rig_test(test_deferred),
+        rig_test(test_one_ring),
     };
 
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

@@ -642,7 +642,7 @@ static void test_uncached(void **state)
         if (rig_is_smmu(kind))
             address = UINT64_C(0xfffffffff000);
         bench_make(&b, kind);
-        bit = kind >= RIG_SMMU_S2                 ? 0x28
+        bit = rig_is_stage_2(&rig_kinds[kind])    ? 0x28
               : rig_is_smmu(kind)                 ? 4
               : b.domain.pt.format == GR_PT_DART2 ? 2
                                                   : 0;
@@ -669,21 +669,21 @@ static void test_uncached(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vector_01_offset_beyond_page),
-        cmocka_unit_test(vector_02_page_inside_granule),
-        cmocka_unit_test(vector_06_neighbours),
-        cmocka_unit_test(vector_07_coherent_below_granule),
-        cmocka_unit_test(vector_08_last_granule),
-        cmocka_unit_test(vector_10_rollback),
-        cmocka_unit_test(test_max_mapping_size),
-        cmocka_unit_test(test_max_at_the_end),
-        cmocka_unit_test(test_max_is_below_pa_width),
-        cmocka_unit_test(test_required_mask),
-        cmocka_unit_test(test_set_mask),
-        cmocka_unit_test(test_merge_boundary),
-        cmocka_unit_test(test_no_domain),
-        cmocka_unit_test(test_mmio),
-        cmocka_unit_test(test_uncached),
+        rig_test(vector_01_offset_beyond_page),
+        rig_test(vector_02_page_inside_granule),
+        rig_test(vector_06_neighbours),
+        rig_test(vector_07_coherent_below_granule),
+        rig_test(vector_08_last_granule),
+        rig_test(vector_10_rollback),
+        rig_test(test_max_mapping_size),
+        rig_test(test_max_at_the_end),
+        rig_test(test_max_is_below_pa_width),
+        rig_test(test_required_mask),
+        rig_test(test_set_mask),
+        rig_test(test_merge_boundary),
+        rig_test(test_no_domain),
+        rig_test(test_mmio),
+        rig_test(test_uncached),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An SMMUv3 model as part of a hosted machine, as host_dart.h is for DARTs. Its two interrupts are
- * edges and set one flag, which whoever serves them clears first.
+ * edges that set one flag. Clear the flag before serving them.
  */
 #ifndef HOST_SMMUV3_H
 #define HOST_SMMUV3_H

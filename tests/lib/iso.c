@@ -170,6 +170,13 @@ struct gr_device_config iso_device(struct iso *iso, struct gr_stream *streams, u
     return config;
 }
 
+const char *iso_name(unsigned kind)
+{
+    static const char *const lpae[] = {"LPAE 4K", "LPAE 16K", "LPAE 64K"};
+
+    return kind < RIG_KINDS ? rig_kinds[kind].name : lpae[kind - ISO_LPAE_4K];
+}
+
 void iso_make(struct iso *iso, const struct iso_setup *setup)
 {
     struct rig_setup rig[RIG_DARTS] = {{0}};
@@ -184,6 +191,7 @@ void iso_make(struct iso *iso, const struct iso_setup *setup)
     }
     rig_make(&iso->rig, setup->cpu_page ? setup->cpu_page : 4096, setup->seed ? setup->seed : 1,
              iso->setup.darts, rig);
+    rig_call(iso_name(setup->kind));
     if (iso->lpae)
         iso_walker_make(&iso->walker, iso->rig.host, iso_granule_lg2(setup->kind), setup->aperture);
     for (unsigned i = 0; i < iso->setup.darts; i++)

@@ -84,6 +84,7 @@ void iso_walker_make(struct iso_walker *w, struct host *host, unsigned lg2,
 /* The granule and the widest PA of a kind. */
 unsigned iso_granule_lg2(unsigned kind);
 bool iso_has_windows(unsigned kind);
+const char *iso_name(unsigned kind);
 
 /* Streams of a second device of the same instances. */
 struct gr_device_config iso_device(struct iso *iso, struct gr_stream *streams, uint32_t sid);

@@ -2,8 +2,8 @@
 /*
  * What holds for tables of both stages of ARM LPAE: blocks and contiguous groups, what may not be
  * cut, and tables of every depth, decoded by the independent walker. The including file has the
- * stage's codec, and defines STAGE_FORMAT, STAGE_ENTRIES, which is the walker's name of it, and
- * STAGE_GRANULES, the shapes that are tried. Each stage adds its entries to the bit.
+ * stage's codec, and defines STAGE_FORMAT, STAGE_WRITE_ONLY and STAGE_GRANULES, the shapes that are
+ * tried. Each stage adds its entries to the bit.
  */
 #include "pt_tools.h"
 
@@ -77,7 +77,7 @@ static void open_world(struct world *w, const struct gr_pt_config *c)
     assert_true(w->pt.root_pa % (UINT64_C(1) << (c->granule_lg2 + w->pt.roots_lg2)) == 0);
     w->source = (struct walker_source){.opaque = w, .memory = world_memory};
     w->stream = (struct walker_stream){
-        .format = walker_entries(STAGE_ENTRIES, UINT64_C(1) << c->granule_lg2),
+        .format = walker_entries(format_of(STAGE_FORMAT)->entries, UINT64_C(1) << c->granule_lg2),
         .from = &w->source,
         .mode = WALKER_TRANSLATE,
         .levels = c->levels,

@@ -21,44 +21,10 @@
 #include <string.h>
 
 #include "chance.h"
+#include "formats.h"
 #include "units.h"
 
 #define TEST_RAM UINT64_C(0x800000000)
-
-struct geometry {
-    const char *name;
-    struct gr_pt_config config;
-};
-
-#define GEOMETRY(fmt, granule, va, pa)                                                             \
-    {                                                                                              \
-#fmt " granule 2^" #granule " va " #va " pa " #pa,                                         \
-        {                                                                                          \
-            .format = GR_PT_##fmt, .granule_lg2 = (granule), .levels = 2, .roots_lg2 = 2,          \
-            .va_bits = (va), .pa_bits = (pa), .coherent = true                                     \
-        }                                                                                          \
-    }
-
-#define LPAE(stage, granule, depth, va, pa)                                                        \
-    {                                                                                              \
-        "LPAE stage " #stage " granule 2^" #granule " levels " #depth " va " #va " pa " #pa,       \
-        {                                                                                          \
-            .format = GR_PT_LPAE_S##stage, .granule_lg2 = (granule), .levels = (depth),            \
-            .roots_lg2 = (stage) == 2 ? 4 : 0, .va_bits = (va), .pa_bits = (pa), .coherent = true  \
-        }                                                                                          \
-    }
-
-/* Two levels each; what has more is in the tests that look at the levels between. */
-static const struct geometry geometries[] = {
-    GEOMETRY(DART1, 14, 32, 36), GEOMETRY(DART1, 14, 37, 36), GEOMETRY(DART1, 14, 38, 36),
-    GEOMETRY(DART1, 12, 32, 36), GEOMETRY(DART2, 14, 32, 42), GEOMETRY(DART2, 14, 36, 42),
-    GEOMETRY(DART2, 14, 38, 36), GEOMETRY(DART2, 12, 30, 42), GEOMETRY(DART2, 12, 32, 42),
-    LPAE(1, 12, 2, 30, 48),      LPAE(1, 12, 2, 25, 36),      LPAE(1, 14, 2, 36, 40),
-    LPAE(1, 16, 2, 42, 48),      LPAE(2, 12, 2, 34, 36),      LPAE(2, 12, 2, 30, 48),
-    LPAE(2, 14, 2, 40, 40),      LPAE(2, 16, 2, 43, 44),
-};
-
-#define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
 
 static inline uint64_t bits(unsigned n)
 {
@@ -106,17 +72,14 @@ struct seen {
     bool whole; /* the window is the whole granule */
 };
 
-/* What of `prot` a format can say: DART1 has no bit for UNCACHED, stage 1 no write-only. */
 static inline unsigned kept_prot(const struct gr_pt_config *c, unsigned prot)
 {
-    if (c->format == GR_PT_DART1)
-        return prot & ~(unsigned)GR_PROT_UNCACHED;
-    return c->format == GR_PT_LPAE_S1 ? prot | GR_PROT_READ : prot;
+    return format_prot(c->format, prot);
 }
 
 static inline bool is_lpae(const struct gr_pt_config *c)
 {
-    return c->format == GR_PT_LPAE_S1 || c->format == GR_PT_LPAE_S2;
+    return format_of(c->format)->lpae;
 }
 
 /* log2 of the leaves that LPAE's Contiguous bit makes one; 0: the format has none. */
@@ -127,69 +90,26 @@ static inline unsigned group_lg2(const struct gr_pt_config *c)
     return c->granule_lg2 == 12 ? 4 : c->granule_lg2 == 14 ? 7 : 5;
 }
 
-/* Addresses of leaves and table entries alike: DART.md 4.1 to 4.3, or bits 47:12. */
 static inline uint64_t entry_address(const struct gr_pt_config *c, uint64_t entry)
 {
-    if (c->format == GR_PT_DART1)
-        return entry & bits(36) & ~bits(c->granule_lg2);
-    if (is_lpae(c))
-        return entry & bits(48) & ~bits(c->granule_lg2);
-    return entry << 4 & bits(42) & ~bits(c->granule_lg2);
+    return format_address(c->format, c->granule_lg2, entry);
 }
 
-/* Does an entry above the leaves point to a table? */
 static inline bool is_table(const struct gr_pt_config *c, uint64_t entry)
 {
-    return is_lpae(c) ? (entry & 3) == 3 : entry & 1;
-}
-
-/* A page has bit 1 set and a block has not; AP[1], AF, inner shareable, nG, PXN and UXN always. */
-static inline void decode_lpae(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
-{
-    const uint64_t always = UINT64_C(3) << 53 | 0xf40;
-
-    out->valid = leaf & 1;
-    out->pa = entry_address(c, leaf);
-    out->prot = GR_PROT_READ | (leaf >> 7 & 1 ? 0 : GR_PROT_WRITE);
-    if ((leaf >> 2 & 7) == 1)
-        out->prot |= GR_PROT_UNCACHED;
-    out->whole = (leaf & always) == always && (leaf >> 2 & 7) < 2;
-}
-
-/* AF, inner shareable and XN always; S2AP allows reading and writing, MemAttr is 15 or 5. */
-static inline void decode_lpae_s2(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
-{
-    const uint64_t always = UINT64_C(1) << 54 | 0x700;
-    const unsigned attr = leaf >> 2 & 15;
-
-    out->valid = leaf & 1;
-    out->pa = entry_address(c, leaf);
-    out->prot = (leaf >> 6 & 1 ? GR_PROT_READ : 0) | (leaf >> 7 & 1 ? GR_PROT_WRITE : 0) |
-                (attr == 5 ? GR_PROT_UNCACHED : 0);
-    out->whole =
-        (leaf & (always | UINT64_C(1) << 53 | 0x800)) == always && (attr == 5 || attr == 15);
+    return format_is_table(c->format, entry);
 }
 
 static inline void decode_leaf(const struct gr_pt_config *c, uint64_t leaf, struct seen *out)
 {
-    const bool dart1 = c->format == GR_PT_DART1;
-    const bool no_read = leaf >> (dart1 ? 8 : 3) & 1;
-    const bool no_write = leaf >> (dart1 ? 7 : 2) & 1;
+    const struct format *const f = format_of(c->format);
 
-    if (c->format == GR_PT_LPAE_S1) {
-        decode_lpae(c, leaf, out);
-        return;
-    }
-    if (c->format == GR_PT_LPAE_S2) {
-        decode_lpae_s2(c, leaf, out);
-        return;
-    }
     out->valid = leaf & 1;
     out->pa = entry_address(c, leaf);
-    out->prot = (no_read ? 0 : GR_PROT_READ) | (no_write ? 0 : GR_PROT_WRITE);
-    if (!dart1 && (leaf & 2))
-        out->prot |= GR_PROT_UNCACHED;
-    out->whole = (dart1 && (leaf & 2)) || leaf >> 40 == 0x000fff;
+    out->prot = (format_says(f->read, leaf) ? GR_PROT_READ : 0) |
+                (format_says(f->write, leaf) ? GR_PROT_WRITE : 0) |
+                (format_says(f->uncached, leaf) ? GR_PROT_UNCACHED : 0);
+    out->whole = format_says(f->whole[0], leaf) || format_says(f->whole[1], leaf);
 }
 
 /* Where the entry of the top level that translates `iova` lies: DART.md 4. */

@@ -8,47 +8,18 @@
 
 #include <cmocka.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "formats.h"
+
 #define RIG_POLL_NS 110u /* virtual time of one poll: host.h */
 
-const struct rig_kind rig_kinds[RIG_KINDS] = {
-    [RIG_T8020] = {"t8020 16K", DART_MODEL_T8020, GR_DART_T8020, 14, 32, 36, 0},
-    [RIG_T8020_VA38] = {"t8020 16K va38", DART_MODEL_T8020, GR_DART_T8020, 14, 38, 36, 0},
-    [RIG_T8020_4K] = {"t8020 4K", DART_MODEL_T8020, GR_DART_T8020, 12, 32, 36, 0},
-    [RIG_T6000] = {"t6000 16K", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 42, 0},
-    [RIG_T8110] = {"t8110 16K", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 42, 0},
-    [RIG_T8110_4K] = {"t8110 4K va30", DART_MODEL_T8110, GR_DART_T8110, 12, 30, 42, 0},
-    [RIG_T8110_PA36] = {"t8110 16K pa36", DART_MODEL_T8110, GR_DART_T8110, 14, 36, 36, 0},
-    [RIG_T8110_VA42] = {"t8110 16K va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42, 0},
-    [RIG_T8110_4K_VA39] = {"t8110 4K va39", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42, 0},
-    [RIG_T8110_2_2_4K] = {"t8110 2.2 4K", DART_MODEL_T8110, GR_DART_T8110, 12, 39, 42, 0x0202},
-    [RIG_T8110_2_2] = {"t8110 2.2 va42", DART_MODEL_T8110, GR_DART_T8110, 14, 42, 42, 0x0202},
-    [RIG_USB4] = {"usb4 16K", DART_MODEL_T8103_USB4, GR_DART_T8103_USB4, 14, 32, 36, 0},
-    [RIG_S5L8960X] = {"s5l8960x 4K", DART_MODEL_S5L8960X, GR_DART_S5L8960X, 12, 32, 36, 0},
-    [RIG_T6000_PA36] = {"t6000 16K pa36", DART_MODEL_T6000, GR_DART_T6000, 14, 32, 36, 0},
-    [RIG_SMMU_VA48] = {.name = "smmuv3 16K va48", .page_bits = 14, .va_bits = 48, .pa_bits = 42},
-    [RIG_SMMU_4K_VA39] = {.name = "smmuv3 4K va39", .page_bits = 12, .va_bits = 39, .pa_bits = 42},
-    [RIG_SMMU_4K_VA48] = {.name = "smmuv3 4K va48", .page_bits = 12, .va_bits = 48, .pa_bits = 36},
-    [RIG_SMMU_64K_VA42] = {.name = "smmuv3 64K va42",
-                           .page_bits = 16,
-                           .va_bits = 42,
-                           .pa_bits = 42},
-    /* Two roots of three levels; a root of two, of a narrower machine; a root of three. */
-    [RIG_SMMU_S2_4K_VA40] = {.name = "smmuv3 stage 2 4K va40",
-                             .page_bits = 12,
-                             .va_bits = 40,
-                             .pa_bits = 42},
-    [RIG_SMMU_S2_64K_VA36] = {.name = "smmuv3 stage 2 64K va36",
-                              .page_bits = 16,
-                              .va_bits = 36,
-                              .pa_bits = 36},
-    [RIG_SMMU_S2_16K_VA42] = {.name = "smmuv3 stage 2 16K va42",
-                              .page_bits = 14,
-                              .va_bits = 42,
-                              .pa_bits = 42},
-};
+#define DART_ROW(name, text, kind, page, va, pa, revision)                                         \
+    {text, DART_MODEL_##kind, GR_DART_##kind, page, va, pa, revision, 0},
+#define SMMU_ROW(name, text, stage, page, va, pa) {text, 0, 0, page, va, pa, 0, stage},
+const struct rig_kind rig_kinds[RIG_KINDS] = {RIG_DART_KINDS(DART_ROW) RIG_SMMU_KINDS(SMMU_ROW)};
 
 static bool is_smmu(const struct rig_dart *d)
 {
@@ -213,6 +184,28 @@ static void make_dart(struct rig *rig, unsigned i, const struct rig_setup *setup
     d->inst = &d->drv.inst;
 }
 
+/* For rig_teardown(): a failure leaves the test's own rig behind with its stack. */
+static struct {
+    const char *kind; /* NULL: there is no rig */
+    unsigned darts, cpu_page;
+    uint64_t seed;
+} open_rig;
+
+void rig_call(const char *kind)
+{
+    open_rig.kind = kind;
+}
+
+int rig_teardown(void **state)
+{
+    (void)state;
+    if (open_rig.kind)
+        print_error("the rig: %u of %s, P = %u, seed %" PRIu64 "\n", open_rig.darts, open_rig.kind,
+                    open_rig.cpu_page, open_rig.seed);
+    open_rig.kind = NULL;
+    return 0;
+}
+
 void rig_make(struct rig *rig, unsigned cpu_page, uint64_t seed, unsigned darts,
               const struct rig_setup *setup)
 {
@@ -236,6 +229,10 @@ void rig_make(struct rig *rig, unsigned cpu_page, uint64_t seed, unsigned darts,
     memset(rig, 0, sizeof(*rig));
     rig->darts = darts;
     rig->rng = seed;
+    open_rig.kind = rig_kinds[setup[0].kind].name;
+    open_rig.darts = darts;
+    open_rig.cpu_page = cpu_page;
+    open_rig.seed = seed;
     for (unsigned i = 0; i < darts; i++) {
         if (rig_kinds[setup[i].kind].pa_bits < pa_bits)
             pa_bits = rig_kinds[setup[i].kind].pa_bits;
@@ -297,6 +294,7 @@ void rig_end_leaking(struct rig *rig, int leaks)
         fail_msg("misuse: %s", host_last_log(rig->host));
     assert_int_equal(host_leaks(rig->host), leaks);
     (void)host_destroy(rig->host);
+    open_rig.kind = NULL;
 }
 
 void rig_end(struct rig *rig)
@@ -403,26 +401,6 @@ static uint64_t digest(uint64_t sum, uint64_t word)
     return (sum ^ word) * UINT64_C(0x100000001b3) ^ sum >> 29;
 }
 
-static bool is_lpae(const struct gr_pt *pt)
-{
-    return pt->format == GR_PT_LPAE_S1 || pt->format == GR_PT_LPAE_S2;
-}
-
-/* DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
-static uint64_t entry_pa(const struct gr_pt *pt, uint64_t entry)
-{
-    const uint64_t pa = pt->format == GR_PT_DART2 ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                        : is_lpae(pt)             ? entry & ((UINT64_C(1) << 48) - 1)
-                                                  : entry & ((UINT64_C(1) << 36) - 1);
-
-    return pa >> pt->granule_lg2 << pt->granule_lg2;
-}
-
-static bool is_table(const struct gr_pt *pt, uint64_t entry)
-{
-    return (entry & 1) && (!is_lpae(pt) || (entry & 2));
-}
-
 /* A table of `level` and what is below it. */
 static uint64_t digest_table(struct rig *rig, const struct gr_pt *pt, uint64_t sum, uint64_t pa,
                              uint64_t bytes, unsigned level)
@@ -434,9 +412,9 @@ static uint64_t digest_table(struct rig *rig, const struct gr_pt *pt, uint64_t s
         if (!words[i])
             continue;
         sum = digest(digest(sum, i), words[i]);
-        if (level && is_table(pt, words[i]))
-            sum = digest_table(rig, pt, sum, entry_pa(pt, words[i]), UINT64_C(1) << pt->granule_lg2,
-                               level - 1);
+        if (level && format_is_table(pt->format, words[i]))
+            sum = digest_table(rig, pt, sum, format_address(pt->format, pt->granule_lg2, words[i]),
+                               UINT64_C(1) << pt->granule_lg2, level - 1);
     }
     return sum;
 }

@@ -14,6 +14,7 @@
 #include <host_smmuv3.h>
 
 #include "chance.h"
+#include "kinds.h"
 #include "units.h"
 
 #define RIG_DARTS 3u
@@ -27,6 +28,7 @@ struct rig_kind {
     unsigned va_bits;
     unsigned pa_bits;
     uint16_t revision; /* of t8110, DART.md 3; 0: the model's usual one */
+    unsigned stage;    /* of an SMMUv3 */
 };
 
 /* Where its TLB command is, and the bit that says that it runs. */
@@ -35,37 +37,17 @@ uint32_t rig_busy_bit(const struct rig_kind *kind);
 
 #define RIG_MMIO_SIZE 0xc000u /* a window that is large enough for every kind */
 
+#define RIG_ENUM(name, ...) RIG_##name,
 enum {
-    RIG_T8020,
-    RIG_T8020_VA38,
-    RIG_T8020_4K,
-    RIG_T6000,
-    RIG_T8110,
-    RIG_T8110_4K,
-    RIG_T8110_PA36,
-    RIG_T6000_PA36,
-    RIG_T8110_VA42, /* four levels, the TTBR counted */
-    RIG_T8110_4K_VA39,
-    RIG_T8110_2_2_4K, /* range invalidation, a fault record for each stream */
-    RIG_T8110_2_2,
-    RIG_USB4,
-    RIG_S5L8960X,
-    RIG_SMMU, /* from here on SMMUv3s */
-    RIG_SMMU_VA48 = RIG_SMMU,
-    RIG_SMMU_4K_VA39,
-    RIG_SMMU_4K_VA48,
-    RIG_SMMU_64K_VA42,
-    RIG_SMMU_S2, /* from here on with stage 2 only */
-    RIG_SMMU_S2_4K_VA40 = RIG_SMMU_S2,
-    RIG_SMMU_S2_64K_VA36,
-    RIG_SMMU_S2_16K_VA42,
-    RIG_KINDS
+    RIG_DART_KINDS(RIG_ENUM) RIG_SMMU_KINDS(RIG_ENUM) RIG_KINDS,
+    RIG_SMMU = RIG_SMMU_VA48, /* from here on SMMUv3s */
 };
+#undef RIG_ENUM
 extern const struct rig_kind rig_kinds[RIG_KINDS];
 
 static inline bool rig_is_stage_2(const struct rig_kind *kind)
 {
-    return kind >= &rig_kinds[RIG_SMMU_S2];
+    return kind->stage == 2;
 }
 
 struct rig_dart {
@@ -100,7 +82,7 @@ static inline bool rig_is_smmu(unsigned kind)
 /* An SMMUv3's stage 1 has no write-only. */
 static inline bool rig_has_write_only(unsigned kind)
 {
-    return !rig_is_smmu(kind) || kind >= RIG_SMMU_S2;
+    return !rig_is_smmu(kind) || rig_is_stage_2(&rig_kinds[kind]);
 }
 
 /* What GR_DMA_* or GR_PROT_* lets a device do there. */
@@ -127,6 +109,14 @@ void rig_make(struct rig *rig, unsigned cpu_page, uint64_t seed, unsigned darts,
 
 /* A machine of `darts` instances of one kind, P = 4 KiB. */
 void rig_make_plain(struct rig *rig, unsigned kind, unsigned darts);
+
+/*
+ * A test of cmocka's that, where it fails, says which rig it was at: the last that it made and did
+ * not end.
+ */
+#define rig_test(function) cmocka_unit_test_teardown(function, rig_teardown)
+int rig_teardown(void **state);
+void rig_call(const char *kind); /* another name for the kind of that rig */
 
 /* Tear down; devices and domains are gone. Nothing may be misused or leaked, but `leaks` pages. */
 void rig_end_leaking(struct rig *rig, int leaks);

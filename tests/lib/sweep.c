@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "formats.h"
 #include "iova_tools.h"
 
 #include <inttypes.h>
@@ -1115,16 +1116,6 @@ static uint64_t mix(uint64_t sum, uint64_t word)
     return sum ^ sum >> 29;
 }
 
-/* DART.md 4.1 to 4.3 and the Arm ARM's D8.3, read anew rather than taken from the library. */
-static gr_pa_t entry_pa(const struct gr_pt *pt, uint64_t entry)
-{
-    const gr_pa_t pa = pt->format == GR_PT_DART2   ? entry << 4 & ((UINT64_C(1) << 42) - 1)
-                       : pt->format != GR_PT_DART1 ? entry & ((UINT64_C(1) << 48) - 1)
-                                                   : entry & ((UINT64_C(1) << 36) - 1);
-
-    return pa >> pt->granule_lg2 << pt->granule_lg2;
-}
-
 /* What is reached from a root: leaves with their IOVAs, tables, and how many of them. */
 struct reached {
     uint64_t leaves;
@@ -1156,13 +1147,13 @@ static struct reached reach(struct sweep *s, const struct gr_pt *pt)
 
             if (!words[i])
                 continue;
-            if (!at.level || (rig_is_smmu(s->kind->rig) && !(words[i] & 2))) { /* or a block */
+            if (!at.level || !format_is_table(pt->format, words[i])) { /* or a block */
                 out.leaves = mix(mix(out.leaves, iova), words[i]);
                 continue;
             }
             assert_in_range(n, 0, 63);
             out.tables = mix(out.tables, words[i]);
-            todo[n].pa = entry_pa(pt, words[i]);
+            todo[n].pa = format_address(pt->format, pt->granule_lg2, words[i]);
             todo[n].iova = iova;
             todo[n++].level = at.level - 1;
             out.count++;

@@ -21,47 +21,47 @@
 #define HANG_SECONDS 120
 
 /*
- * DARTs' geometries are those of DART.md 1, 3 and 4. The columns: name, the walker's name of
- * the format, hardware, format, lg2 of the granule, levels, lg2 of the roots, bits of VA and PA.
+ * DARTs' geometries are those of DART.md 1, 3 and 4. The columns: name, hardware, format,
+ * lg2 of the granule, levels, lg2 of the roots, bits of VA and PA.
  */
 static const struct prop_shape rows[] = {
     /* The M1's usual instance, one TTBR of four in use; two TTBRs; all four. */
-    {"dart1_16k_va32", "DART1", PROP_T8020, GR_PT_DART1, 14, 2, 2, 32, 36},
-    {"dart1_16k_va37", "DART1", PROP_T8020, GR_PT_DART1, 14, 2, 2, 37, 36},
-    {"dart1_16k_va38", "DART1", PROP_T8020, GR_PT_DART1, 14, 2, 2, 38, 36},
+    {"dart1_16k_va32", PROP_T8020, GR_PT_DART1, 14, 2, 2, 32, 36},
+    {"dart1_16k_va37", PROP_T8020, GR_PT_DART1, 14, 2, 2, 37, 36},
+    {"dart1_16k_va38", PROP_T8020, GR_PT_DART1, 14, 2, 2, 38, 36},
     /* 4 KiB granules, four TTBRs of 1 GiB. */
-    {"dart1_4k_va32", "DART1", PROP_T8020, GR_PT_DART1, 12, 2, 2, 32, 36},
+    {"dart1_4k_va32", PROP_T8020, GR_PT_DART1, 12, 2, 2, 32, 36},
     /* t6000 with a narrow PA. */
-    {"dart2_16k_va32", "DART2", PROP_T6000, GR_PT_DART2, 14, 2, 2, 32, 36},
+    {"dart2_16k_va32", PROP_T6000, GR_PT_DART2, 14, 2, 2, 32, 36},
     /* t8110, its only TTBR used to the end with two levels. */
-    {"dart2_16k_va36", "DART2", PROP_T8110, GR_PT_DART2, 14, 2, 0, 36, 42},
+    {"dart2_16k_va36", PROP_T8110, GR_PT_DART2, 14, 2, 0, 36, 42},
     /* t6000 with all four TTBRs. */
-    {"dart2_16k_va38", "DART2", PROP_T6000, GR_PT_DART2, 14, 2, 2, 38, 42},
+    {"dart2_16k_va38", PROP_T6000, GR_PT_DART2, 14, 2, 2, 38, 42},
     /* t8110 with two levels and t6000 with four TTBRs, 4 KiB granules. */
-    {"dart2_4k_va30", "DART2", PROP_T8110, GR_PT_DART2, 12, 2, 0, 30, 42},
-    {"dart2_4k_va32", "DART2", PROP_T6000, GR_PT_DART2, 12, 2, 2, 32, 42},
+    {"dart2_4k_va30", PROP_T8110, GR_PT_DART2, 12, 2, 0, 30, 42},
+    {"dart2_4k_va32", PROP_T6000, GR_PT_DART2, 12, 2, 2, 32, 42},
     /* t8110, three levels below the TTBR: the top one in part, used to the end, of 4 KiB. */
-    {"dart2_16k_va42", "DART2", PROP_T8110, GR_PT_DART2, 14, 3, 0, 42, 42},
-    {"dart2_16k_va47", "DART2", PROP_T8110, GR_PT_DART2, 14, 3, 0, 47, 42},
-    {"dart2_4k_va39", "DART2", PROP_T8110, GR_PT_DART2, 12, 3, 0, 39, 42},
+    {"dart2_16k_va42", PROP_T8110, GR_PT_DART2, 14, 3, 0, 42, 42},
+    {"dart2_16k_va47", PROP_T8110, GR_PT_DART2, 14, 3, 0, 47, 42},
+    {"dart2_4k_va39", PROP_T8110, GR_PT_DART2, 12, 3, 0, 39, 42},
     /* ARM LPAE stage 1: the IOVA space of most SMMUs, and four levels. */
-    {"lpae_4k_va39", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 12, 3, 0, 39, 40},
-    {"lpae_4k_va48", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 12, 4, 0, 48, 48},
+    {"lpae_4k_va39", PROP_SMMUV3, GR_PT_LPAE_S1, 12, 3, 0, 39, 40},
+    {"lpae_4k_va48", PROP_SMMUV3, GR_PT_LPAE_S1, 12, 4, 0, 48, 48},
     /* Two levels and three, used to the end, and a root of two entries. */
-    {"lpae_16k_va36", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 2, 0, 36, 36},
-    {"lpae_16k_va47", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 3, 0, 47, 42},
-    {"lpae_16k_va48", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 4, 0, 48, 48},
+    {"lpae_16k_va36", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 2, 0, 36, 36},
+    {"lpae_16k_va47", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 3, 0, 47, 42},
+    {"lpae_16k_va48", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 4, 0, 48, 48},
     /* Two levels, used to the end, and a root of 64 entries. */
-    {"lpae_64k_va42", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 16, 2, 0, 42, 44},
-    {"lpae_64k_va48", "LPAE", PROP_SMMUV3, GR_PT_LPAE_S1, 16, 3, 0, 48, 48},
+    {"lpae_64k_va42", PROP_SMMUV3, GR_PT_LPAE_S1, 16, 2, 0, 42, 44},
+    {"lpae_64k_va48", PROP_SMMUV3, GR_PT_LPAE_S1, 16, 3, 0, 48, 48},
     /* Stage 2, all used to the end: 16 roots of two levels, 8 of three. */
-    {"lpae_s2_4k_va34", "LPAE2", PROP_SMMUV3, GR_PT_LPAE_S2, 12, 2, 4, 34, 36},
-    {"lpae_s2_4k_va42", "LPAE2", PROP_SMMUV3, GR_PT_LPAE_S2, 12, 3, 4, 42, 42},
+    {"lpae_s2_4k_va34", PROP_SMMUV3, GR_PT_LPAE_S2, 12, 2, 4, 34, 36},
+    {"lpae_s2_4k_va42", PROP_SMMUV3, GR_PT_LPAE_S2, 12, 3, 4, 42, 42},
     /* 16 roots of two levels, 2 of three. */
-    {"lpae_s2_16k_va40", "LPAE2", PROP_SMMUV3, GR_PT_LPAE_S2, 14, 2, 4, 40, 40},
-    {"lpae_s2_16k_va48", "LPAE2", PROP_SMMUV3, GR_PT_LPAE_S2, 14, 3, 4, 48, 48},
+    {"lpae_s2_16k_va40", PROP_SMMUV3, GR_PT_LPAE_S2, 14, 2, 4, 40, 40},
+    {"lpae_s2_16k_va48", PROP_SMMUV3, GR_PT_LPAE_S2, 14, 3, 4, 48, 48},
     /* Four roots of two levels. */
-    {"lpae_s2_64k_va44", "LPAE2", PROP_SMMUV3, GR_PT_LPAE_S2, 16, 2, 4, 44, 44},
+    {"lpae_s2_64k_va44", PROP_SMMUV3, GR_PT_LPAE_S2, 16, 2, 4, 44, 44},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

@@ -22,6 +22,7 @@
 
 #include "chance.h"
 #include "sim/walker.h"
+#include "formats.h"
 #include "units.h"
 
 #include <inttypes.h>
@@ -40,7 +41,6 @@ enum prop_hardware { PROP_T8020, PROP_T6000, PROP_T8110, PROP_SMMUV3 };
 /* A row. */
 struct prop_shape {
     const char *name;
-    const char *entries; /* the walker's name of the format */
     enum prop_hardware hardware;
     enum gr_pt_format format;
     uint8_t granule_lg2;

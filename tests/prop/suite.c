@@ -220,13 +220,6 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static unsigned kept_prot(const struct world *w, unsigned prot)
-{
-    if (shape.format == GR_PT_LPAE_S1 && (prot & GR_PROT_WRITE))
-        return prot | GR_PROT_READ; /* it has no write-only */
-    return w->format->uncached.mask ? prot : prot & RW;
-}
-
 /* ---- Probes ---- */
 
 /* The independent walker, and the library's own words about a leaf. */
@@ -431,7 +424,7 @@ static void u_map(struct world *w, struct place *p, uint64_t g, uint64_t n)
     fired = disarm(w, &watch);
     expect(w, p, ret, fired ? GR_ENOMEM : clash ? GR_EEXIST : 0, "gr_domain_map()");
     if (!ret)
-        shadow_fill(s, g, n, page, kept_prot(w, prot));
+        shadow_fill(s, g, n, page, format_prot(shape.format, prot));
     else
         MUST(p->dom.pt.tables <= watch.tables, "domain %u: a failed map leaves tables",
              index_of(w, p));
@@ -597,10 +590,11 @@ static void u_runs(struct world *w, struct place *p)
              at + fits);
         if (ret == GR_ENOMEM) { /* as far as it says */
             shadow_fill(s, at, least(done, n), run[i].pa >> shape.granule_lg2,
-                        kept_prot(w, cursor.prot));
+                        format_prot(shape.format, cursor.prot));
             continue;
         }
-        shadow_fill(s, at, fits, run[i].pa >> shape.granule_lg2, kept_prot(w, cursor.prot));
+        shadow_fill(s, at, fits, run[i].pa >> shape.granule_lg2,
+                    format_prot(shape.format, cursor.prot));
         end = fits ? at + fits - w->base : end;
     }
     expect(w, p, ret, disarm(w, &watch) ? GR_ENOMEM : want, "map_segs");
@@ -761,9 +755,10 @@ static uint64_t synced(unsigned attrs, uint64_t len)
     return attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO) ? 0 : len;
 }
 
-static unsigned prot_of(const struct world *w, enum gr_dma_dir dir, unsigned attrs)
+static unsigned prot_of(enum gr_dma_dir dir, unsigned attrs)
 {
-    return kept_prot(w, (unsigned)dir | (attrs & GR_DMA_UNCACHED ? GR_PROT_UNCACHED : 0));
+    return format_prot(shape.format,
+                       (unsigned)dir | (attrs & GR_DMA_UNCACHED ? GR_PROT_UNCACHED : 0));
 }
 
 static unsigned random_attrs(struct world *w)
@@ -838,8 +833,7 @@ static void t_map(struct world *w, struct place *p, struct member *u)
          l->iova, pa);
     l->first = l->iova >> shape.granule_lg2;
     check_allocation(w, p, u, l->first, n);
-    shadow_fill(shadow_of(w, p), l->first, n, pa >> shape.granule_lg2,
-                prot_of(w, l->dir, l->attrs));
+    shadow_fill(shadow_of(w, p), l->first, n, pa >> shape.granule_lg2, prot_of(l->dir, l->attrs));
     p->lives++;
     probe_around(w, p, l->first, n);
 }
@@ -900,7 +894,7 @@ static void shadow_seg(struct world *w, struct place *p, struct live *l, const s
                        gr_iova_t iova)
 {
     const uint64_t n = ((seg->pa & (G - 1)) + seg->len + G - 1) >> shape.granule_lg2;
-    const unsigned prot = prot_of(w, l->dir, l->attrs);
+    const unsigned prot = prot_of(l->dir, l->attrs);
 
     MUST(((iova ^ seg->pa) & (G - 1)) == 0, "domain %u: %" PRIx64 " for PA %" PRIx64,
          index_of(w, p), iova, seg->pa);
@@ -1030,7 +1024,7 @@ static void t_alloc(struct world *w, struct place *p, struct member *u)
     l->first = l->iova >> shape.granule_lg2;
     check_allocation(w, p, u, l->first, n);
     shadow_fill(shadow_of(w, p), l->first, n, l->pa >> shape.granule_lg2,
-                prot_of(w, l->dir, l->attrs));
+                prot_of(l->dir, l->attrs));
     p->lives++;
     memset(l->cpu, 0xa5, (size_t)len);
     probe_around(w, p, l->first, n);
@@ -1404,7 +1398,7 @@ static void open_world(struct world *w, struct prop_episode *episode)
     memset(w, 0, sizeof(*w));
     w->episode = episode;
     w->rng = episode->seed;
-    w->format = walker_entries(shape.entries, G);
+    w->format = walker_entries(format_of(shape.format)->entries, G);
     choose_aperture(w);
     choose_points(w);
     w->m = machine_make(&shape, w->aperture, chance_next(&w->rng));
