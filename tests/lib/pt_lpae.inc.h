@@ -9,8 +9,8 @@
 
 #include <granule/err.h>
 
-#include "sim/walker.h"
 #include "pt/pt_internal.h"
+#include "tables.h"
 
 #define CONTIGUOUS (UINT64_C(1) << 52)
 
@@ -38,24 +38,8 @@ static void check_values(const struct value *v, size_t count)
 struct world {
     struct host *h;
     struct gr_pt pt;
-    struct walker_source source;
-    struct walker_stream stream;
+    struct tables tables;
 };
-
-static bool world_memory(void *opaque, uint64_t pa, void *buf, size_t len)
-{
-    const struct world *const w = opaque;
-    uint8_t *const to = buf;
-
-    for (size_t i = 0; i < len; i += 8) {
-        uint64_t entry;
-
-        if (!host_table_read64(w->h, pa + i, &entry))
-            return false;
-        memcpy(to + i, &entry, 8);
-    }
-    return true;
-}
 
 static struct gr_pt_config shape_of(uint8_t granule_lg2, uint8_t levels, uint8_t va_bits,
                                     uint8_t pa_bits)
@@ -75,19 +59,7 @@ static void open_world(struct world *w, const struct gr_pt_config *c)
     w->h = machine_of(16, 1, c->coherent);
     assert_int_equal(gr_pt_init(&w->pt, w->h, c), 0);
     assert_true(w->pt.root_pa % (UINT64_C(1) << (c->granule_lg2 + w->pt.roots_lg2)) == 0);
-    w->source = (struct walker_source){.opaque = w, .memory = world_memory};
-    w->stream = (struct walker_stream){
-        .format = walker_entries(format_of(STAGE_FORMAT)->entries, UINT64_C(1) << c->granule_lg2),
-        .from = &w->source,
-        .mode = WALKER_TRANSLATE,
-        .levels = c->levels,
-        .va_bits = c->va_bits,
-        .pa_bits = c->pa_bits,
-        .nroots = 1u << w->pt.roots_lg2,
-    };
-    for (unsigned i = 0; i < w->stream.nroots; i++)
-        w->stream.roots[i] = (struct walker_root){
-            .pa = w->pt.root_pa + ((gr_pa_t)i << c->granule_lg2), .valid = true};
+    tables_open(&w->tables, &w->pt);
 }
 
 /* Nothing may be left but the root. */
@@ -136,7 +108,7 @@ static struct walker_leaf leads(struct world *w, gr_iova_t iova, gr_pa_t pa, uns
     struct walker_walk walk;
 
     assert_int_equal(gr_pt_walk(&w->pt, iova, &own), 0);
-    walker_walk(&w->stream, iova, &walk);
+    walker_walk(&w->tables.stream, iova, &walk);
     assert_int_equal(walk.end, WALKER_MAPPED);
     assert_true(own.pa == pa && walk.pa == pa);
     assert_int_equal(own.prot, prot);
@@ -153,7 +125,7 @@ static void absent(struct world *w, gr_iova_t iova)
     struct walker_walk walk;
 
     assert_int_equal(gr_pt_walk(&w->pt, iova, &own), GR_ENOENT);
-    walker_walk(&w->stream, iova, &walk);
+    walker_walk(&w->tables.stream, iova, &walk);
     assert_int_equal(walk.end, WALKER_NO_ENTRY);
 }
 
