@@ -16,7 +16,7 @@ x86_64 | aarch64) general=-mgeneral-regs-only ;;
 esac
 san="B=$B/san SAN=address,undefined WERROR=1 W=-DGR_CFG_DEBUG=1"
 
-$MAKE deps-check deps-qemu || exit 1
+$MAKE deps-check || exit 1
 begin_tally
 # shellcheck disable=SC2086 # lists of arguments
 {
