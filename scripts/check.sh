@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # check.sh [long]: what `make check` and `make check-long` do. MAKE and B come from the Makefile.
 # Every step runs, whatever became of those before it; the sum stands at the end.
+# GR_CHECK=start: without the steps that take minutes, for check-fresh.
 set -u
 . scripts/lib.sh
 
@@ -21,7 +22,7 @@ begin_tally
 # shellcheck disable=SC2086 # lists of arguments
 {
     step tests $MAKE $san test
-    step "threads, TSan" $MAKE B="$B/tsan" SAN=thread WERROR=1 W=-DGR_CFG_DEBUG=1 threads
+    [ "${GR_CHECK-}" = start ] || step "threads, TSan" $MAKE B="$B/tsan" SAN=thread WERROR=1 W=-DGR_CFG_DEBUG=1 threads
     step headers $MAKE check-headers
     step layers sh scripts/check-layers.sh
     step "layers, self-test" sh scripts/check-layers.sh --self-test
@@ -30,9 +31,9 @@ begin_tally
     step sweep sh scripts/check-sweep.sh
     step "sweep, self-test" sh scripts/check-sweep.sh --self-test
     step freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
-    step boards $MAKE $san RUNS=1 matrix
-    step "QEMU's SMMUv3" $MAKE qemu-check
-    step "QEMU's SMMUv3 without a guest" $MAKE qemu-qtest
+    [ "${GR_CHECK-}" = start ] || step boards $MAKE $san RUNS=1 matrix
+    [ "${GR_CHECK-}" = start ] || step "QEMU's SMMUv3" $MAKE qemu-check
+    [ "${GR_CHECK-}" = start ] || step "QEMU's SMMUv3 without a guest" $MAKE qemu-qtest
     step "QEMU's SMMUv3, self-test" sh scripts/qemu-check.sh --self-test
     if [ "${1-}" = long ]; then
         SEED=${SEED:-$(date +%s)} && export SEED
