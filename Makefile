@@ -129,7 +129,7 @@ check-planted: deps-check ## each bug of tests/planted is found by a test; takes
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check-planted.sh
 
 check-freestanding: ## build without libc for CC and list what is undefined (TARGET_FLAGS= for CC)
-	@B='$(B)' SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \
+	@SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \
 	sh scripts/check-freestanding.sh $(TARGET_FLAGS)
 
 check-32bit: ## the library compiles for 32 bits without libc, and all tests run on i686; needs clang
@@ -196,7 +196,7 @@ qemu-bench: qemu-image ## map + NVMe read + unmap per second on the image, by gr
 
 # Several of them in one make are one list.
 deps-build deps-check deps-ci deps-dev deps-fresh deps-peer deps-plots deps-qemu: ## install what make needs (others: check, .ci/run, ...); GR_INSTALL=no prints it
-	@sh scripts/deps.sh $(patsubst deps-%,%,$@ $(filter deps-%,$(MAKECMDGOALS)))
+	@sh scripts/deps.sh $(patsubst deps-%,%,$(sort $@ $(filter deps-%,$(MAKECMDGOALS))))
 
 format: ## lay out every source with clang-format
 	@sh scripts/deps.sh dev
