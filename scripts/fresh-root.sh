@@ -131,7 +131,8 @@ one_list() {
 inside() {
     mount -t tmpfs -o mode=755 granule "$mnt" && mkdir "$root" || return 1
     step "new root" unpack
-    [ -e "$root/usr/bin/make" ] && configure && mount -t proc proc "$root/proc" || return 1
+    [ -e "$root/usr/bin/make" ] && configure && mount -t proc proc "$root/proc" &&
+        mount -t devpts -o ptmxmode=666 devpts "$root/dev/pts" || return 1
     mkdir "$root/granule"
     tar -C "${TREE:-.}" --exclude=./.git --exclude=./build --exclude="./${B:-build}" -cf - . |
         tar -xf - -C "$root/granule" || return 1
