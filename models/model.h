@@ -47,7 +47,7 @@ struct model_host {
 
 enum model_result {
     MODEL_OK,
-    MODEL_FAULT,     /* the IOMMU refused */
+    MODEL_FAULT,     /* refused by the IOMMU */
     MODEL_BUS_ERROR, /* refused elsewhere: memory hole, PCI window, power off, unreadable table */
     MODEL_STALLED,   /* the IOMMU is busy: let virtual time pass and retry from `done` */
 };

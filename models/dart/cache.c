@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* DART model: what it caches of tables. */
+/* DART model: cached entries of tables. */
 #include "internal.h"
 
 #include <stdlib.h>
 
-/* Slots one key may lie in. */
+/* A key may lie in so many slots. */
 #define MODEL_WINDOW 16u
 /* A slot whose entry was dropped alone, without its stream. */
 #define MODEL_DEAD UINT64_MAX
@@ -38,8 +38,7 @@ bool dart_model_cache_find(const struct dart_model *m, struct dart_model_cache *
     return false;
 }
 
-/* Into the first free slot of the key's window, else over another's. The key is not in the cache.
- */
+/* Fill the first free slot of the key's window, or replace a live one. The key is not cached. */
 static void place(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
                   uint64_t entry)
 {
@@ -59,7 +58,7 @@ static void place(const struct dart_model *m, struct dart_model_cache *c, uint64
         .key = key, .entry = entry, .gen = c->gen[key >> 4 & 0xff], .used = ++c->clock};
 }
 
-/* keep_all: twice the room the live entries need, without the dropped ones. */
+/* keep_all: make room for four times the live entries, and leave out those that were dropped. */
 static void cache_grow(const struct dart_model *m, struct dart_model_cache *c)
 {
     struct dart_model_cache old = *c;
@@ -71,7 +70,7 @@ static void cache_grow(const struct dart_model *m, struct dart_model_cache *c)
     c->filled = 0;
     c->slots = calloc(c->capacity, sizeof(*c->slots));
     if (!c->slots)
-        abort(); /* an oracle that forgets in silence is none */
+        abort(); /* a cache that lost entries in silence would hide missing invalidations */
     for (size_t i = 0; i < old.capacity; i++)
         if (dart_model_is_live(&old, &old.slots[i]))
             place(m, c, old.slots[i].key, old.slots[i].entry);

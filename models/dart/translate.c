@@ -12,10 +12,10 @@
 #define MODEL_DART2_NO_READ (UINT64_C(1) << 3) /* 4.2 */
 #define MODEL_DART2_NO_WRITE (UINT64_C(1) << 2)
 
-/* Not a bit of ERROR: what becomes number 14 in a record of revision 2.2 (5). */
+/* Not a bit of ERROR: this code becomes number 14 in a record of revision 2.2 (5). */
 #define MODEL_ILLEGAL_SID (1u << 31)
 
-/* One page of one stream at one level: what an entry translates. */
+/* The key of an entry: its stream, its level, and the IOVA bits that the entry stands for. */
 static uint64_t key_of(unsigned sid, unsigned level, uint64_t prefix)
 {
     return prefix << 12 | (uint64_t)sid << 4 | level;
@@ -82,7 +82,7 @@ bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, 
     return false;
 }
 
-/* Both bits set is invalid and neither blocks (DART.md 2). */
+/* TRANSLATE and BYPASS both set are invalid, both clear block the stream (DART.md 2). */
 static bool translates(const struct dart_model *m, const struct view *v)
 {
     return (v->tcr & m->layout->translate) && !(v->tcr & m->layout->bypass);
@@ -122,7 +122,7 @@ static bool ttbr_pa(const struct dart_model *m, const struct view *v, uint64_t i
     return ttbr >> 31;
 }
 
-/* From the lowest level that is cached, else from the TTBR, down to the leaf; caches every step. */
+/* Walk from the lowest cached level, or else from the TTBR, down to the leaf; cache every step. */
 static enum dart_model_fault walk(struct dart_model *m, const struct view *v, uint64_t iova,
                                   uint64_t *out_leaf)
 {
@@ -165,7 +165,7 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
     return DART_MODEL_NONE;
 }
 
-/* What a walk that has nothing cached finds now; leaves caches and counters alone. */
+/* The leaf that a walk without caches finds now. Leaves caches and counters alone. */
 static bool walk_anew(const struct dart_model *m, const struct view *v, uint64_t iova,
                       uint64_t *out_leaf)
 {
@@ -187,7 +187,7 @@ static bool walk_anew(const struct dart_model *m, const struct view *v, uint64_t
     return true;
 }
 
-/* A device is about to be led by a leaf that was cached. */
+/* An access is about to use a cached leaf: do the tables still map its IOVA to that page? */
 static void watch_reuse(struct dart_model *m, const struct view *v, uint64_t iova, uint64_t leaf)
 {
     uint64_t now;
@@ -229,7 +229,7 @@ static void prefetch(struct dart_model *m, const struct view *v, uint64_t iova)
     (void)walk(m, v, iova, &leaf);
 }
 
-/* Now and then, a page nearby or one behind a neighbouring upper entry. */
+/* Now and then prefetch a page nearby, or a page below a neighbouring upper entry. */
 static void prefetch_some(struct dart_model *m, const struct view *v, uint64_t iova)
 {
     uint32_t dice;
@@ -287,7 +287,7 @@ static void report(struct dart_model *m, const struct view *v, unsigned sid, uin
     uint32_t code = m->layout->codes[fault];
 
     m->stats.faults++;
-    if (m->layout->s5l8960x) /* DART.md 6: it never sees the bits above */
+    if (m->layout->s5l8960x) /* DART.md 6: ERROR_ADDR has only the bits compared */
         iova &= v->mask;
     if (m->layout->t8110 || !(code & v->tcr & 0x1f))
         dart_model_latch(m, sid, iova, write, code);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* SMMUv3 model: what it caches of tables and of what a stream is, and what a command drops. */
+/* SMMUv3 model: cached entries of tables, cached structures of streams, and what commands drop. */
 #include "internal.h"
 
 #include <stdlib.h>
 
-/* Slots one key may lie in. */
+/* A key may lie in so many slots. */
 #define MODEL_WINDOW 16u
 
 static struct smmuv3_model_slot *slot_at(const struct smmuv3_model_cache *c, uint64_t key,
@@ -42,7 +42,7 @@ const struct smmuv3_model_slot *smmuv3_model_cache_find(const struct smmuv3_mode
     return NULL;
 }
 
-/* Into the first free slot of the key's window, else over another's. */
+/* Fill the first free slot of the key's window, or replace a slot that is live. */
 static void place(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
                   const struct smmuv3_model_slot *what)
 {
@@ -66,7 +66,7 @@ static void place(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
     victim->used = ++c->clock;
 }
 
-/* keep_all: room for four times the live entries, without the dropped ones. */
+/* keep_all: make room for four times the live entries, and leave out those that were dropped. */
 static void cache_grow(const struct smmuv3_model *m, struct smmuv3_model_cache *c)
 {
     struct smmuv3_model_cache old = *c;
@@ -78,7 +78,7 @@ static void cache_grow(const struct smmuv3_model *m, struct smmuv3_model_cache *
     c->filled = 0;
     c->slots = calloc(c->capacity, sizeof(*c->slots));
     if (!c->slots)
-        abort(); /* an oracle that forgets in silence is none */
+        abort(); /* a cache that lost entries in silence would hide missing invalidations */
     for (size_t i = 0; i < old.capacity; i++)
         if (old.slots[i].live)
             place(m, c, &old.slots[i]);
@@ -114,10 +114,10 @@ void smmuv3_model_caches_free(struct smmuv3_model *m)
 /* What a TLB command names. */
 struct named {
     bool by_asid, by_range;
-    bool by_vmid, not_1, not_2; /* of a stage that it is not about */
+    bool by_vmid, not_1, not_2; /* not_1: entries of stage 1 are kept; not_2: of stage 2 */
     uint32_t asid, vmid;
     uint64_t first, last;
-    unsigned granule; /* 0: of any */
+    unsigned granule; /* log2; 0: any */
 };
 
 static void drop_slots(struct smmuv3_model_cache *c, const struct named *n)
@@ -151,7 +151,7 @@ static void drop_translations(struct smmuv3_model *m, const struct smmuv3_model_
     struct named n = {.asid = (uint32_t)(c->word[0] >> 48)};
     bool leaf = false;
 
-    /* VMIDs count where there is a stage 2. CMD_TLBI_NSNH_ALL is about everything. */
+    /* VMIDs count only where there is a stage 2. CMD_TLBI_NSNH_ALL drops everything. */
     n.vmid =
         m->config.idr0 & SMMUV3_MODEL_STAGE_2 ? (uint32_t)smmuv3_model_bits(c->word[0], 47, 32) : 0;
     n.by_vmid = op != 0x30;

@@ -21,7 +21,7 @@ enum event {
     EVENT_SILENT = 0x100, /* refused, and nothing recorded */
 };
 
-/* How a stream translates: what its context descriptor says, or its entry where it is stage 2. */
+/* How a stream translates, by its context descriptor, or by its stream table entry in stage 2. */
 struct view {
     bool bypass;
     bool record;
@@ -101,12 +101,12 @@ static enum event find_ste(struct smmuv3_model *m, uint32_t sid,
     return EVENT_NONE;
 }
 
-/* Fields that have to be as they are for what is modelled. */
+/* Is a stream table entry valid, and does it ask for nothing that is not modelled? */
 static bool ste_ok(struct smmuv3_model *m, const uint64_t *ste)
 {
     unsigned config = (unsigned)bits(ste[0], 3, 1);
 
-    if (!(ste[0] & 1) || config == 7) /* not both here */
+    if (!(ste[0] & 1) || config == 7) /* 7: both stages, not modelled */
         return false;
     if (config == 6)
         return m->config.idr0 & SMMUV3_MODEL_STAGE_2;
@@ -116,7 +116,7 @@ static bool ste_ok(struct smmuv3_model *m, const uint64_t *ste)
         bits(ste[1], 31, 28)) /* substreams; ATS, other worlds */
         return false;
     if (coherent(m) && (!bits(ste[1], 3, 2) || !bits(ste[1], 5, 4) || bits(ste[1], 7, 6) != 3))
-        m->stats.misuse++; /* its contexts would be read past the caches */
+        m->stats.misuse++; /* context descriptors would be read past the caches */
     return true;
 }
 
@@ -169,9 +169,9 @@ static bool cd_ok(struct smmuv3_model *m, const uint64_t *cd, struct view *v)
 }
 
 /*
- * Does a walk of stage 2 begin where S2SL0 says (Arm ARM D8.2)? The lowest-numbered level of each
- * granule is there only where PAs are wide; up to 16 tables of the level may lie side by side; and
- * at least two of its entries are told apart.
+ * May a walk of stage 2 begin at the level that S2SL0 names (Arm ARM D8.2)? The lowest-numbered
+ * level of each granule exists only with wide PAs. The level has one table, or up to 16 side by
+ * side, and the input address selects among at least two of its entries.
  */
 static bool start_ok(struct view *v, unsigned sl0, unsigned oas)
 {
@@ -245,7 +245,7 @@ static enum event resolve(struct smmuv3_model *m, uint32_t sid, struct view *v)
     v->bypass = !bits(ste->word[0], 1, 1);
     if (v->bypass)
         return EVENT_NONE;
-    if (m->config.idr0 & SMMUV3_MODEL_STAGE_2) /* then it tags what stage 1 translates, too */
+    if (m->config.idr0 & SMMUV3_MODEL_STAGE_2) /* then VMIDs tag entries of stage 1 as well */
         v->vmid = (uint32_t)bits(ste->word[2], 15, 0);
     event = find_cd(m, sid, ste->word[0] & MODEL_PA_48 & ~UINT64_C(63), &cd);
     if (event != EVENT_NONE)
@@ -271,7 +271,7 @@ static uint64_t low_mask(unsigned n)
     return (UINT64_C(1) << n) - 1;
 }
 
-/* Cache a leaf, a group of them as one; what no hardware is to be given is misuse. */
+/* A slot for a leaf or its contiguous group. A leaf that hardware must not be given is misuse. */
 static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct view *v, uint64_t va,
                                           unsigned level, uint64_t entry)
 {
@@ -301,7 +301,7 @@ static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct v
     };
 }
 
-/* From the lowest level that is cached, else from the root, down to the leaf. */
+/* Walk from the lowest level that is cached, or else from the root, down to the leaf. */
 static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va,
                        struct smmuv3_model_slot *out)
 {
@@ -336,7 +336,7 @@ static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va
             smmuv3_model_cache_put(m, &m->tlb, *out);
             return EVENT_NONE;
         }
-        m->stats.misuse += bits(entry, 63, 59) != 0; /* not modelled */
+        m->stats.misuse += bits(entry, 63, 59) != 0; /* hierarchical permissions: not modelled */
         m->stats.misuse += (entry & MODEL_PA_48 & low_mask(v->granule) & ~UINT64_C(0xfff)) != 0;
         smmuv3_model_cache_put(m, &m->walks,
                                (struct smmuv3_model_slot){
@@ -372,8 +372,8 @@ static const struct smmuv3_model_slot *find_leaf(struct smmuv3_model *m, const s
 }
 
 /*
- * Devices' accesses are unprivileged: AP[1] has to let them pass. S2AP has a bit for reading and
- * one for writing.
+ * Devices' accesses are unprivileged: AP[1] has to let them pass. S2AP has one bit for reads and
+ * one bit for writes.
  */
 static enum event check(const struct view *v, uint64_t entry, bool write)
 {
@@ -412,7 +412,10 @@ void smmuv3_model_prefetch(struct smmuv3_model *m, uint32_t sid, uint64_t iova)
         prefetch(m, &v, iova);
 }
 
-/* Now and then, a page nearby or one behind a neighbouring upper entry, or a neighbour's entry. */
+/*
+ * Now and then prefetch a page nearby, or a page below a neighbouring upper entry, and perhaps the
+ * stream table entry of a neighbouring stream.
+ */
 static void prefetch_some(struct smmuv3_model *m, uint32_t sid, const struct view *v, uint64_t va)
 {
     uint32_t dice;
@@ -439,7 +442,7 @@ static void report(struct smmuv3_model *m, uint32_t sid, const struct view *v, u
     uint64_t record[4] = {(uint64_t)event | (uint64_t)sid << 32};
 
     m->stats.faults++;
-    /* CD.R counts where there is a context: 5.4. */
+    /* CD.R, or S2R, decides only about faults of the translation itself: 5.4. */
     if (event == EVENT_SILENT || (!v->record && event >= EVENT_WALK_ABORT))
         return;
     if (event == EVENT_BAD_STREAMID && !(smmuv3_model_reg(m, SMMUV3_MODEL_CR2) & 2))

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a model of any kind takes from the hosted machine: memory, time, chance, an interrupt line.
- */
+/* What a model of any kind takes from the host: memory, time, chance, an interrupt line. */
 #ifndef HOST_MODEL_H
 #define HOST_MODEL_H
 
@@ -18,7 +17,7 @@ struct host_model {
 
 /*
  * `seed` decides prefetches and replacement. *line is the level of the interrupt line, or with
- * `edges` becomes true at each edge. Both structs stay where they are.
+ * `edges` becomes true at each edge. `m`, `host` and `line` must not move afterwards.
  */
 void host_model_init(struct host_model *m, struct host *host, uint64_t seed, bool *line,
                      bool edges);

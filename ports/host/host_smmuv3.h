@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An SMMUv3 model as part of a hosted machine, as host_dart.h is for DARTs. Its two interrupts are
- * edges that set one flag. Clear the flag before serving them.
+ * edges and set one flag. The code that serves the interrupt clears the flag first.
  */
 #ifndef HOST_SMMUV3_H
 #define HOST_SMMUV3_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Buffers that CPU and device share all the time. Each owns its granules: nothing else is exposed.
- */
+/* Buffers that CPU and device share all the time. A buffer owns its granules, so the device sees
+ * nothing else. */
 #include "dma/dma_internal.h"
 
-/* Memory comes in powers of two, at least a granule; what is mapped is the whole granules used. */
+/* 2^lg2 bytes of memory are allocated, at least a granule. The whole granules in use are mapped. */
 struct shape {
     unsigned lg2;
     uint64_t span;
@@ -18,7 +18,7 @@ static int shape_of(const struct gr_device *dev, uint64_t size, struct shape *ou
         return GR_ENODATA;
     if (size > (uint64_t)INT64_MAX - dev->config.overread)
         return GR_EOVERFLOW;
-    size += dev->config.overread; /* zero as well */
+    size += dev->config.overread; /* what the device reads there is zero as well */
     out->span = (size + mask) & ~mask;
     out->lg2 = domain->table.granule_lg2;
     while (size > (uint64_t)1 << out->lg2)
@@ -80,7 +80,8 @@ int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **ou
     if (!va)
         return GR_ENOMEM;
     cpu = va;
-    if (!dev->config.coherent) { /* the zeroes go to memory, and no line stays behind */
+    if (!dev->config
+             .coherent) { /* zeroes go to memory; the uncached mapping wants no cached line */
         gr_port_cache(domain->env, va, (size_t)shape.span, GR_CACHE_CLEAN | GR_CACHE_INVAL);
         cpu = gr_port_map_uncached(domain->env, va, (size_t)shape.span);
     }
@@ -119,7 +120,7 @@ int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
     if (domain->type == GR_DOMAIN_TRANSLATED) {
         ret = gri_domain_unmap_free(domain, iova, shape.span, NULL, NULL);
         if (!ret && domain->defer)
-            ret = gr_domain_flush(domain); /* others are given the memory at once */
+            ret = gr_domain_flush(domain); /* the port may give the freed pages out at once */
         if (ret)
             return ret;
     }

@@ -112,7 +112,7 @@ uint64_t gr_dma_required_mask(const struct gr_device *dev)
     return gri_mask(bits);
 }
 
-/* The reserved range of the group that covers `at`, or the nearest one above it; NULL: none. */
+/* The reserved range of the group that covers `at`, or the nearest range above `at`, or NULL. */
 static const struct gr_range *next_reserved(const struct gr_device *dev, uint64_t at)
 {
     const struct gr_range *best = NULL;

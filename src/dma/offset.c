@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DMA API where a device's addresses are the memory's, but for a constant offset: no IOVA to
- * allocate, no table to write, nothing to invalidate. What does not pass bounces whole.
+ * The DMA API where IOVAs are physical addresses less a constant offset: no IOVA to allocate, no
+ * table to write, nothing to invalidate. A buffer of which a part does not pass bounces as a whole.
  */
 #include "dma/dma_internal.h"
 
-/* What serves it, or why nothing does. */
+/* The domain that serves a device. Returns 0, GR_ENODEV. */
 static int domain_of(const struct gr_device *dev, struct gr_domain **out)
 {
     *out = gri_dma_offset(dev);
@@ -22,8 +22,8 @@ static struct gri_slot *slot_at_iova(const struct gr_domain *domain, gr_iova_t i
     return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->pa_offset) : NULL;
 }
 
-/* Bits of an address that a bounced buffer keeps. */
-static uint64_t kept(const struct gr_device *dev)
+/* The bits of its address that a bounced buffer keeps, a mask. */
+static uint64_t kept_bits(const struct gr_device *dev)
 {
     return gri_max(dev->config.min_align_mask, 4095);
 }
@@ -31,7 +31,7 @@ static uint64_t kept(const struct gr_device *dev)
 static int bounce_whole(struct gr_device *dev, struct gr_domain *domain, gr_pa_t pa, uint64_t len,
                         unsigned attrs, gr_iova_t *out_iova)
 {
-    const uint64_t offset = pa & kept(dev);
+    const uint64_t offset = pa & kept_bits(dev);
     struct gri_slot *slot;
     gr_pa_t at;
     int ret;
@@ -40,7 +40,7 @@ static int bounce_whole(struct gr_device *dev, struct gr_domain *domain, gr_pa_t
         return GR_EFAULT;
     ret = len > GR_BOUNCE_CHUNK - offset
               ? GR_ENOBUFS
-              : gri_bounce_make(domain->bounce, gri_max(offset + len, kept(dev) + 1),
+              : gri_bounce_make(domain->bounce, gri_max(offset + len, kept_bits(dev) + 1),
                                 (uint32_t)offset, pa, (uint32_t)len, &slot);
     if (ret == GR_ENOBUFS)
         gri_bounce_refused(domain->bounce, len);
@@ -75,83 +75,85 @@ int gri_offset_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_
     return 0;
 }
 
-/* Find what [iova, iova + len) is: a slot's data, in part, or memory. */
-static int find_slot(const struct gr_device *dev, const struct gr_domain *domain, gr_iova_t iova,
-                     uint64_t len, struct gri_slot **out)
-{
-    struct gri_slot *const slot = slot_at_iova(domain, iova);
-    const gr_pa_t pa = iova + domain->pa_offset;
+/* A part of a mapping: in a slot, or in the caller's memory. */
+struct part {
+    struct gr_domain *domain;
+    struct gri_slot *slot; /* or NULL */
+    gr_pa_t pa;
+    uint64_t len;
+};
 
-    *out = slot;
-    if (!gri_linear_passes(domain, pa, len, dev->dma_mask))
+/* Check a call on a part and find it. Returns as gri_dma_check(), GR_ENODEV, GR_ENOENT. */
+static int find_part(const struct gr_device *dev, const struct gr_dma_seg *seg, enum gr_dma_dir dir,
+                     unsigned attrs, struct part *out)
+{
+    struct gri_slot *slot;
+    int ret = domain_of(dev, &out->domain);
+
+    if (!ret)
+        ret = gri_dma_check(seg->iova, seg->len, dir, attrs);
+    if (ret)
+        return ret;
+    slot = slot_at_iova(out->domain, seg->iova);
+    out->slot = slot;
+    out->pa = seg->iova + out->domain->pa_offset;
+    out->len = seg->len;
+    if (!gri_linear_passes(out->domain, out->pa, out->len, dev->dma_mask))
         return GR_ENOENT;
     if (!slot)
         return 0;
-    if (!slot->size || pa - gri_bounce_pa(slot) < slot->offset ||
-        pa - gri_bounce_pa(slot) + len > (uint64_t)slot->offset + slot->len)
+    if (!slot->size || out->pa - gri_bounce_pa(slot) < slot->offset ||
+        out->pa - gri_bounce_pa(slot) + out->len > (uint64_t)slot->offset + slot->len)
         return GR_ENOENT;
     return 0;
 }
 
-/* Hand what find_slot() found to the CPU or to the device. */
-static void sync_range(const struct gr_device *dev, const struct gr_domain *domain,
-                       const struct gri_slot *slot, gr_iova_t iova, uint64_t len,
-                       enum gr_dma_dir dir, bool for_cpu)
+/* Hand a part to the CPU or to the device. */
+static void hand_over(const struct gr_device *dev, const struct part *p, enum gr_dma_dir dir,
+                      bool for_cpu)
 {
-    const gr_pa_t pa = iova + domain->pa_offset;
-
-    if (slot && !for_cpu)
-        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, false);
+    if (p->slot && !for_cpu)
+        gri_bounce_copy(p->slot, p->pa - gri_bounce_pa(p->slot), p->len, false);
     if (!dev->config.coherent && for_cpu)
-        gri_dma_to_cpu(domain, pa, len, dir);
+        gri_dma_to_cpu(p->domain, p->pa, p->len, dir);
     else if (!dev->config.coherent)
-        gri_dma_to_device(domain, pa, len);
-    if (slot && for_cpu && (dir & GR_DMA_FROM_DEVICE))
-        gri_bounce_copy(slot, pa - gri_bounce_pa(slot), len, true);
+        gri_dma_to_device(p->domain, p->pa, p->len);
+    if (p->slot && for_cpu && (dir & GR_DMA_FROM_DEVICE))
+        gri_bounce_copy(p->slot, p->pa - gri_bounce_pa(p->slot), p->len, true);
 }
 
 int gri_offset_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                      unsigned attrs)
 {
-    struct gr_domain *domain;
-    struct gri_slot *slot;
-    int ret = domain_of(dev, &domain);
+    struct part part;
+    int ret = find_part(dev, &(struct gr_dma_seg){iova, len}, dir, attrs, &part);
 
-    if (!ret)
-        ret = gri_dma_check(iova, len, dir, attrs);
-    if (!ret)
-        ret = find_slot(dev, domain, iova, len, &slot);
     if (ret)
         return ret;
-    if (slot && len != slot->len)
+    if (part.slot && len != part.slot->len)
         return GR_EMSGSIZE;
     if (!(attrs & (GR_DMA_SKIP_SYNC | GR_DMA_MMIO)))
-        sync_range(dev, domain, slot, iova, len, dir, true);
-    gri_bounce_free(slot, false);
+        hand_over(dev, &part, dir, true);
+    gri_bounce_free(part.slot, false);
     return 0;
 }
 
 int gri_offset_sync(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                     bool for_cpu)
 {
-    struct gr_domain *domain;
-    struct gri_slot *slot;
-    int ret = domain_of(dev, &domain);
+    struct part part;
+    int ret = find_part(dev, &(struct gr_dma_seg){iova, len}, dir, 0, &part);
 
     if (!ret)
-        ret = gri_dma_check(iova, len, dir, 0);
-    if (!ret)
-        ret = find_slot(dev, domain, iova, len, &slot);
-    if (!ret)
-        sync_range(dev, domain, slot, iova, len, dir, for_cpu);
+        hand_over(dev, &part, dir, for_cpu);
     return ret;
 }
 
 /* ---- lists ---- */
 
 /*
- * May a segment at `iova` of `len` follow in one output segment? Not where either is in a slot: a
- * sync of a part of the output could not tell where one ends.
+ * May `len` bytes at `iova` be joined to the last output segment? Not where either is in a slot: a
+ * sync of a part of the output could not tell where the slot's data end.
  */
 static bool joins(const struct gr_device *dev, const struct gr_dma_seg *last, gr_iova_t iova,
                   uint64_t len)
@@ -166,7 +168,7 @@ static bool joins(const struct gr_device *dev, const struct gr_dma_seg *last, gr
 
 static bool over_limits(const struct gr_device *dev, gr_iova_t iova, uint64_t len)
 {
-    const uint64_t boundary = dev->seg_boundary - 1; /* 0, none: wraps */
+    const uint64_t boundary = dev->seg_boundary - 1; /* 0 is none, and wraps to all ones */
 
     return len > dev->seg_max || (iova & boundary) > boundary - (len - 1);
 }
@@ -177,7 +179,7 @@ static int check_list(const struct gr_device *dev, const struct gr_dma_list *lis
     return gri_dma_offset(dev) ? gri_dma_check_list(list, dir, attrs) : GR_ENODEV;
 }
 
-/* The same for one that a map has filled. */
+/* The same for a list that a map has filled. */
 static int check_mapped(const struct gr_device *dev, const struct gr_dma_list *list,
                         enum gr_dma_dir dir, unsigned attrs)
 {
@@ -186,7 +188,8 @@ static int check_mapped(const struct gr_device *dev, const struct gr_dma_list *l
     return ret || list->out_count ? ret : GR_ENODATA;
 }
 
-/* Do something with the first `count` segments, which `list->out` describes; the first error. */
+/* Call `fn` for each of the first `count` segments, where `list->out` has mapped them. Returns the
+ * first error, and goes on after it. */
 static int for_each_segment(struct gr_device *dev, const struct gr_dma_list *list, unsigned count,
                             int (*fn)(struct gr_device *dev, gr_iova_t iova, uint64_t len,
                                       enum gr_dma_dir dir, unsigned attrs),
@@ -286,6 +289,6 @@ uint64_t gri_offset_max(const struct gr_device *dev, const struct gr_domain *dom
     const uint64_t mask = domain->passing.last - domain->pa_offset;
 
     if (domain->bounce && (domain->beyond || dev->dma_mask < mask))
-        return GR_BOUNCE_CHUNK - kept(dev); /* the worst offset takes so much */
+        return GR_BOUNCE_CHUNK - kept_bits(dev); /* the worst offset takes so much */
     return gri_min(dev->dma_mask, mask) - (domain->passing.first - domain->pa_offset) + 1;
 }

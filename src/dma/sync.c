@@ -2,7 +2,7 @@
 /* Handing a part of a mapping to the CPU, and back to the device. */
 #include "dma/dma_internal.h"
 
-/* Of [iova, iova + *len), find where it lies and cut it to what is contiguous there. */
+/* Find the PA of `iova`, and cut *len to what is contiguous in memory from there. */
 static int find_run(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_pa_t *out_pa)
 {
     const uint64_t mask = gri_mask(domain->pt.granule_lg2);
@@ -25,7 +25,7 @@ static int find_run(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_
     return 0;
 }
 
-/* All parts of [iova, iova + len), with caches if `touch`; 0 or GR_ENOENT. */
+/* Find all of [iova, iova + len); with `touch` clean or drop its lines. Returns 0, GR_ENOENT. */
 static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                        bool for_cpu, bool touch)
 {
@@ -47,10 +47,13 @@ static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, e
     return 0;
 }
 
-/* In this order for all parts: nothing half done, no line dropped that a copy has just filled. */
+/*
+ * A step is done for all parts before the next step, so that an error leaves nothing half done, and
+ * no line is dropped that a copy has just filled.
+ */
 enum sync_step {
     LOOK,
-    CACHES, /* a copy goes in before they are cleaned */
+    CACHES, /* for the device, slots are filled before the caches are cleaned */
     COPY_OUT,
     SYNC_STEPS,
 };

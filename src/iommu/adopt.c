@@ -2,9 +2,9 @@
 /*
  * Reading the tables that firmware left in a stream.
  *
- * Firmware's tables are untrusted: they are read once into copies, every page is asked of the port,
- * counted, and met at most once, so whatever they hold the walk ends. DART.md 9, 10;
- * REQUIREMENTS.md 4.
+ * Firmware's tables are untrusted. Tables above the leaves are read once, into copies. Every page
+ * is asked of the port, counted, and accepted only once, so the walk ends whatever the tables hold.
+ * DART.md 9, 10; REQUIREMENTS.md 4.
  */
 #include "iommu/adopt.h"
 
@@ -45,7 +45,7 @@ static int add_table(struct gr_adopted *a, gr_pa_t pa, uint64_t va, unsigned lev
     return 0;
 }
 
-/* What one table leads to: tables, or memory. */
+/* Add the tables that a table points to, or count its leaves. */
 static int read_table(struct gr_adopted *a, const struct gri_pt_foreign *t)
 {
     const unsigned lg2 = a->inst->table.granule_lg2;
@@ -90,7 +90,7 @@ static void free_adopted(struct gr_adopted *a)
     gr_port_pages_free(a->inst->env, a, a->lg2);
 }
 
-/* Two streams may share all tables above the leaves, or none. */
+/* Streams with different roots may share leaf tables, and no table above. */
 static int check_shared(const struct gr_adopted *a)
 {
     for (const struct gr_adopted *o = a->inst->adopted; o; o = o->next) {

@@ -3,10 +3,11 @@
  * Streams that firmware left translating, reserved regions, and fixed ranges: IOVAs that the
  * allocator must not hand out.
  *
- * What firmware's tables of a stream hold is read once, when a device that has the stream is
- * registered, and kept with the instance: struct gr_adopted. Streams that share a root share it. A
- * domain's own tables never lead to firmware's, so nothing in pt/ has to tell whose a table is; it
- * is firmware's tables that lead to the domain's while it is attached (struct gr_pt_mirror).
+ * Firmware's tables of a stream are read once, when a device that has the stream is registered. The
+ * result is kept with the instance: struct gr_adopted. Streams with the same roots share one.
+ *
+ * A domain's own tables never point to firmware's, so pt/ need not know whose a table is. While the
+ * domain is attached, firmware's tables point to the domain's (struct gr_pt_mirror).
  */
 #ifndef GRI_IOMMU_ADOPT_H
 #define GRI_IOMMU_ADOPT_H
@@ -17,15 +18,15 @@
 #include "pt/pt_internal.h"
 
 struct gr_adopted {
-    struct gr_adopted *next; /* of the instance's */
+    struct gr_adopted *next; /* in the instance's list */
     struct gr_instance *inst;
-    struct gr_firmware firmware; /* of the first stream that was found with it */
-    unsigned users;              /* streams */
-    unsigned lg2;                /* log2 of the bytes of this */
-    struct gr_pt *pt;            /* whose mirror it is, or NULL */
+    struct gr_firmware firmware; /* of the first stream that was found with these tables */
+    unsigned users;              /* streams that have these tables */
+    unsigned lg2;                /* log2 of the bytes of this struct */
+    struct gr_pt *pt;            /* the domain's tables that `mirror` is listed with, or NULL */
     struct gr_pt_mirror mirror;
     const struct gr_pt_ops *ops; /* of the format and granule */
-    uint64_t leaves;
+    uint64_t leaves;             /* that are valid */
     struct gri_pt_foreign table[GR_CFG_FIRMWARE_TABLES];
 };
 
@@ -35,7 +36,7 @@ static inline unsigned gri_adopt_span_lg2(const struct gr_instance *inst, unsign
     return inst->table.granule_lg2 + level * (inst->table.granule_lg2 - 3u);
 }
 
-/* Of each table. */
+/* Entries of a table. */
 static inline size_t gri_adopt_entries(const struct gr_instance *inst)
 {
     return (size_t)1 << (inst->table.granule_lg2 - 3u);
@@ -44,7 +45,8 @@ static inline size_t gri_adopt_entries(const struct gr_instance *inst)
 /* ---- adopt.c; configuration context ---- */
 
 /*
- * Read what firmware left of a device's streams, and set `adopted` of each. Returns 0, GR_ENOMEM,
+ * Read the tables that firmware left in a device's streams, and set `adopted` of each stream that
+ * firmware's tables translate. Returns 0, GR_ENOMEM,
  * GR_EOPNOTSUPP (the port has no such memory, or the tables are not sound), GR_ENOSPC (more tables
  * than GR_CFG_FIRMWARE_TABLES); on failure nothing is held.
  */
@@ -56,14 +58,14 @@ void gri_adopt_drop(const struct gr_device_config *config);
 /* Are the regions of a device sound? Returns 0, GR_EINVAL. */
 GR_MUST_CHECK int gri_region_check(const struct gr_device_config *config);
 
-/* Has a device of the group memory at IOVAs of its own? */
+/* Has a device of the group regions: memory at IOVAs that the allocator does not choose? */
 bool gri_has_regions(const struct gr_group *group);
 
-/* Say why there is no domain with a device's region at `iova`. Returns `err`. */
+/* Log why no domain can be made for a device with the region at `iova`. Returns `err`. */
 GR_MUST_CHECK int gri_region_refuse(const struct gr_domain *domain, const struct gr_device *dev,
                                     int err, const char *why, gr_iova_t iova);
 
-/* Call `fn` for each granule of each region of a group that is mapped, until it fails. */
+/* Call `fn` for each granule of each mapped region of a group, until a call fails. */
 GR_MUST_CHECK int
 gri_region_for_granules(struct gr_domain *domain, const struct gr_group *group,
                         int (*fn)(struct gr_domain *domain, const struct gr_device *dev,
@@ -77,7 +79,7 @@ bool gri_region_all_fixed(const struct gr_domain *domain, const struct gr_group 
 
 /* ---- fixed.c ---- */
 
-/* Note [first, last]; it is joined to the range noted last if they touch. Returns 0, GR_ENOMEM. */
+/* Note [first, last], joined to the range noted last if the two touch. Returns 0, GR_ENOMEM. */
 GR_MUST_CHECK int gri_fixed_add(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
 
 /* Does one noted range hold all of [first, last]? */
@@ -97,9 +99,9 @@ void gri_fixed_fini(struct gr_domain *domain);
 GR_MUST_CHECK int gri_coexist_fold(struct gr_domain *domain, const struct gr_stream *stream);
 
 /*
- * Choose how a domain that has its tables, and nothing in them, shares the group's streams with
- * firmware; put in the tables what belongs there, and note the fixed ranges. On failure the caller
- * frees the tables. Returns 0, GR_EOPNOTSUPP, GR_EBUSY, GR_ERANGE, GR_ENOMEM.
+ * Choose how a domain with empty tables shares the group's streams with firmware. Map the leaves of
+ * firmware that the domain has to hold, and the group's regions, and note the fixed ranges. On
+ * failure the caller frees the tables. Returns 0, GR_EOPNOTSUPP, GR_EBUSY, GR_ERANGE, GR_ENOMEM.
  */
 GR_MUST_CHECK int gri_coexist_build(struct gr_domain *domain, struct gr_device *dev);
 

@@ -11,7 +11,7 @@
 
 /* ---- what a group's streams hold ---- */
 
-/* Firmware's leaf table whose span `va` is in. */
+/* Firmware's leaf table whose span holds `va`, or NULL. */
 static const struct gri_pt_foreign *leaf_table(const struct gr_adopted *a, uint64_t va)
 {
     const uint64_t span = gri_mask(gri_adopt_span_lg2(a->inst, 1));
@@ -29,15 +29,15 @@ static uint64_t leaf_of(const struct gr_adopted *a, const struct gri_pt_foreign 
     return gri_pt_load(&t->live[(va - t->va) >> a->inst->table.granule_lg2]);
 }
 
-enum meets {
-    MEETS_NOTHING, /* no stream has a leaf table there */
-    MEETS_LEAVES,  /* all streams have this very leaf */
-    MEETS_TABLE,   /* anything between */
-    MEETS_OTHERS,  /* a stream has another leaf */
+enum firmware_at {
+    FIRMWARE_NOTHING,    /* no stream has a leaf table there */
+    FIRMWARE_LEAF,       /* all streams have the leaf that the region wants there */
+    FIRMWARE_TABLE,      /* a stream has a leaf table there, and not all have that leaf */
+    FIRMWARE_OTHER_LEAF, /* a stream has a leaf there that points elsewhere */
 };
 
 /* What the streams of a group hold at `va`, where a region wants `pa`. */
-static enum meets meets(const struct gr_group *group, uint64_t va, gr_pa_t pa)
+static enum firmware_at firmware_at(const struct gr_group *group, uint64_t va, gr_pa_t pa)
 {
     bool leaves = true;
     bool table = false;
@@ -54,21 +54,21 @@ static enum meets meets(const struct gr_group *group, uint64_t va, gr_pa_t pa)
             if (!t || !a->ops->decode(leaf_of(a, t, va), a->inst->table.granule_lg2, &leads))
                 leaves = false;
             else if (leads != pa)
-                return MEETS_OTHERS;
+                return FIRMWARE_OTHER_LEAF;
         }
     }
-    return !table ? MEETS_NOTHING : leaves ? MEETS_LEAVES : MEETS_TABLE;
+    return !table ? FIRMWARE_NOTHING : leaves ? FIRMWARE_LEAF : FIRMWARE_TABLE;
 }
 
 /* ---- building ---- */
 
-/* The IOVA that the domain's device uses for what tables call `va`. */
+/* The IOVA of `va`, which has only the address bits that tables translate. */
 static gr_iova_t domain_iova(const struct gr_domain *domain, uint64_t va)
 {
     return (domain->aperture.first & ~domain->pt.va_mask) | va;
 }
 
-/* Visit the leaf tables of an adopted stream that the domain's tables reach, until `fn` fails. */
+/* Call `fn` for firmware's leaf tables that the domain's tables reach, until a call fails. */
 static int for_leaf_tables(struct gr_domain *domain, const struct gr_adopted *a,
                            int (*fn)(struct gr_domain *domain, const struct gr_adopted *a,
                                      const struct gri_pt_foreign *t))
@@ -111,7 +111,7 @@ static int import_table(struct gr_domain *domain, const struct gr_adopted *a,
     return ret;
 }
 
-/* Without a root of its own a part of the IOVAs leads nowhere, unless the root can be replaced. */
+/* Fix the IOVAs of roots that firmware left empty: beside its other roots they cannot be mapped. */
 static int keep_roots(struct gr_domain *domain, const struct gr_adopted *a)
 {
     const unsigned lg2 = gri_adopt_span_lg2(a->inst, a->firmware.levels);
@@ -142,7 +142,7 @@ static int build_stream(struct gr_domain *domain, struct gr_stream *stream)
     return ret;
 }
 
-/* Do the leaves of two streams agree wherever both have one? */
+/* Do the leaves of two streams agree wherever both streams have a leaf? */
 static bool agree(const struct gr_adopted *a, const struct gr_adopted *b)
 {
     for (unsigned i = 0; i < a->mirror.count; i++) {
@@ -168,7 +168,7 @@ static int is_adopted(struct gr_domain *domain, struct gr_stream *stream)
     return stream->adopted != NULL;
 }
 
-/* One stream against all of its group. */
+/* Compare the leaves of one stream with those of every stream of its group. */
 static int check_agreement(struct gr_domain *domain, struct gr_stream *stream)
 {
     GRI_LIST_FOREACH(link, &stream->dev->group->members) {
@@ -188,7 +188,7 @@ static int check_agreement(struct gr_domain *domain, struct gr_stream *stream)
     return 0;
 }
 
-/* Is every leaf table's span of the aperture firmware's already? */
+/* Has firmware a leaf table for every leaf table's span of the aperture? */
 static bool is_full(const struct gr_domain *domain, const struct gr_group *group)
 {
     const uint64_t span = domain->table_span;
@@ -196,18 +196,18 @@ static bool is_full(const struct gr_domain *domain, const struct gr_group *group
     const uint64_t last = domain->aperture.last & domain->pt.va_mask;
 
     for (; va <= last; va += span + 1) {
-        if (meets(group, va, 0) == MEETS_NOTHING)
+        if (firmware_at(group, va, 0) == FIRMWARE_NOTHING)
             return false;
     }
     return true;
 }
 
-/* Is it in a slot that firmware keeps, and not mapped there? */
+/* GR_EBUSY if a leaf table of firmware's spans the granule at `iova`, but does not map it. */
 static int needs_import(struct gr_domain *domain, const struct gr_device *dev,
                         const struct gr_region *r, gr_iova_t iova, gr_pa_t pa)
 {
     (void)r;
-    return meets(dev->group, iova & domain->pt.va_mask, pa) == MEETS_TABLE ? GR_EBUSY : 0;
+    return firmware_at(dev->group, iova & domain->pt.va_mask, pa) == FIRMWARE_TABLE ? GR_EBUSY : 0;
 }
 
 static int is_locked_stream(struct gr_domain *domain, struct gr_stream *stream)
@@ -216,7 +216,7 @@ static int is_locked_stream(struct gr_domain *domain, struct gr_stream *stream)
     return stream->inst->locked;
 }
 
-/* What any member of the group asks for; the host sees to it that they agree. */
+/* The adoption that the group's members ask for; the host sees to it that they agree. */
 static enum gr_adopt wish_of(const struct gr_group *group)
 {
     enum gr_adopt wish = GR_ADOPT_DEFAULT;
@@ -229,7 +229,7 @@ static enum gr_adopt wish_of(const struct gr_group *group)
     return wish;
 }
 
-static int choose(struct gr_domain *domain, const struct gr_device *dev)
+static int choose_adoption(struct gr_domain *domain, const struct gr_device *dev)
 {
     const struct gr_group *const group = dev->group;
 
@@ -277,7 +277,7 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
 {
     const uint64_t granule = domain->pt.granule_mask + 1;
     const uint64_t va = iova & domain->pt.va_mask;
-    const enum meets there = meets(dev->group, va, pa);
+    const enum firmware_at there = firmware_at(dev->group, va, pa);
     gr_pa_t leads;
     uint64_t done;
     int ret;
@@ -287,11 +287,11 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
     if (domain->adopt != GR_ADOPT_REPLACE && !has_roots(dev->group, va))
         return gri_region_refuse(domain, dev, GR_ERANGE, "needs a root that firmware left out",
                                  iova);
-    if (there == MEETS_OTHERS)
+    if (there == FIRMWARE_OTHER_LEAF)
         return gri_region_refuse(domain, dev, GR_EBUSY, "is mapped differently by firmware", iova);
-    if (domain->adopt == GR_ADOPT_KEEP_SLOTS && there == MEETS_LEAVES)
+    if (domain->adopt == GR_ADOPT_KEEP_SLOTS && there == FIRMWARE_LEAF)
         return 0;
-    if (domain->adopt == GR_ADOPT_KEEP_SLOTS && there == MEETS_TABLE)
+    if (domain->adopt == GR_ADOPT_KEEP_SLOTS && there == FIRMWARE_TABLE)
         return gri_region_refuse(domain, dev, GR_EBUSY,
                                  "is not mapped in a slot that firmware keeps", iova);
     if (!gri_pt_to_phys(&domain->pt, va, &leads))
@@ -312,7 +312,7 @@ int gri_coexist_build(struct gr_domain *domain, struct gr_device *dev)
     if (gri_for_each_stream(domain, group, is_adopted)) {
         ret = gri_for_each_stream(domain, group, check_agreement);
         if (!ret)
-            ret = choose(domain, dev);
+            ret = choose_adoption(domain, dev);
         if (!ret)
             ret = gri_for_each_stream(domain, group, build_stream);
     }
@@ -366,7 +366,7 @@ static int fits_kept(struct gr_domain *domain, const struct gr_adopted *a,
                : GR_EOPNOTSUPP;
 }
 
-/* Has the domain each leaf of a table? */
+/* Do the domain's tables hold each leaf of firmware's table? */
 static int fits_imported(struct gr_domain *domain, const struct gr_adopted *a,
                          const struct gri_pt_foreign *t)
 {
@@ -406,7 +406,8 @@ static int granule_fits(struct gr_domain *domain, const struct gr_device *dev,
     (void)r;
     if (!gri_pt_to_phys(&domain->pt, iova, &leads))
         return leads == pa ? 0 : GR_EOPNOTSUPP;
-    return meets(dev->group, iova & domain->pt.va_mask, pa) == MEETS_LEAVES ? 0 : GR_EOPNOTSUPP;
+    return firmware_at(dev->group, iova & domain->pt.va_mask, pa) == FIRMWARE_LEAF ? 0
+                                                                                   : GR_EOPNOTSUPP;
 }
 
 int gri_coexist_fits(struct gr_domain *domain, const struct gr_device *dev)
@@ -421,10 +422,10 @@ int gri_coexist_fits(struct gr_domain *domain, const struct gr_device *dev)
     return ret ? ret : gri_region_for_granules(domain, dev->group, granule_fits);
 }
 
-/* Let firmware's tables lead to the domain's. */
-static void hang_in(struct gr_domain *domain, struct gr_adopted *a)
+/* Store entries into firmware's tables that point to the domain's tables. */
+static void link_into_firmware(struct gr_domain *domain, struct gr_adopted *a)
 {
-    gr_port_wmb(); /* the tables, leaves included, before entries that lead to them */
+    gr_port_wmb(); /* the domain's tables, leaves included, before entries that point to them */
     a->ops->reflect(&domain->pt, &a->mirror, true);
     a->mirror.next = domain->pt.mirrors;
     __atomic_store_n(&domain->pt.mirrors, &a->mirror, __ATOMIC_RELAXED);
@@ -443,8 +444,8 @@ int gri_coexist_attach(struct gr_domain *domain, struct gr_stream *stream,
                 "%s: blocked in part: firmware's mappings in stream %u of %s go on",
                 stream->dev->config.name, stream->sid, inst->name);
     else if (!replace && !a->pt)
-        hang_in(domain, a);
-    gr_port_wmb(); /* entries before what was cached is forgotten, tables before their register */
+        link_into_firmware(domain, a);
+    gr_port_wmb(); /* entries before the invalidation, tables before the register of their root */
     return inst->ops->adopt(inst, stream->sid, &a->firmware, replace ? &domain->pt : NULL, binding);
 }
 
@@ -455,16 +456,17 @@ int gri_coexist_release(struct gr_stream *stream, struct gr_binding *binding)
 
     if (a->pt) {
         struct gr_pt_mirror **link = &a->pt->mirrors;
-        /* Where a domain breaks, a map may be making a table at the same time. */
+        /* In a domain that breaks, a map may be adding a table at the same time. */
         const gr_lock_state_t state = gr_port_lock(&a->pt->lock);
 
         while (*link != &a->mirror)
             link = &(*link)->next;
-        __atomic_store_n(link, a->mirror.next, __ATOMIC_RELAXED); /* maps look at the first */
+        /* Atomic, because maps read the head of the list without a lock. */
+        __atomic_store_n(link, a->mirror.next, __ATOMIC_RELAXED);
         a->ops->reflect(a->pt, &a->mirror, false);
         gr_port_unlock(&a->pt->lock, state);
         a->pt = NULL;
     }
-    gr_port_wmb(); /* firmware's entries before ours are forgotten */
+    gr_port_wmb(); /* firmware's entries before the invalidation of those they replace */
     return inst->ops->release(inst, stream->sid, &a->firmware, binding);
 }

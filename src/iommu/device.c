@@ -12,7 +12,7 @@ static struct gr_group *group_of_stream(const struct gr_stream *stream)
         const struct gr_stream *const other = GRI_CONTAINER(link, struct gr_stream, link);
 
         if (other->sid == stream->sid || (stream->adopted && other->adopted == stream->adopted))
-            return other->dev->group; /* what is mapped for one is mapped for both */
+            return other->dev->group; /* what is mapped for one stream is mapped for the other */
     }
     return NULL;
 }
@@ -91,7 +91,7 @@ static int check_access(const struct gr_device_config *config)
     return 0;
 }
 
-/* May a device with this stream join? */
+/* May a device with this stream be registered? Not while the stream's group has a domain. */
 static int check_idle(const struct gr_stream *stream)
 {
     const struct gr_group *const met = group_of_stream(stream);
@@ -116,7 +116,7 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
     ret = gri_region_check(config);
     for (unsigned i = 0; !ret && i < config->stream_count; i++) {
         config->streams[i].adopted = NULL;
-        ret = check_idle(&config->streams[i]); /* else the registers are not firmware's */
+        ret = check_idle(&config->streams[i]); /* with a domain, registers are not firmware's */
     }
     if (!ret)
         ret = gri_adopt_streams(config);
@@ -177,7 +177,8 @@ int gr_device_fini(struct gr_device *dev)
     }
     gri_adopt_drop(&dev->config);
     leave_group(dev);
-    /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
+    /* A group is stored in one of its members. If that was this device, the other members move to
+     * the group stored in one of them. */
     if (group == &dev->own_group && !gri_list_empty(&group->members)) {
         struct gr_device *const heir =
             GRI_CONTAINER(group->members.next, struct gr_device, group_link);

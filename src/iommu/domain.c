@@ -3,11 +3,13 @@
  * Domains. Lock order: domain->lock, then the table's, then an instance's (inside the driver's
  * calls).
  *
- * In a TRANSLATED domain map and unmap take no lock: an operation touches only IOVAs that it owns,
- * and a table is taken out only by who holds its whole span (iova.h). domain->lock is for what is
- * rare: tables that go, since gr_domain_iova_to_phys() walks IOVAs that it does not own, and a
- * domain that breaks. In an UNMANAGED one the caller owns the IOVAs, nobody knows whose a span is,
- * and everything happens under the lock.
+ * In a TRANSLATED domain map and unmap take no lock. An operation touches only IOVAs that it owns,
+ * and only the operation that holds a table's whole span takes that table out (iova.h).
+ * domain->lock is for the rare cases: a table that is taken out, because gr_domain_iova_to_phys()
+ * walks IOVAs that it does not own, and a domain that breaks.
+ *
+ * In an UNMANAGED domain the caller owns the IOVAs. The library cannot tell which call owns a
+ * table's span, so every operation takes the lock.
  */
 #include <granule/domain.h>
 
@@ -60,7 +62,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     return 0;
 }
 
-/* Narrow a range to the whole granules inside; false if there is none. */
+/* Narrow a range to the whole granules inside; false if no whole granule is. */
 static bool whole_granules(struct gr_range *range, uint64_t mask)
 {
     if (range->first > UINT64_MAX - mask || range->last < mask)
@@ -71,7 +73,7 @@ static bool whole_granules(struct gr_range *range, uint64_t mask)
     return range->first <= range->last;
 }
 
-/* The shallowest tables that reach all of the aperture: fewer fetches for each TLB miss. */
+/* Take the fewest levels that reach the whole aperture: each level is a fetch on a TLB miss. */
 static void settle_levels(struct gr_domain *domain)
 {
     struct gr_pt_config *const t = &domain->table;
@@ -101,7 +103,7 @@ static int settle_aperture(struct gr_domain *domain, const struct gr_device *dev
     return GR_ERANGE;
 }
 
-/* Bits that only one of table and hardware looks at must be 0 in every IOVA (DART.md 4). */
+/* IOVA bits that only the domain's tables or only the instance looks at must be 0 (DART.md 4). */
 static bool compares_alike(const struct gr_domain *domain, const struct gr_instance *inst)
 {
     const unsigned most = domain->fixed_levels ? gr_pt_reach_bits(&domain->table) : 64;
@@ -121,7 +123,7 @@ static int check_bits(struct gr_domain *domain, struct gr_stream *stream)
     return GR_EOPNOTSUPP;
 }
 
-/* Call `fn` for the reserved ranges of all members, until it fails; how many there were. */
+/* Call `fn` for each reserved range of all members until a call fails; *out_count: the calls. */
 static int for_each_reserved(struct gr_domain *domain, const struct gr_group *group,
                              int (*fn)(struct gr_iova *space, gr_iova_t first, gr_iova_t last),
                              uint64_t *out_count)
@@ -145,8 +147,8 @@ static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
     return for_each_reserved(domain, group, gr_iova_reserve, &count);
 }
 
-/* After a 0, reserve_all() cannot fail until something else is done with the space. */
-static int ready_to_reserve(struct gr_domain *domain, const struct gr_group *group)
+/* Prepare reserve_all(): after a 0 it cannot fail, unless the space is used in between. */
+static int prepare_reserve(struct gr_domain *domain, const struct gr_group *group)
 {
     uint64_t count;
     const int ret = for_each_reserved(domain, group, gri_iova_reserve_check, &count);
@@ -178,7 +180,7 @@ static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
     return ret;
 }
 
-/* What no device of the group may be given. */
+/* Refuse a type and flags that do not go together, or that a member of the group rules out. */
 static int check_type(const struct gr_domain *domain, const struct gr_device *dev, unsigned flags)
 {
     const bool open = domain->type == GR_DOMAIN_IDENTITY || domain->type == GR_DOMAIN_LINEAR;
@@ -201,7 +203,7 @@ static int check_type(const struct gr_domain *domain, const struct gr_device *de
     return 0;
 }
 
-/* Bits of an address that are the buffer's: the offset in a granule is. */
+/* An IOVA keeps a buffer's offset in its granule: does no member ask for higher bits? */
 static int check_alignment(const struct gr_domain *domain, const struct gr_device *dev)
 {
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -217,7 +219,7 @@ static int check_alignment(const struct gr_domain *domain, const struct gr_devic
     return 0;
 }
 
-/* Fold the group's instances into an empty domain; with tables if it has any. */
+/* Start a domain from what the group's instances share, with tables if its type has any. */
 static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
                       enum gr_domain_type type, unsigned flags)
 {
@@ -263,7 +265,7 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
     return ret;
 }
 
-static void ready(struct gr_domain *domain)
+static void init_lists_and_lock(struct gr_domain *domain)
 {
     gri_list_init(&domain->groups);
     gri_list_init(&domain->doubtful);
@@ -294,7 +296,7 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
         }
     }
     if (!ret)
-        ready(domain);
+        init_lists_and_lock(domain);
     return ret;
 }
 
@@ -309,7 +311,7 @@ int gr_domain_init_linear(struct gr_domain *domain, gr_env_t env, struct gr_devi
     if (ret)
         gr_pt_fini(&domain->pt);
     else
-        ready(domain);
+        init_lists_and_lock(domain);
     return ret;
 }
 
@@ -394,7 +396,7 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     return 0;
 }
 
-/* Under the instance's lock, because faults may be dispatched at any time. */
+/* Under the instance's lock: a dispatch of faults reads stream->domain at any time. */
 static void set_stream_domain(struct gr_stream *stream, struct gr_domain *domain)
 {
     const gr_lock_state_t state = gr_port_lock(&stream->inst->lock);
@@ -428,13 +430,14 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
         binding = &domain->binding[domain->bindings++];
         *binding = (struct gr_binding){.inst = stream->inst};
     }
-    /* Counted before the hardware sees it, so that every invalidation from here on includes it. */
+    /* Count the stream before the hardware uses the tables: from then on every invalidation has to
+     * include its instance. */
     binding->streams++;
     set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
     ret = gri_domain_open_stream(domain, stream);
     if (!ret || ret == GR_EIO)
-        gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
+        gri_list_remove(&stream->doubt); /* 0 or GR_EIO: its earlier tables are invalidated */
     return ret == GR_EIO ? GR_ETIMEDOUT : ret;
 }
 
@@ -445,23 +448,24 @@ static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 
     if (!stream->domain)
         return 0;
-    if (!gri_stream_shut(stream, binding)) {
+    if (!gri_stream_block(stream, binding)) {
         gri_list_remove(&stream->doubt);
     } else if (gri_list_empty(&stream->doubt)) {
         stream->doubted = domain;
         gri_list_append(&domain->doubtful, &stream->doubt);
-    } /* else it never came to use our tables, and may know those that it had before */
+    } /* else its instance may cache the tables of an earlier domain, but never used this domain's
+       */
     set_stream_domain(stream, NULL);
     if (!--binding->streams)
         *binding = domain->binding[--domain->bindings];
-    return 0; /* the others must be blocked as well */
+    return 0; /* go on: the group's other streams must be blocked as well */
 }
 
 static void detach_group(struct gr_domain *domain, struct gr_group *group)
 {
     gr_lock_state_t state;
 
-    gri_defer_flush(domain); /* while there is somebody to ask */
+    gri_defer_flush(domain); /* while the domain has bindings to invalidate on */
     state = gr_port_lock(&domain->lock);
     (void)gri_for_each_stream(domain, group, detach_stream);
     gri_list_remove(&group->domain_link);
@@ -498,7 +502,7 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
     if (!ret)
         ret = gri_coexist_fits(domain, dev);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
-        ret = ready_to_reserve(domain, group);
+        ret = prepare_reserve(domain, group);
     if (!ret && domain->type == GR_DOMAIN_LINEAR)
         ret = gri_linear_check(domain, dev);
     if (ret)
@@ -507,7 +511,7 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         detach_group(before, group);
     ret = attach_group(domain, group);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
-        return reserve_all(domain, group); /* the device has no address of it yet */
+        return reserve_all(domain, group); /* in time: the device has no IOVA of the domain yet */
     if (ret)
         detach_group(domain, group);
     if (ret && before && attach_group(before, group)) {

@@ -92,7 +92,7 @@ static const char *level_name(uint8_t level)
     return level < GRI_ARRAY_SIZE(names) ? names[level] : "unknown";
 }
 
-/* Whose stream it is: the name of a device, or NULL, and its domain's handler. */
+/* The name of the device that has a stream, or NULL, and the handler of its domain. */
 static const char *find_owner(struct gr_instance *inst, uint32_t sid, gr_fault_handler *out_handler,
                               void **out_cookie)
 {
@@ -152,8 +152,7 @@ unsigned gr_fault_dispatch(struct gr_instance *inst)
     struct gr_fault fault;
     unsigned n = 0;
 
-    /* Bounded, so that a storm cannot keep the caller here: what comes meanwhile is for next time.
-     */
+    /* Bounded, so that a storm cannot keep the caller here: later faults wait for the next call. */
     while (n < GR_CFG_FAULT_RING && take_fault(inst, &fault)) {
         deliver(inst, &fault);
         n++;

@@ -27,7 +27,7 @@ int gr_instance_fini(struct gr_instance *inst)
     return 0;
 }
 
-/* Under the domain's lock, because it may break meanwhile. */
+/* Under the domain's lock, because the domain may break meanwhile. */
 static int reattach(struct gr_domain *domain, struct gr_stream *stream)
 {
     const gr_lock_state_t state = gr_port_lock(&domain->lock);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* Mapping and unmapping in TRANSLATED and UNMANAGED domains; domain.c says which locks they take.
- */
+/* Mapping and unmapping in TRANSLATED and UNMANAGED domains; domain.c tells of their locks. */
 #include "core/bits.h"
 #include "iommu/adopt.h"
 #include "iommu/iommu_internal.h"
 #include "iova/iova_internal.h"
 
-/* Looks for room before a map gives up: see gri_domain_alloc_again(). */
+/* Attempts to allocate before a map fails with GR_ENOSPC: see gri_domain_alloc_again(). */
 #define ALLOC_TRIES 64u
 
 /* ---- TRANSLATED domains: no lock is held ---- */
 
-static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
+/* Invalidate what was unmapped, and free its IOVAs and the tables whose spans they hold. */
+static int finish_free_locked(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                              struct gr_range held)
 {
     const gr_lock_state_t state = gr_port_lock(&domain->lock);
     const int ret = gri_domain_retire(domain, iova, len, held);
@@ -20,9 +21,9 @@ static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, s
     return ret;
 }
 
-/* The same where no table goes, as mostly: no lock. */
-static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
-                    const struct gri_iova_hold *hold)
+/* The same, without the lock, where no table is freed: the common case. */
+static int finish_free(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
+                       const struct gri_iova_hold *hold)
 {
     struct gr_range held;
     int ret = len ? gri_domain_invalidate(domain, iova, iova + len - 1, false) : 0;
@@ -34,11 +35,12 @@ static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
         gr_port_unlock(&domain->lock, state);
     }
     if (!ret && gri_iova_end(&domain->iova, hold, &held))
-        ret = retire_held(domain, held.first, 0, held); /* others were being freed beside it */
+        /* Ranges that other CPUs freed beside this one meanwhile may make up a table's span. */
+        ret = finish_free_locked(domain, held.first, 0, held);
     return ret;
 }
 
-/* gr_pt_unmap() of a range that is known to be good, where no table goes. */
+/* gr_pt_unmap() without checks, of a range that is known to be mapped; it takes out no table. */
 static int unmap_leaves(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 {
     const uint64_t va = iova & domain->pt.va_mask;
@@ -47,8 +49,9 @@ static int unmap_leaves(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
 }
 
 /*
- * Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). Where it
- * led goes to *out_pa if that is not NULL.
+ * Clear the leaves of [iova, iova + done), and free the allocation [iova, iova + size). *out_pa,
+ * unless out_pa is NULL, becomes the PA that `iova` was mapped to. With `defer` the invalidation is
+ * queued, and `slots` with it.
  */
 static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
                       gr_pa_t *out_pa, bool defer, struct gri_slot *slots)
@@ -63,7 +66,8 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
         ret = gri_pt_to_phys(&domain->pt, iova, out_pa);
     if (!ret && done)
         ret = unmap_leaves(domain, iova, done);
-    gri_overlap_leave(domain, iova, iova + size - 1); /* from here on they may be another's */
+    /* Before the IOVAs are free: then another call may own them. */
+    gri_overlap_leave(domain, iova, iova + size - 1);
     if (ret)
         return ret;
     span = hold.range;
@@ -74,8 +78,8 @@ static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, u
                               !hold.arena && gri_domain_holds_table(domain, &span) ? &span : NULL);
     }
     return !hold.arena && gri_domain_holds_table(domain, &span)
-               ? retire_held(domain, iova, done, hold.range)
-               : end_held(domain, iova, done, &hold);
+               ? finish_free_locked(domain, iova, done, hold.range)
+               : finish_free(domain, iova, done, &hold);
 }
 
 /*
@@ -173,7 +177,8 @@ static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint6
     return !ret && gri_fixed_overlaps(domain, iova, iova + len - 1) ? GR_EBUSY : ret;
 }
 
-/* Undo a map that stopped after `done` bytes: also a table that it made for the first of them. */
+/* Undo a map that stopped after `done` bytes. The trim frees a table that the map has made and that
+ * spans more than those bytes. */
 static int roll_back(struct gr_domain *domain, gr_iova_t iova, uint64_t done)
 {
     const struct gr_range whole = {iova, iova + done - 1};
@@ -238,7 +243,7 @@ int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
     if (ret)
         return ret;
     if (domain->type == GR_DOMAIN_LINEAR)
-        return 0; /* nothing of it ever goes */
+        return 0; /* its mappings, and so its tables, stay as long as the domain */
     gri_defer_flush(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         (void)gr_iova_drain(&domain->iova);

@@ -23,8 +23,9 @@ static unsigned rank(enum gr_domain_type type)
     return i;
 }
 
-/* What the group of a device wants. */
-static void ask(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
+/* The strictest type that the group of a device asks for. */
+static void strictest_wish(const struct gr_device *dev, enum gr_domain_type wish,
+                           struct gr_policy *out)
 {
     const enum gr_domain_type usual = wish ? wish : GR_DOMAIN_TRANSLATED;
 
@@ -43,7 +44,7 @@ static void ask(const struct gr_device *dev, enum gr_domain_type wish, struct gr
     }
 }
 
-/* Do all streams of the group have this? */
+/* Is `has` true of all streams of the group? */
 static bool all_streams(const struct gr_group *group, bool (*has)(const struct gr_stream *))
 {
     GRI_LIST_FOREACH(link, &group->members) {
@@ -73,7 +74,7 @@ int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish, stru
         *out = (struct gr_policy){GR_DOMAIN_BLOCKED, "no device can be given such a domain"};
         return GR_EINVAL;
     }
-    ask(dev, wish, out);
+    strictest_wish(dev, wish, out);
     if (out->type != GR_DOMAIN_LINEAR && out->type != GR_DOMAIN_IDENTITY)
         return 0;
     if (dev->group->untrusted) {

@@ -53,7 +53,7 @@ int gri_region_check(const struct gr_device_config *config)
     return 0;
 }
 
-/* The granules of a region. */
+/* The IOVAs of a region, in whole granules. */
 static struct gr_range region_range(const struct gr_domain *domain, const struct gr_region *r)
 {
     const uint64_t mask = domain->pt.granule_mask;

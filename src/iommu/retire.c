@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking mappings back: invalidate what was cleared on every instance, then let its tables go; and
- * what becomes of a domain whose invalidation failed. domain->lock is held, but for an invalidation
- * of leaves alone.
+ * Taking mappings back: invalidate the cleared entries on every instance, then free the tables that
+ * were taken out; and what becomes of a domain whose invalidation failed. domain->lock is held,
+ * except for an invalidation of leaves alone.
  */
 #include "core/bits.h"
 #include "core/list.h"
@@ -10,16 +10,16 @@
 #include "iommu/adopt.h"
 #include "iommu/iommu_internal.h"
 
-int gri_stream_shut(struct gr_stream *stream, struct gr_binding *binding)
+int gri_stream_block(struct gr_stream *stream, struct gr_binding *binding)
 {
     return stream->adopted ? gri_coexist_release(stream, binding)
                            : stream->inst->ops->block(stream->inst, stream->sid, binding);
 }
 
-static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
+static int block_if_attached(struct gr_domain *domain, struct gr_stream *stream)
 {
     if (stream->domain) {
-        const int ret = gri_stream_shut(stream, gri_domain_binding(domain, stream->inst));
+        const int ret = gri_stream_block(stream, gri_domain_binding(domain, stream->inst));
 
         (void)ret; /* the domain is broken already */
     }
@@ -28,14 +28,14 @@ static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
 
 /*
  * An invalidation that failed cannot be undone (DESIGN "Errors"): every stream is blocked, and the
- * domain takes no more maps. What it covered stays held by the caller.
+ * domain takes no more maps. The caller keeps the IOVAs held that the invalidation covered.
  */
 static void mark_broken(struct gr_domain *domain)
 {
     __atomic_store_n(&domain->broken, true, __ATOMIC_RELAXED);
     GRI_LIST_FOREACH(link, &domain->groups) {
         (void)gri_for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
-                                  block_stream);
+                                  block_if_attached);
     }
     gri_log(domain->env, GR_LOG_ERR,
             "domain: an invalidation failed: its streams are blocked, and %x bytes of IOVA are "
@@ -85,13 +85,13 @@ bool gri_domain_holds_table(const struct gr_domain *domain, struct gr_range *hel
     const bool at_last = held->last == domain->aperture.last;
 
     if (held->last - held->first < span && !at_first && !at_last)
-        return false; /* as mostly */
-    /* Unless firmware has mapped some of those: the copies of its leaves are in such a table. */
+        return false; /* the common case */
+    /* Where firmware has mapped IOVAs outside the aperture, the table has copies of its leaves. */
     if (at_first && !gri_fixed_overlaps(domain, held->first & ~rest, held->first))
         held->first &= ~rest;
     if (at_last && !gri_fixed_overlaps(domain, held->last, held->last | rest))
         held->last |= rest;
-    /* From the first span that begins in it, one must end in it. */
+    /* The first span that begins in the range must end in it. */
     return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The IOVA allocator: see iova.h for the contract, iova_internal.h for the core, iova_arena.h for
- * what lies in front of it and who may touch what.
+ * The IOVA allocator. See iova.h for the contract, iova_internal.h for the core, and iova_arena.h
+ * for the arenas in front of the core and the locking.
  */
 #include "iova/iova_arena.h"
 
@@ -9,17 +9,17 @@
 
 #define PAGE_LG2 12u
 
-/* Of no current arena: no unit lies a multiple of units from it. */
+/* `base` of a slot without a current arena: no unit begins a whole number of units above it. */
 #define NO_BASE 1u
 
-/* Not inlined into what most calls are, which then saves no registers. */
+/* Kept out of line so that the fast path spills no registers. */
 #define COLD __attribute__((noinline))
 
-/* How many arenas that might do are looked at before the search goes on. */
+/* How many arenas one search() tries. */
 #define ARENA_TRIES 8u
 
-/* How many arenas are looked at one by one before an allocation fails. */
-#define WINDOW 8u
+/* How many arenas at the upper end of a request's limits are scanned before it fails. */
+#define EDGE_ARENAS 8u
 
 /* ---- Bytes and units ---- */
 
@@ -42,7 +42,7 @@ static uint64_t bytes(const struct gr_iova *space, uint64_t units)
     return units <= UINT64_MAX >> space->unit_lg2 ? units << space->unit_lg2 : UINT64_MAX;
 }
 
-/* x is not 0. */
+/* True of 0 too. */
 static bool is_pow2(uint64_t x)
 {
     return !(x & (x - 1));
@@ -69,7 +69,9 @@ static int want_from(const struct gr_iova *space, const struct gr_iova_req *req,
     return want->first < want->end ? 0 : GR_ERANGE;
 }
 
-/* May it come from an arena? One has no multiple of a boundary of its own size inside. */
+/*
+ * Small enough for an arena? A boundary of an arena's size or more is never crossed inside one.
+ */
 static bool for_arenas(const struct gr_iova *space, const struct gri_iova_want *want)
 {
     const uint64_t most = gri_arena_units(space) / 4;
@@ -81,8 +83,9 @@ static bool for_arenas(const struct gr_iova *space, const struct gri_iova_want *
 /* ---- Slots ---- */
 
 /*
- * Inside a slot: its lock is held. `own`: so is the CPU's exclusive section, or there is none and
- * the lock stands for it; then `cur` and the hole may be touched.
+ * A slot whose lock is held. `own`: the current arena and the slot's hole may be touched as well.
+ * That takes the exclusive section of the slot's CPU or, in a port without sections, the lock
+ * alone.
  */
 struct visit {
     struct gr_iova_slot *slot;
@@ -91,8 +94,8 @@ struct visit {
     bool own;
 };
 
-/* Not within a section: take that of the slot's CPU if we run there. */
-static void resume(struct visit *v)
+/* Enter the exclusive section if this is the slot's CPU. Not while in a section. */
+static void section_enter(struct visit *v)
 {
     v->own = true;
 #if GRI_IOVA_EXCLUSIVE
@@ -103,8 +106,8 @@ static void resume(struct visit *v)
 #endif
 }
 
-/* Keep the lock only: to take the space's lock, or to allocate. */
-static void pause(struct visit *v)
+/* Leave the section and keep the lock: before taking the space's lock or allocating pages. */
+static void section_leave(struct visit *v)
 {
 #if GRI_IOVA_EXCLUSIVE
     if (v->own)
@@ -113,17 +116,17 @@ static void pause(struct visit *v)
     v->own = false;
 }
 
-static struct visit enter(struct gr_iova_slot *slot)
+static struct visit slot_enter(struct gr_iova_slot *slot)
 {
     struct visit v = {.slot = slot, .state = gr_port_lock(&slot->lock)};
 
-    resume(&v);
+    section_enter(&v);
     return v;
 }
 
-static void leave(struct visit *v)
+static void slot_leave(struct visit *v)
 {
-    pause(v);
+    section_leave(v);
     gr_port_unlock(&v->slot->lock, v->state);
 }
 
@@ -136,7 +139,7 @@ static struct gr_iova_slot *slot_of(const struct gr_iova *space, unsigned cpu)
 
 /* ---- Bins; the slot's lock is held ---- */
 
-/* The bin of holes of `len` units, at least 1, in an arena that is not empty. */
+/* The bin of an arena that has a range and whose longest hole has `len` units, at least 1. */
 static unsigned bin_of(unsigned len)
 {
     if (len < 16)
@@ -162,13 +165,13 @@ static void bin_remove(struct gr_iova_slot *slot, struct gr_iova_arena *arena)
     arena->bin = GRI_BIN_NONE;
 }
 
-/* No hole of an arena that is not current is longer. */
+/* No hole of a parked arena is longer. */
 static unsigned longest(const struct gr_iova_arena *arena)
 {
     return arena->hole > arena->rest ? arena->hole : arena->rest;
 }
 
-/* Put an arena where its holes say. */
+/* Move a parked arena to the bin that its holes ask for; a full arena is in none. */
 static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
                        struct gr_iova_arena *arena)
 {
@@ -192,28 +195,28 @@ static void bin_update(const struct gr_iova *space, struct gr_iova_slot *slot,
 
 /* ---- Within one arena ---- */
 
-/* A range that is at the top of a hole which has none inside. */
-static inline __attribute__((always_inline)) void put(struct gr_iova_arena *arena, unsigned at,
-                                                      unsigned units)
+/* Mark a new range at the top of a joined hole, whose end has a mark already. */
+static inline __attribute__((always_inline)) void mark_live(struct gr_iova_arena *arena,
+                                                            unsigned at, unsigned units)
 {
     gri_mark_new(arena, at, GRI_LIVE);
     gri_count_up(&arena->busy, units);
 }
 
-/* A range anywhere in such a hole. */
-static void put_any(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned at,
-                    unsigned units)
+/* Mark a new range anywhere in a joined hole. What is left above it becomes another hole. */
+static void mark_live_inside(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned at,
+                             unsigned units)
 {
     const unsigned end = at + units;
 
     if (end < gri_arena_units(space) && gri_mark(arena, end) == GRI_NONE)
         gri_mark_new(arena, end, GRI_HOLE);
-    put(arena, at, units);
+    mark_live(arena, at, units);
 }
 
 /*
- * The first hole from `at` on, which is where a range ends, or 0: its first unit; `units` if there
- * is none.
+ * The first unit of the first hole from `at` on; `units` if there is none. `at` is 0 or the end of
+ * a range.
  */
 static unsigned hole_next(const struct gr_iova_arena *arena, unsigned units, unsigned at)
 {
@@ -221,7 +224,7 @@ static unsigned hole_next(const struct gr_iova_arena *arena, unsigned units, uns
                                                     : gri_mark_next(arena, units, at, GRI_A_HOLE);
 }
 
-/* [lo, hi) is a hole as well. */
+/* [lo, hi) is one more hole: keep the longer of it and the known hole, bound the rest. */
 static void hole_found(struct gr_iova_arena *arena, unsigned lo, unsigned hi)
 {
     unsigned other = hi - lo;
@@ -235,9 +238,9 @@ static void hole_found(struct gr_iova_arena *arena, unsigned lo, unsigned hi)
         arena->rest = (uint16_t)other;
 }
 
-/* Join the hole [*lo, *hi) with those beside it. */
-static void join(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned *lo,
-                 unsigned *hi)
+/* Join the hole [*lo, *hi) with the hole on either side, if there is one. */
+static void join_holes(const struct gr_iova *space, struct gr_iova_arena *arena, unsigned *lo,
+                       unsigned *hi)
 {
     const unsigned units = gri_arena_units(space);
     const unsigned behind = gri_mark_before(arena, *lo);
@@ -253,7 +256,7 @@ static void join(const struct gr_iova *space, struct gr_iova_arena *arena, unsig
     }
 }
 
-/* Join the holes and find the longest two. */
+/* Join all neighbouring holes of an arena. Its `hole` and `rest` become the longest two. */
 static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
 {
     const unsigned units = gri_arena_units(space);
@@ -272,8 +275,9 @@ static void rescan(const struct gr_iova *space, struct gr_iova_arena *arena)
 }
 
 /*
- * A hole in which `want` has a place: the one that is known if any place will do, which is then the
- * longest if need be; else the highest.
+ * Find a hole that fits `want`, where the limits hold all of the arena. Without alignment the known
+ * hole will do; if that is too short, the arena is scanned for its longest. With alignment, it is
+ * the highest hole that fits.
  */
 static bool hole_for(const struct gr_iova *space, struct gr_iova_arena *arena,
                      const struct gri_iova_want *want, unsigned *out_lo, unsigned *out_hi)
@@ -300,17 +304,17 @@ static bool hole_for(const struct gr_iova *space, struct gr_iova_arena *arena,
     return found;
 }
 
-static bool within(const struct gr_iova *space, const struct gr_iova_arena *arena,
-                   const struct gri_iova_want *want)
+static bool in_limits(const struct gr_iova *space, const struct gr_iova_arena *arena,
+                      const struct gri_iova_want *want)
 {
     return arena->first >= want->first && arena->first + gri_arena_units(space) <= want->end;
 }
 
-/* ---- The current arena; inside the slot as its owner ---- */
+/* ---- The current arena; the visit or section owns it ---- */
 
-/* Cut `want` off the hole. */
-static bool cut(const struct gr_iova *space, struct gr_iova_slot *slot,
-                const struct gri_iova_want *want, uint64_t *out_first)
+/* Cut `want` off the top of the slot's hole. */
+static bool cut_current(const struct gr_iova *space, struct gr_iova_slot *slot,
+                        const struct gri_iova_want *want, uint64_t *out_first)
 {
     const uint64_t first = slot->cur->first;
 
@@ -322,10 +326,10 @@ static bool cut(const struct gr_iova *space, struct gr_iova_slot *slot,
 
     if (start < first + slot->lo || start < want->first || end > want->end)
         return false;
-    if (end < first + slot->hi) /* an alignment leaves a hole */
+    if (end < first + slot->hi) /* alignment leaves a hole above the range */
         slot->most = GRI_ARENA_UNITS;
     slot->hi = (unsigned)(start - first);
-    put_any(space, slot->cur, slot->hi, (unsigned)want->units);
+    mark_live_inside(space, slot->cur, slot->hi, (unsigned)want->units);
     *out_first = start;
     return true;
 }
@@ -336,7 +340,7 @@ static void set_hole(struct gr_iova_slot *slot, unsigned lo, unsigned hi)
     slot->hi = hi;
 }
 
-/* Join the holes of the current arena and take the longest. */
+/* Join the holes of the current arena. The longest becomes the slot's. */
 static void rescan_current(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
     struct gr_iova_arena *const cur = slot->cur;
@@ -346,7 +350,7 @@ static void rescan_current(const struct gr_iova *space, struct gr_iova_slot *slo
     set_hole(slot, cur->hole_at, cur->hole_at + (unsigned)cur->hole);
 }
 
-/* The range [at, at + units) of the current arena, whose mark is `mark`, is free now. */
+/* The range [at, at + units) of the current arena, which has mark `mark`, becomes a hole. */
 static inline __attribute__((always_inline)) void
 drop_current(struct gr_iova_slot *slot, unsigned at, unsigned units, enum gri_mark mark)
 {
@@ -370,7 +374,7 @@ drop_current(struct gr_iova_slot *slot, unsigned at, unsigned units, enum gri_ma
     gri_count_down(&cur->busy, units);
 }
 
-/* The range [first, end) of the arena is free now. */
+/* The range [first, end) of an arena, current or parked, becomes a hole. */
 static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
                  struct gr_iova_arena *arena, unsigned first, unsigned end)
 {
@@ -387,25 +391,26 @@ static void drop(const struct gr_iova *space, struct gr_iova_slot *slot,
     unsigned hi = end;
 
     gri_remark(arena, first, mark, GRI_HOLE);
-    join(space, arena, &lo, &hi);
+    join_holes(space, arena, &lo, &hi);
     gri_count_down(&arena->busy, end - first);
     if (arena->hole_at >= lo && arena->hole_at < hi)
-        arena->hole = 0; /* it is in this one now */
+        arena->hole = 0; /* the known hole is part of [lo, hi) now */
     hole_found(arena, lo, hi);
     bin_update(space, slot, arena);
 }
 
-static inline void hold(struct gr_iova_arena *arena, unsigned first, unsigned units)
+static inline void mark_held(struct gr_iova_arena *arena, unsigned first, unsigned units)
 {
     gri_remark(arena, first, GRI_LIVE, GRI_HELD);
     gri_count_up(&arena->held, units);
 }
 
 /*
- * Finish what other CPUs freed in the current arena, and make what they began to free ours; but not
- * what the owner freed as well at the same time, against the rules: that is gone.
+ * Carry out the notes on the current arena: hold the ranges that other CPUs began to free, and drop
+ * those that they ended. A range that this CPU freed as well has no such mark any more. It is
+ * skipped: a double free is the caller's error, and must not harm other ranges.
  */
-static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
+static void collect_notes(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
     struct gr_iova_arena *const cur = slot->cur;
     const unsigned units = gri_arena_units(space);
@@ -420,7 +425,7 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
             const unsigned end = gri_mark_next(cur, units, first + 1, GRI_ANY_MARK);
 
             if (gri_noted(slot->claimed, first) && gri_mark(cur, first) == GRI_LIVE)
-                hold(cur, first, end - first);
+                mark_held(cur, first, end - first);
             if (gri_noted(slot->done, first) && gri_mark(cur, first) == GRI_HELD)
                 drop(space, slot, cur, first, end);
         }
@@ -429,17 +434,17 @@ static void collect(const struct gr_iova *space, struct gr_iova_slot *slot)
     }
 }
 
-/* No arena is current from now on; returns the one that was, which is in no bin. */
-static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova_slot *slot)
+/* End the current arena. Returns it, parked but in no bin yet. */
+static struct gr_iova_arena *release_current(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
     struct gr_iova_arena *const old = slot->cur;
 
-    collect(space, slot);
+    collect_notes(space, slot);
     if (slot->most == GRI_ARENA_UNITS) {
         rescan(space, old);
-    } else { /* only beside the hole may there be others */
+    } else { /* all other holes are joined, unless they touch the slot's */
         if (slot->lo < slot->hi)
-            join(space, old, &slot->lo, &slot->hi);
+            join_holes(space, old, &slot->lo, &slot->hi);
         old->hole = (uint16_t)(slot->hi - slot->lo);
         old->hole_at = (uint16_t)slot->lo;
         old->rest = (uint16_t)slot->most;
@@ -451,12 +456,12 @@ static struct gr_iova_arena *retreat(const struct gr_iova *space, struct gr_iova
     return old;
 }
 
-/* [lo, hi) is the hole to take. */
-static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
-                    struct gr_iova_arena *arena, unsigned lo, unsigned hi)
+/* Make a parked arena current, with [lo, hi) as the slot's hole. */
+static void make_current(const struct gr_iova *space, struct gr_iova_slot *slot,
+                         struct gr_iova_arena *arena, unsigned lo, unsigned hi)
 {
     if (slot->cur)
-        bin_update(space, slot, retreat(space, slot));
+        bin_update(space, slot, release_current(space, slot));
     bin_remove(slot, arena);
     gri_tally_sub(&slot->sum, arena);
     slot->cur = arena;
@@ -465,11 +470,12 @@ static void advance(const struct gr_iova *space, struct gr_iova_slot *slot,
     set_hole(slot, lo, hi);
 }
 
-/* ---- From arena to arena; inside the slot ---- */
+/* ---- From arena to arena; the slot's lock is held ---- */
 
 /*
- * An arena of the bins [from, to) in which `want` has a place, the fullest first. Gives up after
- * a few that have none, of which *out_elsewhere says whether one has room outside the limits.
+ * Find an arena of the bins [from, to) in which `want` has a place, and its hole there; bins of
+ * short holes come first. Gives up after ARENA_TRIES arenas without a place. *out_elsewhere is set
+ * if one of these was passed over because it does not lie within the limits.
  */
 static struct gr_iova_arena *search(const struct gr_iova *space, struct gr_iova_slot *slot,
                                     const struct gri_iova_want *want, unsigned from, unsigned to,
@@ -482,12 +488,12 @@ static struct gr_iova_arena *search(const struct gr_iova *space, struct gr_iova_
         struct gr_iova_arena *next;
 
         for (struct gr_iova_arena *arena = slot->bin[gri_low_bit(bins)]; arena; arena = next) {
-            const bool inside = within(space, arena, want);
+            const bool inside = in_limits(space, arena, want);
 
             next = arena->next;
             if (inside && hole_for(space, arena, want, out_lo, out_hi))
                 return arena;
-            bin_update(space, slot, arena); /* more is known of its holes, perhaps */
+            bin_update(space, slot, arena); /* hole_for() may have found its holes shorter */
             *out_elsewhere = *out_elsewhere || !inside;
             if (!--tries)
                 return NULL;
@@ -496,26 +502,27 @@ static struct gr_iova_arena *search(const struct gr_iova *space, struct gr_iova_
     return NULL;
 }
 
-/* The next two allocate in an arena that is not current. */
-static void put_in(const struct gr_iova *space, struct gr_iova_slot *slot,
-                   struct gr_iova_arena *arena, uint64_t units, uint64_t first)
+/* Allocate [first, first + units), inside a hole, in a parked arena. */
+static void alloc_parked(const struct gr_iova *space, struct gr_iova_slot *slot,
+                         struct gr_iova_arena *arena, uint64_t units, uint64_t first)
 {
-    put_any(space, arena, (unsigned)(first - arena->first), (unsigned)units);
+    mark_live_inside(space, arena, (unsigned)(first - arena->first), (unsigned)units);
     rescan(space, arena);
     bin_update(space, slot, arena);
     slot->sum.live++;
     slot->sum.used += (size_t)units;
 }
 
-static void cut_in(const struct gr_iova *space, struct gr_iova_slot *slot,
-                   struct gr_iova_arena *arena, const struct gri_iova_want *want, unsigned lo,
-                   unsigned hi, uint64_t *out_first)
+/* Allocate `want` in the hole [lo, hi) of a parked arena. */
+static void cut_parked(const struct gr_iova *space, struct gr_iova_slot *slot,
+                       struct gr_iova_arena *arena, const struct gri_iova_want *want, unsigned lo,
+                       unsigned hi, uint64_t *out_first)
 {
     (void)gri_iova_place(want, arena->first + lo, arena->first + hi, out_first);
-    put_in(space, slot, arena, want->units, *out_first);
+    alloc_parked(space, slot, arena, want->units, *out_first);
 }
 
-/* Allocate from the slot's arenas; see search() for *out_elsewhere. */
+/* Allocate from the slot's arenas, the current one first. See search() for *out_elsewhere. */
 static bool pick(const struct gr_iova *space, const struct visit *v,
                  const struct gri_iova_want *want, uint64_t *out_first, bool *out_elsewhere)
 {
@@ -524,24 +531,24 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
     unsigned hi;
 
     if (v->own && slot->cur) {
-        collect(space, slot);
-        if (cut(space, slot, want, out_first))
+        collect_notes(space, slot);
+        if (cut_current(space, slot, want, out_first))
             return true;
-        if (within(space, slot->cur, want) && want->units <= slot->most) {
+        if (in_limits(space, slot->cur, want) && want->units <= slot->most) {
             rescan_current(space, slot);
             if (hole_for(space, slot->cur, want, &lo, &hi)) {
                 if (lo != slot->lo)
                     slot->most = longest(slot->cur);
                 set_hole(slot, lo, hi);
-                return cut(space, slot, want, out_first);
+                return cut_current(space, slot, want, out_first);
             }
         }
     }
-    /* Where any hole is long enough; then where one may be. */
+    /* A hole as long as those of bin `sure` has a place for certain, one of bin `floor` perhaps. */
     const unsigned floor = bin_of((unsigned)want->units);
     const unsigned need = (unsigned)(want->units + want->align - 1);
     const unsigned sure = need > 1 ? bin_of(need - 1) + 1 : 0;
-    /* Small ranges rather from a hole with room for some more: changing arenas costs. */
+    /* For small ranges try holes with room for several first: changing the current arena costs. */
     const unsigned roomy = need <= 32 ? bin_of(8 * need) : sure;
     struct gr_iova_arena *arena =
         search(space, slot, want, roomy, GRI_BIN_EMPTY, &lo, &hi, out_elsewhere);
@@ -553,22 +560,22 @@ static bool pick(const struct gr_iova *space, const struct visit *v,
     if (!arena)
         return false;
     if (!v->own) {
-        cut_in(space, slot, arena, want, lo, hi, out_first);
+        cut_parked(space, slot, arena, want, lo, hi, out_first);
         return true;
     }
-    advance(space, slot, arena, lo, hi);
-    return cut(space, slot, want, out_first);
+    make_current(space, slot, arena, lo, hi);
+    return cut_current(space, slot, want, out_first);
 }
 
 /* ---- The map from units to arenas ---- */
 
 /*
- * A radix tree of pages, read without a lock and never freed before the space. It grows at the top,
- * and counts from the end of the space, where allocation begins. The low bits of space->map say how
- * many levels it has.
+ * A radix tree of pages. It is read without a lock, and none of its pages is freed before the
+ * space. Index 0 is the last arena of the space, because allocation begins at the end: the tree
+ * starts low, and grows at its top. The low bits of space->map hold its number of levels.
  */
 #define MAP_BITS (sizeof(void *) == 8 ? 9u : 10u)
-#define MAP_LEVELS 7u /* the mask of the low bits; more than are ever needed */
+#define MAP_LEVELS 7u /* mask of these low bits; no map needs as many levels */
 
 static uint64_t map_index(const struct gr_iova *space, uint64_t unit)
 {
@@ -603,7 +610,7 @@ static void *page_new(struct gr_iova *space, unsigned lg2)
     return page;
 }
 
-/* The entry of `unit`; NULL: no memory. The space's lock is held. */
+/* The map's entry for `unit`, made if need be; NULL: no memory. The space's lock is held. */
 static void **map_ready(struct gr_iova *space, uint64_t unit)
 {
     const uint64_t index = map_index(space, unit);
@@ -646,7 +653,7 @@ static size_t arena_size(const struct gr_iova *space)
            (gri_arena_units(space) / GRI_WORD_MARKS + 1) * sizeof(size_t);
 }
 
-/* Have a spare header. A slab's first bytes link the slabs. The space's lock is held. */
+/* Have a spare header. The first bytes of each slab link the slabs. The space's lock is held. */
 static int header_ready(struct gr_iova *space)
 {
     if (space->spare_arena)
@@ -670,7 +677,10 @@ static int header_ready(struct gr_iova *space)
     return 0;
 }
 
-/* A fresh arena within the limits, in no bin. The slot's lock is held, no section. */
+/*
+ * Get a new arena within the limits of `want` from the core; it is in no bin. The slot's lock is
+ * held, and no section.
+ */
 static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
                      const struct gri_iova_want *want, struct gr_iova_arena **out_arena)
 {
@@ -692,7 +702,7 @@ static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
             struct gr_iova_arena *const arena = space->spare_arena;
 
             space->spare_arena = arena->next;
-            /* But for `slot`, which somebody who comes too late may read. */
+            /* Keep `slot`: a CPU that looked the header up as its last arena may still read it. */
             memset(&arena->next, 0, arena_size(space) - offsetof(struct gr_iova_arena, next));
             arena->first = first;
             arena->hole = (uint16_t)all.units;
@@ -711,7 +721,7 @@ static int arena_new(struct gr_iova *space, struct gr_iova_slot *slot,
     return ret;
 }
 
-void gri_arena_forget(struct gr_iova *space, struct gr_iova_arena *arena)
+void gri_arena_free(struct gr_iova *space, struct gr_iova_arena *arena)
 {
     __atomic_store_n(map_ready(space, arena->first), NULL, __ATOMIC_RELEASE);
     arena->next = space->spare_arena;
@@ -720,14 +730,14 @@ void gri_arena_forget(struct gr_iova *space, struct gr_iova_arena *arena)
 }
 
 /*
- * Take an arena with all that is in it out of the slot's hands, but not out of the map. Inside the
- * slot, as its owner if the arena is current.
+ * Take an arena and its counts out of the slot, but leave it in the map. The slot's lock is held,
+ * and the visit owns the arena if it is current.
  */
 static void take_out(const struct gr_iova *space, struct gr_iova_slot *slot,
                      struct gr_iova_arena *arena)
 {
     if (arena == slot->cur)
-        (void)retreat(space, slot);
+        (void)release_current(space, slot);
     else
         bin_remove(slot, arena);
     gri_tally_sub(&slot->sum, arena);
@@ -739,15 +749,16 @@ void gri_arena_detach(struct gr_iova *space, struct gr_iova_arena *arena)
 }
 
 /*
- * Give a taken arena, which has no range but perhaps the last one, back to the core: to be held
- * with its neighbourhood, or free. The slot's lock is held, no section.
+ * Give an arena that was taken out of its slot back to the core: as free units or, with out_held,
+ * held with the free units around it as gri_core_hold() does. It has no range but, with
+ * out_held, perhaps the one that is being freed. The slot's lock is held, and no section.
  */
 static void give_back(struct gr_iova *space, struct gr_iova_arena *arena, struct gr_range *out_held)
 {
     const gr_lock_state_t state = gr_port_lock(&space->lock);
     struct gr_iova_node *const node = gri_core_find(space, arena->first);
 
-    gri_arena_forget(space, arena);
+    gri_arena_free(space, arena);
     if (out_held)
         gri_core_hold(space, node, out_held);
     else
@@ -755,7 +766,7 @@ static void give_back(struct gr_iova *space, struct gr_iova_arena *arena, struct
     gr_port_unlock(&space->lock, state);
 }
 
-/* The slot of the CPU that we run on, perhaps made for it; NULL: no memory. */
+/* This CPU's slot, made if need be; NULL: no memory. */
 static struct gr_iova_slot *slot_here(struct gr_iova *space)
 {
     const unsigned cpu = gr_port_cpu() % GR_PORT_CPUS;
@@ -785,18 +796,22 @@ static struct gr_iova_slot *slot_here(struct gr_iova *space)
     return slot;
 }
 
-/* Enter the slot whose arena holds `unit`; NULL, and not entered, if that is no arena's. */
+/*
+ * Enter the slot of the arena that holds `unit`. NULL if no arena does; then no slot is entered.
+ * The arena may go, and its header serve another slot, before the lock is taken: so look again
+ * after.
+ */
 static struct gr_iova_arena *visit_arena(const struct gr_iova *space, uint64_t unit,
                                          struct visit *v)
 {
     struct gr_iova_arena *arena;
 
     while ((arena = gri_arena_of(space, unit))) {
-        *v = enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
+        *v = slot_enter(__atomic_load_n(&arena->slot, __ATOMIC_RELAXED));
         if (gri_arena_of(space, unit) == arena &&
             __atomic_load_n(&arena->slot, __ATOMIC_RELAXED) == v->slot)
             break;
-        leave(v);
+        slot_leave(v);
     }
     return arena;
 }
@@ -817,11 +832,11 @@ static int core_alloc(struct gr_iova *space, const struct gri_iova_want *want, u
 }
 
 /*
- * On the slot of the CPU that we run on, as its owner: in the CPU's exclusive section or, where
- * there is none, under the slot's lock.
+ * This CPU's slot, for its current arena alone: in the CPU's exclusive section or, in a port
+ * without sections, under the slot's lock.
  */
 struct here {
-    struct gr_iova_slot *slot; /* NULL: there is none yet */
+    struct gr_iova_slot *slot; /* NULL: this CPU has none yet */
 #if GRI_IOVA_EXCLUSIVE
     gr_exclusive_t section;
 #else
@@ -853,16 +868,14 @@ static inline void here_leave(const struct here *h)
 #endif
 }
 
-/*
- * What most requests are: some units from the hole of this CPU. Whatever is not so simple, also any
- * error, is for the others.
- */
+/* Fast path: cut from this CPU's hole. False: the slow path decides, errors included. */
 static inline bool alloc_here(const struct gr_iova *space, const struct gr_iova_req *req,
                               gr_iova_t *out_start)
 {
     const uint64_t size = req->size;
     bool found = false;
 
+    /* Less 1, a size of 0 and a boundary of 0, which is none, are the largest value. */
     if (size & gri_iova_unit_mask(space) || size - 1 >= space->arena_size / 4 || req->align ||
         !is_pow2(req->boundary) || req->boundary - 1 < space->arena_size - 1)
         return false;
@@ -875,9 +888,10 @@ static inline bool alloc_here(const struct gr_iova *space, const struct gr_iova_
         const unsigned at = slot->hi - units;
         gr_iova_t start = slot->base + ((gr_iova_t)at << space->unit_lg2);
 
+        /* `last` 0 is no limit: less 1 it is the largest value. */
         if (start >= req->first && start + (size - 1) <= req->last - !req->last) {
             slot->hi = at;
-            put(slot->cur, at, units);
+            mark_live(slot->cur, at, units);
             *out_start = start;
             found = true;
         }
@@ -886,7 +900,10 @@ static inline bool alloc_here(const struct gr_iova *space, const struct gr_iova_
     return found;
 }
 
-/* From the arenas of this CPU, or a new one; else from the core. */
+/*
+ * Allocate from this CPU's arenas; else from a new arena, unless the limits are all that kept one
+ * from being used; else from the core.
+ */
 static int slot_alloc(struct gr_iova *space, const struct gri_iova_want *want, uint64_t *out_first)
 {
     struct gr_iova_slot *const slot = slot_here(space);
@@ -896,52 +913,54 @@ static int slot_alloc(struct gr_iova *space, const struct gri_iova_want *want, u
     if (!slot)
         return GR_ENOMEM;
 
-    struct visit v = enter(slot);
+    struct visit v = slot_enter(slot);
     int ret = pick(space, &v, want, out_first, &elsewhere) ? 0 : GR_ENOSPC;
 
     if (ret && !elsewhere) {
-        pause(&v);
+        section_leave(&v);
         ret = arena_new(space, slot, want, &arena);
         if (!ret) {
             bin_update(space, slot, arena);
-            resume(&v);
+            section_enter(&v);
             ret = pick(space, &v, want, out_first, &elsewhere) ? 0 : GR_ENOSPC;
         }
     }
-    leave(&v);
+    slot_leave(&v);
     return ret == GR_ENOSPC ? core_alloc(space, want, out_first) : ret;
 }
 
-/* Where the current arena has no range, put it with the others. As its owner. */
+/* Park the current arena if it has no range. The caller owns it. */
 static void park_empty(const struct gr_iova *space, struct gr_iova_slot *slot)
 {
     if (!slot->cur)
         return;
-    collect(space, slot);
+    collect_notes(space, slot);
     if (gri_counted(&slot->cur->busy))
         return;
-    bin_update(space, slot, retreat(space, slot));
+    bin_update(space, slot, release_current(space, slot));
 }
 
-/* Give back the slot's arenas that have no range; returns how many. */
+/* Give the slot's arenas without a range back to the core; returns how many. */
 static unsigned give_empty(struct gr_iova *space, struct gr_iova_slot *slot)
 {
-    struct visit v = enter(slot);
+    struct visit v = slot_enter(slot);
     struct gr_iova_arena *arena;
     unsigned count = 0;
 
     if (v.own)
         park_empty(space, slot);
-    pause(&v);
+    section_leave(&v);
     for (; (arena = slot->bin[GRI_BIN_EMPTY]); count++) {
         bin_remove(slot, arena);
         give_back(space, arena, NULL);
     }
-    leave(&v);
+    slot_leave(&v);
     return count;
 }
 
-/* Allocate in the arena that holds `unit`, wherever within the limits. */
+/*
+ * Allocate in the arena that holds `unit`, which may lie only partly within the limits of `want`.
+ */
 static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova_want *want,
                      uint64_t *out_first)
 {
@@ -975,19 +994,20 @@ static bool alloc_at(struct gr_iova *space, uint64_t unit, const struct gri_iova
         }
     }
     if (found && current) {
-        put_any(space, arena, (unsigned)(*out_first - arena->first), (unsigned)want->units);
+        mark_live_inside(space, arena, (unsigned)(*out_first - arena->first),
+                         (unsigned)want->units);
         v.slot->lo = v.slot->hi = 0;
         v.slot->most = GRI_ARENA_UNITS;
     } else if (found) {
-        put_in(space, v.slot, arena, want->units, *out_first);
+        alloc_parked(space, v.slot, arena, want->units, *out_first);
     }
-    leave(&v);
+    slot_leave(&v);
     return found;
 }
 
 /*
- * Look into the arenas at the ends of the limits, of which bins know too little, and into a few in
- * between: where limits are narrow, that is all of them.
+ * Allocate in an arena at either end of the limits: pick() passes over arenas that lie partly
+ * outside. A few more at the upper end are tried too, which is all of them where limits are narrow.
  */
 static bool alloc_within(struct gr_iova *space, const struct gri_iova_want *want,
                          uint64_t *out_first)
@@ -996,14 +1016,14 @@ static bool alloc_within(struct gr_iova *space, const struct gri_iova_want *want
     uint64_t unit = (want->end - 1) & ~(step - 1);
     const uint64_t lowest = want->first & ~(step - 1);
 
-    for (unsigned i = 0; i < WINDOW && unit > lowest; i++, unit -= step) {
+    for (unsigned i = 0; i < EDGE_ARENAS && unit > lowest; i++, unit -= step) {
         if (alloc_at(space, gri_max(unit, space->first), want, out_first))
             return true;
     }
     return alloc_at(space, want->first, want, out_first);
 }
 
-/* The last resort: what the slots of all CPUs have. */
+/* The last resort: ask the slots of all CPUs, and take back their arenas without a range. */
 static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *want,
                           uint64_t *out_first)
 {
@@ -1020,10 +1040,10 @@ static int alloc_anywhere(struct gr_iova *space, const struct gri_iova_want *wan
         if (!slot)
             continue;
         if (small) {
-            struct visit v = enter(slot);
+            struct visit v = slot_enter(slot);
             const bool found = pick(space, &v, want, out_first, &elsewhere);
 
-            leave(&v);
+            slot_leave(&v);
             if (found)
                 return 0;
         }
@@ -1062,16 +1082,19 @@ int gr_iova_alloc(struct gr_iova *space, const struct gr_iova_req *req, gr_iova_
 
 /* ---- Freeing ---- */
 
-/* Is [start, start + size) the `state`d range [first, last] of the arena or node? */
-static int exactly(const struct gr_iova *space, gr_iova_t start, uint64_t size,
-                   enum gri_iova_state state, uint64_t first, uint64_t units)
+/* Is [start, start + size) exactly the range of `units` units at `first`, and is that live? */
+static int check_exact(const struct gr_iova *space, gr_iova_t start, uint64_t size,
+                       enum gri_iova_state state, uint64_t first, uint64_t units)
 {
     if (state != GRI_IOVA_ALLOCATED)
         return GR_ENOENT;
     return start == first << space->unit_lg2 && size == units << space->unit_lg2 ? 0 : GR_EMSGSIZE;
 }
 
-/* Another CPU's current arena: leave it a note that a range is being freed, or free. */
+/*
+ * Leave a note in another CPU's slot: the range at `first` of its current arena is held (`claimed`)
+ * or a hole (`done`).
+ */
 static void note(struct gr_iova_slot *slot, size_t *notes, unsigned first)
 {
     notes[first / GRI_WORD_BITS] |= gri_note_bit(first);
@@ -1092,13 +1115,13 @@ static void note_done(struct gr_iova_slot *slot, unsigned first, unsigned units)
     slot->noted.held -= units;
 }
 
-/* What the range at `at` is, also where the slot has notes about it. */
+/* gri_arena_range() with the slot's notes: a range that is noted as claimed is held. */
 static enum gri_iova_state range_at(const struct gr_iova *space, const struct visit *v,
                                     const struct gr_iova_arena *arena, unsigned at, unsigned *first,
                                     unsigned *end)
 {
     if (v->own)
-        collect(space, v->slot);
+        collect_notes(space, v->slot);
 
     enum gri_iova_state state = gri_arena_range(arena, gri_arena_units(space), at, first, end);
 
@@ -1108,8 +1131,10 @@ static enum gri_iova_state range_at(const struct gr_iova *space, const struct vi
 }
 
 /*
- * Begin to free within an arena; `at_once`: and end it, which only a space without tables does.
- * Where the last range goes, so does the arena: it is held with all that no table needs any more.
+ * Begin to free a range of an arena; `at_once`: end that too, which only a space without tables
+ * asks for. In a space with tables an arena goes back to the core with its last range: held, with
+ * the spans that this leaves without a user. At once, a parked arena goes back as free units; a
+ * current one stays.
  */
 static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_arena *arena,
                        gr_iova_t start, uint64_t size, bool at_once, struct gr_range *out_held)
@@ -1119,7 +1144,7 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     unsigned end = 0;
     const unsigned at = (unsigned)((start >> space->unit_lg2) - arena->first);
     const enum gri_iova_state state = range_at(space, v, arena, at, &first, &end);
-    const int ret = exactly(space, start, size, state, arena->first + first, end - first);
+    const int ret = check_exact(space, start, size, state, arena->first + first, end - first);
 
     if (ret)
         return ret;
@@ -1139,13 +1164,13 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
     } else if (gri_count_ranges(&arena->busy) == 1 && space->spans) {
         gone = true;
     } else {
-        hold(arena, first, end - first);
+        mark_held(arena, first, end - first);
     }
     if (!current)
         gri_tally_add(&slot->sum, arena);
     if (gone) {
         take_out(space, slot, arena);
-        pause(v);
+        section_leave(v);
         give_back(space, arena, at_once ? NULL : out_held);
     } else if (!at_once) {
         *out_held = (struct gr_range){start, start + (size - 1)};
@@ -1154,9 +1179,10 @@ static int arena_begin(struct gr_iova *space, struct visit *v, struct gr_iova_ar
 }
 
 /*
- * The live range [start, start + size), if it is one in the current arena of this CPU,
- * nobody left notes there, and the arena stays what it is without it. Else, also for any error, the
- * answer is false, and the long way is for it.
+ * True, and *out, only if [start, start + size) is a live range of this CPU's current arena, and no
+ * notes wait there. With `spans` the arena must keep another range, so that no table's span becomes
+ * empty: an arena lies in one table of each level. Otherwise the slow path decides, errors
+ * included.
  */
 static inline __attribute__((always_inline)) bool find_here(const struct gr_iova *space,
                                                             struct gr_iova_slot *slot,
@@ -1168,7 +1194,7 @@ static inline __attribute__((always_inline)) bool find_here(const struct gr_iova
 
     const uint64_t offset = start - slot->base;
 
-    if (offset >= space->arena_size || (offset | size) & space->unit_mask ||
+    if (offset >= space->arena_size || (start | offset | size) & space->unit_mask ||
         (spans && gri_count_ranges(&slot->cur->busy) == 1))
         return false;
     out->arena = slot->cur;
@@ -1183,7 +1209,7 @@ static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
 {
     const gr_lock_state_t state = gr_port_lock(&space->lock);
     struct gr_iova_node *const node = gri_core_find(space, start >> space->unit_lg2);
-    const int ret = exactly(space, start, size, node->state, node->first, node->units);
+    const int ret = check_exact(space, start, size, node->state, node->first, node->units);
 
     if (!ret) {
         space->allocations--;
@@ -1197,8 +1223,8 @@ static int core_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
     return ret;
 }
 
-static COLD int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
-                      struct gr_range *out_held)
+static COLD int begin_any(struct gr_iova *space, gr_iova_t start, uint64_t size, bool at_once,
+                          struct gr_range *out_held)
 {
     const uint64_t unit = start >> space->unit_lg2;
     struct visit v;
@@ -1215,7 +1241,7 @@ static COLD int begin(struct gr_iova *space, gr_iova_t start, uint64_t size, boo
 
     const int ret = arena_begin(space, &v, arena, start, size, at_once, out_held);
 
-    leave(&v);
+    slot_leave(&v);
     return ret;
 }
 
@@ -1226,14 +1252,14 @@ int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size, struct
     const bool found = find_here(space, h.slot, start, size, space->spans, &in);
 
     if (found)
-        hold(in.arena, in.first, in.units);
+        mark_held(in.arena, in.first, in.units);
     here_leave(&h);
     if (found) {
         *out = in;
         return 0;
     }
     out->arena = NULL;
-    return begin(space, start, size, false, &out->range);
+    return begin_any(space, start, size, false, &out->range);
 }
 
 int gr_iova_free_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
@@ -1273,7 +1299,7 @@ static bool arena_end(struct gr_iova *space, struct visit *v, struct gr_iova_are
     if (gri_counted(&arena->busy) || (current && !space->spans))
         return false;
     take_out(space, slot, arena);
-    pause(v);
+    section_leave(v);
     give_back(space, arena, space->spans ? out_empty : NULL);
     return space->spans;
 }
@@ -1293,7 +1319,8 @@ static void core_end(struct gr_iova *space, const struct gr_range *held)
     gr_port_unlock(&space->lock, state);
 }
 
-static COLD bool end(struct gr_iova *space, const struct gr_range *held, struct gr_range *out_empty)
+static COLD bool end_any(struct gr_iova *space, const struct gr_range *held,
+                         struct gr_range *out_empty)
 {
     const uint64_t unit = held->first >> space->unit_lg2;
     bool empty = false;
@@ -1306,7 +1333,7 @@ static COLD bool end(struct gr_iova *space, const struct gr_range *held, struct 
 
     if (arena) {
         empty = arena_end(space, &v, arena, held, out_empty);
-        leave(&v);
+        slot_leave(&v);
     } else {
         core_end(space, held);
     }
@@ -1327,19 +1354,19 @@ bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,
         gri_count_down(&hold->arena->held, hold->units);
     }
     here_leave(&h);
-    return !found && end(space, &hold->range, out_empty);
+    return !found && end_any(space, &hold->range, out_empty);
 }
 
 bool gr_iova_free_end(struct gr_iova *space, const struct gr_range *held,
                       struct gr_range *out_empty)
 {
-    return end(space, held, out_empty);
+    return end_any(space, held, out_empty);
 }
 
 static COLD int free_any(struct gr_iova *space, gr_iova_t start, uint64_t size)
 {
     struct gr_range held;
-    const int ret = begin(space, start, size, !space->spans, &held);
+    const int ret = begin_any(space, start, size, !space->spans, &held);
 
     for (bool more = !ret && space->spans; more;)
         more = gr_iova_free_end(space, &held, &held);
@@ -1379,15 +1406,15 @@ int gr_iova_check(struct gr_iova *space, gr_iova_t start, uint64_t size)
         enum gri_iova_state state =
             range_at(space, &v, arena, (unsigned)(unit - arena->first), &first, &end);
 
-        ret = exactly(space, start, size, state, arena->first + first, end - first);
-        leave(&v);
+        ret = check_exact(space, start, size, state, arena->first + first, end - first);
+        slot_leave(&v);
         return ret;
     }
 
     gr_lock_state_t state = gr_port_lock(&space->lock);
     const struct gr_iova_node *const node = gri_core_find(space, unit);
 
-    ret = exactly(space, start, size, node->state, node->first, node->units);
+    ret = check_exact(space, start, size, node->state, node->first, node->units);
     gr_port_unlock(&space->lock, state);
     return ret;
 }
@@ -1453,7 +1480,10 @@ uint64_t gr_iova_drain(struct gr_iova *space)
 
 /* ---- Setting up ---- */
 
-/* Arenas are worth it from 2^14 units on; all together they are to be many. */
+/*
+ * An arena is 1/256 of the space at most, so that there are many for the CPUs. Below 2^14 units
+ * that is less than the smallest arena, and the space has none.
+ */
 static unsigned arena_lg2_for(uint64_t units)
 {
     const unsigned lg2 = gri_high_bit(units);
@@ -1497,6 +1527,7 @@ void gr_iova_set_spans(struct gr_iova *space, const uint8_t *span_lg2, unsigned 
     space->spans = spans < GR_IOVA_SPANS ? spans : GR_IOVA_SPANS;
     for (unsigned i = 0; i < space->spans; i++) {
         space->span_lg2[i] = span_lg2[i];
+        /* no arena is longer than a table's span: see find_here() */
         if (span_lg2[i] > space->unit_lg2 && span_lg2[i] - space->unit_lg2 < space->arena_lg2)
             space->arena_lg2 = span_lg2[i] - space->unit_lg2;
     }
@@ -1519,7 +1550,10 @@ static void free_slots(struct gr_iova *space)
         gr_port_pages_free(space->env, space->slots, GRI_SLOTS_LG2);
 }
 
-/* Free the map's pages, depth first. An entry is taken out before what it leads to. */
+/*
+ * Free the map's pages, depth first. at[level] is the next entry of page[level] to follow. Pages of
+ * level 1 hold arenas, which belong to slabs.
+ */
 static void free_map(struct gr_iova *space)
 {
     void **page[MAP_LEVELS + 1] = {0};

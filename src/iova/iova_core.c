@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The core of the IOVA allocator: the tree of ranges. See iova_internal.h for its shape and for
- * what each function here does.
+ * The core of the IOVA allocator: the tree of ranges. See iova_internal.h for the shape of the tree
+ * and for the contracts of the functions.
  *
- * Because the ranges always cover the whole space, the tree changes in two ways only: a range is
- * split in two (split), or a range takes units from its neighbour, perhaps all of them (take).
- * Freeing uses take alone, which is why it never needs memory.
+ * The ranges always cover the whole space, so the tree changes in two ways only. split() cuts a
+ * range in two. gri_core_take() lets a range take units from its neighbour, perhaps all of them.
+ * Freeing never splits, and so needs no memory.
  */
 #include "iova_internal.h"
 
 #define SLAB_LG2 12u
 #define SLAB_NODES ((1u << SLAB_LG2) / sizeof(struct gr_iova_node))
 
-/* How many ranges that are long enough are looked at before the search settles for less. */
+/* How many ranges one seek() tries. */
 #define CORE_TRIES 8
 
 /*
- * The largest power of two that is not above x; x is not 0. Spelled out: freestanding targets
- * without a count-leading-zeros instruction would call a function of the compiler's library.
+ * The largest power of two that is not above x; x is not 0. No builtin: on freestanding targets
+ * without a count-leading-zeros instruction that would call a function of the compiler's library.
  */
 static uint64_t pow2_floor(uint64_t x)
 {
@@ -39,8 +39,8 @@ static unsigned height(const struct gr_iova_node *node)
 }
 
 /*
- * The largest naturally aligned power of two within a range: any range of 2^k units holds an
- * aligned block of 2^(k-1), so that only one larger has to be tried.
+ * Units of the largest naturally aligned power of two inside a range. A range of at least 2^k units
+ * always holds an aligned block of 2^(k-1), so only the one of 2^k has to be tried.
  */
 static uint64_t block_of(const struct gr_iova_node *node)
 {
@@ -52,13 +52,15 @@ static uint64_t block_of(const struct gr_iova_node *node)
     return block;
 }
 
+/* Is the range free, with at least `units` and an aligned block of at least `block`? */
 static bool range_fits(const struct gr_iova_node *node, uint64_t units, uint64_t block)
 {
     return node->state == GRI_IOVA_FREE && node->units >= units && block_of(node) >= block;
 }
 
 /*
- * Exact if one of `units` and `block` is 0; then a subtree that says yes holds a range that fits.
+ * May a range of the subtree fit? Exact if `units` or `block` is 0; otherwise one range may have
+ * the units and another the block.
  */
 static bool tree_fits(const struct gr_iova_node *node, uint64_t units, uint64_t block)
 {
@@ -67,6 +69,7 @@ static bool tree_fits(const struct gr_iova_node *node, uint64_t units, uint64_t 
 
 /* ---- The tree ---- */
 
+/* Compute what `node` says of its subtree from its range and its children. */
 static void refresh(struct gr_iova_node *node)
 {
     const bool is_free = node->state == GRI_IOVA_FREE;
@@ -101,7 +104,7 @@ static void replace(struct gr_iova *space, const struct gr_iova_node *node,
         heir->parent = parent;
 }
 
-/* Lift the child on `side` above `node`; returns it. */
+/* Lift the child on `side` above `node`; returns that child. */
 static struct gr_iova_node *rotate(struct gr_iova *space, struct gr_iova_node *node, unsigned side)
 {
     struct gr_iova_node *const up = node->child[side];
@@ -118,7 +121,7 @@ static struct gr_iova_node *rotate(struct gr_iova *space, struct gr_iova_node *n
     return up;
 }
 
-/* Make the subtree at `node` balanced again after one change below; returns its new top. */
+/* Balance the subtree at `node` after one insertion or removal below; returns its new top. */
 static struct gr_iova_node *balance(struct gr_iova *space, struct gr_iova_node *node)
 {
     const unsigned low = height(node->child[0]);
@@ -136,8 +139,8 @@ static struct gr_iova_node *balance(struct gr_iova *space, struct gr_iova_node *
 }
 
 /*
- * `node` or one of its children changed: bring it and those above it up to date, as far up as
- * something differs.
+ * `node` or one of its children changed: bring `node` and its ancestors up to date. Stops at the
+ * first node that comes out as it was.
  */
 static void fix(struct gr_iova *space, struct gr_iova_node *node)
 {
@@ -178,7 +181,7 @@ struct gr_iova_node *gri_core_neighbour(const struct gr_iova_node *node, unsigne
     return next;
 }
 
-/* The highest range of the subtree that fits; the subtree holds one. */
+/* The highest range of the subtree that fits; there must be one. */
 static struct gr_iova_node *last_fit(struct gr_iova_node *node, uint64_t units, uint64_t block)
 {
     for (;;) {
@@ -227,7 +230,7 @@ static struct gr_iova_node *node_get(struct gr_iova *space)
     return node;
 }
 
-/* Have `count` nodes ready. The first node of a slab links the slabs. */
+/* The first node of each slab is not used: it links the slabs. */
 int gri_core_ready(struct gr_iova *space, uint64_t count)
 {
     while (space->spares < count) {
@@ -272,8 +275,8 @@ void gri_core_stop(struct gr_iova *space)
 /* ---- Split and take ---- */
 
 /*
- * Cut `node` in two at `at`, inside it; the upper part gets `state` and is returned. Uses a ready
- * node.
+ * Cut `node` in two at `at`, which is inside it. The upper part gets `state` and is returned. Uses
+ * one spare node.
  */
 static struct gr_iova_node *split(struct gr_iova *space, struct gr_iova_node *node, uint64_t at,
                                   enum gri_iova_state state)
@@ -300,9 +303,10 @@ static struct gr_iova_node *split(struct gr_iova *space, struct gr_iova_node *no
 }
 
 /*
- * `node` takes `units` from its neighbour on `side`; returns the node that stands for the grown
- * range now. If nothing is left of the neighbour, one of the two goes: of two neighbours the inner
- * one never has a child between them, so that it has one child at most and is easily unlinked.
+ * If nothing is left of the neighbour, one of the two nodes goes. Of two neighbours in address
+ * order the lower one in the tree has no child on the other's side. That node has one child at
+ * most, which takes its place. If that node is `node`, the neighbour's node becomes the grown
+ * range.
  */
 struct gr_iova_node *gri_core_take(struct gr_iova *space, struct gr_iova_node *node, unsigned side,
                                    uint64_t units)
@@ -378,10 +382,10 @@ int gri_core_carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t f
 /* ---- Placement ---- */
 
 /*
- * The highest legal place for `want` in [first, end), first <= end. A range that would cross a
- * multiple of the boundary is moved below it. One move is enough: an align up to the boundary
- * divides the boundary, so that the move leaves less than one boundary below the multiple; a start
- * with a larger align is itself a multiple of the boundary, and no range is longer than that.
+ * A range that would cross a multiple of the boundary is moved below that multiple. One move is
+ * enough. An align up to the boundary divides the boundary, so the moved range begins less than one
+ * boundary below the multiple. With a larger align no range crosses a multiple: its start is one,
+ * and it is no longer than the boundary.
  */
 bool gri_iova_place(const struct gri_iova_want *want, uint64_t first, uint64_t end,
                     uint64_t *out_first)
@@ -399,10 +403,10 @@ bool gri_iova_place(const struct gri_iova_want *want, uint64_t first, uint64_t e
 }
 
 /*
- * Look for a place in the highest free ranges that have `units` or an aligned `block` (the other
- * is 0), from the one that holds the end of the limits downwards. Only the ranges at the two limits
- * can be smaller than the tree says, so that where each whole range with `units` (or `block`) has
- * a place, the third range is beyond the limits at the latest.
+ * Look for a place in free ranges that have `units` or an aligned `block` (the other is 0), from
+ * the range at the end of the limits downwards. The limits may cut a piece off the first and the
+ * last range; all others are as long as the tree says. If every whole range with `units` (or
+ * `block`) has a place, then at most two ranges within the limits are tried in vain.
  */
 static struct gr_iova_node *seek(const struct gr_iova *space, const struct gri_iova_want *want,
                                  uint64_t units, uint64_t block, uint64_t *out_first)
@@ -427,9 +431,10 @@ static struct gr_iova_node *seek(const struct gr_iova *space, const struct gri_i
 }
 
 /*
- * The two fallbacks find any range in which a place is certain, by its length or by an aligned
- * block in it. A boundary costs size - 1 units: moving a range below a multiple loses at most what
- * was above it.
+ * Ranges with `units` come first, highest first, but where align or boundary asks for more than
+ * length, seek() may give up before it meets one with a place. Then ranges with a certain place are
+ * sought: first by length, then by an aligned block. A boundary adds units - 1 to the length, since
+ * moving a range below a multiple wastes no more than the part that was above.
  */
 static struct gr_iova_node *seek_any(const struct gr_iova *space, const struct gri_iova_want *want,
                                      uint64_t *out_first)
@@ -467,8 +472,8 @@ int gri_core_alloc(struct gr_iova *space, const struct gri_iova_want *want,
 /* ---- Holding ---- */
 
 /*
- * The widest [*first, *end) around `node` whose spans have no user once `node` is gone. The free
- * neighbourhood is at most one range on each side.
+ * [*first, *end): `node`, and around it every table's span that has no user once `node` is gone.
+ * Free neighbours are joined, so the free units around `node` are at most one range on each side.
  */
 static void spans_around(const struct gr_iova *space, const struct gr_iova_node *node,
                          uint64_t *first, uint64_t *end)
@@ -489,13 +494,13 @@ static void spans_around(const struct gr_iova *space, const struct gr_iova_node 
         const uint64_t mask = gri_mask((unsigned)space->span_lg2[i] - space->unit_lg2);
         const uint64_t lowest = gri_max(node->first & ~mask, space->first);
         const uint64_t highest = gri_min((last | mask) + 1, space->end);
-        const bool one = !((node->first ^ last) & ~mask); /* one span has both ends */
+        const bool single = !((node->first ^ last) & ~mask); /* node lies in one span */
         const bool low_free = lowest >= free_first;
         const bool high_free = highest <= free_end;
 
-        if (low_free && (high_free || !one))
+        if (low_free && (high_free || !single))
             *first = gri_min(*first, lowest);
-        if (high_free && (low_free || !one))
+        if (high_free && (low_free || !single))
             *end = gri_max(*end, highest);
     }
 }

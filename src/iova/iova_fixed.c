@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What places ranges where the caller says: exclusive calls, for which the arenas that are met turn
- * back into ranges of the core first.
+ * The exclusive calls that place a range where the caller says. Arenas in the way are dissolved
+ * into ranges of the core first.
  */
 #include "iova/iova_arena.h"
 
-/* Turn an arena back into ranges of the core. GR_ENOMEM: it is as it was. */
+/* Turn an arena into ranges of the core. On GR_ENOMEM the arena is unchanged. */
 static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
 {
     const unsigned units = gri_arena_units(space);
@@ -15,7 +15,7 @@ static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
     if (ret)
         return ret;
     gri_arena_detach(space, arena);
-    gri_arena_forget(space, arena);
+    gri_arena_free(space, arena);
     gri_core_settle(space, gri_core_find(space, arena->first), GRI_IOVA_FREE);
     for (unsigned at = gri_mark_next(arena, units, 0, GRI_A_RANGE); at < units;
          at = gri_mark_next(arena, units, end, GRI_A_RANGE)) {
@@ -37,7 +37,10 @@ static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
     return 0;
 }
 
-/* All arenas that [first, end) meets, as far as the first range of the core that is in use. */
+/*
+ * Dissolve the arenas that [first, end) meets. Stops at the first allocated or held range of the
+ * core, since that makes the caller fail.
+ */
 static int dissolve_within(struct gr_iova *space, uint64_t first, uint64_t end)
 {
     int ret = 0;
@@ -88,8 +91,8 @@ int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
 }
 
 /*
- * The units that [first, last] touches, and how many of them are free; nothing else but reserved
- * ones may be there.
+ * The units [*out_from, *out_end) that [first, last] touches, and how many of them are free. All
+ * others must be reserved already: GR_EBUSY.
  */
 static int reservable(struct gr_iova *space, gr_iova_t first, gr_iova_t last, uint64_t *out_from,
                       uint64_t *out_end, uint64_t *out_fresh)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine's static names, prefixed with the name of the format that it is compiled for. Included
- * at the beginning of the engine, and once more at its end, to undo that and the format's macros.
+ * Prefixes the engine's static names with the name of the format that it is compiled for. The
+ * engine includes this file at its beginning, and again at its end: the second time it removes
+ * these macros and the format's.
  */
 #ifndef GRI_PT_NAMES
 #define GRI_PT_NAMES
@@ -32,20 +33,20 @@
 #define has_blocks GRI_FMT_OF(has_blocks)
 #define index_of GRI_FMT_OF(index_of)
 #define is_cut GRI_FMT_OF(is_cut)
-#define is_lockless GRI_FMT_OF(is_lockless)
 #define make_path GRI_FMT_OF(make_path)
 #define make_tables GRI_FMT_OF(make_tables)
 #define map_above GRI_FMT_OF(map_above)
 #define map_hot GRI_FMT_OF(map_hot)
 #define map_range GRI_FMT_OF(map_range)
 #define map_segs_hot GRI_FMT_OF(map_segs_hot)
+#define may_descend_unlocked GRI_FMT_OF(may_descend_unlocked)
 #define own_slot GRI_FMT_OF(own_slot)
 #define path GRI_FMT_OF(path)
 #define place GRI_FMT_OF(place)
 #define reflect_change GRI_FMT_OF(reflect_change)
 #define reflect_entry GRI_FMT_OF(reflect_entry)
 #define reflect_table GRI_FMT_OF(reflect_table)
-#define rest GRI_FMT_OF(rest)
+#define remaining GRI_FMT_OF(remaining)
 #define retire_path GRI_FMT_OF(retire_path)
 #define slot_in GRI_FMT_OF(slot_in)
 #define span_lg2 GRI_FMT_OF(span_lg2)
@@ -96,20 +97,20 @@
 #undef has_blocks
 #undef index_of
 #undef is_cut
-#undef is_lockless
 #undef make_path
 #undef make_tables
 #undef map_above
 #undef map_hot
 #undef map_range
 #undef map_segs_hot
+#undef may_descend_unlocked
 #undef own_slot
 #undef path
 #undef place
 #undef reflect_change
 #undef reflect_entry
 #undef reflect_table
-#undef rest
+#undef remaining
 #undef retire_path
 #undef slot_in
 #undef span_lg2

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random numbers of tests and fuzz targets: one generator (splitmix64), whose state is a word that
- * may start anywhere, and the seed that a failure is replayed with.
+ * Random numbers of tests and fuzz targets: the generator of sim/rng.h over a word that may start
+ * anywhere, and the seed that a failure is replayed with.
  */
 #ifndef TESTS_CHANCE_H
 #define TESTS_CHANCE_H
+
+#include "sim/rng.h"
 
 #include <inttypes.h>
 #include <stdint.h>
@@ -14,11 +16,11 @@
 
 static inline uint64_t chance_next(uint64_t *state)
 {
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+    struct sim_rng rng = {*state};
+    const uint64_t drawn = sim_rng_next(&rng);
 
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    *state = rng.state;
+    return drawn;
 }
 
 /* 0 .. bound - 1; bound is not 0. */

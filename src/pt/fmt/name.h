@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names of which each format has one of its own: where GRI_FMT_NAME is dart1, gri_fmt_valid stands
- * for dart1_valid. So all formats fit into one translation unit.
+ * The functions of a codec, by names that hold for every format: where GRI_FMT_NAME is dart1,
+ * gri_fmt_valid is dart1_valid. So all formats fit into one translation unit.
  */
 #ifndef GRI_PT_FMT_NAME_H
 #define GRI_PT_FMT_NAME_H
