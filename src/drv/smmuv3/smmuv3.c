@@ -15,7 +15,7 @@ static const struct gr_instance_ops smmu_ops = {
     .invalidate = gri_smmu_invalidate,
 };
 
-/* ---- what it is ---- */
+/* ---- features and sizes: the registers and the configuration decide ---- */
 
 static int smmu_refuse(const struct gr_smmuv3_config *config, int err, const char *why,
                        uint32_t value)
