@@ -328,15 +328,6 @@ int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *p
     return 1;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    while (*a && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
 int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char *const *known,
                      size_t count, const char *hint)
 {
@@ -351,7 +342,7 @@ int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
         for (size_t i = 0; i < 8 && !good; i++)
             good = name[i] != "granule,"[i];
         for (size_t i = 0; i < count && !good; i++)
-            good = same_text(name, known[i]);
+            good = gri_dt_same(name, known[i]);
         if (!good)
             return gri_dt_fail(dt, at, "%s is not known; give one of %s", name, hint);
     }

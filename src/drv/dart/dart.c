@@ -295,7 +295,7 @@ void gr_dart_lost(struct gr_dart *dart)
 }
 
 /* Are all PARAMS what they were at init? */
-static bool is_back(const struct gr_dart *dart)
+static bool params_are_same(const struct gr_dart *dart)
 {
     for (uint32_t i = 0; i < dart->layout->params; i++) {
         if (gri_dart_read(dart, 4 * i) != dart->params[i])
@@ -309,7 +309,7 @@ int gr_dart_resume(struct gr_dart *dart)
     gr_lock_state_t state = gr_port_lock(&dart->inst.lock);
     int ret;
 
-    if (!is_back(dart)) {
+    if (!params_are_same(dart)) {
         ret = GR_EIO;
     } else if (dart_is_locked(dart)) {
         ret = GR_EOPNOTSUPP;

@@ -2,11 +2,11 @@
 /* Arm's SMMUv3: what the hardware is, how it starts and stops. "S 6.3" is 6.3 of Arm IHI 0070. */
 #include "drv/smmuv3/smmuv3_internal.h"
 
-#define CMDQ_LG2_MAX 8u /* log2 of the commands in a page: 16 bytes each */
-#define CMDQ_LG2_MIN 2u /* the longest fixed sequence is four commands */
-#define EVTQ_LG2_MAX 7u /* log2 of the events in a page: 32 bytes each */
-#define L1_MAX 17u      /* log2 of the descriptors in the first level: 1 MiB */
-#define LINEAR_MAX 16u  /* log2 of the streams in a linear table: 4 MiB */
+#define CMDQ_LG2_MAX 8u    /* log2 of the commands in a page: 16 bytes each */
+#define CMDQ_LG2_MIN 2u    /* the longest fixed sequence is four commands */
+#define EVTQ_LG2_MAX 7u    /* log2 of the events in a page: 32 bytes each */
+#define L1_LG2_MAX 17u     /* log2 of the descriptors in the first level: 1 MiB */
+#define LINEAR_LG2_MAX 16u /* log2 of the streams in a linear table: 4 MiB */
 
 static const struct gr_instance_ops smmu_ops = {
     .attach = gri_smmu_attach,
@@ -15,7 +15,7 @@ static const struct gr_instance_ops smmu_ops = {
     .invalidate = gri_smmu_invalidate,
 };
 
-/* ---- what it is ---- */
+/* ---- features and sizes: the registers and the configuration decide ---- */
 
 static int smmu_refuse(const struct gr_smmuv3_config *config, int err, const char *why,
                        uint32_t value)
@@ -57,7 +57,8 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
     struct gr_pt_config *const t = &smmu->inst.table;
     const uint32_t oas = gri_field_get(smmu->idr5, GRI_SMMU_IDR5_OAS);
     const uint32_t granules = smmu->idr5 / GRI_SMMU_IDR5_GRAN4K & 7;
-    const bool second = config->stage == 2 || (!config->stage && !(smmu->idr0 & GRI_SMMU_IDR0_S1P));
+    const bool stage_2 =
+        config->stage == 2 || (!config->stage && !(smmu->idr0 & GRI_SMMU_IDR0_S1P));
     unsigned g = config->granule_lg2;
 
     if (oas >= GRI_ARRAY_SIZE(sizes) || !granules)
@@ -74,15 +75,15 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
         return smmu_refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
                            config->va_bits);
     *t = (struct gr_pt_config){
-        .format = second ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
+        .format = stage_2 ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
         .granule_lg2 = (uint8_t)g,
         .levels = 2,
-        .roots_lg2 = second ? 4 : 0,
+        .roots_lg2 = stage_2 ? 4 : 0,
         .va_bits = config->va_bits ? config->va_bits : 48,
         .pa_bits = sizes[oas],
         .coherent = smmu->idr0 & GRI_SMMU_IDR0_COHACC,
     };
-    if (second)
+    if (stage_2)
         t->va_bits = (uint8_t)gri_min(t->va_bits, t->pa_bits);
     while (gr_pt_reach_bits(t) < t->va_bits)
         t->levels++;
@@ -106,7 +107,7 @@ static int choose_sizes(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
 {
     const uint32_t bits = gri_field_get(smmu->idr1, GRI_SMMU_IDR1_SIDSIZE);
     const uint32_t most =
-        smmu->idr0 & GRI_SMMU_IDR0_ST_LEVEL ? GRI_SMMU_SPLIT + L1_MAX : LINEAR_MAX;
+        smmu->idr0 & GRI_SMMU_IDR0_ST_LEVEL ? GRI_SMMU_SPLIT + L1_LG2_MAX : LINEAR_LG2_MAX;
     const uint32_t commands = gri_field_get(smmu->idr1, GRI_SMMU_IDR1_CMDQS);
 
     if (bits > 32 || commands < CMDQ_LG2_MIN || commands > 19)

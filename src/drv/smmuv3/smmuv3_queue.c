@@ -42,7 +42,7 @@ bool gri_smmu_skip_refused(struct gr_smmuv3 *smmu)
     gri_smmu_store(smmu, at, GRI_SMMU_CMD_SYNC);
     gri_smmu_store(smmu, at + 1, 0);
     gri_smmu_clean(smmu, at, 2);
-    gr_port_wmb(); /* the CMD_SYNC before the store that lets the hardware read it */
+    gr_port_wmb(); /* the CMD_SYNC before the store that lets the hardware read on */
     gri_smmu_acknowledge(smmu, GRI_SMMU_GERROR_CMDQ);
     return true;
 }
