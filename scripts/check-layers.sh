@@ -21,6 +21,7 @@ dt       | include/granule/dt.h src/dt/ | base core fdt fs
 all      | include/granule/granule.h | base core+ iova+ pt+ instance+ drv+ iommu+ dma+
 models   | models/ | fs libc
 image    | ports/template/image.c | public fs
+porttest | ports/template/test.c | public models fs libc
 template | ports/template/ | base fs
 qemu     | ports/qemu-aarch64/ | public drivers fdt fs
 qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
@@ -197,6 +198,8 @@ self_test() {
 - ports/template/gr_port.c <granule/dma.h>
 + ports/template/image.c <granule/dma.h>
 - ports/template/image.c <stdlib.h>
++ ports/template/test.c "dart/dart.h"
+- ports/template/x.c "dart/dart.h"
 + ports/qemu-aarch64/x.c "examples/drivers/pci.h"
 + ports/qemu-aarch64/x.c <libfdt.h>
 - ports/qemu-aarch64/x.c <stdlib.h>
