@@ -205,7 +205,7 @@ void attack_end(struct exercise *x)
         free(loot->slack.list);
     }
     if (lost) {
-        machine_problem(x->machine, "out of memory: not all that was reached is counted");
+        machine_problem(x->machine, "out of memory: not all leaked bytes are counted");
     }
     free(attack->reach.list);
     free(attack->narrow.list);
@@ -265,7 +265,7 @@ static void note_stray(struct exercise *x, const struct view *view, unsigned sid
     }
     if (!client || !x->machine->options.deferred) { /* else it is in the queue */
         machine_problem(
-            x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
+            x->machine, "%.100s, stream %u reaches PA 0x%llx by IOVA 0x%llx: no table maps it",
             view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
     }
 }

@@ -94,7 +94,13 @@ static bool compile_into(struct board *board, FILE *out, FILE *messages, struct 
     }
     if (WEXITSTATUS(status) != 0) {
         dtc_complaint(messages, board->path, why, sizeof(why));
-        return cli_error_set(error, "%s: dtc does not compile it (%s%s): mend the source there",
+        if (strncmp(why, ":0.0", 4) == 0) {
+            return cli_error_set(error, "%s: it holds no device tree: begin with /dts-v1/;",
+                                 board->path);
+        }
+        return cli_error_set(error,
+                             "%s: dtc does not compile it (%s%s): mend the source there; "
+                             "a source with #include goes through cpp first",
                              board->path, why[0] == ':' ? "line " : "",
                              why[0] == ':' ? why + 1 : why);
     }

@@ -427,7 +427,8 @@ static void check_empty(struct exercise *x, const struct client *client)
     }
     /* A table that spans a reserved range as well stays until the domain goes. */
     if (stats.iova.reserved == 0 && stats.tables != client->tables) {
-        machine_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
+        machine_problem(x->machine,
+                        "%.120s: with nothing mapped there are %llu pages of tables, not %llu",
                         client->dev->tree.path, (unsigned long long)stats.tables,
                         (unsigned long long)client->tables);
     }
@@ -470,8 +471,8 @@ static void finish(struct exercise *x)
         report->maps += client->result->maps;
         report->bytes += client->result->bytes;
         if (client->result->maps == 0) {
-            machine_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
-                            gr_strerror(client->refusal));
+            machine_problem(m, "%.120s: no map succeeded, the last with: %s",
+                            client->dev->tree.path, gr_strerror(client->refusal));
         }
         if (client->dev->owns_domain) {
             check_empty(x, client);
@@ -493,7 +494,7 @@ static void finish(struct exercise *x)
     report->leaked_pages = machine_leaks(m);
     report->misuse = machine_misuse(m);
     if (report->misuse != 0 || report->leaked_pages != 0) {
-        machine_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
+        machine_problem(m, "the library's last log line: %.200s", host_last_log(m->host));
     }
 }
 

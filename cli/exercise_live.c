@@ -315,9 +315,9 @@ static void settle(struct exercise *x, struct client *client, struct live *live)
 
     if (live->kind == LIVE_SG) {
         if (!place_list(live)) {
-            wrong(x, client, "a list's output is not its input in order");
+            wrong(x, client, "the mapped list is not the given list in order");
         } else if (!limits_kept(client, live)) {
-            wrong(x, client, "a list's output breaks the device's limits, or is not merged");
+            wrong(x, client, "the mapped list exceeds the device's limits, or is not merged");
         }
     }
     if (live->kind == LIVE_COHERENT) {
@@ -431,8 +431,8 @@ static int attempt(struct exercise *x, struct client *client, struct live *live,
         if (slots.slots != left.slots || before.iova.allocations != after.iova.allocations ||
             before.iova.held != after.iova.held ||
             (before.iova.reserved == 0 && before.tables != after.tables)) {
-            wrong(x, client, "%s() failed (%s) and left something behind", name_of_call(live, true),
-                  gr_strerror(rc));
+            wrong(x, client, "%s() failed (%s) and left slots, IOVAs or tables behind",
+                  name_of_call(live, true), gr_strerror(rc));
         }
     }
     return rc;
@@ -488,7 +488,8 @@ static void refuse_list(struct exercise *x, struct client *client, struct live *
             gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
     rc = attempt(x, client, live, false);
     if (rc != GR_EINVAL && (rc == 0 || !may_refuse(x, client, live, rc))) {
-        wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(rc));
+        wrong(x, client, "gr_dma_map_sg() of a segment over the limit returned: %s",
+              gr_strerror(rc));
     }
     if (rc == 0) {
         note_rc(x, client, "gr_dma_unmap_sg", call_unmap(client, live));

@@ -759,7 +759,7 @@ static void attach_device(struct machine *m, struct machine_device *dev)
     } else {
         rc = make_domain(m, dev, policy.type);
         if (rc == GR_ERANGE && policy.type == GR_DOMAIN_IDENTITY) {
-            snprintf(dev->reason, sizeof(dev->reason), "no memory lies where it can reach it");
+            snprintf(dev->reason, sizeof(dev->reason), "no RAM lies within the device's reach");
             return;
         }
         if (rc != 0) {
@@ -824,7 +824,7 @@ static bool make_pool(struct machine *m)
         }
     }
     if (rc != 0) {
-        machine_problem(m, "no pool to bounce from: %s", gr_strerror(rc));
+        machine_problem(m, "no bounce pool: %s", gr_strerror(rc));
     }
     return rc != GR_ENOMEM;
 }
@@ -838,8 +838,7 @@ static bool check_trust(const struct machine *m, const struct gr_dt_master *tree
                                                                        : NULL;
 
     if (option && (tree->untrusted || m->options.untrusted)) {
-        return cli_error_set(error,
-                             "%s: %s is not trusted, and %s is for devices that are: leave it out",
+        return cli_error_set(error, "%s: %s is untrusted, and %s is for trusted devices: drop it",
                              m->board->path, tree->path, option);
     }
     return true;
@@ -884,12 +883,12 @@ static bool start(struct machine *m, struct cli_error *error)
     m->scan_rng.state = rng_mix(m->options.seed ^ 0x7363616eu);
     if (!firmware_boot(m)) {
         return cli_error_set(error,
-                             "%s: no memory for what granule,firmware asks for: describe more",
+                             "%s: no memory for the tables of granule,firmware: describe more RAM",
                              m->board->path);
     }
     host_set_observer(m->host, moment, m);
     if (!firmware_start_display(m)) {
-        return cli_error_set(error, "no thread for --scanout=thread: leave it out");
+        return cli_error_set(error, "--scanout=thread: no thread can be started: drop it");
     }
     for (unsigned i = 0; i < m->niommus; i++) {
         bring_up_iommu(&m->iommus[i]);

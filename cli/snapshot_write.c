@@ -60,7 +60,8 @@ static bool draft_open(struct draft *draft, const char *dir, const char *name,
         return failed(error, dir, ENAMETOOLONG);
     }
     if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode)) {
-        return cli_error_set(error, "%s: not a file: move it away, a snapshot's file goes there",
+        return cli_error_set(error,
+                             "%s: not a regular file: move it away, the snapshot needs the name",
                              draft->path);
     }
     draft->fd = mkstemp(draft->temporary);

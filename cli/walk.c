@@ -44,7 +44,8 @@ static void print_help(void)
            "  --help           this text\n"
            "  --version        the version, in JSON with --json\n"
            "\n"
-           "Exit status: 0 a device gets through, 1 none does, 2 wrong usage or wrong input.\n");
+           "Exit status: 0 a stream translates the IOVA, 1 none does, 2 wrong usage or wrong "
+           "input.\n");
 }
 
 static bool parse(int argc, char **argv, struct walk_options *options, struct cli_error *error)
@@ -64,7 +65,7 @@ static bool parse(int argc, char **argv, struct walk_options *options, struct cl
             break;
         case 's':
             if (!cli_parse_u64(optarg, 65535, &options->stream)) {
-                return cli_error_set(error, "--stream=%s is no stream: give a number", optarg);
+                return cli_error_set(error, "--stream=%s is not a stream: give a number", optarg);
             }
             options->one_stream = true;
             break;
@@ -89,7 +90,7 @@ static bool parse(int argc, char **argv, struct walk_options *options, struct cl
     }
     options->dir = argv[optind];
     if (!cli_parse_u64(argv[optind + 1], UINT64_MAX, &options->iova)) {
-        return cli_error_set(error, "%s is no IOVA: give a number such as 0x9f4a1234",
+        return cli_error_set(error, "%s is not an IOVA: give a number such as 0x9f4a1234",
                              argv[optind + 1]);
     }
     return true;
@@ -177,7 +178,7 @@ static void say(struct told *told)
         break;
     case WALKER_PA_TOO_WIDE:
         snprintf(text, room,
-                 "fails behind level %u: PA 0x%" PRIx64 " has more than the instance's %u bits",
+                 "fails after level %u: PA 0x%" PRIx64 " has more than the instance's %u bits",
                  last->level, walk->pa, told->stream.pa_bits);
         break;
     }
@@ -194,7 +195,7 @@ static void tell_walk(struct told *told, const struct snapshot_instance *inst, u
     say(told);
     if (told->walk.iova != iova) {
         snprintf(told->note, sizeof(told->note),
-                 "IOVA bits from %u on are not compared: walked as 0x%" PRIx64,
+                 "the IOMMU ignores IOVA bits from %u on: walked as 0x%" PRIx64,
                  told->stream.va_bits, told->walk.iova);
     }
 }
@@ -341,7 +342,7 @@ static bool check_selection(const struct snapshot *snapshot, const struct walk_o
                              options->path);
     }
     if (!inst->walker.kind) {
-        return cli_error_set(error, "--instance=%.300s: the tables of %.100s are not known here",
+        return cli_error_set(error, "--instance=%.300s: granule cannot read the tables of %.100s",
                              options->path, inst->compatible);
     }
     if (options->one_stream && options->stream >= inst->walker.streams) {

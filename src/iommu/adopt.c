@@ -28,7 +28,7 @@ static size_t entries_of(const struct gr_instance *inst)
 
 static int refuse_tables(const struct gr_adopted *a, int err, const char *why, gr_pa_t pa)
 {
-    gri_log(a->inst->env, GR_LOG_ERR, "%s: firmware's tables cannot be adopted: the one at %x %s",
+    gri_log(a->inst->env, GR_LOG_ERR, "%s: firmware's tables cannot be adopted: the table at %x %s",
             a->inst->name, pa, why);
     return err;
 }
@@ -44,7 +44,7 @@ static int add_table(struct gr_adopted *a, gr_pa_t pa, uint64_t va, unsigned lev
             return refuse_tables(a, GR_EOPNOTSUPP, "is reached twice", pa);
     }
     if (a->mirror.count == GR_CFG_FIRMWARE_TABLES)
-        return refuse_tables(a, GR_ENOSPC, "is one more than GR_CFG_FIRMWARE_TABLES", pa);
+        return refuse_tables(a, GR_ENOSPC, "exceeds GR_CFG_FIRMWARE_TABLES", pa);
     *t = (struct gri_pt_foreign){.pa = pa, .va = va, .level = level};
     t->live = pa & gri_mask(lg2) ? NULL : gr_port_map_firmware(env, pa, (size_t)1 << lg2);
     if (!t->live)
@@ -110,7 +110,7 @@ static int check_shared(const struct gr_adopted *a)
         for (unsigned i = 0; i < a->mirror.count; i++) {
             for (unsigned k = 0; k < o->mirror.count; k++) {
                 if (a->table[i].pa == o->table[k].pa && (a->table[i].level || o->table[k].level))
-                    return refuse_tables(a, GR_EOPNOTSUPP, "is in part another stream's as well",
+                    return refuse_tables(a, GR_EOPNOTSUPP, "is shared in part with another stream",
                                          a->table[i].pa);
             }
         }
@@ -563,7 +563,7 @@ static int choose(struct gr_domain *domain, const struct gr_device *dev)
     const struct gr_group *const group = dev->group;
 
     domain->adopt = wish_of(group);
-    domain->adopt_reason = "the device's configuration asks for it";
+    domain->adopt_reason = "asked for by the device's configuration";
     if (domain->adopt == GR_ADOPT_REPLACE && gri_for_each_stream(domain, group, is_locked)) {
         gri_log(domain->env, GR_LOG_ERR,
                 "%s: no domain: its tables cannot replace firmware's: an instance is locked",
@@ -573,14 +573,14 @@ static int choose(struct gr_domain *domain, const struct gr_device *dev)
     if (domain->adopt)
         return 0;
     domain->adopt = GR_ADOPT_IMPORT;
-    domain->adopt_reason = "firmware's leaf tables are in the way of all other IOVAs";
+    domain->adopt_reason = "firmware's leaf tables cover all other IOVAs";
     if (is_full(domain, group))
         return 0;
-    domain->adopt_reason = "a region is not mapped where firmware has a leaf table";
+    domain->adopt_reason = "a reserved region must be added to a leaf table of firmware's";
     if (for_region_granules(domain, group, needs_import))
         return 0;
     domain->adopt = GR_ADOPT_KEEP_SLOTS;
-    domain->adopt_reason = "nothing of firmware's has to be stored to";
+    domain->adopt_reason = "no write to firmware's tables is needed";
     return 0;
 }
 
@@ -613,7 +613,8 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
     if (!gri_range_contains(&domain->aperture, iova, iova | domain->pt.granule_mask))
         return refuse_region(domain, dev, GR_ERANGE, "lies outside the aperture", r->iova);
     if (domain->adopt != GR_ADOPT_REPLACE && !has_roots(dev->group, va))
-        return refuse_region(domain, dev, GR_ERANGE, "needs a root that firmware left out", iova);
+        return refuse_region(domain, dev, GR_ERANGE,
+                             "needs a root table that firmware did not set up", iova);
     if (there == MEETS_OTHERS)
         return refuse_region(domain, dev, GR_EBUSY, "is mapped differently by firmware", iova);
     if (domain->adopt == GR_ADOPT_KEEP_SLOTS && there == MEETS_LEAVES)
@@ -623,10 +624,11 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
                              iova);
     if (!gri_pt_to_phys(&domain->pt, va, &leads))
         return leads == pa ? 0
-                           : refuse_region(domain, dev, GR_EBUSY, "is another region's too", iova);
+                           : refuse_region(domain, dev, GR_EBUSY, "overlaps another region", iova);
     ret = gr_pt_map(&domain->pt, iova, pa, granule, r->prot, &done);
     return ret == GR_EFAULT
-               ? refuse_region(domain, dev, ret, "leads beyond its IOMMU's reach", iova)
+               ? refuse_region(domain, dev, ret,
+                               "has a physical address that its IOMMU cannot put out", iova)
                : ret;
 }
 
@@ -710,7 +712,7 @@ int gri_adopt_fold(struct gr_domain *domain, const struct gr_stream *stream)
     }
     if (domain->type == GR_DOMAIN_IDENTITY || domain->type == GR_DOMAIN_LINEAR) {
         gri_log(domain->env, GR_LOG_ERR,
-                "%s: no such domain: firmware's mappings in stream %u of %s have to go on",
+                "%s: no such domain: firmware's mappings in stream %u of %s must be kept",
                 stream->dev->config.name, stream->sid, inst->name);
         return GR_EOPNOTSUPP;
     }
@@ -830,7 +832,7 @@ int gri_adopt_attach(struct gr_domain *domain, struct gr_stream *stream, struct 
 
     if (domain->type == GR_DOMAIN_BLOCKED)
         gri_log(domain->env, GR_LOG_WARN,
-                "%s: blocked in part: firmware's mappings in stream %u of %s go on",
+                "%s: blocked in part: firmware's mappings in stream %u of %s remain in use",
                 stream->dev->config.name, stream->sid, inst->name);
     else if (!replace && !a->pt)
         hang_in(domain, a);

@@ -106,7 +106,7 @@ static bool skip_refused(struct gr_smmuv3 *smmu)
         return false;
     cons = gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS);
     at = &smmu->cmdq[2 * (cons & gri_mask(smmu->cmdq_lg2))];
-    gri_log(smmu->inst.env, GR_LOG_ERR, "%s: command %x %x is refused, error %u", smmu->inst.name,
+    gri_log(smmu->inst.env, GR_LOG_ERR, "%s: command %x %x was refused, error %u", smmu->inst.name,
             at[0], at[1], gri_field_get(cons, GRI_SMMU_CMDQ_CONS_ERR));
     smmu->refused++;
     smmu->gerrors |= GRI_SMMU_GERROR_CMDQ;
@@ -554,7 +554,7 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
     const uint32_t idr0 = smmu->idr0;
 
     if (config->stage > 2)
-        return refuse(config, GR_EINVAL, "the stages are 1 and 2, configured is", config->stage);
+        return refuse(config, GR_EINVAL, "the stage must be 1 or 2; configured", config->stage);
     if (config->stage == 1 && !(idr0 & GRI_SMMU_IDR0_S1P))
         return refuse(config, GR_EINVAL, "stage 1 is configured, and it has none; IDR0", idr0);
     if (config->stage == 2 && !(idr0 & GRI_SMMU_IDR0_S2P))
@@ -563,12 +563,12 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
         return refuse(config, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0", idr0);
     if (!(idr0 & GRI_SMMU_IDR0_TTF_AA64) ||
         gri_field_get(idr0, GRI_SMMU_IDR0_TTENDIAN) == GRI_SMMU_IDR0_TTENDIAN_BIG)
-        return refuse(config, GR_EOPNOTSUPP, "it walks no little-endian AArch64 tables; IDR0",
+        return refuse(config, GR_EOPNOTSUPP, "it cannot walk little-endian AArch64 tables; IDR0",
                       idr0);
     if (gri_field_get(idr0, GRI_SMMU_IDR0_STALL_MODEL) == GRI_SMMU_IDR0_STALL_FORCED)
-        return refuse(config, GR_EOPNOTSUPP, "it stalls faults, always; IDR0", idr0);
+        return refuse(config, GR_EOPNOTSUPP, "it always stalls on a fault; IDR0", idr0);
     if (smmu->idr1 & GRI_SMMU_IDR1_PRESET)
-        return refuse(config, GR_EOPNOTSUPP, "its tables or queues have places of their own; IDR1",
+        return refuse(config, GR_EOPNOTSUPP, "its tables or queues are at preset addresses; IDR1",
                       smmu->idr1);
     return 0;
 }
@@ -594,7 +594,7 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
         return refuse(config, GR_EINVAL, "it does not have the granule that is configured; IDR5",
                       smmu->idr5);
     if (config->va_bits && (config->va_bits < 32 || config->va_bits > 48))
-        return refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
+        return refuse(config, GR_EINVAL, "IOVAs must have 32 to 48 bits; configured",
                       config->va_bits);
     *t = (struct gr_pt_config){
         .format = second ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
@@ -807,7 +807,7 @@ int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config
     ret = disable(smmu);
     if (ret) { /* it has not been told of our memory */
         free_memory(smmu);
-        return refuse(config, ret, "it does not let itself be disabled; CR0ACK",
+        return refuse(config, ret, "it cannot be disabled; CR0ACK",
                       gr_port_read32(smmu->mmio, GRI_SMMU_CR0ACK));
     }
     ret = enable(smmu);
