@@ -29,17 +29,19 @@ GR_CFLAGS = -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(W) $(SAN_FLAGS) $(CFL
 LIB_INC = -Iinclude -Isrc -Iports/$(PORT)
 MODEL_INC = -Imodels
 HOST_INC = -Iinclude -Iports/host -Imodels -I.
-TEST_INC = $(HOST_INC) -Isrc
+TEST_INC = $(HOST_INC) -Isrc -Itests/lib
 BENCH_INC = -Iinclude -Isrc -Iports/bench
 HOSTED = -D_GNU_SOURCE -pthread
 
 MODEL_SRCS = $(sort $(wildcard models/*.c models/*/*.c))
 HOST_SRCS = $(sort $(wildcard ports/host/*.c))
+SIM_SRCS = $(sort $(wildcard sim/*.c))
 CLI_SRCS = $(sort $(wildcard cli/*.c))
 TEST_SRCS = $(sort $(wildcard tests/test_*.c))
-# Whatever else lies in tests/ is linked into every test program.
-TEST_HELP_SRCS = $(sort $(filter-out $(TEST_SRCS),$(wildcard tests/*.c)))
-TEST_SCRIPTS = $(sort $(wildcard tests/test_*.sh))
+# What tests share is linked into every test program.
+TEST_LIB_SRCS = $(sort $(wildcard tests/lib/*.c))
+# What is measured is built once, without sanitizers; so is what tests it.
+TEST_SCRIPTS = $(filter-out $(if $(SAN),%/test_bench.sh),$(sort $(wildcard tests/cli/test_*.sh)))
 EXAMPLE_SRCS = $(sort $(wildcard examples/*.c))
 BENCH_SRCS = $(sort $(wildcard bench/*.c))
 FUZZ_SRCS = $(sort $(wildcard fuzz/fuzz_*.c))
@@ -52,6 +54,8 @@ LIB = $(B)/libgranule.a
 LIB_DT = $(B)/libgranule-dt.a
 # The hosted port and the models: an archive, so that a test may bring a port of its own.
 MACHINE = $(B)/libmachine.a
+# The simulated machine that the command drives; tests and fuzz targets take of it what they need.
+SIM = $(B)/libsim.a
 TESTS = $(TEST_SRCS:tests/%.c=$(B)/tests/%)
 EXAMPLES = $(EXAMPLE_SRCS:examples/%.c=$(B)/examples/%)
 FUZZERS = $(FUZZ_SRCS:fuzz/%.c=$(B)/tests/%)
@@ -59,8 +63,8 @@ FUZZERS = $(FUZZ_SRCS:fuzz/%.c=$(B)/tests/%)
 PROPS = $(B)/tests/prop_fast $(B)/tests/prop_model
 # What hands a fuzz target its input; empty where LDFLAGS bring a fuzzer.
 FUZZ_MAIN = $(call obj,fuzz/run_corpus.c)
-HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
-TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_HELP_SRCS) $(FUZZ_SRCS) fuzz/run_corpus.c $(PROP_SRCS))
+HOST_OBJS = $(call obj,$(HOST_SRCS) $(MODEL_SRCS) $(SIM_SRCS) $(CLI_SRCS) $(EXAMPLE_SRCS))
+TEST_OBJS = $(call obj,$(TEST_SRCS) $(TEST_LIB_SRCS) $(FUZZ_SRCS) fuzz/run_corpus.c $(PROP_SRCS))
 # Measured: the library once more, for a port that is as fast as a kernel's.
 BENCH_OBJS = $(patsubst %.c,$(B)/obj-bench/%.o,$(GR_SRCS) $(BENCH_SRCS))
 # Tested: the library once more, with a switch at each barrier, cache operation and invalidation.
@@ -75,7 +79,7 @@ ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOS
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib run examples tests fuzzers test threads fuzz check check-long check-layers check-symbols check-headers \
+.PHONY: all lib run examples tests fuzzers test threads exclusive fuzz check check-long check-layers check-objects check-unit check-size check-symbols check-headers \
 	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
@@ -87,17 +91,37 @@ run: $(B)/granule ## bring up BOARD on the models and drive DMA through it (ARGS
 
 examples: $(EXAMPLES)
 
-tests: all $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS)
+tests: $(if $(SAN),$(B)/granule,all) $(EXAMPLES) $(TESTS) $(PROPS) $(FUZZERS)
 
 fuzzers: $(FUZZERS)
 
-test: tests ## build and run the test programs and examples with the variables as given
-	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(TESTS) $(PROPS) $(TEST_SCRIPTS) -- $(EXAMPLES) $(FUZZERS)
+# What `make t=NAME test` runs, and what these need to be built.
+RUN_TESTS = $(TESTS) $(PROPS) $(TEST_SCRIPTS)
+RUN_PROGRAMS = $(EXAMPLES) $(FUZZERS)
+RUN_NEEDS = tests
+ifeq ($(origin t),command line)
+RUN_TESTS = $(filter $(B)/tests/test_$(t) $(B)/tests/$(t) tests/cli/test_$(t).sh,$(TESTS) $(PROPS) $(TEST_SCRIPTS))
+RUN_PROGRAMS = $(filter $(B)/tests/$(t) $(B)/examples/$(t),$(EXAMPLES) $(FUZZERS))
+RUN_NEEDS = $(filter-out %.sh,$(RUN_TESTS)) $(RUN_PROGRAMS) $(if $(filter %.sh,$(RUN_TESTS)),$(B)/granule) \
+	$(if $(filter %/test_bench.sh,$(RUN_TESTS)),$(B)/granule-bench)
+ifeq ($(if $(filter test,$(MAKECMDGOALS)),$(strip $(RUN_TESTS) $(RUN_PROGRAMS)),other),)
+$(error t=$(t) names no test: give the NAME of tests/test_NAME.c or tests/cli/test_NAME.sh, prop_fast, prop_model, fuzz_NAME or an example)
+endif
+endif
+
+test: $(RUN_NEEDS) ## build and run the test programs and examples with the variables as given; t=NAME: that one
+	@GRANULE=$(B)/granule sh scripts/run-tests.sh $(RUN_TESTS) -- $(RUN_PROGRAMS)
 
 fuzz: ## clang's libFuzzer on each target in fuzz/, or FUZZ="dt api", for FUZZ_SECONDS=60 each
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/fuzz.sh $(FUZZ)
 
 threads: $(addprefix $(B)/tests/test_,threads pt_threads iova_threads adopt_threads) ## run the threads' tests alone, for SAN=thread
+	@sh scripts/run-tests.sh $^
+
+EXCLUSIVE = $(addprefix $(B)/tests/,$(addprefix test_,iova iova_arena iova_interleave iova_threads dma sg coherent defer gaps sweep \
+	interleave threads) prop_fast prop_model)
+
+exclusive: $(EXCLUSIVE) ## run what the port's exclusive section makes a difference to, for W=-DGR_HOST_NO_EXCLUSIVE
 	@sh scripts/run-tests.sh $^
 
 check: ## all that a change must pass: tests with ASan and UBSan, script checks, boards
@@ -109,8 +133,18 @@ check-long: ## the same, then new seeds: thousands of runs over the boards (RUNS
 check-layers: ## includes point down only
 	@sh scripts/check-layers.sh
 
-check-symbols: $(LIB) $(LIB_DT) ## symbols, macros and tags have their prefix, files their licence
-	@sh scripts/check-symbols.sh $(LIB) $(LIB_DT)
+check-objects: $(call obj,$(GR_SRCS) $(GR_SRCS_dt) $(MODEL_SRCS) $(HOST_SRCS) $(SIM_SRCS) $(CLI_SRCS) $(TEST_LIB_SRCS)) ## calls between files point down only, and never in a circle
+	@sh scripts/check-layers.sh --objects $^
+
+check-unit: ## the library compiles as one translation unit
+	@mkdir -p $(B)
+	@B='$(B)' CC='$(CC)' WARNINGS='$(WARNINGS)' sh scripts/check-unit.sh $(GR_SRCS) $(GR_SRCS_dt)
+
+check-size: ## no function over 60 lines, no file over 900
+	@sh scripts/check-size.sh
+
+check-symbols: $(LIB) $(LIB_DT) $(call obj,$(SIM_SRCS) $(CLI_SRCS)) ## symbols, macros and tags have their prefix, files their licence
+	@sh scripts/check-symbols.sh $^
 
 check-headers: ## each public header compiles alone, as C11 and as C++17
 	@sh scripts/check-headers.sh
@@ -163,8 +197,8 @@ properties: $(PROPS) ## OPS= random operations on every format and geometry, and
 lists: $(B)/tests/test_sg ## LISTS= random scatter lists against the plain reference
 	@LISTS=$(or $(LISTS),2000000) sh scripts/run-tests.sh $<
 
-matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on
-	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100)
+matrix: $(B)/granule ## RUNS= runs over all boards, CPU page sizes and seeds from SEED= on (PRODUCT=whole: every option with every board)
+	@GRANULE=$(B)/granule sh scripts/run-matrix.sh $(or $(RUNS),100) $(PRODUCT)
 
 qemu-image: deps-qemu
 	+@$(MAKE) --no-print-directory -f ports/qemu-aarch64/Makefile B='$(B)/qemu' CFLAGS=
@@ -195,7 +229,7 @@ tidy: ## clang-tidy over library, models, ports and command line
 	@sh scripts/deps.sh dev build
 	clang-tidy --quiet $(GR_SRCS) $(GR_SRCS_dt) -- -std=c11 $(LIB_INC)
 	clang-tidy --quiet $(MODEL_SRCS) -- -std=c11 $(HOSTED) $(MODEL_INC)
-	clang-tidy --quiet $(HOST_SRCS) $(CLI_SRCS) -- -std=c11 $(HOSTED) $(HOST_INC)
+	clang-tidy --quiet $(HOST_SRCS) $(SIM_SRCS) $(CLI_SRCS) -- -std=c11 $(HOSTED) $(HOST_INC)
 	clang-tidy --quiet $(BENCH_SRCS) -- -std=c11 $(HOSTED) $(BENCH_INC)
 
 clean: ## remove $(B)
@@ -280,7 +314,10 @@ $(LIB_DT): $(call obj,$(GR_SRCS_dt)) sources.mk
 $(MACHINE): $(call obj,$(HOST_SRCS) $(MODEL_SRCS))
 	$(archive)
 
-$(B)/granule: $(call obj,$(CLI_SRCS)) $(MACHINE) $(LIB_DT) $(LIB)
+$(SIM): $(call obj,$(SIM_SRCS))
+	$(archive)
+
+$(B)/granule: $(call obj,$(CLI_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson)
 
 $(B)/granule-bench: $(BENCH_OBJS)
@@ -292,16 +329,16 @@ $(B)/granule-qtest: $(QTEST_OBJS)
 $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(MACHINE) $(LIB)
 	$(call link)
 
-# Calls of the port stop in tests/interleave.h, which names the same functions.
+# Calls of the port stop in tests/lib/interleave.h, which names the same functions.
 $(foreach t,test_interleave test_pt_threads test_iova_interleave,$(B)/tests/$(t) $(B)/removal/tests/$(t)): LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_,pages_alloc pages_free \
 	phys_to_virt table_store64 cache map_uncached unmap_uncached wmb read32 write32 relax lock unlock)
 
 $(B)/tests/test_iova_interleave $(B)/removal/tests/test_iova_interleave: LDFLAGS += $(addprefix -Wl$(comma)--wrap=gr_port_exclusive_,enter leave)
 
-$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+$(TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_LIB_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -lcmocka)
 
-PROP_SUITE = $(call obj,$(filter-out tests/prop/on_%.c,$(PROP_SRCS)) cli/walker.c)
+PROP_SUITE = $(call obj,$(filter-out tests/prop/on_%.c,$(PROP_SRCS))) $(SIM)
 
 $(B)/tests/prop_fast: $(call obj,tests/prop/on_fast.c) $(PROP_SUITE) $(LIB)
 	$(call link,-lcmocka)
@@ -309,11 +346,8 @@ $(B)/tests/prop_fast: $(call obj,tests/prop/on_fast.c) $(PROP_SUITE) $(LIB)
 $(B)/tests/prop_model: $(call obj,tests/prop/on_model.c) $(PROP_SUITE) $(MACHINE) $(LIB)
 	$(call link,-lcmocka)
 
-# cli_error_set() of cli/ is in main.c: fuzz_snapshot.c has its own.
-$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(MACHINE) $(LIB_DT) $(LIB)
+$(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_LIB_SRCS)) $(SIM) $(MACHINE) $(LIB_DT) $(LIB)
 	$(call link,-lfdt -ljansson -lcmocka)
-
-$(B)/tests/fuzz_snapshot: $(call obj,cli/snapshot.c cli/tables.c cli/show.c)
 
 $(SITE_LIST): scripts/removal-sites.awk $(wildcard src/*/*.[ch] src/*/*/*.[ch])
 	@find src -type d | sed 's,^,$(@D)/,' | xargs mkdir -p
@@ -325,7 +359,7 @@ $(B)/obj-sites/%.o: %.c $(SITE_LIST) $(B)/.flags
 	@$(CC) $(GR_CFLAGS) -include tests/removal/site.h -Iinclude -I$(B)/removal/src -Iports/host \
 		-MMD -MP -c -o $@ $(B)/removal/$<
 
-$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_SRCS) cli/walker.c) $(SITE_OBJS) $(MACHINE) $(LIB_DT)
+$(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_LIB_SRCS)) $(SITE_OBJS) $(SIM) $(MACHINE) $(LIB_DT)
 	$(call link,-lfdt -lcmocka)
 
 ifneq ($(PORT),host)

@@ -20,7 +20,7 @@ for row; do
         sed -n 's/.*"segments":\([0-9]*\).*/\1/p')
     [ -n "$segments" ] || exit 1
     valgrind --tool=callgrind --callgrind-out-file="$tmp/out" --toggle-collect=bench_measured \
-        "$program" --rounds=1 --iterations="$n" --row="$row" > "$tmp/log" 2>&1 || {
+        "$program" --invalidation=none --rounds=1 --iterations="$n" --row="$row" > "$tmp/log" 2>&1 || {
         cat "$tmp/log" >&2
         exit 1
     }

@@ -190,7 +190,8 @@ static int parse(int argc, char **argv, struct options *o)
             return refuse(USAGE, o->json, "--iterations=%s: give a number from 1 to 1000000000",
                           optarg);
         if (code == 's' && !parse_number(optarg, 0, INT64_MAX, &o->seed))
-            return refuse(USAGE, o->json, "--seed=%s is no seed: give a number below 2^63", optarg);
+            return refuse(USAGE, o->json, "--seed=%s is not a seed: give a number below 2^63",
+                          optarg);
         if (code == 'n' && !parse_hardware(optarg, &o->hardware))
             return refuse(USAGE, o->json, "--invalidation=%s: give none, dart or smmu", optarg);
         if (code == 'v')

@@ -243,8 +243,8 @@ static int time_rounds(struct load *load, const struct options *options, struct 
 
 /*
  * What one command takes until it is known to be done: a DART's driver polls every microsecond
- * (facts/DART.md 2); a command and its sync on an SMMUv3 take about half of one
- * (facts/PERFORMANCE.md B4).
+ * (DART.md 2); a command and its sync on an SMMUv3 take about half of one
+ * (docs/BENCHMARKS.md).
  */
 static unsigned command_ns(const struct row *row, enum hardware hardware)
 {

@@ -4,13 +4,18 @@
 #define CLI_PROGRESS_H
 
 /*
- * From now on stderr, if it is a terminal, says every second "<what> <name>, N s" in one line that
- * is written over. A timer does it (SIGALRM), so that the work need not: it may lie in another
- * program or a library. System calls are restarted.
+ * From now on print every second, if stderr is a terminal, "<what> <name>, N s" in one line that is
+ * written over. A timer does it (SIGALRM), so that code of another program or library need not.
+ * System calls are restarted.
  */
-void progress_begin(const char *what, const char *name);
+void cli_progress_begin(const char *what, const char *name);
 
-/* The line goes. Before anything else is printed. */
-void progress_end(void);
+/* Erase the line. Call it before anything else is printed. */
+void cli_progress_end(void);
+
+/* From now on cli_progress_maps() prints "N of M maps" in such a line, if stderr is a terminal. */
+void cli_progress_begin_maps(void);
+void cli_progress_maps(unsigned tried, unsigned tries);
+void cli_progress_end_maps(void);
 
 #endif

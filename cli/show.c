@@ -1,37 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 #include "show.h"
 
+#include "cli.h"
+#include "progress.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
-json_t *show_json_hex(uint64_t value)
+bool cli_open_snapshot(struct sim_snapshot *snapshot, const char *dir, bool json, int *out_status)
 {
-    return json_sprintf("0x%" PRIx64, value);
+    struct sim_error error;
+    bool loaded;
+
+    cli_progress_begin("reading", dir);
+    loaded = sim_snapshot_load(snapshot, dir, &error);
+    cli_progress_end();
+    if (!loaded)
+        *out_status = cli_refuse(&error, json);
+    return loaded;
 }
 
-json_t *show_json_range(uint64_t first, uint64_t last)
-{
-    return json_pack("[o,o]", show_json_hex(first), show_json_hex(last));
-}
-
-const char *show_mode(enum walker_mode mode)
+const char *cli_show_mode(enum walker_mode mode)
 {
     static const char *const names[] = {"blocked", "bypass", "translate"};
 
     return names[mode];
 }
 
-const char *show_access(bool read, bool write)
-{
-    static const char *const names[] = {"no access", "write only", "read only", "read and write"};
-
-    return names[2 * read + write];
-}
-
-struct show_text show_size(uint64_t bytes)
+struct cli_show_text cli_show_size(uint64_t bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    struct show_text show;
+    struct cli_show_text show;
     uint64_t tenths = 0;
     unsigned unit = 0;
 
@@ -48,9 +47,9 @@ struct show_text show_size(uint64_t bytes)
     return show;
 }
 
-struct show_text show_range(uint64_t first, uint64_t last)
+struct cli_show_text cli_show_range(uint64_t first, uint64_t last)
 {
-    struct show_text show;
+    struct cli_show_text show;
 
     snprintf(show.text, sizeof(show.text), "0x%" PRIx64 "-0x%" PRIx64, first, last);
     return show;

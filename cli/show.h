@@ -3,28 +3,22 @@
 #ifndef CLI_SHOW_H
 #define CLI_SHOW_H
 
-#include "snapshot.h"
+#include "sim/snapshot_read.h"
 
-/* "0x..." in lower case. */
-json_t *show_json_hex(uint64_t value);
-
-/* ["0x...","0x..."] */
-json_t *show_json_range(uint64_t first, uint64_t last);
+/* Read a snapshot, and show progress. False: refused, and *out_status is the exit status. */
+bool cli_open_snapshot(struct sim_snapshot *snapshot, const char *dir, bool json, int *out_status);
 
 /* "blocked", "bypass", "translate" */
-const char *show_mode(enum walker_mode mode);
+const char *cli_show_mode(enum walker_mode mode);
 
-/* "read and write", "read only", "write only", "no access" */
-const char *show_access(bool read, bool write);
-
-struct show_text {
+struct cli_show_text {
     char text[64];
 };
 
 /* "16 KiB", "1.5 MiB": cut off after one digit. */
-struct show_text show_size(uint64_t bytes);
+struct cli_show_text cli_show_size(uint64_t bytes);
 
 /* "0xFIRST-0xLAST" */
-struct show_text show_range(uint64_t first, uint64_t last);
+struct cli_show_text cli_show_range(uint64_t first, uint64_t last);
 
 #endif

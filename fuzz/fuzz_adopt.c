@@ -8,7 +8,7 @@
  */
 #include "fuzz.h"
 
-#include "tests/adopt_tools.h"
+#include "tests/lib/adopt_tools.h"
 
 #define SID 0u
 #define TABLES 6u

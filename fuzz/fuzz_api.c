@@ -8,8 +8,8 @@
  */
 #include "fuzz.h"
 
-#include "cli/walker.h"
-#include "tests/rig.h"
+#include "sim/walker.h"
+#include "tests/lib/rig.h"
 
 #include <stdbool.h>
 #include <string.h>

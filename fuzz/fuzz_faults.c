@@ -6,9 +6,7 @@
  *
  * Input: the driver's configuration, the registers that are not 0, then events.
  */
-#include "fuzz.h"
-
-#include <granule/granule.h>
+#include "user.h"
 
 #include <host.h>
 #include <stdbool.h>
@@ -135,93 +133,34 @@ static int start(struct world *w, struct fuzz *f)
     return rc;
 }
 
-/* ---- a device on it ---- */
+/* ---- events ---- */
 
-struct user {
-    struct gr_stream stream;
-    struct gr_device dev;
-    struct gr_domain domain;
-    bool device, made, late; /* late: the hardware left something unconfirmed */
-};
-
-static void use_begin(struct world *w, struct user *u, struct fuzz *f)
-{
-    const struct gr_device_config config = {
-        .name = "device", .streams = &u->stream, .stream_count = 1, .coherent = true};
-    int rc;
-
-    u->stream = (struct gr_stream){
-        .inst = &w->dart.inst,
-        .sid = fuzz_byte(f) % w->streams,
-        .window = {0, UINT64_MAX},
-    };
-    rc = gr_device_init(&u->dev, &config); /* tables that no firmware can have made are refused */
-    FUZZ_CHECK(!rc || rc == GR_EOPNOTSUPP, "%d", rc);
-    u->device = !rc;
-    if (rc)
-        return;
-    rc = gr_domain_init(&u->domain, w->host, &u->dev, GR_DOMAIN_TRANSLATED, 0);
-    FUZZ_CHECK(!rc || rc == GR_ERANGE || (rc == GR_EOPNOTSUPP && w->dart.inst.locked), "%d", rc);
-    u->made = !rc;
-    if (rc)
-        return;
-    rc = gr_domain_attach(&u->domain, &u->dev);
-    FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT, "%d", rc);
-    u->late = rc;
-}
-
+/* Tables that no firmware can have made are refused. */
 static void use(struct world *w, struct user *u, struct fuzz *f)
 {
-    const gr_pa_t pa = fuzz_number(f) & 0xffffff;
-    const uint64_t len = 1 + fuzz_take(f, 2);
-    const struct watch since = begin(w);
-    gr_iova_t iova;
-    int rc = gr_dma_map(&u->dev, pa, len, GR_DMA_BIDIRECTIONAL, 0, &iova);
+    struct watch since;
 
-    if (!rc) {
-        rc = gr_dma_unmap(&u->dev, iova, len, GR_DMA_BIDIRECTIONAL, 0);
-        FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT, "%d", rc);
+    if (!u->device) {
+        user_begin(u, &w->dart.inst, fuzz_byte(f) % w->streams, GR_EOPNOTSUPP);
+        return;
     }
+    if (!u->made)
+        return;
+    since = begin(w);
+    user_map_and_unmap(u, f);
     /* Each: one command, one that undoes it, the stream's blocking; two waits a command. */
     end(w, since, 2 * 2 * 4);
-    FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT || rc == GR_EIO || rc == GR_ENODEV || rc == GR_ENOSPC ||
-                   rc == GR_ENOMEM || rc == GR_EFAULT,
-               "%d", rc);
-    u->late |= rc == GR_ETIMEDOUT;
 }
-
-static void use_end(struct user *u)
-{
-    int rc;
-
-    if (!u->device)
-        return;
-    if (u->made) {
-        rc = gr_domain_detach(&u->domain, &u->dev);
-        FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT || rc == GR_ENODEV, "%d", rc);
-        u->late |= rc == GR_ETIMEDOUT;
-    }
-    FUZZ_CHECK(!gr_device_fini(&u->dev), "device");
-    if (u->made)
-        FUZZ_CHECK(!gr_domain_fini(&u->domain) || u->late, "domain");
-}
-
-/* ---- events ---- */
 
 static void interrupt(struct world *w)
 {
-    const uint64_t taken = w->taken;
     const struct watch since = begin(w);
-    unsigned n = 0;
 
     for (unsigned i = 0; i <= GR_CFG_FAULT_RING; i++)
         (void)gr_dart_isr(&w->dart);
     /* Revision 2.2: a record for each of 256 streams each time, and perhaps a TLB command. */
     end(w, since, (w->dart.params[2] & 0xffff) >= 0x0200 ? 2 * (GR_CFG_FAULT_RING + 1) : 0);
-    n = gr_fault_dispatch(&w->dart.inst);
-    FUZZ_CHECK(n <= GR_CFG_FAULT_RING && w->taken - taken == n, "%u delivered", n);
-    FUZZ_CHECK(w->dart.inst.faults_recorded == w->taken, "faults got lost without a count");
-    FUZZ_CHECK(!gr_fault_dispatch(&w->dart.inst), "one more");
+    user_faults(&w->dart.inst, &w->taken);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -242,7 +181,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w->mmio = (struct host_mmio){
         .host = w->host, .opaque = w, .size = WINDOW, .read32 = on_read, .write32 = on_write};
     w->keeps_stores = fuzz_byte(&f) & 1;
-    if (fuzz_byte(&f) & 1) { /* facts/DART.md 2, 3: parameters that a driver accepts */
+    if (fuzz_byte(&f) & 1) { /* DART.md 2, 3: parameters that a driver accepts */
         w->reg[0x0 / 4] = 0x0e000000;
         w->reg[0x8 / 4] = 0x2a240200;
         w->reg[0xc / 4] = (uint32_t)fuzz_take(&f, 2);
@@ -267,10 +206,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 interrupt(w);
                 break;
             case 3:
-                if (!u.device)
-                    use_begin(w, &u, &f);
-                else if (u.made)
-                    use(w, &u, &f);
+                use(w, &u, &f);
                 break;
             default:
                 w->restless = fuzz_byte(&f) & 1;
@@ -278,7 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         }
         interrupt(w);
-        use_end(&u);
+        user_end(&u);
         FUZZ_CHECK(!gr_dart_fini(&w->dart), "dart");
     }
     FUZZ_CHECK(!host_misuse(w->host), "%s", host_last_log(w->host));

@@ -6,9 +6,7 @@
  *
  * Input: the registers, the driver's configuration, then events.
  */
-#include "fuzz.h"
-
-#include <granule/granule.h>
+#include "user.h"
 
 #include <host.h>
 #include <stdbool.h>
@@ -153,74 +151,22 @@ static int start(struct world *w, struct fuzz *f)
     return rc;
 }
 
-/* ---- a device on it ---- */
-
-struct user {
-    struct gr_stream stream;
-    struct gr_device dev;
-    struct gr_domain domain;
-    bool device, made, late; /* late: the hardware left something unconfirmed */
-};
-
-static void use_begin(struct world *w, struct user *u, struct fuzz *f)
-{
-    const struct gr_device_config config = {
-        .name = "device", .streams = &u->stream, .stream_count = 1, .coherent = true};
-    int rc;
-
-    u->stream = (struct gr_stream){
-        .inst = &w->smmu.inst,
-        .sid = (uint32_t)fuzz_take(f, 2) % w->smmu.inst.streams,
-        .window = {0, UINT64_MAX},
-    };
-    FUZZ_CHECK(!gr_device_init(&u->dev, &config), "device");
-    u->device = true;
-    rc = gr_domain_init(&u->domain, w->host, &u->dev, GR_DOMAIN_TRANSLATED, 0);
-    FUZZ_CHECK(!rc || rc == GR_ERANGE, "%d", rc);
-    u->made = !rc;
-    if (rc)
-        return;
-    rc = gr_domain_attach(&u->domain, &u->dev);
-    FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT, "%d", rc);
-    u->late = rc;
-}
+/* ---- events ---- */
 
 static void use(struct world *w, struct user *u, struct fuzz *f)
 {
-    const gr_pa_t pa = fuzz_number(f) & 0xffffff;
-    const uint64_t len = 1 + fuzz_take(f, 2);
-    const struct watch since = begin(w);
-    gr_iova_t iova;
-    int rc = gr_dma_map(&u->dev, pa, len, GR_DMA_BIDIRECTIONAL, 0, &iova);
+    struct watch since;
 
-    if (!rc) {
-        rc = gr_dma_unmap(&u->dev, iova, len, GR_DMA_BIDIRECTIONAL, 0);
-        FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT, "%d", rc);
-    }
-    end(w, since, 8);
-    FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT || rc == GR_EIO || rc == GR_ENODEV || rc == GR_ENOSPC ||
-                   rc == GR_ENOMEM || rc == GR_EFAULT,
-               "%d", rc);
-    u->late |= rc == GR_ETIMEDOUT;
-}
-
-static void use_end(struct user *u)
-{
-    int rc;
-
-    if (!u->device)
+    if (!u->device) {
+        user_begin(u, &w->smmu.inst, (uint32_t)fuzz_take(f, 2) % w->smmu.inst.streams, 0);
         return;
-    if (u->made) {
-        rc = gr_domain_detach(&u->domain, &u->dev);
-        FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT || rc == GR_ENODEV, "%d", rc);
-        u->late |= rc == GR_ETIMEDOUT;
     }
-    FUZZ_CHECK(!gr_device_fini(&u->dev), "device");
-    if (u->made)
-        FUZZ_CHECK(!gr_domain_fini(&u->domain) || u->late, "domain");
+    if (!u->made)
+        return;
+    since = begin(w);
+    user_map_and_unmap(u, f);
+    end(w, since, 8);
 }
-
-/* ---- events ---- */
 
 /* Whatever is read as a record. */
 static void scribble(struct world *w, struct fuzz *f)
@@ -236,17 +182,12 @@ static void scribble(struct world *w, struct fuzz *f)
 
 static void interrupt(struct world *w)
 {
-    const uint64_t taken = w->taken;
     const struct watch since = begin(w);
-    unsigned n;
 
     for (unsigned i = 0; i < 3; i++)
         (void)gr_smmuv3_isr(&w->smmu);
     end(w, since, 0);
-    n = gr_fault_dispatch(&w->smmu.inst);
-    FUZZ_CHECK(n <= GR_CFG_FAULT_RING && w->taken - taken == n, "%u delivered", n);
-    FUZZ_CHECK(w->smmu.inst.faults_recorded == w->taken, "faults got lost without a count");
-    FUZZ_CHECK(!gr_fault_dispatch(&w->smmu.inst), "one more");
+    user_faults(&w->smmu.inst, &w->taken);
 }
 
 static void run(struct world *w, struct user *u, struct fuzz *f)
@@ -265,10 +206,7 @@ static void run(struct world *w, struct user *u, struct fuzz *f)
             interrupt(w);
             break;
         case 3:
-            if (!u->device)
-                use_begin(w, u, f);
-            else if (u->made)
-                use(w, u, f);
+            use(w, u, f);
             break;
         case 4:
             scribble(w, f);
@@ -307,7 +245,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .write32 = on_write,
                                  .write64 = on_write64};
     w->obeys = fuzz_byte(&f) & 7;
-    if (fuzz_byte(&f) & 7) { /* facts/QEMU.md: what a driver accepts */
+    if (fuzz_byte(&f) & 7) { /* docs/QEMU.md: what a driver accepts */
         w->reg[0x00 / 4] = 0x0d40101a ^ (fuzz_byte(&f) & 3 ? 0 : (uint32_t)fuzz_take(&f, 4));
         w->reg[0x04 / 4] =
             (uint32_t)fuzz_pick(&f, 20) << 21 | (uint32_t)fuzz_pick(&f, 20) << 16 | 16;
@@ -326,7 +264,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         gr_instance_set_fault_handler(&w->smmu.inst, on_fault, w);
         run(w, &u, &f);
         interrupt(w);
-        use_end(&u);
+        user_end(&u);
         rc = gr_smmuv3_fini(&w->smmu);
         FUZZ_CHECK(!rc || rc == GR_ETIMEDOUT, "%d", rc);
         late = rc;

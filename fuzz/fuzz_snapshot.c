@@ -1,35 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Saved machines from anywhere: what snapshot_load() accepts, its tables can be decoded, walked and
- * checked, and what it refuses it refuses with one sentence.
+ * Saved machines from anywhere: what sim_snapshot_load() accepts, its tables can be decoded, walked
+ * and checked, and what it refuses it refuses with one sentence.
  *
  * Input: machine.json up to the first NUL, then memory.img: chunks, each where it goes (2 bytes, in
  * units of 8), how long it is (1 byte) and its bytes. The image is as long as "ram_size" says.
  */
 #include "fuzz.h"
 
-#include "cli/snapshot.h"
-#include "cli/tables.h"
+#include "sim/snapshot_read.h"
+#include "sim/tables.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define IMAGE_MAX (UINT64_C(1) << 20)
 #define STREAMS 4u
-
-/* main.c's, which has main() beside it. */
-bool cli_error_set(struct cli_error *error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(error->text, sizeof(error->text), format, args);
-    va_end(args);
-    return false;
-}
 
 /* One folder for all runs, removed at the end. */
 static char dir[] = "/tmp/fuzz-snapshot-XXXXXX";
@@ -100,12 +88,12 @@ static void write_image(struct fuzz *f, uint64_t size)
 
 /* ---- what a loaded snapshot can be used for ---- */
 
-static void check_runs(const struct tables *tables)
+static void check_runs(const struct sim_tables *tables)
 {
     uint64_t mapped = 0;
 
     for (size_t i = 0; i < tables->nruns; i++) {
-        const struct tables_run *const run = &tables->runs[i];
+        const struct sim_tables_run *const run = &tables->runs[i];
         struct walker_walk walk;
 
         FUZZ_CHECK(run->last >= run->iova && (!i || run->iova > run[-1].last), "not in order");
@@ -120,32 +108,32 @@ static void check_runs(const struct tables *tables)
     FUZZ_CHECK(mapped == tables->mapped, "the sum is wrong");
 }
 
-static void use(const struct snapshot *s)
+static void use(const struct sim_snapshot *s)
 {
-    struct tables_problems problems = {0};
-    struct tables_check check = {0};
+    struct sim_tables_problems problems = {0};
+    struct sim_tables_check check = {0};
 
     for (size_t i = 0; i < s->ninstances && i < 4; i++) {
-        const struct snapshot_instance *const inst = &s->instances[i];
-        struct tables tables;
+        const struct sim_snapshot_instance *const inst = &s->instances[i];
+        struct sim_tables tables;
 
-        FUZZ_CHECK(snapshot_find(s, inst->path) == inst, "%s", inst->path);
+        FUZZ_CHECK(sim_snapshot_find(s, inst->path) == inst, "%s", inst->path);
         if (!inst->walker.kind) {
-            FUZZ_CHECK(tables_check_unknown(inst, &check, &problems), "no memory");
+            FUZZ_CHECK(sim_tables_check_unknown(inst, &check, &problems), "no memory");
             continue;
         }
         for (unsigned sid = 0; sid < inst->walker.streams && sid < STREAMS; sid++) {
-            FUZZ_CHECK(tables_load(&tables, inst, sid, &problems), "no memory");
+            FUZZ_CHECK(sim_tables_load(&tables, inst, sid, &problems), "no memory");
             check_runs(&tables);
-            FUZZ_CHECK(tables_check(&tables, &check, &problems), "no memory");
-            tables_free(&tables);
+            FUZZ_CHECK(sim_tables_check(&tables, &check, &problems), "no memory");
+            sim_tables_free(&tables);
         }
     }
     FUZZ_CHECK(check.wrong <= check.mappings && check.mappings <= s->nmappings, "counted twice");
     FUZZ_CHECK(problems.count || (!check.wrong && !check.unexplained), "wrong without a sentence");
     for (size_t i = 0; i < problems.count; i++)
         FUZZ_CHECK(problems.list[i].text[0], "a problem without a sentence");
-    tables_problems_free(&problems);
+    sim_tables_problems_free(&problems);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -153,15 +141,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *const nul = size ? memchr(data, 0, size) : NULL;
     const size_t text = nul ? (size_t)(nul - data) : size;
     struct fuzz f = {data + text + (nul ? 1 : 0), size - text - (nul ? 1 : 0)};
-    struct cli_error error = {""};
-    struct snapshot s;
+    struct sim_error error = {""};
+    struct sim_snapshot s;
 
     make_dir();
     write_json(data, text);
     write_image(&f, image_size(data, text));
-    if (snapshot_load(&s, dir, &error)) {
+    if (sim_snapshot_load(&s, dir, &error)) {
         use(&s);
-        snapshot_free(&s);
+        sim_snapshot_free(&s);
     } else {
         FUZZ_CHECK(error.text[0], "refused without a sentence");
     }

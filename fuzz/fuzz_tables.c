@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Registers and tables that nobody sane wrote: two readers that share no code, the DART model and
- * cli/walker.c, end, stay inside memory, and agree about every access. Of LPAE there is no model
- * yet: there the walker agrees with a few lines written from the Arm ARM.
+ * sim/walker.c, end, stay inside memory, and agree about every access. Tables of LPAE are read
+ * without a stream: there the walker agrees with a few lines written from the Arm ARM.
  *
  * Input: the kind, the registers that are not 0 (of LPAE: the shape), memory, then IOVAs.
  */
@@ -10,7 +10,7 @@
 
 #include <dart/dart.h>
 
-#include "cli/walker.h"
+#include "sim/walker.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -248,7 +248,7 @@ static struct dart_model_config choose(struct fuzz *f)
     config.page_bits = kind & 4 ? 12 : 14;
     config.keep_all = kind & 8;
     config.random_replacement = kind & 16;
-    config.bypass = config.bypass && (kind & 32); /* USB4 never bypasses: facts/DART.md 2 */
+    config.bypass = config.bypass && (kind & 32); /* USB4 never bypasses: DART.md 2 */
     config.tlb_entries = 1 + fuzz_pick(f, 64);
     config.walk_entries = 1 + fuzz_pick(f, 8);
     if (config.kind == DART_MODEL_T8110 && (kind & 64))

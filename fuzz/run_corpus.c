@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target without a fuzzer: every stored input, and so many mutations of each, always
- * the same ones for the same SEED. With arguments: these files alone, as they are.
+ * Runs a fuzz target without a fuzzer: every stored input, and FUZZ_MUTATIONS (16) mutations of each,
+ * always the same ones for the same SEED. With arguments: these files alone, as they are.
  */
 #include "fuzz.h"
+
+#include "tests/lib/chance.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -27,16 +29,11 @@ static size_t ninputs;
 static uint8_t current[ROOM];
 static size_t current_size;
 static const char *name;
-static uint64_t rng = 1;
+static uint64_t rng;
 
-/* splitmix64 */
 static uint64_t chance(uint64_t below)
 {
-    uint64_t z = rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % below;
+    return chance_below(&rng, below);
 }
 
 /* ---- when one fails ---- */
@@ -183,19 +180,17 @@ static void mutate(void)
 
 int main(int argc, char **argv)
 {
-    const char *const seed = getenv("SEED");
+    const char *const mutations = getenv("FUZZ_MUTATIONS");
+    const unsigned long each = mutations ? strtoul(mutations, NULL, 0) : MUTATIONS;
     uint64_t runs = 0;
 
     name = argv[0];
-    if (seed)
-        rng = strtoull(seed, NULL, 0);
     if (__sanitizer_set_death_callback)
         __sanitizer_set_death_callback(keep);
     else
         signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
-    printf("%s: SEED=%" PRIu64 "\n", name, rng);
-    fflush(stdout);
+    rng = chance_seed_or(name, 1);
     for (int i = 1; i < argc; i++)
         load(argv[i]);
     if (argc == 1)
@@ -205,7 +200,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ninputs; i++) {
         set(&inputs[i]);
         run();
-        for (unsigned k = 0; argc == 1 && k < MUTATIONS; k++) {
+        for (unsigned long k = 0; argc == 1 && k < each; k++) {
             set(&inputs[i]);
             for (uint64_t more = 1 + chance(4); more; more--)
                 mutate();

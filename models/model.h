@@ -2,7 +2,7 @@
 /*
  * What every hardware model needs from the machine it is part of.
  *
- * A model is a device written from the facts alone: it shares no header, no number and no code with
+ * A model is a device written from documents alone: it shares no header, no number and no code with
  * the library under test. The machine (a test, the command line) fills in a struct model_host,
  * wires the model's registers to its MMIO and the model's accesses to its memory.
  *
@@ -47,7 +47,7 @@ struct model_host {
 
 enum model_result {
     MODEL_OK,
-    MODEL_FAULT,     /* the IOMMU refused */
+    MODEL_FAULT,     /* refused by the IOMMU */
     MODEL_BUS_ERROR, /* refused elsewhere: memory hole, PCI window, power off, unreadable table */
     MODEL_STALLED,   /* the IOMMU is busy: let virtual time pass and retry from `done` */
 };

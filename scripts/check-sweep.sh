@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # check-sweep.sh [ROOT]: tests/test_sweep.c makes every public call fail that can: each function that
 # a public header declares is called in the sweep, or is below with a reason; each step that
-# tests/sweep.h offers is part of a scenario.
+# tests/lib/sweep.h offers is part of a scenario.
 # check-sweep.sh --self-test: plants a call, an exception and a step that are missing, and sees it
 # found.
 set -u
@@ -26,7 +26,7 @@ called() {
 check() {
     _bad=0 _swept=0 _excepted=0
     _public=$(code "$1"/include/granule/*.h "$1"/include/granule/drv/*.h | called)
-    _calls=$(code "$1"/tests/sweep.c "$1"/tests/test_sweep.c | called)
+    _calls=$(code "$1"/tests/lib/sweep.c "$1"/tests/test_sweep.c | called)
     for _name in $_public; do
         _why=$(echo "$exceptions" | while IFS='| ' read -r _pattern _reason; do
             # shellcheck disable=SC2254 # a pattern
@@ -37,7 +37,7 @@ check() {
         elif echo "$_calls" | grep -qx "$_name"; then
             _swept=$((_swept + 1))
         else
-            echo "$_name() is public, and tests/sweep.c never makes it fail: add a step"
+            echo "$_name() is public, and tests/lib/sweep.c never makes it fail: add a step"
             _bad=$((_bad + 1))
         fi
     done
@@ -51,7 +51,7 @@ check() {
         echo "uses the port: gr_dt_*() is no exception any more"
         _bad=$((_bad + 1))
     fi
-    for _step in $(code "$1"/tests/sweep.h | sed -n 's/^SWEEP_CALL(sweep_\([a-z0-9_]*\));.*/\1/p'); do
+    for _step in $(code "$1"/tests/lib/sweep.h | sed -n 's/^SWEEP_CALL(sweep_\([a-z0-9_]*\));.*/\1/p'); do
         tr -d ' \n' < "$1"/tests/test_sweep.c | grep -q "STEP($_step," || {
             echo "sweep_$_step() is a step of no scenario"
             _bad=$((_bad + 1))
@@ -82,14 +82,15 @@ plant() {
     cp "$copy/kept" "$copy/$2"
 }
 
-mkdir "$copy/tests" "$copy/src"
+mkdir -p "$copy/tests/lib" "$copy/src"
 cp -r include "$copy/"
 cp -r src/dt "$copy/src/"
-cp tests/sweep.[ch] tests/test_sweep.c "$copy/tests/"
+cp tests/lib/sweep.[ch] "$copy/tests/lib/"
+cp tests/test_sweep.c "$copy/tests/"
 check "$copy" || exit 1
 plant 'int gr_dma_planted(struct gr_device *dev);' include/granule/dma.h
 plant 'void gr_dart_planted(void);' include/granule/drv/dart.h
-plant 'SWEEP_CALL(sweep_planted);' tests/sweep.h
+plant 'SWEEP_CALL(sweep_planted);' tests/lib/sweep.h
 plant 'void f(void) { gr_port_relax(0); }' src/dt/dt.c
 plant '/* gr_dma_planted() is in a comment only */
 int gr_dma_planted(void);' include/granule/pt.h

@@ -1,15 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check-symbols.sh ARCHIVE...: what the library adds to a host's namespace has its prefix.
-#   global symbols of the objects                          gr_ gri_
+# check-symbols.sh ARCHIVE... OBJECT...: what the library adds to a host's namespace has its prefix,
+# and so has what the files of one room of the hosted code see of each other.
+#   global symbols of the archives                         gr_ gri_
 #   macros of include/granule and of ports/*/gr_port.h     GR_ gr_, include guards GRANULE_
 #   macros of src/**/*.h                                   GR_ GRI_ gr_ gri_, guards GRANULE_
 #   tags, typedefs and functions of include/granule        gr_, enumerators GR_
+#   all of these of the rooms below, whose objects are FOLDER/obj/ROOM/*.o
 # and every file states its licence within its first three lines.
 # check-symbols.sh --self-test: plants each kind of violation and sees it found.
 set -u
 
-# Names that public headers declare: lines "FILE kind NAME".
+# FILES | symbols, tags, typedefs and functions | macros and enumerators. The first line that fits counts.
+rooms='
+sim/walker | walker_ | WALKER_ SIM_WALKER_H
+sim/       | sim_    | SIM_
+cli/       | cli_    | CLI_
+'
+
+# Names that headers declare: lines "FILE kind NAME". A tag without a body is a mention.
 declared() {
     awk '
         # Characters without comments, strings and preprocessor lines, one string for a file.
@@ -49,7 +58,7 @@ declared() {
             while (match(t, /(struct|union|enum)[ \t]+[A-Za-z_0-9]+/)) {
                 c = substr(t, RSTART, RLENGTH)
                 sub(/.*[ \t]/, "", c)
-                tell("tag", c)
+                tell(substr(t, RSTART + RLENGTH) ~ /^[ \t]*{/ ? "tag" : "mention", c)
                 t = substr(t, 1, RSTART - 1) "TAG@" (c) "@ " substr(t, RSTART + RLENGTH)
             }
             for (i = 1; i <= length(t); i++) {
@@ -101,10 +110,65 @@ macros() {
     awk -v allowed="^($allowed)" '/^[ \t]*#[ \t]*define[ \t]/ {
         name = $0
         sub(/^[ \t]*#[ \t]*define[ \t]+/, "", name)
+        value = name
         sub(/[^A-Za-z_0-9].*/, "", name)
+        if (value == name " GRI_FMT_OF(" name ")") next # src/pt/pt_names.inc.h, which ends it again
         if (name !~ allowed) { print FILENAME ":" FNR ": macro " name; bad = 1 }
     }
     END { exit bad }' "$@"
+}
+
+# check_rooms OBJECT...: headers of the rooms in the table, and these objects of theirs.
+check_rooms() {
+    # shellcheck disable=SC2046
+    set -- "$@" -- $(find sim cli -name '*.h')
+    objects=
+    while [ "$1" != -- ]; do objects="$objects $1"; shift; done
+    shift
+    # shellcheck disable=SC2086
+    {
+        declared "$@"
+        awk '/^[ \t]*#[ \t]*define[ \t]/ {
+            sub(/^[ \t]*#[ \t]*define[ \t]+/, "")
+            sub(/[^A-Za-z_0-9].*/, "")
+            print FILENAME, "macro", $0
+        }' "$@"
+        nm -A -g $objects | awk 'index($1, ":") < length($1) && $NF !~ /^__|^main$/ { # else undefined, or of a sanitizer
+            sub(/:.*/, "", $1)
+            sub(/^(.*\/)?obj\//, "", $1)
+            print $1, "symbol", $3
+        }'
+    } | awk -v rooms="$rooms" '
+        BEGIN {
+            n = split(rooms, line, "\n")
+            for (i = 1; i <= n; i++) {
+                if (split(line[i], field, "|") != 3) continue
+                gsub(/^ +| +$/, "", field[3])
+                gsub(/ +/, "|", field[3])
+                gsub(/ /, "", field[1])
+                gsub(/ /, "", field[2])
+                files[++count] = field[1]
+                lower[count] = "^" field[2]
+                upper[count] = "^(" field[3] ")"
+            }
+        }
+        $2 == "mention" { next }
+        {
+            for (i = 1; i <= count && index($1, files[i]) != 1; i++) ;
+            found[i, $2]++
+            if (i > count || $3 !~ ($2 ~ /macro|enumerator/ ? upper[i] : lower[i])) {
+                print $1 ": " $2 " " $3
+                bad = 1
+            }
+        }
+        END {
+            for (i = 1; i <= count; i++)
+                if (!found[i, "symbol"] || !found[i, "function"]) {
+                    print "check-symbols: no symbol or no function of " files[i]
+                    bad = 1
+                }
+            exit bad
+        }'
 }
 
 # Everything in the tree but what git ignores; without git, everything but build folders.
@@ -130,11 +194,20 @@ check() {
     macros 'GR_|gr_|GRI_|gri_|GRANULE_' $private || rc=1
     # shellcheck disable=SC2086
     declared $public | awk '
-        $2 == "enumerator" ? $3 !~ /^GR_/ : $3 !~ /^gr_/ { print $1 ": " $2 " " $3; bad = 1 }
+        $2 == "enumerator" ? $3 !~ /^GR_/ : $3 !~ /^gr_/ {
+            print $1 ": " ($2 == "mention" ? "tag" : $2) " " $3
+            bad = 1
+        }
         END { if (NR < 10) { print "check-symbols: found too little in include/granule"; bad = 1 }
               exit bad }' || rc=1
-    # nm -g prints "value type name"; undefined symbols have no value.
-    nm -g "$@" | awk 'NF == 3 { n++; if ($3 !~ /^_?gri?_/) { print "symbol " $3; bad = 1 } }
+    archives=$(for file in "$@"; do echo "$file"; done | grep '\.a$')
+    objects=$(for file in "$@"; do echo "$file"; done | grep '\.o$')
+    # shellcheck disable=SC2086
+    check_rooms $objects || rc=1
+    # nm -g prints "value type name"; undefined symbols have no value. ASan names each variable twice.
+    # shellcheck disable=SC2086
+    nm -g $archives | awk '{ sub(/^__odr_asan\./, "", $3) }
+        NF == 3 { n++; if ($3 !~ /^_?gri?_/) { print "symbol " $3; bad = 1 } }
         END { if (!n) { print "check-symbols: no symbol at all in the archives"; bad = 1 }
               exit bad }' || rc=1
     for file in $(all_files); do
@@ -180,7 +253,7 @@ extern const struct gr_a gr_table[];
 GR_END_DECLS
 #endif
 END
-    printf '%s\n#define GRI_X 1\n' "$spdx" > src/good.h
+    printf '%s\n#define GRI_X 1\n#define clean GRI_FMT_OF(clean)\n' "$spdx" > src/good.h
     printf '%s\n#define GR_PORT_X 1\n' "$spdx" > ports/x/gr_port.h
     printf '%s\nint gr_x(void); int gr_x(void) { return 0; } static int s; int *gri_y(void); int *gri_y(void) { return &s; }\n' \
         "$spdx" > good.c
@@ -190,7 +263,22 @@ END
         mkdir -p build && mv good.a build/good.a
     }
     archive good.c || exit 1
-    (check build/good.a) > build/out 2>&1 || {
+    objects="build/obj/sim/walker.o build/obj/sim/good.o build/obj/cli/good.o"
+    # room PREFIX FILE: a header and an object of which all is right
+    room() {
+        mkdir -p "${2%/*}" "build/obj/${2%/*}"
+        printf '%s\n#define %s 1\nstruct gr_mention; struct %sx { int wrong; struct host *h; }; enum %se { %s };\nint %sf(struct host *h);\n' \
+            "$spdx" "$3A" "$1" "$1" "$3B" "$1" > "$2.h"
+        echo "int right(void); int $1g(void); int $1g(void) { return right(); } static int wrong(void) { return $1g(); } int main(void); int main(void) { return wrong(); }" |
+            ${CC:-gcc} -x c -c -o "build/obj/$2.o" - || exit 1
+    }
+    rooms_anew() {
+        room walker_ sim/walker WALKER_ && room sim_ sim/good SIM_ && room cli_ cli/good CLI_
+        rm -f build/obj/*/bad.o
+    }
+    rooms_anew
+    # shellcheck disable=SC2086
+    (check build/good.a $objects) > build/out 2>&1 || {
         echo "self-test: the clean tree fails:" >&2
         cat build/out >&2
         exit 1
@@ -204,17 +292,21 @@ END
         *) printf '%s\n' "$line" > "$file" ;;
         esac
         [ "$file" = bad.c ] && archive bad.c
-        if (check build/good.a) > build/out 2>&1 || ! grep -q "$name" build/out; then
+        case $file in */*.c) ${CC:-gcc} -c -o "build/obj/${file%.c}.o" "$file" || exit 1 ;; esac
+        # shellcheck disable=SC2046
+        if (check build/good.a $(find build/obj -name '*.o')) > build/out 2>&1 || ! grep -q "$name" build/out; then
             echo "self-test: not found: $file: $line" >&2
             wrong=$((wrong + 1))
         fi
         rm "$file"
+        rooms_anew
         archive good.c
     done <<'END'
 include/granule/bad.h|#define MAX 1|macro MAX
 include/granule/bad.h|# define GRX(a) 1|macro GRX
 ports/gr_port.h|#define PORT_X 1|macro PORT_X
 src/bad.h|#define BIT(n) 1|macro BIT
+src/bad.h|#define clean GRI_FMT_OF(dirty)|macro clean
 include/granule/bad.h|struct range { int a; };|tag range
 include/granule/bad.h|int gr_f(struct link *l);|tag link
 include/granule/bad.h|enum gr_k { GR_OK, BAD };|enumerator BAD
@@ -227,6 +319,21 @@ include/granule/bad.h|static inline int min(int a) { return a; }|function min
 bad.c|/* SPDX-License-Identifier: MIT */ int map(void); int map(void) { return 0; }|symbol map
 bad.c|/* SPDX-License-Identifier: MIT */ int counter;|symbol counter
 bad.c|int gr_x;|bad.c: no line
+sim/bad.h|#define MAX 1|macro MAX
+sim/bad.h|#define CLI_X 1|macro CLI_X
+sim/bad.h|#define WALKER_X 1|macro WALKER_X
+sim/walker.h|#define SIM_X 1|macro SIM_X
+cli/bad.h|#define SIM_X 1|macro SIM_X
+sim/bad.h|struct live { int a; };|tag live
+cli/bad.h|struct sim_x { int a; };|tag sim_x
+sim/bad.h|enum sim_k { SIM_OK, BAD };|enumerator BAD
+sim/bad.h|typedef unsigned long word_t;|typedef word_t
+sim/bad.h|int watch(void *arg);|function watch
+cli/bad.h|static inline int min(int a) { return a; }|function min
+sim/walker.h|int sim_walk(void);|function sim_walk
+sim/bad.c|/* SPDX-License-Identifier: MIT */ int watch(void); int watch(void) { return 0; }|symbol watch
+sim/bad.c|/* SPDX-License-Identifier: MIT */ int walker_x;|symbol walker_x
+cli/bad.c|/* SPDX-License-Identifier: MIT */ int sim_x;|symbol sim_x
 notes.md|# Notes|notes.md: no line
 END
     echo "check-symbols: self-test: $cases cases, $wrong wrong"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # check.sh [long]: what `make check` and `make check-long` do. MAKE and B come from the Makefile.
-# Every step runs, whatever became of those before it; the sum stands at the end.
+# Every step runs, whatever became of those before it; the sum stands at the end. docs/TESTING.md
+# says what each step protects, where it runs and what it costs.
 set -u
 . scripts/lib.sh
 
@@ -16,27 +17,32 @@ x86_64 | aarch64) general=-mgeneral-regs-only ;;
 esac
 san="B=$B/san SAN=address,undefined WERROR=1 W=-DGR_CFG_DEBUG=1"
 
-$MAKE deps-check deps-qemu || exit 1
+$MAKE deps-check || exit 1
 begin_tally
+# What uses one CPU runs beside the tests, which use all there are.
+aside headers $MAKE check-headers
+aside layers sh scripts/check-layers.sh
+aside "layers, self-test" sh scripts/check-layers.sh --self-test
+aside docs sh scripts/check-docs.sh
+aside "docs, self-test" sh scripts/check-docs.sh --self-test
+aside "one unit" $MAKE check-unit
+aside "one unit, self-test" sh scripts/check-unit.sh --self-test
+aside sizes sh scripts/check-size.sh
+aside "sizes, self-test" sh scripts/check-size.sh --self-test
+aside "symbols, self-test" sh scripts/check-symbols.sh --self-test
+aside sweep sh scripts/check-sweep.sh
+aside "sweep, self-test" sh scripts/check-sweep.sh --self-test
+aside freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
 # shellcheck disable=SC2086 # lists of arguments
 {
-    step tests $MAKE $san test
-    step "threads, TSan" $MAKE B="$B/tsan" SAN=thread WERROR=1 W=-DGR_CFG_DEBUG=1 threads
-    step headers $MAKE check-headers
-    step layers sh scripts/check-layers.sh
-    step "layers, self-test" sh scripts/check-layers.sh --self-test
-    step symbols $MAKE check-symbols
-    step "symbols, self-test" sh scripts/check-symbols.sh --self-test
-    step sweep sh scripts/check-sweep.sh
-    step "sweep, self-test" sh scripts/check-sweep.sh --self-test
-    step freestanding $MAKE check-freestanding TARGET_FLAGS="$general"
+    step tests env FUZZ_MUTATIONS="${FUZZ_MUTATIONS:-4}" $MAKE $san test
+    gather
+    step symbols $MAKE $san check-symbols
+    step "layers, objects" $MAKE $san check-objects
     step boards $MAKE $san RUNS=1 matrix
-    step "QEMU's SMMUv3" $MAKE qemu-check
-    step "QEMU's SMMUv3 without a guest" $MAKE qemu-qtest
-    step "QEMU's SMMUv3, self-test" sh scripts/qemu-check.sh --self-test
     if [ "${1-}" = long ]; then
         SEED=${SEED:-$(date +%s)} && export SEED
-        step "boards, long" $MAKE RUNS="${RUNS:-3000}" matrix
+        step "boards, long" $MAKE RUNS="${RUNS:-3000}" PRODUCT=whole matrix
         step "planted bugs" $MAKE check-planted
         step "lists, long" $MAKE LISTS="${LISTS:-20000000}" lists
         step "properties, long" $MAKE OPS="${OPS:-1000000000}" properties

@@ -24,7 +24,7 @@ trap 'rm -rf "$tmp"' EXIT
 # count ROW: instructions of one list, 1 decimal.
 count() {
     valgrind --tool=callgrind --callgrind-out-file="$tmp/out" --toggle-collect=bench_measured \
-        "$program" --rounds=1 --iterations=$LISTS --row="$1" > "$tmp/log" 2>&1 || {
+        "$program" --invalidation=none --rounds=1 --iterations=$LISTS --row="$1" > "$tmp/log" 2>&1 || {
         cat "$tmp/log" >&2
         return 1
     }

@@ -26,6 +26,31 @@ step() {
     esac
 }
 
+# aside NAME COMMAND...: a step that runs beside what comes next. gather: wait for all of them, and
+# print each in one piece.
+aside() {
+    [ -n "${asides:-}" ] || asides=$(mktemp -d)
+    asides_begun=$((${asides_begun:-0} + 1))
+    (
+        GR_TALLY=$asides/$asides_begun.tally
+        export GR_TALLY
+        : > "$GR_TALLY"
+        step "$@"
+    ) > "$asides/$asides_begun.log" 2>&1 < /dev/null &
+}
+
+gather() {
+    wait
+    _k=1
+    while [ "$_k" -le "${asides_begun:-0}" ]; do
+        cat "$asides/$_k.log"
+        cat "$asides/$_k.tally" >> "$GR_TALLY"
+        _k=$((_k + 1))
+    done
+    rm -rf "${asides:?}"
+    asides='' asides_begun=0
+}
+
 # skip NAME WHY: a check that this machine cannot run.
 skip() {
     echo "== $1"
@@ -59,11 +84,48 @@ end_tally() {
     return $_rc
 }
 
-# limit NANOSECONDS: the seconds after which a program that takes so long when all is well hangs.
-limit() {
-    _limit=$(($1 / 200000000 + 1)) # five times as long
-    [ "$_limit" -ge 30 ] || _limit=30
-    echo "$_limit"
+# bounded COMMAND...: run it. CPU time decides: no process of it may use more than GR_CPU seconds
+# (600). GR_WALL seconds (1800) only end what waits for ever, however busy the machine is.
+bounded() {
+    (ulimit -t "${GR_CPU:-600}" && exec timeout -k 10 "${GR_WALL:-1800}" "$@")
+}
+
+# how_it_ended STATUS: the exit status of bounded() in words.
+how_it_ended() {
+    case $1 in
+    124 | 137) echo "HUNG: it did not end within ${GR_WALL:-1800} s" ;;
+    152) echo "it used more than ${GR_CPU:-600} s of CPU time" ;;
+    *) echo "exit status $1" ;;
+    esac
+}
+
+# cpu_in FILE: seconds of CPU time of a shell's children. FILE is what `times` wrote in that shell
+# itself: a command substitution is a shell of its own, without children.
+cpu_in() {
+    awk -F '[ms ]+' 'NR == 2 { printf "%.2f\n", $1 * 60 + $2 + $3 * 60 + $4 }' "$1"
+}
+
+# enough SECONDS: the CPU time that a program gets which takes SECONDS when all is well.
+enough() {
+    awk -v took="$1" 'BEGIN { limit = int(5 * took) + 1; print limit < 30 ? 30 : limit }'
+}
+
+# machine_busy: seconds of CPU time that all processes of this machine have used, by Linux's count.
+machine_busy() {
+    awk '$1 == "cpu" { print ($2 + $3 + $4 + $7 + $8) / 100; exit }' /proc/stat 2> /dev/null
+}
+
+# begin_idle, then is_idle FILE: was the machine ours alone, but for a tenth of its time? FILE is
+# what `times` wrote at the end. Where nothing counts that, the answer is yes: what could not be
+# decided is then a failure.
+begin_idle() {
+    idle_from="$(date +%s) $(machine_busy)"
+}
+
+is_idle() {
+    echo "$idle_from $(date +%s) $(machine_busy) $(cpu_in "$1")" | awk -v cores="$(cores)" '
+        NF < 5 { exit 0 }
+        { exit $4 - $2 - $5 > 0.1 * cores * ($3 - $1) + 1 }'
 }
 
 # cores: how many jobs to run side by side.

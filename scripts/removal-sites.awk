@@ -9,9 +9,9 @@
 # Operations, and calls of what does them: switched off, such a call does all but these operations.
 BEGIN {
     RS = "\001"
-    operation = "gr_port_wmb|gr_port_rmb|gr_port_mb|gr_port_cache|wait_idle|command|gr_port_write32|gri_bounce_copy|memset"
-    call = "clean|gri_dma_to_device|gri_dma_to_cpu|sync_list|invalidate|retire|flush|attach|block" \
-        "|gri_domain_invalidate|gri_dma_sync|gri_isolation_sync|sync|forget_[a-z_]*|adopt|release"
+    operation = "gr_port_wmb|gr_port_rmb|gr_port_mb|gr_port_cache|dart_wait_idle|smmu_wait_idle|gri_smmu_command|gr_port_write32|gri_bounce_copy|memset"
+    call = "clean|clean_slot|gri_smmu_clean|gri_dma_to_device|gri_dma_to_cpu|sync_list|invalidate|retire|finish_unmap|flush|attach|block" \
+        "|gri_domain_invalidate|gri_domain_invalidate_visible|gri_dma_sync|gri_isolation_sync|gri_smmu_sync|gri_smmu_invalidate_[a-z_]*|adopt|release"
     any = "([A-Za-z_][A-Za-z_0-9]*->)*(" operation "|" call ")\\("
 }
 
@@ -65,7 +65,7 @@ function wrap(name, text, what, a, b) {
         b = "SITE(" add("cache-inval") ", 0u, GR_CACHE_INVAL)"
         sub(/GR_CACHE_CLEAN \| GR_CACHE_INVAL/, a " | " b, text)
     }
-    return "SITE(" add(what) ", " (name == "wait_idle" ? "0" : "(void)0") ", " text ")"
+    return "SITE(" add(what) ", " (name ~ /wait_idle$/ ? "0" : "(void)0") ", " text ")"
 }
 
 {

@@ -71,7 +71,7 @@ static int new_domain(struct one *o, struct gr_domain *domain, enum gr_domain_ty
 static void for_all(void (*fn)(const struct fw_kind *k, bool locked, enum gr_adopt adopt))
 {
     for (size_t i = 0; i < FW_KINDS; i++) {
-        if (!fw_kinds[i].packed) { /* nor can it be locked: facts/DART.md 6 */
+        if (!fw_kinds[i].packed) { /* nor can it be locked: DART.md 6 */
             fn(&fw_kinds[i], true, GR_ADOPT_DEFAULT);
             fn(&fw_kinds[i], true, GR_ADOPT_IMPORT);
         }
@@ -81,7 +81,7 @@ static void for_all(void (*fn)(const struct fw_kind *k, bool locked, enum gr_ado
     }
 }
 
-/* ---- the DMA API: REQUIREMENTS.md 14, 11 and 12 ---- */
+/* ---- the DMA API: REQUIREMENTS.md 5.11 and 5.12 ---- */
 
 static void translated_one(const struct fw_kind *k, bool locked, enum gr_adopt adopt)
 {
@@ -354,11 +354,9 @@ static void allocations_fail(void **state)
 /* A hundred machines, each with failures at random. */
 static void random_failures(void **state)
 {
-    const char *const given = getenv("SEED");
-    const uint64_t base = given ? strtoull(given, NULL, 0) : 1;
+    const uint64_t base = chance_seed_or("random_failures", 1);
 
     (void)state;
-    printf("random_failures: SEED=%llu\n", (unsigned long long)base);
     for (unsigned run = 0; run < 100; run++) {
         static const enum gr_adopt policies[] = {GR_ADOPT_DEFAULT, GR_ADOPT_KEEP_SLOTS,
                                                  GR_ADOPT_IMPORT, GR_ADOPT_REPLACE};
@@ -438,7 +436,7 @@ static void make_bad(struct fw *fw, enum bad bad)
         dart_model_poke32(m, 0x80, 0x03020105);
 }
 
-/* REQUIREMENTS.md 6.4: one clear error and no DMA; nothing is touched. */
+/* REQUIREMENTS.md 4: one clear error and no DMA; nothing is touched. */
 static void locked_and_useless(void **state)
 {
     (void)state;

@@ -10,7 +10,6 @@
 #define FB_PA (FW_RAM + UINT64_C(0x10000000))
 #define FB_PAGES 4u
 #define MINE (FW_RAM + UINT64_C(0x18000000))
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 static uint64_t g(const struct fw *fw)
 {
@@ -156,7 +155,7 @@ static void no_room_but_in_firmwares(void **state)
 
 /* ---- regions ---- */
 
-/* REQUIREMENTS.md 14, 9: one that starts inside a granule is mapped from the granule's start. */
+/* REQUIREMENTS.md 5.9: one that starts inside a granule is mapped from the granule's start. */
 static void vector_09_inside_granules(void **state)
 {
     (void)state;

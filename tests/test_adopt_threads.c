@@ -5,6 +5,7 @@
  * hardware: a lock stands for its bus.
  */
 #include "adopt_tools.h"
+#include "rounds.h"
 
 #include <pthread.h>
 
@@ -14,7 +15,6 @@
 #define FB_PAGES 16u
 #define MINE (FW_RAM + UINT64_C(0x18000000))
 #define MAPPERS 2u
-#define ROUNDS 300u
 
 struct machine {
     struct fw fw;
@@ -76,10 +76,11 @@ static void *map_and_unmap(void *arg)
 {
     struct machine *const m = arg;
     const uint64_t page = UINT64_C(1) << m->fw.k->page_bits;
+    const unsigned rounds = rounds_of(300);
     int failed = 0;
 
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        const uint64_t len = (1 + i % 40) * page;
+    for (unsigned i = 0; i < rounds; i++) {
+        const uint64_t len = (1 + i * 13 % 40) * page;
         gr_iova_t iova;
 
         if (gr_dma_map(&m->dev, MINE, len, GR_DMA_BIDIRECTIONAL, 0, &iova) ||

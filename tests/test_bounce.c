@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
 #define CHUNK GR_BOUNCE_CHUNK
 #define CHUNK_PAGES ((int)(CHUNK / 4096))
 #define RAM UINT64_C(0x800000000)
@@ -339,7 +337,7 @@ static void test_lost(void **state)
 static void test_random(void **state)
 {
     struct host *const host = make_host();
-    struct rig dice = {.rng = rig_seed("test_random")};
+    uint64_t dice = chance_seed("test_random");
     struct gri_slot *slot[MANY] = {NULL};
     unsigned char mark[MANY] = {0};
     struct gr_bounce pool;
@@ -349,10 +347,10 @@ static void test_random(void **state)
     (void)state;
     make_pool(&pool, host, WHOLE * CHUNK, CHUNK);
     for (unsigned n = 0; n < 20000; n++) {
-        const unsigned i = (unsigned)rig_random(&dice, MANY);
-        const uint64_t size = UINT64_C(1) << (12 + rig_random(&dice, 1 + rig_random(&dice, 7)));
+        const unsigned i = (unsigned)chance_below(&dice, MANY);
+        const uint64_t size = UINT64_C(1) << (12 + chance_below(&dice, 1 + chance_below(&dice, 7)));
 
-        host_set_cpu((uint32_t)rig_random(&dice, 20));
+        host_set_cpu((uint32_t)chance_below(&dice, 20));
         if (slot[i]) {
             const unsigned char *const va = gri_bounce_va(slot[i]);
 
@@ -365,7 +363,7 @@ static void test_random(void **state)
             slot[i] = NULL;
             continue;
         }
-        if (gri_bounce_make(&pool, size - rig_random(&dice, size / 2), 0, DATA, 0, &slot[i])) {
+        if (gri_bounce_make(&pool, size - chance_below(&dice, size / 2), 0, DATA, 0, &slot[i])) {
             slot[i] = NULL;
             refused++;
             continue;
@@ -392,10 +390,9 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_configs), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_reserve), cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_areas),   cmocka_unit_test(test_content),
-        cmocka_unit_test(test_lost),    cmocka_unit_test(test_random),
+        rig_test(test_configs),    rig_test(test_no_memory), rig_test(test_reserve),
+        rig_test(test_exhaustion), rig_test(test_areas),     rig_test(test_content),
+        rig_test(test_lost),       rig_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

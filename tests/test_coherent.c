@@ -146,7 +146,7 @@ static void test_sizes(void **state)
                             3 * 4096,  16383,      16384,     16385,       5 * 4096, 65536 + 1,
                             100 * KIB, 1000 * 999, MIB - 100, 3 * MIB + 1, 4 * MIB,  8 * MIB};
 
-        bench_make(&b, kind / 2, 1, kind % 2);
+        bench_make(&b, kind / 2, .noncoherent = !(kind % 2));
         struct buffer first = must_alloc(&b, 1); /* the allocator keeps its pages */
 
         must_free(&b, &first);
@@ -168,7 +168,7 @@ static void test_zero_again(void **state)
         struct buffer buf[64];
         uint8_t junk[16384];
 
-        bench_make(&b, RIG_T8110, 1, coherent);
+        bench_make(&b, RIG_T8110, .noncoherent = !coherent);
         memset(junk, 0x99, sizeof(junk));
         for (unsigned round = 0; round < 3; round++) {
             for (unsigned i = 0; i < 64; i++) {
@@ -208,11 +208,8 @@ static void small_ones(unsigned kind, unsigned cpu_page, bool coherent, uint64_t
     unsigned fill = 1;
     int leaks;
 
-    rig_make(&b.rig, cpu_page, seed, 1, &(const struct rig_setup){.kind = kind});
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.coherent = coherent;
-    b.config.dma_mask = UINT32_MAX;
-    bench_attach(&b);
+    bench_make(&b, kind, .cpu_page = cpu_page, .seed = seed, .noncoherent = !coherent,
+               .dma_mask = UINT32_MAX);
     leaks = host_leaks(b.rig.host);
     for (unsigned i = 0; i < 1200; i++) {
         if (i == 600) /* lower, as a second device might have it */
@@ -247,7 +244,7 @@ static void small_ones(unsigned kind, unsigned cpu_page, bool coherent, uint64_t
 
 static void test_small_ones(void **state)
 {
-    const uint64_t seed = rig_seed("small ones");
+    const uint64_t seed = chance_seed("small ones");
 
     (void)state;
     small_ones(RIG_T8020_VA38, 4096, true, seed);
@@ -290,7 +287,7 @@ static void test_alloc_errors(void **state)
     for (unsigned kind = 0; kind < RIG_KINDS * 2; kind++) {
         struct bench b;
 
-        bench_make(&b, kind / 2, 2, kind % 2);
+        bench_make(&b, kind / 2, .darts = 2, .noncoherent = !(kind % 2));
         refuse_alloc(&b, 0, 0, GR_ENODATA, "no size");
         refuse_alloc(&b, 1, 0x80000000u, GR_EOPNOTSUPP, "attribute 31");
         refuse_alloc(&b, 1, GR_DMA_MMIO, GR_EOPNOTSUPP, "registers");
@@ -315,7 +312,7 @@ static void test_free_errors(void **state)
         struct bench b;
         struct buffer buf, other, wrong;
 
-        bench_make(&b, kind / 2, 2, kind % 2);
+        bench_make(&b, kind / 2, .darts = 2, .noncoherent = !(kind % 2));
         buf = must_alloc(&b, 2 * b.g + 1);
         other = must_alloc(&b, 5);
         wrong = buf;
@@ -365,7 +362,7 @@ static void test_exhaustion(void **state)
         struct buffer buf[16];
         struct bench b;
 
-        bench_make_narrow(&b, kind, 16 * g, 32 * g - 1);
+        bench_make(&b, kind, .aperture = {16 * g, 32 * g - 1});
         refuse_alloc(&b, 16 * g + 1, 0, GR_ENOSPC, "more than the aperture");
         for (unsigned round = 0; round < 2; round++) {
             for (unsigned i = 0; i < 16; i++)
@@ -395,7 +392,7 @@ static void test_memory_exhaustion(void **state)
     int ret = 0;
 
     (void)state;
-    bench_make(&b, RIG_T8110, 1, true);
+    bench_make(&b, RIG_T8110);
     for (unsigned round = 0; round < 2; round++) {
         unsigned n = 0;
 
@@ -422,7 +419,7 @@ static void test_no_memory(void **state)
         uint64_t n;
         int leaks, ret = GR_ENOMEM;
 
-        bench_make(&b, kind / 2, 1, kind % 2);
+        bench_make(&b, kind / 2, .noncoherent = !(kind % 2));
         buf = must_alloc(&b, 1); /* the IOVA space's first bookkeeping */
         must_free(&b, &buf);
         leaks = host_leaks(b.rig.host);
@@ -460,7 +457,7 @@ static void test_uncached(void **state)
     uint64_t calls;
 
     (void)state;
-    bench_make(&b, RIG_T8110, 1, false);
+    bench_make(&b, RIG_T8110, .noncoherent = true);
     host_fail_uncached(b.rig.host, 1);
     refuse_alloc(&b, 100, 0, GR_EOPNOTSUPP, "no uncached mapping");
     host_fail_uncached(b.rig.host, 3);
@@ -486,7 +483,7 @@ static void test_zeroes_are_cleaned(void **state)
     unsigned wrong = 0;
 
     (void)state;
-    bench_make(&b, RIG_T8110, 1, false);
+    bench_make(&b, RIG_T8110, .noncoherent = true);
     for (unsigned i = 0; i < 8; i++) {
         host_ignore(b.rig.host, HOST_CLEAN | HOST_INVAL, 1);
         buf = must_alloc(&b, sizeof(seen));
@@ -508,7 +505,7 @@ static void test_two_instances(void **state)
     struct buffer buf;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 2, true);
+    bench_make(&b, RIG_T8020, .darts = 2);
     buf = must_alloc(&b, 5000);
     for (unsigned i = 0; i < 2; i++) {
         assert_true(rig_can_read(&b.rig, i, RIG_SID, buf.iova));
@@ -528,10 +525,7 @@ static void test_untrusted_may(void **state)
     struct buffer buf;
 
     (void)state;
-    rig_make_plain(&b.rig, RIG_T8110, 1);
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.untrusted = true;
-    bench_attach(&b);
+    bench_make(&b, RIG_T8110, .untrusted = true);
     buf = must_alloc(&b, 100); /* it owns its granule, so nothing else is exposed */
     check_zeroes(&b, &buf);
     must_free(&b, &buf);
@@ -549,7 +543,7 @@ static void test_stuck_alloc(void **state)
         const bool coherent = kind % 2;
         int leaks;
 
-        bench_make(&b, kind / 2, 1, coherent);
+        bench_make(&b, kind / 2, .noncoherent = !coherent);
         leaks = host_leaks(b.rig.host);
         rig_set_busy(&b.rig, 0, 0, true);
         assert_int_equal(try_alloc(&b, 2 * b.g, 0, &unused), GR_ETIMEDOUT);
@@ -572,7 +566,7 @@ static void test_stuck_free(void **state)
         struct buffer buf;
         const bool coherent = kind % 2;
 
-        bench_make(&b, kind / 2, 1, coherent);
+        bench_make(&b, kind / 2, .noncoherent = !coherent);
         buf = must_alloc(&b, 3 * b.g);
         memset(buf.cpu, 0x44, buf.size);
         gr_port_wmb();
@@ -591,20 +585,20 @@ static void test_stuck_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_zero_again),
-        cmocka_unit_test(test_small_ones),
-        cmocka_unit_test(test_alloc_errors),
-        cmocka_unit_test(test_free_errors),
-        cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_memory_exhaustion),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_uncached),
-        cmocka_unit_test(test_zeroes_are_cleaned),
-        cmocka_unit_test(test_two_instances),
-        cmocka_unit_test(test_untrusted_may),
-        cmocka_unit_test(test_stuck_alloc),
-        cmocka_unit_test(test_stuck_free),
+        rig_test(test_sizes),
+        rig_test(test_zero_again),
+        rig_test(test_small_ones),
+        rig_test(test_alloc_errors),
+        rig_test(test_free_errors),
+        rig_test(test_exhaustion),
+        rig_test(test_memory_exhaustion),
+        rig_test(test_no_memory),
+        rig_test(test_uncached),
+        rig_test(test_zeroes_are_cleaned),
+        rig_test(test_two_instances),
+        rig_test(test_untrusted_may),
+        rig_test(test_stuck_alloc),
+        rig_test(test_stuck_free),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

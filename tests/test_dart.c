@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DART driver's registers: values of facts/DART.md 13, orders of section 7, parameters,
+ * The DART driver's registers: values of DART.md 13, orders of DART.md 7, parameters,
  * refusals, bounded waits. Faults are in test_dart_fault.c. SEED=N replays the random test.
  */
+#include "chance.h"
 #include "dart_tools.h"
 
 #include <granule/err.h>
 
-#include <stdlib.h>
-
 static uint64_t seed;
-
-static uint64_t draw(uint64_t *rng)
-{
-    *rng = *rng * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *rng >> 33;
-}
 
 /* ---- reset ---- */
 
@@ -29,7 +22,7 @@ static uint32_t word_of(unsigned streams, unsigned word)
     return streams - 32 * word >= 32 ? UINT32_MAX : (1u << (streams - 32 * word)) - 1;
 }
 
-/* facts/DART.md 7: what each store is, and in which order. */
+/* DART.md 7: what each store is, and in which order. */
 static size_t expected_reset(const struct kind *k, unsigned streams, uint32_t error,
                              struct access *list)
 {
@@ -112,7 +105,7 @@ static int invalidate(struct probe *p, struct gr_binding *b)
     return p->dart.inst.ops->invalidate(&p->dart.inst, b, 0, UINT64_MAX, true);
 }
 
-/* Firmware let one stream go as another: facts/DART.md 2. It must go as itself again, or nowhere.
+/* Firmware let one stream go as another: DART.md 2. It must go as itself again, or nowhere.
  */
 static void remap_is_reset(void **state)
 {
@@ -321,7 +314,7 @@ static void t8110_values(void **state)
     probe_free(p, true);
 }
 
-/* Section 13, the four-level example; revision 1 has no such bit (section 3). */
+/* DART.md 13, the four-level example; revision 1 has no such bit (DART.md 3). */
 static void t8110_four_levels(void **state)
 {
     static const struct gr_pt deep = {.root_pa = 0x8a0b08000, .granule_lg2 = 14, .levels = 3};
@@ -412,11 +405,12 @@ static void moves_of(const struct kind *k)
     }
     memset(where, -1, sizeof(where));
     for (unsigned n = 0; n < MOVES; n++) {
-        const uint32_t sid = (uint32_t)(draw(&rng) % STREAMS);
-        const int to = (int)(draw(&rng) % (PTS + 1)) - 1;
+        const uint32_t sid = (uint32_t)(chance_next(&rng) % STREAMS);
+        const int to = (int)(chance_next(&rng) % (PTS + 1)) - 1;
 
-        dart_model_set_busy(p->model.model, draw(&rng) % 2 ? draw(&rng) % 100000 : 0, false);
-        if (where[sid] >= 0 && draw(&rng) % 3 == 0)
+        dart_model_set_busy(p->model.model, chance_next(&rng) % 2 ? chance_next(&rng) % 100000 : 0,
+                            false);
+        if (where[sid] >= 0 && chance_next(&rng) % 3 == 0)
             assert_int_equal(invalidate(p, &b[where[sid]]), 0);
         if (to >= 0)
             assert_int_equal(attach(p, sid, &pt[to], &b[to]), 0);
@@ -481,144 +475,92 @@ static struct probe *with(const struct given *g, struct gr_dart_config *out)
 static void parameters(void **state)
 {
     static const struct {
-        struct given given;
-        unsigned granule_lg2, roots_lg2, va_bits, pa_bits, streams;
+        struct {
+            unsigned granule_lg2, roots_lg2, va_bits, pa_bits, streams;
+        };
         struct gr_range aperture;
+        struct given given;
     } v[] = {
-        {{"t8020", 0, 0, 0, 0, {0}}, 14, 2, 32, 36, 16, {0, 0xffffffff}},
-        {{"t6000", 1, 0, 0, 0, {0}}, 14, 2, 32, 42, 16, {0, 0xffffffff}},
-        {{"t8110", 2, 0, 0, 0, {0}}, 14, 0, 36, 42, 16, {0, 0xfffffffff}},
-        {{"4 KiB", 0, 12u << 24, 0, 0, {0}}, 12, 2, 32, 36, 16, {0, 0xffffffff}},
-        {{"other bits of PARAMS1", 0, 0xfeffffff, 0, 0, {0}}, 14, 2, 32, 36, 16, {0, 0xffffffff}},
-        {{"t8020 as wide as it gets", 0, 0, 0, 0, {.va_bits = 38, .streams = 32}},
-         14,
-         2,
-         38,
-         36,
-         32,
-         {0, 0x3fffffffff}},
-        {{"t8020 wider than its tables", 0, 0, 0, 0, {.va_bits = 42}},
-         14,
-         2,
-         38,
-         36,
-         16,
-         {0, 0x3fffffffff}},
-        {{"t8020 of 4 KiB, wider than its tables", 0, 12u << 24, 0, 0, {.va_bits = 36}},
-         12,
-         2,
-         32,
-         36,
-         16,
-         {0, 0xffffffff}},
-        {{"t6000 narrowed", 1, 0, 0, 0, {.va_bits = 30, .pa_bits = 36, .streams = 4}},
-         14,
-         2,
-         30,
-         36,
-         4,
-         {0, 0x3fffffff}},
-        {{"t8110 of 42 bits", 2, 0, T8110(42u, 42u), 64, {0}}, 14, 0, 36, 42, 64, {0, 0xfffffffff}},
-        {{"t8110 of 42 bits, 4 KiB", 2, 12u << 24, T8110(36u, 42u), 256, {0}},
-         12,
-         0,
-         30,
-         36,
-         256,
-         {0, 0x3fffffff}},
-        {{"t8110 narrowed",
+        {{14, 2, 32, 36, 16}, {0, 0xffffffff}, {"t8020", 0, 0, 0, 0, {0}}},
+        {{14, 2, 32, 42, 16}, {0, 0xffffffff}, {"t6000", 1, 0, 0, 0, {0}}},
+        {{14, 0, 36, 42, 16}, {0, 0xfffffffff}, {"t8110", 2, 0, 0, 0, {0}}},
+        {{12, 2, 32, 36, 16}, {0, 0xffffffff}, {"4 KiB", 0, 12u << 24, 0, 0, {0}}},
+        {{14, 2, 32, 36, 16}, {0, 0xffffffff}, {"other bits of PARAMS1", 0, 0xfeffffff, 0, 0, {0}}},
+        {{14, 2, 38, 36, 32},
+         {0, 0x3fffffffff},
+         {"t8020 as wide as it gets", 0, 0, 0, 0, {.va_bits = 38, .streams = 32}}},
+        {{14, 2, 38, 36, 16},
+         {0, 0x3fffffffff},
+         {"t8020 wider than its tables", 0, 0, 0, 0, {.va_bits = 42}}},
+        {{12, 2, 32, 36, 16},
+         {0, 0xffffffff},
+         {"t8020 of 4 KiB, wider than its tables", 0, 12u << 24, 0, 0, {.va_bits = 36}}},
+        {{14, 2, 30, 36, 4},
+         {0, 0x3fffffff},
+         {"t6000 narrowed", 1, 0, 0, 0, {.va_bits = 30, .pa_bits = 36, .streams = 4}}},
+        {{14, 0, 36, 42, 64},
+         {0, 0xfffffffff},
+         {"t8110 of 42 bits", 2, 0, T8110(42u, 42u), 64, {0}}},
+        {{12, 0, 30, 36, 256},
+         {0, 0x3fffffff},
+         {"t8110 of 42 bits, 4 KiB", 2, 12u << 24, T8110(36u, 42u), 256, {0}}},
+        {{14, 0, 32, 36, 9},
+         {0, 0xffffffff},
+         {"t8110 narrowed",
           2,
           0,
           T8110(42u, 42u),
           256,
-          {.va_bits = 32, .pa_bits = 36, .streams = 9}},
-         14,
-         0,
-         32,
-         36,
-         9,
-         {0, 0xffffffff}},
-        {{"t8110 cannot be widened",
+          {.va_bits = 32, .pa_bits = 36, .streams = 9}}},
+        {{14, 0, 34, 36, 8},
+         {0, 0x3ffffffff},
+         {"t8110 cannot be widened",
           2,
           0,
           T8110(36u, 34u),
           8,
-          {.va_bits = 36, .pa_bits = 42, .streams = 16}},
-         14,
-         0,
-         34,
-         36,
-         8,
-         {0, 0x3ffffffff}},
-        {{"other bits of PARAMS3 and 4", 2, 0, 0xc0000000 | T8110(42u, 36u), 0xffff0000 | 16, {0}},
-         14,
-         0,
-         36,
-         42,
-         16,
-         {0, 0xfffffffff}},
-        {{"a window", 0, 0, 0, 0, {.aperture = {0, 0xfbffffff}}},
-         14,
-         2,
-         32,
-         36,
-         16,
-         {0, 0xfbffffff}},
-        {{"a window above the bits that are translated",
+          {.va_bits = 36, .pa_bits = 42, .streams = 16}}},
+        {{14, 0, 36, 42, 16},
+         {0, 0xfffffffff},
+         {"other bits of PARAMS3 and 4", 2, 0, 0xc0000000 | T8110(42u, 36u), 0xffff0000 | 16, {0}}},
+        {{14, 2, 32, 36, 16},
+         {0, 0xfbffffff},
+         {"a window", 0, 0, 0, 0, {.aperture = {0, 0xfbffffff}}}},
+        {{14, 2, 32, 36, 16},
+         {0xf00000000, 0xffbffffff},
+         {"a window above the bits that are translated",
           0,
           0,
           0,
           0,
-          {.aperture = {0xf00000000, 0xffbffffff}}},
-         14,
-         2,
-         32,
-         36,
-         16,
-         {0xf00000000, 0xffbffffff}},
-        {{"the t8112 display coprocessor's",
+          {.aperture = {0xf00000000, 0xffbffffff}}}},
+        {{14, 0, 36, 36, 16},
+         {0x800000000, 0xfffefffff},
+         {"the t8112 display coprocessor's",
           2,
           0,
           T8110(36u, 36u),
           0,
-          {.aperture = {0x800000000, 0xfffefffff}}},
-         14,
-         0,
-         36,
-         36,
-         16,
-         {0x800000000, 0xfffefffff}},
-        {{"a window of 42 bits that fits",
+          {.aperture = {0x800000000, 0xfffefffff}}}},
+        {{14, 0, 36, 42, 16},
+         {0x10000000000, 0x10fffffffff},
+         {"a window of 42 bits that fits",
           2,
           0,
           T8110(42u, 42u),
           0,
-          {.aperture = {0x10000000000, 0x10fffffffff}}},
-         14,
-         0,
-         36,
-         42,
-         16,
-         {0x10000000000, 0x10fffffffff}},
-        {{"a window of 42 bits that is clamped",
+          {.aperture = {0x10000000000, 0x10fffffffff}}}},
+        {{14, 0, 36, 42, 16},
+         {0x10800000000, 0x10fffffffff},
+         {"a window of 42 bits that is clamped",
           2,
           0,
           T8110(42u, 42u),
           0,
-          {.aperture = {0x10800000000, 0x11fffffffff}}},
-         14,
-         0,
-         36,
-         42,
-         16,
-         {0x10800000000, 0x10fffffffff}},
-        {{"the last window", 0, 0, 0, 0, {.aperture = {0xffffffff00000000, UINT64_MAX}}},
-         14,
-         2,
-         32,
-         36,
-         16,
-         {0xffffffff00000000, UINT64_MAX}},
+          {.aperture = {0x10800000000, 0x11fffffffff}}}},
+        {{14, 2, 32, 36, 16},
+         {0xffffffff00000000, UINT64_MAX},
+         {"the last window", 0, 0, 0, 0, {.aperture = {0xffffffff00000000, UINT64_MAX}}}},
     };
 
     (void)state;
@@ -658,7 +600,7 @@ static void bypass_is_read(void **state)
         p = probe_new(&kinds[i], 16);
         p->regs[1] = 0x30110003;
         probe_start(p, 0);
-        assert_int_equal(p->dart.inst.bypass, kinds[i].bypass); /* USB4: never, section 2 */
+        assert_int_equal(p->dart.inst.bypass, kinds[i].bypass); /* USB4: never, DART.md 2 */
         assert_int_equal(p->dart.params[1], kinds[i].page_bits == 12 ? 0 : 0x30110003);
         probe_free(p, true);
     }
@@ -756,7 +698,7 @@ static void tcr_and_ttbr_kept(const struct probe *p)
     assert_true(p->written > 0);
 }
 
-/* facts/DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
+/* DART.md 9.1: what firmware locked keeps its state; the driver does not even try. */
 static void locked(void **state)
 {
     (void)state;
@@ -766,7 +708,7 @@ static void locked(void **state)
 
         struct gr_dart_config given = probe_config(p);
 
-        if (!kinds[i].lock_bit) { /* section 6: no lock is known */
+        if (!kinds[i].lock_bit) { /* DART.md 6: no lock is known */
             probe_free(p, false);
             continue;
         }
@@ -964,7 +906,6 @@ static void many_commands_time_out_once(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reset_order),
         cmocka_unit_test(remap_is_reset),
@@ -991,7 +932,6 @@ int main(void)
         cmocka_unit_test(many_commands_time_out_once),
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("dart", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,7 +60,7 @@ struct code {
     int write; /* -1: the register does not say */
 };
 
-/* facts/DART.md 5. Codes whose meaning no source gives are unknown. */
+/* DART.md 5. Codes whose meaning no source gives are unknown. */
 static const struct code t8020_codes[] = {
     {1u << 0, GR_FAULT_NO_ROOT, NONE, -1},
     {1u << 1, GR_FAULT_NO_TABLE, 1, -1},
@@ -113,7 +113,7 @@ static const struct code t8110_codes[] = {
     {0x20007fff, 0xb7f, NONE, 0},
 };
 
-/* facts/DART.md 6: of the t8020's, the first five. */
+/* DART.md 6: of the t8020's, the first five. */
 static const struct code s5l8960x_codes[] = {
     {1u << 0, GR_FAULT_NO_ROOT, NONE, -1},
     {1u << 1, GR_FAULT_NO_TABLE, 1, -1},
@@ -172,7 +172,7 @@ static void codes(void **state)
     codes_of(&kinds[4], s5l8960x_codes, sizeof(s5l8960x_codes) / sizeof(s5l8960x_codes[0]));
 }
 
-/* facts/DART.md 13 */
+/* DART.md 13 */
 static void worked_examples(void **state)
 {
     struct probe *p = probe_new(&kinds[0], 16);
@@ -510,7 +510,7 @@ static void real_accesses_of(const struct kind *k)
 {
     const bool t8110 = k->kind == GR_DART_T8110;
     const bool s5l8960x = k->kind == GR_DART_S5L8960X;
-    /* Above all that is translated; s5l8960x does not see it at all (section 6). */
+    /* Above all that is translated; s5l8960x does not see it at all (DART.md 6). */
     const uint64_t tag = s5l8960x ? 0 : UINT64_C(0xabcd) << 44;
     const uint64_t span = UINT64_C(1) << (2 * k->page_bits - 3); /* of an entry above the leaves */
     const uint64_t unit = UINT64_C(1) << (k->page_bits - 12);
@@ -529,7 +529,7 @@ static void real_accesses_of(const struct kind *k)
     refused(&r, span + 4, true, GR_FAULT_NO_TABLE, 1);
     refused(&r, tag + 0x10008, false, GR_FAULT_NO_LEAF, 0);
 
-    /* Only units 0x40 to 0x47f: facts/DART.md 13. */
+    /* Only units 0x40 to 0x47f: DART.md 13. */
     assert_int_equal(gr_pt_walk(&r.pt, 0xc000, &walk), 0);
     poke(&r, walk.step[1].entry_pa,
          (walk.step[1].entry & (k->dart2 ? 0x3fffffffff : 0xffffffffd)) | UINT64_C(0x04047f) << 40);

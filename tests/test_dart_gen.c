@@ -68,7 +68,7 @@ static struct list take(struct probe *p)
     return l;
 }
 
-/* ---- t8103-usb4: facts/DART.md 1, 2 ---- */
+/* ---- t8103-usb4: DART.md 1, 2 ---- */
 
 static void usb4_values(void **state)
 {
@@ -147,7 +147,7 @@ static void usb4_fault_streams(void **state)
     }
 }
 
-/* ---- t8110 revision 2.2: facts/DART.md 3, at its end ---- */
+/* ---- t8110 revision 2.2: DART.md 3, at its end ---- */
 
 static struct probe *new_2_2(unsigned streams, unsigned va_bits)
 {
@@ -167,7 +167,7 @@ static void range_values(void **state)
     probe_start(p, 0);
     assert_int_equal(attach(p, 5, &one_root, &b), 0);
     ASSERT_WRITES(p, {0x1014, 0}, {0x1414, 0x008a0b0d}, {0x80, 0x8105}, {0x1014, 1});
-    /* Section 13. */
+    /* DART.md 13. */
     assert_int_equal(invalidate(p, &b, 0x9f4a1234, 0x9f4a1234 + 0x7fff, true), 0);
     ASSERT_WRITES(p, {0x98, 0x0009f4a0}, {0xa0, 0x0009f4a8}, {0x80, 0xe105});
     /* Leaves alone: what lies above them may stay. */
@@ -265,7 +265,7 @@ static void range_on_model(void **state)
     probe_free(p, true);
 }
 
-/* facts/DART.md 5: numbers instead of bits. */
+/* DART.md 5: numbers instead of bits. */
 static void record_codes(void **state)
 {
     static const struct {
@@ -514,7 +514,7 @@ static void no_unlock(void **state)
     probe_free(p, true);
 }
 
-/* PROTECT_LOCK: facts/DART.md 3, 9.1. The driver does not undo a lock, and knows what could be. */
+/* PROTECT_LOCK: DART.md 3, 9.1. The driver does not undo a lock, and knows what could be. */
 static void protect_lock(void **state)
 {
     (void)state;
@@ -542,7 +542,7 @@ static void protect_lock(void **state)
     }
 }
 
-/* ---- s5l8960x: facts/DART.md 6 ---- */
+/* ---- s5l8960x: DART.md 6 ---- */
 
 static void s5l8960x_values(void **state)
 {

@@ -603,7 +603,7 @@ static void test_vector_20_reuse(void **state)
 {
     static const unsigned kinds[] = {RIG_T8020, RIG_T8110_4K, RIG_T8110_VA42, ISO_LPAE_4K,
                                      ISO_LPAE_64K};
-    const uint64_t seed = rig_seed("test_vector_20_reuse");
+    const uint64_t seed = chance_seed("test_vector_20_reuse");
 
     (void)state;
     for (unsigned k = 0; k < 5; k++) {
@@ -624,7 +624,7 @@ static void test_vector_20_reuse(void **state)
 static void test_vector_20_detector(void **state)
 {
     static const unsigned kinds[] = {RIG_T8020, ISO_LPAE_4K};
-    const uint64_t seed = rig_seed("test_vector_20_detector");
+    const uint64_t seed = chance_seed("test_vector_20_detector");
 
     (void)state;
     for (unsigned k = 0; k < 2; k++) {
@@ -684,25 +684,25 @@ static void test_known_bug_17_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_full_ring),
-        cmocka_unit_test(test_rings_of_cpus),
-        cmocka_unit_test(test_age),
-        cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_map_retires),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_tables_of_many),
-        cmocka_unit_test(test_slots),
-        cmocka_unit_test(test_coherent),
-        cmocka_unit_test(test_teardown),
-        cmocka_unit_test(test_failed_flush),
-        cmocka_unit_test(test_failed_detach),
-        cmocka_unit_test(test_failed_push),
-        cmocka_unit_test(test_failed_map),
-        cmocka_unit_test(test_vector_20_reuse),
-        cmocka_unit_test(test_vector_20_detector),
-        cmocka_unit_test(test_known_bug_17_bounded),
+        rig_test(test_refused),
+        rig_test(test_no_memory),
+        rig_test(test_full_ring),
+        rig_test(test_rings_of_cpus),
+        rig_test(test_age),
+        rig_test(test_no_room),
+        rig_test(test_map_retires),
+        rig_test(test_tables),
+        rig_test(test_tables_of_many),
+        rig_test(test_slots),
+        rig_test(test_coherent),
+        rig_test(test_teardown),
+        rig_test(test_failed_flush),
+        rig_test(test_failed_detach),
+        rig_test(test_failed_push),
+        rig_test(test_failed_map),
+        rig_test(test_vector_20_reuse),
+        rig_test(test_vector_20_detector),
+        rig_test(test_known_bug_17_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

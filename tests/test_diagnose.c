@@ -3,7 +3,7 @@
  * Storms of faults, lines that are shared, and what software can say about a fault: its domain's
  * diagnosis beside what the model's TLB holds.
  */
-#include "rig.h"
+#include "bench.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,52 +13,6 @@
 #include <cmocka.h>
 
 #include <string.h>
-
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-
-struct bench {
-    struct rig rig;
-    struct gr_stream streams[RIG_DARTS];
-    struct gr_device dev;
-    struct gr_domain domain;
-    gr_pa_t pa;
-};
-
-static void bench_make_as(struct bench *b, unsigned kind, enum gr_domain_type type,
-                          const struct gr_device_config *more)
-{
-    struct gr_device_config config;
-
-    rig_make_plain(&b->rig, kind, 1);
-    config = rig_device(&b->rig, b->streams, 0, 1, RIG_SID);
-    if (more) {
-        config.reserved = more->reserved;
-        config.reserved_count = more->reserved_count;
-        config.isolation = more->isolation;
-        b->streams[0].window = more->streams ? more->streams[0].window : b->streams[0].window;
-    }
-    assert_int_equal(gr_device_init(&b->dev, &config), 0);
-    assert_int_equal(gr_domain_init(&b->domain, b->rig.host, &b->dev, type,
-                                    type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0),
-                     0);
-    assert_int_equal(gr_domain_attach(&b->domain, &b->dev), 0);
-    b->pa = rig_ram(&b->rig, 0x4000, 0x4000);
-}
-
-static void bench_make(struct bench *b, unsigned kind)
-{
-    bench_make_as(b, kind, GR_DOMAIN_TRANSLATED, NULL);
-}
-
-static void bench_end(struct bench *b)
-{
-    assert_int_equal(gr_domain_detach(&b->domain, &b->dev), 0);
-    assert_int_equal(gr_domain_fini(&b->domain), 0);
-    assert_int_equal(gr_device_fini(&b->dev), 0);
-    host_ram_free(b->rig.host, b->pa);
-    rig_end(&b->rig);
-}
 
 /* The access faults, and the domain says why. */
 static enum gr_diagnosis diagnosis(struct bench *b, uint64_t iova, bool write)
@@ -103,7 +57,7 @@ static void never_mapped_and_stale(void **state)
         gr_iova_t iova, again;
         uint64_t leaf = UINT64_MAX;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .ram = true);
         assert_int_equal(gr_dma_map(&b.dev, b.pa, 0x4000, BOTH, 0, &iova), 0);
         assert_int_equal(gr_dma_unmap(&b.dev, iova, 0x4000, BOTH, 0), 0);
         assert_int_equal(diagnosis(&b, iova, false), GR_DIAGNOSIS_NEVER_MAPPED);
@@ -129,7 +83,7 @@ static void protection(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .ram = true);
         assert_int_equal(gr_dma_map(&b.dev, b.pa, 0x4000, GR_DMA_TO_DEVICE, 0, &iova), 0);
         assert_int_equal(diagnosis(&b, iova, true), GR_DIAGNOSIS_PROTECTION);
         assert_int_equal(gr_dma_unmap(&b.dev, iova, 0x4000, GR_DMA_TO_DEVICE, 0), 0);
@@ -142,12 +96,11 @@ static void protection(void **state)
 
 static void window(void **state)
 {
-    const struct gr_device_config closed = {.isolation = GR_ISOLATION_WINDOW};
     struct bench b;
     gr_iova_t iova;
 
     (void)state;
-    bench_make_as(&b, RIG_T6000, GR_DOMAIN_TRANSLATED, &closed);
+    bench_make(&b, RIG_T6000, .isolation = GR_ISOLATION_WINDOW, .ram = true);
     assert_int_equal(gr_dma_map(&b.dev, b.pa + 0x1000, 0x800, BOTH, 0, &iova), 0);
     assert_true(rig_can_read(&b.rig, 0, RIG_SID, iova));
     assert_int_equal(diagnosis(&b, iova + 0x800, false), GR_DIAGNOSIS_WINDOW);
@@ -159,13 +112,11 @@ static void window(void **state)
 static void outside_and_reserved(void **state)
 {
     static const struct gr_range reserved[] = {{0x20000000, 0x2000ffff}, {0xf0000000, 0xf000ffff}};
-    struct gr_stream narrow = {.window = {0x10000000, 0x7fffffff}};
-    const struct gr_device_config more = {
-        .reserved = reserved, .reserved_count = 2, .streams = &narrow};
     struct bench b;
 
     (void)state;
-    bench_make_as(&b, RIG_T8020, GR_DOMAIN_TRANSLATED, &more);
+    bench_make(&b, RIG_T8020, .window = {0x10000000, 0x7fffffff}, .reserved = reserved,
+               .reserved_count = 2, .ram = true);
     assert_int_equal(diagnosis(&b, 0xfffffff, false), GR_DIAGNOSIS_OUTSIDE);
     assert_int_equal(diagnosis(&b, 0x80000000, true), GR_DIAGNOSIS_OUTSIDE);
     assert_int_equal(diagnosis(&b, 0x20000000, false), GR_DIAGNOSIS_FIRMWARE);
@@ -183,13 +134,13 @@ static void other_types(void **state)
     gr_iova_t iova;
 
     (void)state;
-    bench_make_as(&b, RIG_T8020, GR_DOMAIN_BLOCKED, NULL);
+    bench_make(&b, RIG_T8020, .type = GR_DOMAIN_BLOCKED, .ram = true);
     assert_int_equal(gr_domain_diagnose(&b.domain, &fault), GR_DIAGNOSIS_BLOCKED);
     bench_end(&b);
-    bench_make_as(&b, RIG_T8020, GR_DOMAIN_IDENTITY, NULL);
+    bench_make(&b, RIG_T8020, .type = GR_DOMAIN_IDENTITY, .ram = true);
     assert_int_equal(gr_domain_diagnose(&b.domain, &fault), GR_DIAGNOSIS_HARDWARE);
     bench_end(&b);
-    bench_make_as(&b, RIG_T8020, GR_DOMAIN_UNMANAGED, NULL);
+    bench_make(&b, RIG_T8020, .type = GR_DOMAIN_UNMANAGED, .ram = true);
     assert_int_equal(diagnosis(&b, 0x1000, false), GR_DIAGNOSIS_NEVER_MAPPED);
     assert_int_equal(gr_domain_map(&b.domain, 0, b.pa, 0x4000, GR_PROT_READ), 0);
     assert_int_equal(diagnosis(&b, 0x1000, true), GR_DIAGNOSIS_PROTECTION);
@@ -197,7 +148,7 @@ static void other_types(void **state)
     bench_end(&b);
 
     /* Broken: everything of it is blocked. */
-    bench_make(&b, RIG_T8020);
+    bench_make(&b, RIG_T8020, .ram = true);
     assert_int_equal(gr_dma_map(&b.dev, b.pa, 0x4000, BOTH, 0, &iova), 0);
     b.rig.dart[0].hang = 1;
     assert_int_equal(gr_dma_unmap(&b.dev, iova, 0x4000, BOTH, 0), GR_ETIMEDOUT);
@@ -214,7 +165,7 @@ static void changing(void **state)
     struct bench b;
 
     (void)state;
-    bench_make(&b, RIG_T8020);
+    bench_make(&b, RIG_T8020, .ram = true);
     assert_int_equal(gr_iova_alloc(&b.domain.iova, &req, &fault.iova), 0);
     assert_int_equal(gr_domain_diagnose(&b.domain, &fault), GR_DIAGNOSIS_CHANGING);
     assert_int_equal(gr_iova_free(&b.domain.iova, fault.iova, 0x4000), 0);
@@ -229,7 +180,7 @@ static void hardware(void **state)
     struct bench b;
 
     (void)state;
-    bench_make(&b, RIG_T8020);
+    bench_make(&b, RIG_T8020, .ram = true);
     for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
         const struct gr_fault fault = {.reasons = reasons[i]};
 
@@ -253,7 +204,7 @@ static void from_a_handler(void **state)
     struct bench b;
 
     (void)state;
-    bench_make(&b, RIG_T8020);
+    bench_make(&b, RIG_T8020, .ram = true);
     gr_domain_set_fault_handler(&b.domain, in_handler, &b);
     assert_false(rig_can_read(&b.rig, 0, RIG_SID, 0x5000));
     assert_true(b.rig.faults == 1);
@@ -286,7 +237,7 @@ static void storm(void **state)
         unsigned interrupts = 0;
         struct bench b;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .ram = true);
         inst = &b.rig.dart[0].drv.inst;
         hw = &b.rig.dart[0].hw;
         for (unsigned i = 0; i < 10 * GR_CFG_FAULT_RING; i++) {
@@ -322,7 +273,7 @@ static void storm_then_off(void **state)
     for (unsigned kind = 0; kind < RIG_SMMU; kind++) {
         struct bench b;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .ram = true);
         for (unsigned i = 0; i < GR_CFG_FAULT_RING; i++) {
             fault(&b);
             assert_true(gr_dart_isr(&b.rig.dart[0].drv));
@@ -399,18 +350,18 @@ static void shared_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),
-        cmocka_unit_test(never_mapped_and_stale),
-        cmocka_unit_test(protection),
-        cmocka_unit_test(window),
-        cmocka_unit_test(outside_and_reserved),
-        cmocka_unit_test(other_types),
-        cmocka_unit_test(changing),
-        cmocka_unit_test(hardware),
-        cmocka_unit_test(from_a_handler),
-        cmocka_unit_test(storm),
-        cmocka_unit_test(storm_then_off),
-        cmocka_unit_test(shared_line),
+        rig_test(names),
+        rig_test(never_mapped_and_stale),
+        rig_test(protection),
+        rig_test(window),
+        rig_test(outside_and_reserved),
+        rig_test(other_types),
+        rig_test(changing),
+        rig_test(hardware),
+        rig_test(from_a_handler),
+        rig_test(storm),
+        rig_test(storm_then_off),
+        rig_test(shared_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

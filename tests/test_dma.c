@@ -15,57 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rig.h"
-
-#define BOTH GR_DMA_BIDIRECTIONAL
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
-
-/* ---- a machine with one device in a TRANSLATED domain ---- */
-
-struct bench {
-    struct rig rig;
-    struct gr_stream stream[RIG_DARTS];
-    struct gr_device_config config;
-    struct gr_device dev;
-    struct gr_domain domain;
-    uint64_t granule;
-};
-
-/* `rig` is made, and `config` filled by rig_device(). */
-static void bench_attach(struct bench *b)
-{
-    assert_int_equal(gr_device_init(&b->dev, &b->config), 0);
-    assert_int_equal(gr_domain_init(&b->domain, b->rig.host, &b->dev, GR_DOMAIN_TRANSLATED, 0), 0);
-    assert_int_equal(gr_domain_attach(&b->domain, &b->dev), 0);
-    b->granule = UINT64_C(1) << gr_domain_granule_lg2(&b->domain);
-}
-
-static void bench_make(struct bench *b, unsigned kind, unsigned darts)
-{
-    rig_make_plain(&b->rig, kind, darts);
-    b->config = rig_device(&b->rig, b->stream, 0, darts, RIG_SID);
-    bench_attach(b);
-}
-
-/* One DART whose bus lets only [first, last] through. */
-static void bench_make_narrow(struct bench *b, unsigned kind, uint64_t first, uint64_t last)
-{
-    const struct rig_setup setup = {.kind = kind, .aperture = {first, last}};
-
-    rig_make(&b->rig, 4096, 1, 1, &setup);
-    b->config = rig_device(&b->rig, b->stream, 0, 1, RIG_SID);
-    bench_attach(b);
-}
-
-static void bench_end(struct bench *b)
-{
-    assert_int_equal(gr_domain_detach(&b->domain, &b->dev), 0);
-    assert_int_equal(gr_domain_fini(&b->domain), 0);
-    assert_int_equal(gr_device_fini(&b->dev), 0);
-    rig_end(&b->rig);
-}
+#include "bench.h"
 
 static gr_iova_t must_map(struct bench *b, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir)
 {
@@ -133,7 +83,7 @@ struct shadow {
 
 static struct leaf *leaf_at(struct shadow *s, uint64_t iova)
 {
-    const uint64_t key = iova / s->bench.granule;
+    const uint64_t key = iova / s->bench.g;
 
     for (uint64_t i = key * UINT64_C(0x9e3779b97f4a7c15) >> 40;; i++) {
         struct leaf *const leaf = &s->leaf[i % LEAVES];
@@ -173,7 +123,7 @@ static void fill_random(struct shadow *s, uint8_t *bytes, uint64_t len)
 static uint64_t random_len(struct shadow *s, uint64_t most)
 {
     struct rig *const rig = &s->bench.rig;
-    const uint64_t g = s->bench.granule;
+    const uint64_t g = s->bench.g;
     const uint64_t bound[] = {16, 300, g, g + 2, 3 * g, 12 * g};
     const uint64_t len = 1 + rig_random(rig, bound[rig_random(rig, 6)]);
 
@@ -183,7 +133,7 @@ static uint64_t random_len(struct shadow *s, uint64_t most)
 /* The live mappings' granules, one by one, in the shadow. */
 static void note(struct shadow *s, const struct mapping *m, gr_pa_t pa, bool mapped)
 {
-    const uint64_t g = s->bench.granule;
+    const uint64_t g = s->bench.g;
     const uint64_t first = m->iova & ~(g - 1);
     const uint64_t last = (m->iova + m->len - 1) & ~(g - 1);
 
@@ -203,7 +153,7 @@ static void do_map(struct shadow *s)
 {
     struct rig *const rig = &s->bench.rig;
     const struct gr_range aperture = s->bench.domain.aperture;
-    const uint64_t base = aperture.first + s->bench.granule * 64;
+    const uint64_t base = aperture.first + s->bench.g * 64;
     const gr_pa_t arena = s->arena[rig_random(rig, ARENAS)];
     const uint64_t offset = rig_random(rig, ARENA_SIZE - 1);
     struct mapping m = {
@@ -225,9 +175,9 @@ static void do_map(struct shadow *s)
         ret = gr_dma_map(&s->bench.dev, arena + offset, m.len, m.dir, m.attrs, &m.iova);
     }
     assert_int_equal(ret, 0);
-    assert_int_equal((m.iova ^ (arena + offset)) % s->bench.granule, 0);
+    assert_int_equal((m.iova ^ (arena + offset)) % s->bench.g, 0);
     assert_true(m.iova >= aperture.first);
-    assert_true(((m.iova + m.len - 1) | (s->bench.granule - 1)) <= mask);
+    assert_true(((m.iova + m.len - 1) | (s->bench.g - 1)) <= mask);
     note(s, &m, arena + offset, true);
     s->live[s->count++] = m;
 }
@@ -248,7 +198,7 @@ static void do_unmap(struct shadow *s)
 static uint64_t random_iova(struct shadow *s)
 {
     struct rig *const rig = &s->bench.rig;
-    const uint64_t g = s->bench.granule;
+    const uint64_t g = s->bench.g;
     const uint64_t kind = rig_random(rig, 8);
 
     if (kind && s->count && kind < 6) {
@@ -284,7 +234,7 @@ static void check_fault(struct shadow *s, uint64_t iova, bool write, const struc
 static void check_access(struct shadow *s, unsigned dart, uint64_t iova, uint64_t len, bool write)
 {
     struct rig *const rig = &s->bench.rig;
-    const uint64_t g = s->bench.granule;
+    const uint64_t g = s->bench.g;
     const unsigned need = write ? GR_DMA_FROM_DEVICE : GR_DMA_TO_DEVICE;
     const uint64_t faults = rig->faults;
     const struct leaf *stop = NULL;
@@ -416,16 +366,13 @@ static void shadow_end(struct shadow *s)
 static void random_run(unsigned kind, struct gr_range aperture, unsigned darts, unsigned cpu_page,
                        uint64_t seed)
 {
-    const struct rig_setup one = {.kind = kind, .aperture = aperture};
-    const struct rig_setup setup[RIG_DARTS] = {one, one, one};
     const unsigned operations = 2000;
     struct shadow *const s = calloc(1, sizeof(*s));
 
     assert_non_null(s);
     s->kind = kind;
-    rig_make(&s->bench.rig, cpu_page, seed, darts, setup);
-    s->bench.config = rig_device(&s->bench.rig, s->bench.stream, 0, darts, RIG_SID);
-    bench_attach(&s->bench);
+    bench_make(&s->bench, kind, .aperture = aperture, .darts = darts, .cpu_page = cpu_page,
+               .seed = seed);
     shadow_make(s);
     for (unsigned i = 0; i < operations; i++)
         operate(s);
@@ -436,7 +383,7 @@ static void random_run(unsigned kind, struct gr_range aperture, unsigned darts, 
     assert_true(s->ok > operations / 20 && s->refused > operations / 20);
     for (unsigned i = 0; i < LEAVES; i++) {
         if (s->leaf[i].used)
-            check_access(s, i % darts, s->leaf[i].iova + i % s->bench.granule, 1, i & 1);
+            check_access(s, i % darts, s->leaf[i].iova + i % s->bench.g, 1, i & 1);
     }
     check_memory(s);
     shadow_end(s);
@@ -449,7 +396,7 @@ static const struct gr_range whole;
 static void test_random(void **state)
 {
     static const unsigned pages[] = {4096, 16384, 65536};
-    const uint64_t seed = rig_seed("random");
+    const uint64_t seed = chance_seed("random");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
@@ -463,7 +410,7 @@ static void test_random(void **state)
 /* Apertures that begin and end within the span of a table, in part above the translated bits. */
 static void test_random_edges(void **state)
 {
-    const uint64_t seed = rig_seed("random edges");
+    const uint64_t seed = chance_seed("random edges");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
@@ -519,8 +466,8 @@ static void test_map_errors(void **state)
         uint64_t g;
         uint64_t width = UINT64_C(1) << rig_kinds[kind].pa_bits;
 
-        bench_make(&b, kind, 1);
-        g = b.granule;
+        bench_make(&b, kind);
+        g = b.g;
         refuse_map(&b, RIG_LOW, 0, BOTH, 0, GR_ENODATA, "no length");
         refuse_map(&b, RIG_LOW, 1, 0, 0, GR_EACCES, "no direction");
         refuse_map(&b, RIG_LOW, 1, 4, 0, GR_EACCES, "direction 4");
@@ -550,11 +497,8 @@ static void test_unmap_errors(void **state)
         gr_iova_t iova;
         gr_iova_t next;
 
-        rig_make_plain(&b.rig, RIG_T8020, 1);
-        b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-        b.config.coherent = coherent;
-        bench_attach(&b);
-        g = b.granule;
+        bench_make(&b, RIG_T8020, .noncoherent = !coherent);
+        g = b.g;
         refuse_unmap(&b, 5 * g, g, BOTH, 0, GR_ENOENT, "nothing there");
         iova = must_map(&b, RIG_LOW + g + 100, 2 * g, BOTH); /* touches three granules */
         next = must_map(&b, RIG_LOW, g, GR_DMA_TO_DEVICE);
@@ -571,7 +515,7 @@ static void test_unmap_errors(void **state)
         refuse_unmap(&b, iova + g, 2 * g, BOTH, 0, GR_EMSGSIZE, "from the second granule");
         refuse_unmap(&b, iova - g, 3 * g, BOTH, 0, GR_EMSGSIZE, "with the one below");
         refuse_unmap(&b, iova + 2 * g, 10, BOTH, 0, GR_EMSGSIZE, "the last granule");
-        /* The hardware drops these bits (facts/DART.md 4); the library must not. */
+        /* The hardware drops these bits (DART.md 4); the library must not. */
         refuse_unmap(&b, iova + 4 * GIB, 2 * g, BOTH, 0, GR_ENOENT, "the same but for bit 32");
         assert_true(reads(&b, iova) && reads(&b, iova + 2 * g - 1));
         must_unmap(&b, iova + 5, 2 * g - 50, BOTH); /* other bytes, but the very same granules */
@@ -589,8 +533,7 @@ static void test_no_domain(void **state)
     gr_iova_t iova = 0xabcd;
 
     (void)state;
-    rig_make_plain(&b.rig, RIG_T8020, 1);
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
+    bench_open(&b, &(const struct bench_setup){.kind = RIG_T8020});
     assert_int_equal(gr_device_init(&b.dev, &b.config), 0);
     for (unsigned unmanaged = 0; unmanaged < 2; unmanaged++) {
         if (unmanaged) {
@@ -619,7 +562,7 @@ static void test_exhaustion(void **state)
         gr_iova_t iova[6];
         struct bench b;
 
-        bench_make_narrow(&b, kinds[k], 3 * g, 9 * g - 1);
+        bench_make(&b, kinds[k], .aperture = {3 * g, 9 * g - 1});
         refuse_map(&b, RIG_LOW, 7 * g, BOTH, 0, GR_ENOSPC, "more than the aperture");
         for (unsigned i = 0; i < 6; i++) {
             iova[i] = must_map(&b, RIG_LOW + i * g, 1 + i, BOTH);
@@ -645,11 +588,8 @@ static void test_untrusted(void **state)
     gr_iova_t iova;
 
     (void)state;
-    rig_make_plain(&b.rig, RIG_T6000, 1);
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.untrusted = true;
-    bench_attach(&b);
-    g = b.granule;
+    bench_make(&b, RIG_T6000, .untrusted = true);
+    g = b.g;
     refuse_map(&b, RIG_LOW + 1, g, BOTH, 0, GR_EOPNOTSUPP, "an unaligned start and end");
     refuse_map(&b, RIG_LOW + 1, g - 1, BOTH, 0, GR_EOPNOTSUPP, "an unaligned start");
     refuse_map(&b, RIG_LOW, g - 1, BOTH, 0, GR_EOPNOTSUPP, "an unaligned end");
@@ -669,10 +609,10 @@ static void check_mask(struct bench *b, uint64_t mask, uint64_t expected)
 
     assert_int_equal(gr_dma_set_mask(&b->dev, mask), 0);
     while (n < 80) {
-        ret = gr_dma_map(&b->dev, RIG_LOW + 77 * n, b->granule, BOTH, 0, &iova[n]);
+        ret = gr_dma_map(&b->dev, RIG_LOW + 77 * n, b->g, BOTH, 0, &iova[n]);
         if (ret)
             break;
-        assert_true(((iova[n] + b->granule - 1) | (b->granule - 1)) <= mask);
+        assert_true(((iova[n] + b->g - 1) | (b->g - 1)) <= mask);
         assert_true(iova[n] <= mask);
         n++;
     }
@@ -680,7 +620,7 @@ static void check_mask(struct bench *b, uint64_t mask, uint64_t expected)
     if (expected)
         assert_int_equal(n, expected);
     while (n--)
-        must_unmap(b, iova[n], b->granule, BOTH);
+        must_unmap(b, iova[n], b->g, BOTH);
 }
 
 static void test_masks(void **state)
@@ -690,8 +630,8 @@ static void test_masks(void **state)
     struct rig_state before;
 
     (void)state;
-    bench_make(&b, RIG_T8110, 1);
-    g = b.granule;
+    bench_make(&b, RIG_T8110);
+    g = b.g;
     check_mask(&b, UINT32_MAX, 0);
     check_mask(&b, UINT64_MAX, 0);
     check_mask(&b, 0x3fffffff, 0);
@@ -711,7 +651,7 @@ static void test_masks(void **state)
     must_unmap(&b, 0, g, BOTH);
     bench_end(&b);
 
-    bench_make_narrow(&b, RIG_T8020, 0x40000000, 0x4fffffff);
+    bench_make(&b, RIG_T8020, .aperture = {0x40000000, 0x4fffffff});
     assert_int_equal(gr_dma_set_mask(&b.dev, 0x40000000 + g - 2), GR_ERANGE);
     assert_int_equal(gr_dma_set_mask(&b.dev, 0x40000000 + g - 1), 0);
     assert_int_equal(must_map(&b, RIG_LOW, g, BOTH), 0x40000000);
@@ -723,13 +663,9 @@ static void test_masks(void **state)
 static void test_mask_below_aperture(void **state)
 {
     struct bench b;
-    const struct rig_setup setup = {.kind = RIG_T8020, .aperture = {0x40000000, 0x4fffffff}};
 
     (void)state;
-    rig_make(&b.rig, 4096, 1, 1, &setup);
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.dma_mask = 0x3fffffff;
-    bench_attach(&b);
+    bench_make(&b, RIG_T8020, .aperture = {0x40000000, 0x4fffffff}, .dma_mask = 0x3fffffff);
     refuse_map(&b, RIG_LOW, 1, BOTH, 0, GR_ERANGE, "a mask below the aperture");
     bench_end(&b);
 }
@@ -739,7 +675,7 @@ static void test_mask_below_aperture(void **state)
 /* Map, then look at every byte that matters: first, last, and what lies around the granules. */
 static void check_edge(struct bench *b, gr_pa_t pa, uint64_t len)
 {
-    const uint64_t g = b->granule;
+    const uint64_t g = b->g;
     const gr_iova_t iova = must_map(b, pa, len, BOTH);
     const gr_iova_t first = iova & ~(g - 1);
     const gr_iova_t last = (iova + len - 1) | (g - 1);
@@ -773,8 +709,8 @@ static void test_edges(void **state)
         const uint64_t end = UINT64_C(1) << rig_kinds[kind].pa_bits;
         uint64_t g;
 
-        bench_make(&b, kind, 1);
-        g = b.granule;
+        bench_make(&b, kind);
+        g = b.g;
         for (uint64_t i = 0; i < 8; i++) {
             const uint64_t at = 2 * g - 4 + i; /* on both sides of a granule's end */
 
@@ -803,7 +739,7 @@ static void test_iova_zero(void **state)
         const uint64_t g = UINT64_C(1) << rig_kinds[kind].page_bits;
         struct bench b;
 
-        bench_make_narrow(&b, kind, 0, g - 1);
+        bench_make(&b, kind, .aperture = {0, g - 1});
         assert_int_equal(must_map(&b, g, 1, BOTH), 0);
         assert_true(reads(&b, 0));
         must_unmap(&b, 0, 1, BOTH);
@@ -826,7 +762,7 @@ static void check_crossing(unsigned kind, uint64_t middle, uint64_t below, uint6
 
     assert_non_null(seen);
     assert_true(len < size);
-    bench_make_narrow(&b, kind, mapped.first, mapped.last);
+    bench_make(&b, kind, .aperture = {mapped.first, mapped.last});
     pa = rig_ram(&b.rig, size, 64 * KIB);
     iova = must_map(&b, pa + 50, len, BOTH);
     assert_int_equal(iova, middle - below + 50);
@@ -841,7 +777,7 @@ static void check_crossing(unsigned kind, uint64_t middle, uint64_t below, uint6
     assert_int_equal(rig_access(&b.rig, 0, RIG_SID, iova, seen, len, true, true, NULL), MODEL_OK);
     assert_memory_equal(seen, memory + 50, len);
     must_unmap(&b, iova, len, BOTH);
-    for (uint64_t at = 0; at < len; at += b.granule)
+    for (uint64_t at = 0; at < len; at += b.g)
         assert_false(reads(&b, iova + at));
     assert_int_equal(stats_of(&b).tables, rig_root_tables(&b.domain));
     host_ram_free(b.rig.host, pa);
@@ -885,14 +821,6 @@ static void test_crossings(void **state)
 
 #define LINE ((uint64_t)GR_PORT_CACHE_LINE)
 #define LINES 96u
-
-static void bench_make_noncoherent(struct bench *b, unsigned kind)
-{
-    rig_make_plain(&b->rig, kind, 1);
-    b->config = rig_device(&b->rig, b->stream, 0, 1, RIG_SID);
-    b->config.coherent = false;
-    bench_attach(b);
-}
 
 static uint64_t device(struct bench *b, gr_iova_t iova, uint8_t *buf, uint64_t len, bool write)
 {
@@ -981,7 +909,7 @@ static void test_caches(void **state)
     for (unsigned kind = 0; kind < RIG_KINDS; kind += 2) {
         struct bench b;
 
-        bench_make_noncoherent(&b, kind);
+        bench_make(&b, kind, .noncoherent = true);
         for (unsigned round = 0; round < 8; round++) {
             assert_int_equal(to_device_round(&b, false), 0);
             assert_int_equal(from_device_round(&b, 0), 0);
@@ -1002,7 +930,7 @@ static void test_sync(void **state)
     const uint64_t part = 8 * LINE;
 
     (void)state;
-    bench_make_noncoherent(&b, RIG_T8020_4K); /* so that the buffer has several granules */
+    bench_make(&b, RIG_T8020_4K, .noncoherent = true); /* so that the buffer has several granules */
     buffer_make(&b, &buf);
     iova = must_map(&b, buf.pa, buf.len, BOTH);
     for (uint64_t at = 0; at < buf.len; at += part) {
@@ -1043,8 +971,8 @@ static void test_sync_errors(void **state)
     uint64_t g;
 
     (void)state;
-    bench_make_noncoherent(&b, RIG_T8020);
-    g = b.granule;
+    bench_make(&b, RIG_T8020, .noncoherent = true);
+    g = b.g;
     iova = must_map(&b, RIG_LOW + g, 2 * g, BOTH);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(sync[i](&b.dev, iova, 0, BOTH), GR_ENODATA);
@@ -1073,11 +1001,7 @@ static void test_sync_over_hole(void **state)
     uint8_t *between;
 
     (void)state;
-    rig_make(&b.rig, 4096, 1, 1,
-             &(const struct rig_setup){.kind = RIG_T8020, .aperture = {0, 3 * g - 1}});
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.coherent = false;
-    bench_attach(&b);
+    bench_make(&b, RIG_T8020, .aperture = {0, 3 * g - 1}, .noncoherent = true);
     for (unsigned i = 0; i < 3; i++)
         iova[i] = must_map(&b, RIG_LOW + (2 - i) * g, g, BOTH);
     assert_int_equal(iova[0] - iova[2], 2 * g);
@@ -1100,7 +1024,7 @@ static void test_skip_sync(void **state)
     uint64_t calls;
 
     (void)state;
-    bench_make_noncoherent(&b, RIG_T8110);
+    bench_make(&b, RIG_T8110, .noncoherent = true);
     buffer_make(&b, &buf);
     calls = host_calls(b.rig.host, HOST_CLEAN | HOST_INVAL);
     assert_int_equal(gr_dma_map(&b.dev, buf.pa, buf.len, BOTH, GR_DMA_SKIP_SYNC, &iova), 0);
@@ -1127,7 +1051,7 @@ static void test_coherent_is_free(void **state)
     gr_iova_t iova;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 1);
+    bench_make(&b, RIG_T8020);
     iova = must_map(&b, RIG_LOW + 3, 5000, BOTH);
     assert_int_equal(gr_dma_sync_for_cpu(&b.dev, iova, 5000, BOTH), 0);
     assert_int_equal(gr_dma_sync_for_device(&b.dev, iova, 5000, BOTH), 0);
@@ -1144,7 +1068,7 @@ static void test_cache_neighbours(void **state)
     struct buffer buf;
 
     (void)state;
-    bench_make_noncoherent(&b, RIG_T8020);
+    bench_make(&b, RIG_T8020, .noncoherent = true);
     for (unsigned round = 0; round < 200; round++) {
         const uint64_t start = 1 + rig_random(&b.rig, 3 * LINE);
         const uint64_t len = 1 + rig_random(&b.rig, 4 * LINE);
@@ -1170,7 +1094,7 @@ static void test_cache_neighbours(void **state)
 static void check_reserved(struct bench *b, const struct gr_range *reserved, unsigned count,
                            uint64_t expected)
 {
-    const uint64_t g = b->granule;
+    const uint64_t g = b->g;
     gr_iova_t iova[64];
     unsigned n = 0;
     int ret = 0;
@@ -1198,35 +1122,31 @@ static void test_reserved(void **state)
     for (unsigned k = 0; k < 3; k++) {
         const uint64_t g = UINT64_C(1) << rig_kinds[kinds[k]].page_bits;
         const uint64_t base = 2 * GIB - 20 * g;
-        const struct rig_setup setup = {.kind = kinds[k], .aperture = {base, base + 40 * g - 1}};
         const struct gr_range own[] = {{base + 5 * g + 100, base + 5 * g + 200},
                                        {base + 20 * g, base + 30 * g - 1},
                                        {base + 39 * g, UINT64_MAX}};
         const struct gr_range others[] = {{0, base + 2 * g}, {base + 29 * g, base + 30 * g}};
         const struct gr_range all[] = {own[0], own[1], own[2], others[0], others[1]};
+        const struct bench_setup setup = {.kind = kinds[k],
+                                          .aperture = {base, base + 40 * g - 1},
+                                          .reserved = own,
+                                          .reserved_count = 3};
         struct gr_stream stream;
         struct gr_device_config config;
         struct gr_device other;
         struct bench b;
 
-        rig_make(&b.rig, 4096, 1, 1, &setup);
-        b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-        b.config.reserved = own;
-        b.config.reserved_count = 3;
-        bench_attach(&b);
+        bench_setup(&b, &setup);
         check_reserved(&b, own, 3, 40 - 1 - 10 - 1);
         bench_end(&b);
 
         /* The same with a second device in the group, which has ranges of its own. */
-        rig_make(&b.rig, 4096, 1, 1, &setup);
-        b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-        b.config.reserved = own;
-        b.config.reserved_count = 3;
+        bench_open(&b, &setup);
         config = rig_device(&b.rig, &stream, 0, 1, RIG_SID);
         config.reserved = others;
         config.reserved_count = 2;
         assert_int_equal(gr_device_init(&other, &config), 0);
-        bench_attach(&b);
+        bench_attach(&b, GR_DOMAIN_TRANSLATED);
         check_reserved(&b, all, 5, 40 - 1 - 10 - 1 - 3 - 1);
         assert_int_equal(gr_domain_detach(&b.domain, &other), 0);
         assert_int_equal(gr_device_fini(&other), 0);
@@ -1243,7 +1163,6 @@ static void test_reserved(void **state)
 static void test_reserved_of_another(void **state)
 {
     const uint64_t g = 16384;
-    const struct rig_setup setup = {.kind = RIG_T8020, .aperture = {g, 9 * g - 1}};
     const struct gr_range msi = {4 * g, 4 * g + 3};
     struct gr_stream stream;
     struct gr_device_config config;
@@ -1252,15 +1171,15 @@ static void test_reserved_of_another(void **state)
     int ret;
 
     (void)state;
-    rig_make(&b.rig, 4096, 1, 1, &setup);
+    bench_open(&b, &(const struct bench_setup){.kind = RIG_T8020,
+                                               .aperture = {g, 9 * g - 1},
+                                               .reserved = &msi,
+                                               .reserved_count = 1});
     config = rig_device(&b.rig, &stream, 0, 1, RIG_SID + 1);
     assert_int_equal(gr_device_init(&first, &config), 0);
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.reserved = &msi;
-    b.config.reserved_count = 1;
     assert_int_equal(gr_device_init(&b.dev, &b.config), 0);
     assert_int_equal(gr_domain_init(&b.domain, b.rig.host, &first, GR_DOMAIN_TRANSLATED, 0), 0);
-    b.granule = g;
+    b.g = g;
     ret = gr_domain_attach(&b.domain, &b.dev);
     if (!ret) {
         check_reserved(&b, &msi, 1, 7);
@@ -1282,7 +1201,7 @@ static void test_invalidation_matters(void **state)
         const uint64_t g = UINT64_C(1) << rig_kinds[kind].page_bits;
         struct bench b;
 
-        bench_make_narrow(&b, kind, 4 * g, 5 * g - 1);
+        bench_make(&b, kind, .aperture = {4 * g, 5 * g - 1});
         for (unsigned round = 0; round < 3; round++) {
             assert_false(reads(&b, 4 * g));
             assert_int_equal(must_map(&b, RIG_LOW, 1, BOTH), 4 * g);
@@ -1321,7 +1240,7 @@ static void test_map_without_memory(void **state)
         gr_iova_t iova = 0xabcd;
         int ret = GR_ENOMEM;
 
-        bench_make_narrow(&b, kind, all.first, all.last);
+        bench_make(&b, kind, .aperture = {all.first, all.last});
         for (n = 1; ret; n++) {
             const struct rig_state before = rig_state(&b.rig, &b.domain);
 
@@ -1357,24 +1276,24 @@ static void test_stuck_map(void **state)
         gr_iova_t old;
         gr_iova_t iova = 0xabcd;
 
-        bench_make(&b, kind, 1);
+        bench_make(&b, kind);
         old = must_map(&b, RIG_LOW, 1, BOTH);
         assert_true(reads(&b, old));
         rig_set_busy(&b.rig, 0, 0, true);
-        assert_int_equal(gr_dma_map(&b.dev, RIG_LOW, 3 * b.granule, BOTH, 0, &iova), GR_ETIMEDOUT);
+        assert_int_equal(gr_dma_map(&b.dev, RIG_LOW, 3 * b.g, BOTH, 0, &iova), GR_ETIMEDOUT);
         assert_int_equal(iova, 0xabcd);
         stats = stats_of(&b);
         assert_true(stats.broken);
-        assert_int_equal(stats.quarantined_bytes, 3 * b.granule);
+        assert_int_equal(stats.quarantined_bytes, 3 * b.g);
         assert_int_equal(stats.iova.allocations, 1);
-        assert_true(stats.iova.held >= 3 * b.granule);
+        assert_true(stats.iova.held >= 3 * b.g);
         assert_int_equal(gr_dma_map(&b.dev, RIG_LOW, 1, BOTH, 0, &iova), GR_EIO);
         rig_set_busy(&b.rig, 0, 0, false);
         assert_int_equal(gr_dma_map(&b.dev, RIG_LOW, 1, BOTH, 0, &iova), GR_EIO);
         assert_false(reads(&b, old));
         must_unmap(&b, old, 1, BOTH);
         assert_true(stats_of(&b).broken);
-        assert_int_equal(stats_of(&b).quarantined_bytes, 3 * b.granule);
+        assert_int_equal(stats_of(&b).quarantined_bytes, 3 * b.g);
         bench_end(&b);
     }
 }
@@ -1394,8 +1313,8 @@ static void test_stuck_unmap(void **state)
         uint64_t tables;
         uint64_t g;
 
-        bench_make(&b, kind, 1);
-        g = b.granule;
+        bench_make(&b, kind);
+        g = b.g;
         iova[0] = must_map(&b, RIG_LOW, 2 * g, BOTH);
         assert_int_equal(gr_dma_set_mask(&b.dev, b.domain.aperture.last / 2), 0);
         iova[1] = must_map(&b, RIG_LOW, 2 * g, BOTH); /* in another table */
@@ -1428,7 +1347,7 @@ static void test_stuck_for_good(void **state)
     int leaks;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 1);
+    bench_make(&b, RIG_T8020);
     iova = must_map(&b, RIG_LOW, 1, BOTH);
     assert_true(reads(&b, iova));
     rig_set_busy(&b.rig, 0, 0, true);
@@ -1454,7 +1373,7 @@ static void test_slow_commands(void **state)
         gr_iova_t iova;
         uint64_t before;
 
-        bench_make(&b, kind, 1);
+        bench_make(&b, kind);
         rig_set_busy(&b.rig, 0, GR_CFG_DART_TIMEOUT_NS / 2, false);
         iova = must_map(&b, RIG_LOW, 100, BOTH);
         assert_true(reads(&b, iova));
@@ -1469,33 +1388,33 @@ static void test_slow_commands(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_random_edges),
-        cmocka_unit_test(test_map_errors),
-        cmocka_unit_test(test_unmap_errors),
-        cmocka_unit_test(test_no_domain),
-        cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_untrusted),
-        cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_mask_below_aperture),
-        cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_iova_zero),
-        cmocka_unit_test(test_crossings),
-        cmocka_unit_test(test_caches),
-        cmocka_unit_test(test_sync),
-        cmocka_unit_test(test_sync_errors),
-        cmocka_unit_test(test_sync_over_hole),
-        cmocka_unit_test(test_skip_sync),
-        cmocka_unit_test(test_coherent_is_free),
-        cmocka_unit_test(test_cache_neighbours),
-        cmocka_unit_test(test_reserved),
-        cmocka_unit_test(test_reserved_of_another),
-        cmocka_unit_test(test_invalidation_matters),
-        cmocka_unit_test(test_map_without_memory),
-        cmocka_unit_test(test_stuck_map),
-        cmocka_unit_test(test_stuck_unmap),
-        cmocka_unit_test(test_stuck_for_good),
-        cmocka_unit_test(test_slow_commands),
+        rig_test(test_random),
+        rig_test(test_random_edges),
+        rig_test(test_map_errors),
+        rig_test(test_unmap_errors),
+        rig_test(test_no_domain),
+        rig_test(test_exhaustion),
+        rig_test(test_untrusted),
+        rig_test(test_masks),
+        rig_test(test_mask_below_aperture),
+        rig_test(test_edges),
+        rig_test(test_iova_zero),
+        rig_test(test_crossings),
+        rig_test(test_caches),
+        rig_test(test_sync),
+        rig_test(test_sync_errors),
+        rig_test(test_sync_over_hole),
+        rig_test(test_skip_sync),
+        rig_test(test_coherent_is_free),
+        rig_test(test_cache_neighbours),
+        rig_test(test_reserved),
+        rig_test(test_reserved_of_another),
+        rig_test(test_invalidation_matters),
+        rig_test(test_map_without_memory),
+        rig_test(test_stuck_map),
+        rig_test(test_stuck_unmap),
+        rig_test(test_stuck_for_good),
+        rig_test(test_slow_commands),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

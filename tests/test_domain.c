@@ -14,32 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rig.h"
-
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
-
-/* A device with its streams. */
-struct client {
-    struct gr_stream stream[RIG_DARTS];
-    struct gr_device_config config;
-    struct gr_device dev;
-};
-
-static void client_make(struct rig *rig, struct client *c, unsigned first, unsigned count,
-                        uint32_t sid)
-{
-    c->config = rig_device(rig, c->stream, first, count, sid);
-    assert_int_equal(gr_device_init(&c->dev, &c->config), 0);
-}
-
-static void client_end(struct client *c)
-{
-    assert_int_equal(gr_device_fini(&c->dev), 0);
-    memset(&c->dev, 0xa5, sizeof(c->dev)); /* the caller's memory again */
-}
+#include "bench.h"
 
 static void unmanaged(struct rig *rig, struct gr_domain *domain, struct client *c)
 {
@@ -75,31 +50,6 @@ static uint64_t tables(struct gr_domain *domain)
 static uint64_t granule(const struct gr_domain *domain)
 {
     return UINT64_C(1) << gr_domain_granule_lg2(domain);
-}
-
-/* One domain of one device behind `darts` instances of one kind. */
-struct bench {
-    struct rig rig;
-    struct client c;
-    struct gr_domain domain;
-    uint64_t g;
-};
-
-static void bench_make(struct bench *b, unsigned kind, unsigned darts)
-{
-    rig_make_plain(&b->rig, kind, darts);
-    client_make(&b->rig, &b->c, 0, darts, RIG_SID);
-    unmanaged(&b->rig, &b->domain, &b->c);
-    attach(&b->domain, &b->c);
-    b->g = granule(&b->domain);
-}
-
-static void bench_end(struct bench *b)
-{
-    detach(&b->domain, &b->c);
-    domain_end(&b->domain);
-    client_end(&b->c);
-    rig_end(&b->rig);
 }
 
 static bool reads(struct bench *b, unsigned dart, uint64_t iova)
@@ -831,7 +781,7 @@ static void switching_run(unsigned kind, uint64_t seed)
 
 static void test_switching(void **state)
 {
-    const uint64_t seed = rig_seed("switching");
+    const uint64_t seed = chance_seed("switching");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++)
@@ -918,7 +868,7 @@ static void test_unmanaged_errors(void **state)
         uint64_t g;
         uint64_t span;
 
-        bench_make(&b, kind, 1);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED);
         g = b.g;
         span = rig_span(&b.domain);
         for (unsigned mapped = 0; mapped < 2; mapped++) {
@@ -1010,7 +960,7 @@ static void test_unmanaged(void **state)
         uint64_t g;
         gr_pa_t pa;
 
-        bench_make(&b, kind, 1);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED);
         g = b.g;
         for (unsigned round = 0; round < 2; round++) {
             assert_int_equal(gr_domain_map(&b.domain, 0, g, g, RW), 0);
@@ -1058,7 +1008,7 @@ static void test_unmanaged_tables(void **state)
         uint64_t span;
         uint64_t held; /* that map the first five spans */
 
-        bench_make(&b, kind, 2);
+        bench_make(&b, kind, .darts = 2, .type = GR_DOMAIN_UNMANAGED);
         g = b.g;
         span = rig_span(&b.domain);
         held = rig_tables(&b.domain, &(struct gr_range){0, 5 * span - 1}, 1);
@@ -1112,7 +1062,7 @@ static void test_every_instance(void **state)
         for (unsigned n = 2; n <= RIG_DARTS; n++) {
             struct bench b;
 
-            bench_make(&b, kinds[k], n);
+            bench_make(&b, kinds[k], .darts = n, .type = GR_DOMAIN_UNMANAGED);
             for (unsigned lossy = 0; lossy <= n; lossy++) {
                 const uint64_t iova = (lossy + 1) * b.g;
 
@@ -1230,7 +1180,7 @@ static void test_map_stuck(void **state)
         struct bench b;
         gr_pa_t pa;
 
-        bench_make(&b, kinds[k], RIG_DARTS);
+        bench_make(&b, kinds[k], .darts = RIG_DARTS, .type = GR_DOMAIN_UNMANAGED);
         assert_int_equal(gr_domain_map(&b.domain, 0, 0, b.g, RW), 0);
         assert_true(reads(&b, 0, 0) && reads(&b, 2, 0));
         rig_set_busy(&b.rig, 1, 0, true);
@@ -1258,7 +1208,7 @@ static void test_unmap_stuck(void **state)
         uint64_t span;
         uint64_t held;
 
-        bench_make(&b, kinds[k], RIG_DARTS);
+        bench_make(&b, kinds[k], .darts = RIG_DARTS, .type = GR_DOMAIN_UNMANAGED);
         span = rig_span(&b.domain);
         assert_int_equal(gr_domain_map(&b.domain, 0, RIG_BIG, 3 * span, RW), 0);
         held = tables(&b.domain);
@@ -1286,7 +1236,7 @@ static void test_broken_blocks(void **state)
     struct client second;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 2);
+    bench_make(&b, RIG_T8020, .darts = 2, .type = GR_DOMAIN_UNMANAGED);
     client_make(&b.rig, &second, 1, 1, RIG_SID + 1);
     assert_int_equal(gr_domain_map(&b.domain, 0, 0, 2 * b.g, RW), 0);
     rig_set_busy(&b.rig, 0, 0, true);
@@ -1299,16 +1249,16 @@ static void test_broken_blocks(void **state)
         if (!ret)
             detach(&b.domain, &second);
         all_blocked(&b, 2, 0);
-        if (gr_device_domain(&b.c.dev))
-            detach(&b.domain, &b.c);
-        (void)!gr_domain_attach(&b.domain, &b.c.dev);
+        if (gr_device_domain(&b.dev))
+            assert_int_equal(gr_domain_detach(&b.domain, &b.dev), 0);
+        (void)!gr_domain_attach(&b.domain, &b.dev);
         all_blocked(&b, 2, 0);
     }
-    if (gr_device_domain(&b.c.dev))
-        detach(&b.domain, &b.c);
+    if (gr_device_domain(&b.dev))
+        assert_int_equal(gr_domain_detach(&b.domain, &b.dev), 0);
     domain_end(&b.domain);
     client_end(&second);
-    client_end(&b.c);
+    assert_int_equal(gr_device_fini(&b.dev), 0);
     rig_end(&b.rig);
 }
 
@@ -1322,19 +1272,19 @@ static void test_stuck_for_good(void **state)
         struct bench b;
         int leaks;
 
-        bench_make(&b, kinds[k % 2], 2);
+        bench_make(&b, kinds[k % 2], .darts = 2, .type = GR_DOMAIN_UNMANAGED);
         assert_int_equal(gr_domain_map(&b.domain, 0, 0, b.g, RW), 0);
         assert_true(reads(&b, 0, 0) && reads(&b, 1, 0));
         rig_set_busy(&b.rig, 0, 0, true);
-        assert_int_equal(gr_domain_detach(&b.domain, &b.c.dev), GR_ETIMEDOUT);
-        assert_null(gr_device_domain(&b.c.dev));
+        assert_int_equal(gr_domain_detach(&b.domain, &b.dev), GR_ETIMEDOUT);
+        assert_null(gr_device_domain(&b.dev));
         assert_false(reads(&b, 1, 0));
         leaks = host_leaks(b.rig.host);
         if (k < 2)
-            client_end(&b.c);
+            assert_int_equal(gr_device_fini(&b.dev), 0);
         domain_end(&b.domain);
         if (k >= 2)
-            client_end(&b.c);
+            assert_int_equal(gr_device_fini(&b.dev), 0);
         assert_true(host_logged(b.rig.host, "never confirmed"));
         assert_int_equal(host_leaks(b.rig.host), leaks);
         rig_set_busy(&b.rig, 0, 0, false);
@@ -1356,7 +1306,7 @@ static void test_map_hangs_once(void **state)
         struct gr_domain_stats stats;
         struct bench b;
 
-        bench_make(&b, kinds[k], 2);
+        bench_make(&b, kinds[k], .darts = 2, .type = GR_DOMAIN_UNMANAGED);
         assert_int_equal(gr_domain_map(&b.domain, 0, 0, b.g, RW), 0);
         b.rig.dart[0].hang = 1;
         assert_int_equal(gr_domain_map(&b.domain, b.g, 0, b.g, RW), GR_ETIMEDOUT);
@@ -1425,7 +1375,7 @@ static void test_map_without_memory(void **state)
         struct bench b;
         uint64_t span;
 
-        bench_make(&b, kind, 1);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED);
         span = rig_span(&b.domain);
         assert_int_equal(gr_domain_map(&b.domain, 0, 0, b.g, RW), 0);
         /* Three tables: the n-th is not to be had. */
@@ -1473,7 +1423,7 @@ static void test_fault_handlers(void **state)
     uint64_t others;
 
     (void)state;
-    bench_make(&b, RIG_T8110, 2);
+    bench_make(&b, RIG_T8110, .darts = 2, .type = GR_DOMAIN_UNMANAGED);
     assert_int_equal(gr_domain_map(&b.domain, 0, 0, b.g, GR_PROT_READ), 0);
     gr_domain_set_fault_handler(&b.domain, take, &seen);
     others = b.rig.faults;
@@ -1498,36 +1448,36 @@ static void test_fault_handlers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_device_errors),
-        cmocka_unit_test(test_highest_stream),
-        cmocka_unit_test(test_shared_stream),
-        cmocka_unit_test(test_groups_merge),
-        cmocka_unit_test(test_domain_errors),
-        cmocka_unit_test(test_instances_that_differ),
-        cmocka_unit_test(test_widths_that_differ),
-        cmocka_unit_test(test_lp_aware),
-        cmocka_unit_test(test_apertures),
-        cmocka_unit_test(test_tagged_aperture),
-        cmocka_unit_test(test_tags_that_differ),
-        cmocka_unit_test(test_stubs),
-        cmocka_unit_test(test_attach_errors),
-        cmocka_unit_test(test_switching),
-        cmocka_unit_test(test_one_domain_three_devices),
-        cmocka_unit_test(test_unmanaged_errors),
-        cmocka_unit_test(test_unmanaged_only),
-        cmocka_unit_test(test_unmanaged),
-        cmocka_unit_test(test_unmanaged_tables),
-        cmocka_unit_test(test_every_instance),
-        cmocka_unit_test(test_attach_stuck),
-        cmocka_unit_test(test_attach_rolls_back),
-        cmocka_unit_test(test_map_stuck),
-        cmocka_unit_test(test_unmap_stuck),
-        cmocka_unit_test(test_broken_blocks),
-        cmocka_unit_test(test_stuck_for_good),
-        cmocka_unit_test(test_map_hangs_once),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_map_without_memory),
-        cmocka_unit_test(test_fault_handlers),
+        rig_test(test_device_errors),
+        rig_test(test_highest_stream),
+        rig_test(test_shared_stream),
+        rig_test(test_groups_merge),
+        rig_test(test_domain_errors),
+        rig_test(test_instances_that_differ),
+        rig_test(test_widths_that_differ),
+        rig_test(test_lp_aware),
+        rig_test(test_apertures),
+        rig_test(test_tagged_aperture),
+        rig_test(test_tags_that_differ),
+        rig_test(test_stubs),
+        rig_test(test_attach_errors),
+        rig_test(test_switching),
+        rig_test(test_one_domain_three_devices),
+        rig_test(test_unmanaged_errors),
+        rig_test(test_unmanaged_only),
+        rig_test(test_unmanaged),
+        rig_test(test_unmanaged_tables),
+        rig_test(test_every_instance),
+        rig_test(test_attach_stuck),
+        rig_test(test_attach_rolls_back),
+        rig_test(test_map_stuck),
+        rig_test(test_unmap_stuck),
+        rig_test(test_broken_blocks),
+        rig_test(test_stuck_for_good),
+        rig_test(test_map_hangs_once),
+        rig_test(test_no_memory),
+        rig_test(test_map_without_memory),
+        rig_test(test_fault_handlers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

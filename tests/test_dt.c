@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The device-tree front end: every rule, every error sentence, real trees and damaged ones. */
+#include "chance.h"
+
 #include <granule/dt.h>
 
 #include <setjmp.h>
@@ -13,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROOM 16384
 
@@ -395,7 +396,7 @@ static void read_bad(const char *prop)
     assert_non_null(strstr(dt.error, prop));
 }
 
-/* facts/DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
+/* DART.md 1 and 6: 64 streams and no bypass; four streams of 4 KiB. */
 static void test_iommu_generations(void **state)
 {
     const struct gr_dt_iommu *i;
@@ -431,7 +432,7 @@ static void test_iommu_generations(void **state)
     set_cells("/soc/d@4000", "granule,page-bits", CELLS(14));
     read_bad("granule,page-bits");
 
-    /* Section 6: <0x80000000 0x40000000> is all that 30 bits can say. */
+    /* DART.md 6: <0x80000000 0x40000000> is all that 30 bits can say. */
     set_cells("/soc/d@4000", "granule,page-bits", CELLS(12));
     set_cells("/soc/d@4000", "apple,dma-range", CELLS(0, 0x80000000, 0, 0x40000000));
     read_ok(tree, sizeof(tree));
@@ -1150,7 +1151,7 @@ static void test_mistakes(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* facts/DART.md 10, with the readers' mistakes left out. */
+/* DART.md 10, with the readers' mistakes left out. */
 static void test_regions(void **state)
 {
     const struct gr_dt_master *m;
@@ -1243,7 +1244,7 @@ static void test_firmware(void **state)
         assert_int_equal(seen.iommu[0].firmware, i);
         assert_int_equal(seen.iommu[1].firmware, GR_DT_FIRMWARE_OFF);
     }
-    for (unsigned i = 0; i < 4; i++) { /* facts/DART.md 6: translates and does no more */
+    for (unsigned i = 0; i < 4; i++) { /* DART.md 6: translates and does no more */
         build();
         set("/soc/pcie", "status", "disabled", 9);
         set("/soc/d@4000", "compatible", "apple,s5l8960x-dart", 20);
@@ -1379,11 +1380,8 @@ static void test_pci_function(void **state)
     assert_int_equal(m.nstreams, 77);
 }
 
-static void test_limits(void **state)
+static void test_limits_of_banks(void **state)
 {
-    static const char part[] = "a-name-of-thirty-one-characters";
-    char name[400];
-
     (void)state;
     begin_tree();
     end_tree();
@@ -1403,8 +1401,12 @@ static void test_limits(void **state)
     end_tree();
     expect(tree, sizeof(tree), GR_EBADMSG,
            "/memory: reg is past the 64 banks of RAM that we can hold; join neighbouring banks");
+}
 
-    /* As deep as can be, and one more. */
+/* As deep as can be, and one more. */
+static void test_limits_of_depth(void **state)
+{
+    (void)state;
     for (int depth = GR_DT_DEPTH; depth <= GR_DT_DEPTH + 1; depth++) {
         struct gr_dt_iter it = {0};
         struct gr_dt_iommu i;
@@ -1429,8 +1431,15 @@ static void test_limits(void **state)
             assert_int_equal(gr_dt_iommu_next(&dt, &it, &i), 0);
         }
     }
+}
 
-    /* A path that just fits, and one character more. */
+/* A path that just fits, and one character more. */
+static void test_limits_of_paths(void **state)
+{
+    static const char part[] = "a-name-of-thirty-one-characters";
+    char name[400];
+
+    (void)state;
     for (int more = 0; more < 2; more++) {
         begin_tree();
         for (int k = 0; k < 4; k++)
@@ -1485,8 +1494,12 @@ static void test_limits(void **state)
                    "/%s/%s/%s/%s/%s: the path is longer than 159 characters; shorten the names",
                    part, part, part, part, part);
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+}
 
-    /* The root as host bridge: its ranges lead nowhere, as there is no bus above. */
+/* The root as host bridge: its ranges lead nowhere, as there is no bus above. */
+static void test_root_as_host_bridge(void **state)
+{
+    (void)state;
     begin_tree();
     P("#size-cells", 2);
     P("ranges", 1, 2, 3);
@@ -1499,8 +1512,12 @@ static void test_limits(void **state)
            "RAM");
     assert_string_equal(find_master("/rid@100")->path, "/rid@100");
     assert_int_equal(find_master("/rid@100")->nreserved, 0);
+}
 
-    /* A device whose IOMMU lies deeper than we go. */
+/* A device whose IOMMU lies deeper than we go. */
+static void test_too_deep_to_refer_to(void **state)
+{
+    (void)state;
     {
         struct gr_dt_iter it = {0};
         struct gr_dt_master m;
@@ -1546,8 +1563,12 @@ static void test_limits(void **state)
         assert_string_equal(dt.error,
                             "/dev: memory-region names a node nested too deep; flatten the tree");
     }
+}
 
-    /* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
+/* Registers where the CPU has no address for them, and the root as IOMMU and as device. */
+static void test_registers_nowhere(void **state)
+{
+    (void)state;
     begin_tree();
     begin("pci");
     P("#address-cells", 3);
@@ -1569,8 +1590,14 @@ static void test_limits(void **state)
     end_tree();
     expect(tree, sizeof(tree), GR_EBADMSG,
            "/: reg is missing; give address and size of the registers");
+}
 
-    /* No terminal codes out of a tree, and an error text that would not fit is cut. */
+/* No terminal codes out of a tree, and an error text that would not fit is cut. */
+static void test_names(void **state)
+{
+    char name[400];
+
+    (void)state;
     begin_tree();
     begin("a\x1b[2J");
     P("#iommu-cells", 1);
@@ -1604,8 +1631,14 @@ static void test_limits(void **state)
     (void)snprintf(name + GR_DT_PATH - 1, sizeof(name) - GR_DT_PATH,
                    "x: the path is longer than 159 characters; shorten the names");
     expect(tree, sizeof(tree), GR_EBADMSG, name);
+}
 
-    /* The longest names, and one character more; what the tree would say next is about its RAM. */
+/* The longest names, and one character more; what the tree would say next is about its RAM. */
+static void test_limits_of_names(void **state)
+{
+    char name[400];
+
+    (void)state;
     for (int more = 0; more < 2; more++) {
         memset(name, 'x', sizeof(name) - 1);
         name[GR_DT_NAME - 1 + more] = '\0';
@@ -2000,11 +2033,7 @@ static uint64_t random_state;
 
 static uint32_t random32(void)
 {
-    random_state += 0x9e3779b97f4a7c15u;
-    uint64_t z = random_state;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (uint32_t)(z >> 32);
+    return (uint32_t)(chance_next(&random_state) >> 32);
 }
 
 /* A change at a random place: a bit, a byte, or a word that is likely to matter. */
@@ -2059,13 +2088,11 @@ static void damage_all(const void *blob, size_t size, unsigned rounds)
 
 static void test_damaged(void **state)
 {
-    const char *seed = getenv("SEED");
     size_t size = 0;
     void *blob;
 
     (void)state;
-    random_state = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
-    print_message("SEED=%llu\n", (unsigned long long)random_state);
+    random_state = chance_seed("dt");
     build();
     OK(fdt_pack(tree));
     damage_all(tree, fdt_totalsize(tree), 8000);
@@ -2095,7 +2122,14 @@ int main(void)
         cmocka_unit_test(test_many_regions),
         cmocka_unit_test(test_firmware),
         cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits_of_banks),
+        cmocka_unit_test(test_limits_of_depth),
+        cmocka_unit_test(test_limits_of_paths),
+        cmocka_unit_test(test_root_as_host_bridge),
+        cmocka_unit_test(test_too_deep_to_refer_to),
+        cmocka_unit_test(test_registers_nowhere),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_limits_of_names),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_boards),
         cmocka_unit_test(test_damaged),

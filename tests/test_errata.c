@@ -1,54 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mistakes that drivers of DARTs have made, by their number in facts/DART.md 14: each test fails on
+ * Mistakes that drivers of DARTs have made, by their number in DART.md 14: each test fails on
  * a driver that makes the mistake; 9 is the model's. 16 is no software's; 11 is an assumption
- * (docs/ASSUMPTIONS.md). Then test vectors 13, 14 and 17 of facts/REQUIREMENTS.md 14.
+ * (docs/ASSUMPTIONS.md). Then test vectors 13, 14 and 17 of REQUIREMENTS.md 5.
  */
+#include "bench.h"
 #include "dart_tools.h"
-#include "rig.h"
 
 #include <granule/err.h>
 
 #define T8110 (&kinds[2])
 #define USB4 (&kinds[3])
-#define BOTH GR_DMA_BIDIRECTIONAL
-
-struct bench {
-    struct rig rig;
-    struct gr_stream streams[RIG_DARTS];
-    struct gr_device dev;
-    struct gr_domain domain;
-    gr_pa_t pa;
-};
-
-static void bench_make_at(struct bench *b, unsigned kind, unsigned darts, uint32_t sid,
-                          enum gr_domain_type type)
-{
-    struct gr_device_config config;
-
-    rig_make_plain(&b->rig, kind, darts);
-    config = rig_device(&b->rig, b->streams, 0, darts, sid);
-    assert_int_equal(gr_device_init(&b->dev, &config), 0);
-    assert_int_equal(gr_domain_init(&b->domain, b->rig.host, &b->dev, type,
-                                    type == GR_DOMAIN_UNMANAGED ? GR_DOMAIN_LP_AWARE : 0),
-                     0);
-    assert_int_equal(gr_domain_attach(&b->domain, &b->dev), 0);
-    b->pa = rig_ram(&b->rig, 0x4000, 0x4000);
-}
-
-static void bench_make(struct bench *b, unsigned kind)
-{
-    bench_make_at(b, kind, 1, RIG_SID, GR_DOMAIN_UNMANAGED);
-}
-
-static void bench_end(struct bench *b)
-{
-    assert_int_equal(gr_domain_detach(&b->domain, &b->dev), 0);
-    assert_int_equal(gr_domain_fini(&b->domain), 0);
-    assert_int_equal(gr_device_fini(&b->dev), 0);
-    host_ram_free(b->rig.host, b->pa);
-    rig_end(&b->rig);
-}
 
 static int attach(struct probe *p, uint32_t sid, const struct gr_pt *pt, struct gr_binding *b)
 {
@@ -65,7 +27,7 @@ static void erratum_01_uncached_leaves(void **state)
         struct gr_pt_walk walk;
         struct bench b;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED, .ram = true);
         for (unsigned uncached = 0; uncached < 2; uncached++) {
             const unsigned prot = RW | (uncached ? GR_PROT_UNCACHED : 0);
 
@@ -107,7 +69,7 @@ static void errata_03_05_streams_past_the_first_word(void **state)
     for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
         struct bench b;
 
-        bench_make_at(&b, v[i].kind, 1, v[i].sid, GR_DOMAIN_UNMANAGED);
+        bench_make(&b, v[i].kind, .sid = v[i].sid, .type = GR_DOMAIN_UNMANAGED, .ram = true);
         for (unsigned n = 0; n < 2; n++) {
             assert_int_equal(gr_domain_map(&b.domain, 0x8000, b.pa, 0x4000, RW), 0);
             assert_true(rig_can_read(&b.rig, 0, v[i].sid, 0x8000));
@@ -190,7 +152,7 @@ static void erratum_08_last_entry(void **state)
         struct bench b;
         uint64_t g, span, pa;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED, .ram = true);
         g = UINT64_C(1) << b.domain.pt.granule_lg2;
         span = rig_span(&b.domain);
         for (unsigned i = 0; i < 3; i++) {
@@ -231,7 +193,7 @@ static void erratum_09_reasons_and_ttbrs(void **state)
         uint64_t span, top;
         struct bench b;
 
-        bench_make(&b, v[i]);
+        bench_make(&b, v[i], .type = GR_DOMAIN_UNMANAGED, .ram = true);
         span = rig_span(&b.domain);
         top = b.domain.aperture.last + 1 - span;
         assert_int_equal(gr_domain_map(&b.domain, 0x8000, b.pa, 0x4000, GR_PROT_READ), 0);
@@ -282,7 +244,7 @@ static void erratum_10_resume_flushes(void **state)
                 enable = n;
         }
         assert_int_not_equal(probe_tcr(p, 2), 0);
-        if (k->kind == GR_DART_S5L8960X) /* empty by then: facts/DART.md 6 */
+        if (k->kind == GR_DART_S5L8960X) /* empty by then: DART.md 6 */
             assert_true(flush < ttbr && ttbr < enable);
         else
             assert_true(ttbr < flush && flush < enable);
@@ -324,7 +286,7 @@ static void erratum_13_switches_flush(void **state)
         struct bench b;
         uint64_t leaf;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED, .ram = true);
         assert_int_equal(gr_domain_init(&between, b.rig.host, &b.dev,
                                         bypass ? GR_DOMAIN_IDENTITY : GR_DOMAIN_BLOCKED, 0),
                          0);
@@ -349,7 +311,7 @@ static void erratum_14_first_and_last(void **state)
         struct bench b;
         uint64_t g, last;
 
-        bench_make(&b, kind);
+        bench_make(&b, kind, .type = GR_DOMAIN_UNMANAGED, .ram = true);
         g = UINT64_C(1) << b.domain.pt.granule_lg2;
         last = b.domain.aperture.last;
         assert_int_equal(gr_domain_map(&b.domain, 0, b.pa, g, RW), 0);
@@ -369,7 +331,7 @@ static void erratum_15_every_dart(void **state)
     for (unsigned darts = 2; darts <= 3; darts++) {
         struct bench b;
 
-        bench_make_at(&b, RIG_T8020, darts, RIG_SID, GR_DOMAIN_UNMANAGED);
+        bench_make(&b, RIG_T8020, .darts = darts, .type = GR_DOMAIN_UNMANAGED, .ram = true);
         for (unsigned n = 0; n < 2; n++) {
             assert_int_equal(gr_domain_map(&b.domain, 0x8000, b.pa, 0x4000, RW), 0);
             for (unsigned i = 0; i < darts; i++)
@@ -392,7 +354,7 @@ static void vector_13_ttbr_above_0(void **state)
         struct bench b;
         uint64_t g, reach;
 
-        bench_make(&b, with_four[k]);
+        bench_make(&b, with_four[k], .type = GR_DOMAIN_UNMANAGED, .ram = true);
         g = UINT64_C(1) << b.domain.pt.granule_lg2;
         assert_int_equal(b.domain.pt.roots_lg2, 2);
         reach = (b.domain.aperture.last + 1) / 4; /* of one TTBR */
@@ -500,22 +462,22 @@ static void vector_17_fault_codes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(erratum_01_uncached_leaves),
-        cmocka_unit_test(erratum_02_second_enable_word),
-        cmocka_unit_test(errata_03_05_streams_past_the_first_word),
-        cmocka_unit_test(erratum_04_one_ttbr),
-        cmocka_unit_test(erratum_06_wait_at_the_command),
-        cmocka_unit_test(erratum_07_flush_register_and_enable),
-        cmocka_unit_test(erratum_08_last_entry),
-        cmocka_unit_test(erratum_09_reasons_and_ttbrs),
-        cmocka_unit_test(erratum_10_resume_flushes),
-        cmocka_unit_test(erratum_12_writes_to_locked),
-        cmocka_unit_test(erratum_13_switches_flush),
-        cmocka_unit_test(erratum_14_first_and_last),
-        cmocka_unit_test(erratum_15_every_dart),
-        cmocka_unit_test(vector_13_ttbr_above_0),
-        cmocka_unit_test(vector_14_flush_of_one_stream),
-        cmocka_unit_test(vector_17_fault_codes),
+        rig_test(erratum_01_uncached_leaves),
+        rig_test(erratum_02_second_enable_word),
+        rig_test(errata_03_05_streams_past_the_first_word),
+        rig_test(erratum_04_one_ttbr),
+        rig_test(erratum_06_wait_at_the_command),
+        rig_test(erratum_07_flush_register_and_enable),
+        rig_test(erratum_08_last_entry),
+        rig_test(erratum_09_reasons_and_ttbrs),
+        rig_test(erratum_10_resume_flushes),
+        rig_test(erratum_12_writes_to_locked),
+        rig_test(erratum_13_switches_flush),
+        rig_test(erratum_14_first_and_last),
+        rig_test(erratum_15_every_dart),
+        rig_test(vector_13_ttbr_above_0),
+        rig_test(vector_14_flush_of_one_stream),
+        rig_test(vector_17_fault_codes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

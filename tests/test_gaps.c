@@ -13,66 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench.h"
 #include "iommu/iommu_internal.h"
-#include "rig.h"
-
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-#define KIB UINT64_C(1024)
-#define GIB (KIB * KIB * KIB)
-
-struct client {
-    struct gr_stream stream[RIG_DARTS];
-    struct gr_device_config config;
-    struct gr_device dev;
-};
-
-static void client_make(struct rig *rig, struct client *c, unsigned first, unsigned count,
-                        uint32_t sid)
-{
-    c->config = rig_device(rig, c->stream, first, count, sid);
-    assert_int_equal(gr_device_init(&c->dev, &c->config), 0);
-}
-
-static void client_end(struct client *c)
-{
-    assert_int_equal(gr_device_fini(&c->dev), 0);
-}
 
 static void domain_make(struct rig *rig, struct gr_domain *domain, struct client *c,
                         enum gr_domain_type type)
 {
     assert_int_equal(gr_domain_init(domain, rig->host, &c->dev, type, GR_DOMAIN_LP_AWARE), 0);
-}
-
-/* One device behind one DART, its domain attached. */
-struct bench {
-    struct rig rig;
-    struct client c;
-    struct gr_domain domain;
-    uint64_t g;
-};
-
-static void bench_attach(struct bench *b, enum gr_domain_type type)
-{
-    assert_int_equal(gr_device_init(&b->c.dev, &b->c.config), 0);
-    domain_make(&b->rig, &b->domain, &b->c, type);
-    assert_int_equal(gr_domain_attach(&b->domain, &b->c.dev), 0);
-    b->g = UINT64_C(1) << gr_domain_granule_lg2(&b->domain);
-}
-
-static void bench_make(struct bench *b, unsigned kind, enum gr_domain_type type)
-{
-    rig_make_plain(&b->rig, kind, 1);
-    b->c.config = rig_device(&b->rig, b->c.stream, 0, 1, RIG_SID);
-    bench_attach(b, type);
-}
-
-static void bench_end(struct bench *b)
-{
-    assert_int_equal(gr_domain_detach(&b->domain, &b->c.dev), 0);
-    assert_int_equal(gr_domain_fini(&b->domain), 0);
-    client_end(&b->c);
-    rig_end(&b->rig);
 }
 
 static struct gr_domain_stats stats_of(struct gr_domain *domain)
@@ -302,24 +249,25 @@ static void test_no_way_back(void **state)
     struct gr_domain next;
 
     (void)state;
-    bench_make(&b, RIG_T8020, GR_DOMAIN_UNMANAGED);
-    domain_make(&b.rig, &next, &b.c, GR_DOMAIN_UNMANAGED);
+    bench_make(&b, RIG_T8020, .type = GR_DOMAIN_UNMANAGED);
+    assert_int_equal(
+        gr_domain_init(&next, b.rig.host, &b.dev, GR_DOMAIN_UNMANAGED, GR_DOMAIN_LP_AWARE), 0);
     assert_int_equal(gr_domain_map(&next, 0, 0, b.g, RW), 0);
     assert_int_equal(gr_domain_map(&b.domain, 0, 0, b.g, RW), 0);
     b.rig.dart[0].hang = 1;
     assert_int_equal(gr_domain_unmap(&b.domain, 0, b.g), GR_ETIMEDOUT);
     assert_true(stats_of(&b.domain).broken);
     b.rig.dart[0].hang = 2; /* the first blocks, the second attaches */
-    assert_int_equal(gr_domain_attach(&next, &b.c.dev), GR_ETIMEDOUT);
-    assert_null(gr_device_domain(&b.c.dev));
+    assert_int_equal(gr_domain_attach(&next, &b.dev), GR_ETIMEDOUT);
+    assert_null(gr_device_domain(&b.dev));
     assert_true(host_logged(b.rig.host, "device: blocked: the return to"));
     assert_false(rig_can_read(&b.rig, 0, RIG_SID, 0));
-    assert_int_equal(gr_domain_attach(&next, &b.c.dev), 0);
+    assert_int_equal(gr_domain_attach(&next, &b.dev), 0);
     assert_true(rig_can_read(&b.rig, 0, RIG_SID, 0));
-    assert_int_equal(gr_domain_detach(&next, &b.c.dev), 0);
+    assert_int_equal(gr_domain_detach(&next, &b.dev), 0);
     assert_int_equal(gr_domain_fini(&next), 0);
     assert_int_equal(gr_domain_fini(&b.domain), 0);
-    client_end(&b.c);
+    assert_int_equal(gr_device_fini(&b.dev), 0);
     rig_end(&b.rig);
 }
 
@@ -335,28 +283,28 @@ static void leave_live(bool doubt)
     gr_iova_t one;
     gr_iova_t other;
 
-    bench_make(&b, RIG_T8020, GR_DOMAIN_TRANSLATED);
-    assert_int_equal(gr_dma_map(&b.c.dev, RIG_BIG, b.g, GR_DMA_BIDIRECTIONAL, 0, &one), 0);
-    assert_int_equal(gr_dma_map(&b.c.dev, RIG_BIG, b.g, GR_DMA_BIDIRECTIONAL, 0, &other), 0);
+    bench_make(&b, RIG_T8020);
+    assert_int_equal(gr_dma_map(&b.dev, RIG_BIG, b.g, GR_DMA_BIDIRECTIONAL, 0, &one), 0);
+    assert_int_equal(gr_dma_map(&b.dev, RIG_BIG, b.g, GR_DMA_BIDIRECTIONAL, 0, &other), 0);
     if (!doubt) {
         b.rig.dart[0].hang = 1;
-        assert_int_equal(gr_dma_unmap(&b.c.dev, one, b.g, GR_DMA_BIDIRECTIONAL, 0), GR_ETIMEDOUT);
+        assert_int_equal(gr_dma_unmap(&b.dev, one, b.g, GR_DMA_BIDIRECTIONAL, 0), GR_ETIMEDOUT);
         assert_int_equal(gr_domain_fini(&b.domain), GR_EBUSY);
     }
     b.rig.dart[0].hang = doubt;
-    assert_int_equal(gr_domain_detach(&b.domain, &b.c.dev), doubt ? GR_ETIMEDOUT : 0);
+    assert_int_equal(gr_domain_detach(&b.domain, &b.dev), doubt ? GR_ETIMEDOUT : 0);
     stats = stats_of(&b.domain);
     assert_true(stats.iova.allocations > 0 && stats.broken == !doubt);
-    assert_int_equal(gr_domain_attach(&b.domain, &b.c.dev), doubt ? 0 : GR_EIO);
+    assert_int_equal(gr_domain_attach(&b.domain, &b.dev), doubt ? 0 : GR_EIO);
     if (doubt) { /* confirmed now, so it is an ordinary domain again: unmap first */
-        assert_int_equal(gr_domain_detach(&b.domain, &b.c.dev), 0);
+        assert_int_equal(gr_domain_detach(&b.domain, &b.dev), 0);
         assert_int_equal(gr_domain_fini(&b.domain), GR_EBUSY);
-        assert_int_equal(gr_domain_attach(&b.domain, &b.c.dev), 0);
+        assert_int_equal(gr_domain_attach(&b.domain, &b.dev), 0);
         b.rig.dart[0].hang = 1;
-        assert_int_equal(gr_domain_detach(&b.domain, &b.c.dev), GR_ETIMEDOUT);
+        assert_int_equal(gr_domain_detach(&b.domain, &b.dev), GR_ETIMEDOUT);
     }
     assert_int_equal(gr_domain_fini(&b.domain), 0);
-    client_end(&b.c);
+    assert_int_equal(gr_device_fini(&b.dev), 0);
     rig_end_leaking(&b.rig,
                     doubt ? (int)(stats.tables << (rig_kinds[RIG_T8020].page_bits - 12)) : 0);
 }
@@ -390,7 +338,7 @@ static void test_fault_lines(void **state)
     struct bench b;
 
     (void)state;
-    bench_make(&b, RIG_T8020, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_T8020);
     gr_instance_set_fault_handler(&b.rig.dart[0].drv.inst, NULL, NULL);
     for (unsigned i = 0; i < 3; i++) {
         struct gr_instance *const inst = &b.rig.dart[0].drv.inst;
@@ -423,13 +371,9 @@ static void test_mask_below_aperture(void **state)
     gr_iova_t iova;
 
     (void)state;
-    rig_make(&b.rig, 4096, 1, 1,
-             &(const struct rig_setup){.kind = RIG_T8020, .aperture = {GIB, 2 * GIB - 1}});
-    b.c.config = rig_device(&b.rig, b.c.stream, 0, 1, RIG_SID);
-    b.c.config.dma_mask = GIB - 1;
-    bench_attach(&b, GR_DOMAIN_TRANSLATED);
-    assert_int_equal(gr_dma_max_mapping_size(&b.c.dev), 0);
-    assert_int_equal(gr_dma_map(&b.c.dev, 0, 1, GR_DMA_BIDIRECTIONAL, 0, &iova), GR_ERANGE);
+    bench_make(&b, RIG_T8020, .aperture = {GIB, 2 * GIB - 1}, .dma_mask = GIB - 1);
+    assert_int_equal(gr_dma_max_mapping_size(&b.dev), 0);
+    assert_int_equal(gr_dma_map(&b.dev, 0, 1, GR_DMA_BIDIRECTIONAL, 0, &iova), GR_ERANGE);
     bench_end(&b);
 }
 
@@ -444,29 +388,25 @@ static void test_sync_across_a_seam(void **state)
     static uint8_t seen[2 * 16384];
 
     (void)state;
-    rig_make_plain(&b.rig, RIG_T8110, 1);
-    b.c.config = rig_device(&b.rig, b.c.stream, 0, 1, RIG_SID);
-    b.c.config.coherent = false;
-    bench_attach(&b, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_T8110, .noncoherent = true);
     segs[0] = (struct gr_seg){RIG_LOW + 4 * b.g, b.g};
     segs[1] = (struct gr_seg){RIG_LOW, b.g};
-    assert_int_equal(gr_dma_map_sg(&b.c.dev, &list, GR_DMA_BIDIRECTIONAL, 0), 0);
+    assert_int_equal(gr_dma_map_sg(&b.dev, &list, GR_DMA_BIDIRECTIONAL, 0), 0);
     assert_int_equal(list.out_count, 1);
     for (unsigned i = 0; i < SEGS; i++)
         memset(host_ptr(b.rig.host, segs[i].pa, b.g), 0x61 + (int)i, (size_t)b.g);
     assert_int_equal(
-        gr_dma_sync_for_device(&b.c.dev, out[0].iova + b.g - 5, 10, GR_DMA_BIDIRECTIONAL), 0);
+        gr_dma_sync_for_device(&b.dev, out[0].iova + b.g - 5, 10, GR_DMA_BIDIRECTIONAL), 0);
     assert_int_equal(
         rig_access(&b.rig, 0, RIG_SID, out[0].iova + b.g - 5, seen, 10, false, false, NULL),
         MODEL_OK);
     assert_memory_equal(seen, "aaaaabbbbb", 10);
-    assert_int_equal(gr_dma_sync_for_device(&b.c.dev, out[0].iova, 2 * b.g, GR_DMA_BIDIRECTIONAL),
-                     0);
+    assert_int_equal(gr_dma_sync_for_device(&b.dev, out[0].iova, 2 * b.g, GR_DMA_BIDIRECTIONAL), 0);
     assert_int_equal(rig_access(&b.rig, 0, RIG_SID, out[0].iova, seen, 2 * b.g, false, false, NULL),
                      MODEL_OK);
     for (uint64_t at = 0; at < 2 * b.g; at++)
         assert_int_equal(seen[at], at < b.g ? 'a' : 'b');
-    assert_int_equal(gr_dma_unmap_sg(&b.c.dev, &list, GR_DMA_BIDIRECTIONAL, 0), 0);
+    assert_int_equal(gr_dma_unmap_sg(&b.dev, &list, GR_DMA_BIDIRECTIONAL, 0), 0);
     bench_end(&b);
 }
 
@@ -478,7 +418,7 @@ static void test_overlap_counts(void **state)
     struct bench b;
 
     (void)state;
-    bench_make(&b, RIG_T8020, GR_DOMAIN_UNMANAGED);
+    bench_make(&b, RIG_T8020, .type = GR_DOMAIN_UNMANAGED);
     /* Three that meet: each that comes to a busy range counts once. */
     for (unsigned i = 0; i < 3; i++)
         gri_overlap_enter(&b.domain, 0, 10);
@@ -523,7 +463,7 @@ static void test_deep_walk(void **state)
         struct gr_pt_walk walk;
         uint64_t end;
 
-        bench_make(&b, deep[k], GR_DOMAIN_UNMANAGED);
+        bench_make(&b, deep[k], .type = GR_DOMAIN_UNMANAGED);
         assert_int_equal(b.domain.pt.levels, 3);
         end = b.domain.aperture.last + 1;
         assert_int_equal(gr_domain_map(&b.domain, end - b.g, RIG_LOW, b.g, RW), 0);
@@ -533,7 +473,7 @@ static void test_deep_walk(void **state)
         for (unsigned i = 0; i < 3; i++) {
             const unsigned shift =
                 b.domain.pt.granule_lg2 + (2 - i) * (b.domain.pt.granule_lg2 - 3);
-            /* facts/DART.md 4.2: PA bits 41:14 at 37:10; with 4 KiB granules 41:12 at 37:8 */
+            /* DART.md 4.2: PA bits 41:14 at 37:10; with 4 KiB granules 41:12 at 37:8 */
             const uint64_t table =
                 i ? (walk.step[i - 1].entry << 4 & ((UINT64_C(1) << 42) - 1)) & ~(b.g - 1)
                   : b.domain.pt.root_pa;
@@ -564,7 +504,7 @@ static void test_deep_retirement(void **state)
     uint64_t span;
 
     (void)state;
-    bench_make(&b, RIG_T8110_4K_VA39, GR_DOMAIN_UNMANAGED);
+    bench_make(&b, RIG_T8110_4K_VA39, .type = GR_DOMAIN_UNMANAGED);
     span = rig_span(&b.domain);
     assert_int_equal(middle_span(&b.domain), GIB);
     /* One whole middle table and a granule on either side. */
@@ -610,7 +550,7 @@ static void test_deep_unmap_of_all(void **state)
         struct bench b;
         uint64_t span, middle;
 
-        bench_make(&b, deep[k], GR_DOMAIN_UNMANAGED);
+        bench_make(&b, deep[k], .type = GR_DOMAIN_UNMANAGED);
         pt = &b.domain.pt;
         span = rig_span(&b.domain);
         middle = middle_span(&b.domain);
@@ -647,7 +587,7 @@ static void test_deep_no_memory(void **state)
             uint64_t middle, n;
             int ret = GR_ENOMEM;
 
-            bench_make(&b, deep[k], GR_DOMAIN_UNMANAGED);
+            bench_make(&b, deep[k], .type = GR_DOMAIN_UNMANAGED);
             middle = middle_span(&b.domain);
             if (kept == 1) { /* the first of the leaf tables is there, and stays */
                 assert_int_equal(gr_domain_map(&b.domain, middle - 4 * b.g, 0, b.g, RW), 0);
@@ -696,12 +636,12 @@ static void test_deep_quarantine(void **state)
         gr_iova_t iova;
         uint64_t tables;
 
-        bench_make(&b, deep[k], GR_DOMAIN_TRANSLATED);
-        assert_int_equal(gr_dma_map(&b.c.dev, 0, 1, GR_DMA_BIDIRECTIONAL, 0, &iova), 0);
+        bench_make(&b, deep[k]);
+        assert_int_equal(gr_dma_map(&b.dev, 0, 1, GR_DMA_BIDIRECTIONAL, 0, &iova), 0);
         tables = stats_of(&b.domain).tables;
         assert_int_equal(tables, rig_root_tables(&b.domain) + 2);
         b.rig.dart[0].hang = 1;
-        assert_int_equal(gr_dma_unmap(&b.c.dev, iova, 1, GR_DMA_BIDIRECTIONAL, 0), GR_ETIMEDOUT);
+        assert_int_equal(gr_dma_unmap(&b.dev, iova, 1, GR_DMA_BIDIRECTIONAL, 0), GR_ETIMEDOUT);
         assert_int_equal(stats_of(&b.domain).tables, tables);
         assert_true(stats_of(&b.domain).iova.held >= middle_span(&b.domain));
         bench_end(&b); /* which asks again, and frees them */
@@ -711,26 +651,26 @@ static void test_deep_quarantine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_streams),
-        cmocka_unit_test(test_reserved_backwards),
-        cmocka_unit_test(test_thin_windows),
-        cmocka_unit_test(test_one_walker_does_not_snoop),
-        cmocka_unit_test(test_each_misfit),
-        cmocka_unit_test(test_absent_entries),
-        cmocka_unit_test(test_reserved_is_in_use),
-        cmocka_unit_test(test_no_way_back),
-        cmocka_unit_test(test_left_live),
-        cmocka_unit_test(test_fault_lines),
-        cmocka_unit_test(test_mask_below_aperture),
-        cmocka_unit_test(test_sync_across_a_seam),
+        rig_test(test_two_streams),
+        rig_test(test_reserved_backwards),
+        rig_test(test_thin_windows),
+        rig_test(test_one_walker_does_not_snoop),
+        rig_test(test_each_misfit),
+        rig_test(test_absent_entries),
+        rig_test(test_reserved_is_in_use),
+        rig_test(test_no_way_back),
+        rig_test(test_left_live),
+        rig_test(test_fault_lines),
+        rig_test(test_mask_below_aperture),
+        rig_test(test_sync_across_a_seam),
 #if GR_CFG_DEBUG
-        cmocka_unit_test(test_overlap_counts),
+        rig_test(test_overlap_counts),
 #endif
-        cmocka_unit_test(test_deep_walk),
-        cmocka_unit_test(test_deep_retirement),
-        cmocka_unit_test(test_deep_unmap_of_all),
-        cmocka_unit_test(test_deep_no_memory),
-        cmocka_unit_test(test_deep_quarantine),
+        rig_test(test_deep_walk),
+        rig_test(test_deep_retirement),
+        rig_test(test_deep_unmap_of_all),
+        rig_test(test_deep_no_memory),
+        rig_test(test_deep_quarantine),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

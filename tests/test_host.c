@@ -20,9 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KIB ((uint64_t)1024)
-#define MIB (KIB * 1024)
-#define GIB (MIB * 1024)
+#include "chance.h"
+#include "units.h"
+
 #define FRESH UINT64_C(0x000fffabcdef0003)
 #define SEEDS 64
 #define LINE ((uint64_t)GR_PORT_CACHE_LINE)
@@ -1070,7 +1070,6 @@ static void threads(void **state)
 
 int main(void)
 {
-    const char *env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config_errors),
         cmocka_unit_test(pages_are_as_promised),
@@ -1100,7 +1099,6 @@ int main(void)
         cmocka_unit_test(threads),
     };
 
-    seed0 = env ? strtoull(env, NULL, 0) : 1;
-    printf("SEED=%llu\n", (unsigned long long)seed0);
+    seed0 = chance_seed_or("host", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

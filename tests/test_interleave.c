@@ -11,7 +11,9 @@
  * call of the port is printed. SCHEDULE=NAME alone explores one scenario; BOUND=N with at most N
  * preemptions, BOUND=0 with any number, which for some scenarios takes hours.
  */
+#include "chance.h"
 #include "interleave.h"
+#include "units.h"
 
 #include <setjmp.h>
 #include <stddef.h>
@@ -19,13 +21,12 @@
 
 #include <cmocka.h>
 
-#include <cli/walker.h>
+#include <sim/walker.h>
 #include <granule/granule.h>
 #include <host_dart.h>
 #include <host_smmuv3.h>
 
 #include <inttypes.h>
-#include <time.h>
 
 #define SID 2u
 #define SIDS 2u
@@ -36,7 +37,6 @@
 #define SPAN (UINT64_C(1) << 25) /* of a leaf table at 16 KiB */
 #define WINDOW 8u                /* granules of IOVA that everything happens in */
 #define LIVE 8u
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 #define LEN 100u
 
 struct live {
@@ -240,7 +240,7 @@ static void walk_all(struct world *w)
     }
 }
 
-/* Tables that hang in a domain's root, by the bits of facts/DART.md 4.1. */
+/* Tables that hang in a domain's root, by the bits of DART.md 4.1. */
 static uint64_t count_tables(struct world *w, const struct gr_domain *domain)
 {
     static uint64_t root[G / 8];
@@ -893,7 +893,7 @@ static void make_smmu(struct machine *m, struct gr_range aperture, uint64_t with
     m->inst = &m->smmu.inst;
 }
 
-/* What firmware leaves in a t8020: facts/DART.md 2. */
+/* What firmware leaves in a t8020: DART.md 2. */
 static void boot(struct machine *m)
 {
     for (unsigned sid = SID; sid < SID + SIDS; sid++) {
@@ -1132,12 +1132,7 @@ int main(void)
     struct CMUnitTest tests[sizeof(scenarios) / sizeof(scenarios[0])];
     int failed;
 
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    only = getenv("SEED");
-    seed = only ? strtoull(only, NULL, 0) : (uint64_t)now.tv_nsec;
-    printf("interleave: SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed("interleave");
     only = getenv("SCHEDULE");
     deeper = getenv("BOUND");
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -10,8 +10,6 @@
 
 #include <cmocka.h>
 
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../ports/host/host.h"
@@ -48,18 +46,9 @@ static void test_env_free(struct host *h)
 static uint64_t seed;
 static uint64_t rng_state;
 
-static uint64_t rng(void)
-{
-    rng_state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = rng_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 static unsigned below(unsigned n)
 {
-    return (unsigned)(rng() % n);
+    return (unsigned)chance_below(&rng_state, n);
 }
 
 /* --- The tree's invariants -------------------------------------------------------------------- */
@@ -1133,9 +1122,7 @@ static void test_random_deep(void **state)
 
 int main(void)
 {
-    const char *env = getenv("SEED");
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("iova", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_init),
         cmocka_unit_test(test_one_unit_and_iova_zero),

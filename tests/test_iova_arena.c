@@ -11,8 +11,6 @@
 #include <cmocka.h>
 
 #include <host.h>
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "iova_tools.h"
@@ -25,10 +23,7 @@ static uint64_t rng_state;
 
 static unsigned below(unsigned n)
 {
-    rng_state ^= rng_state << 13;
-    rng_state ^= rng_state >> 7;
-    rng_state ^= rng_state << 17;
-    return (unsigned)((rng_state >> 11) % n);
+    return (unsigned)chance_below(&rng_state, n);
 }
 
 struct live {
@@ -636,10 +631,7 @@ static void test_fails_soon(void **state)
 
 int main(void)
 {
-    const char *env = getenv("SEED");
-
-    rng_state = (env ? strtoull(env, NULL, 0) : 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
-    print_message("SEED=%s\n", env ? env : "1");
+    rng_state = chance_seed_or("iova_arena", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_free_with_tables),
         cmocka_unit_test(test_no_memory),

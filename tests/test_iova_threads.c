@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "iova_tools.h"
@@ -62,10 +61,7 @@ struct worker {
 
 static unsigned below(struct worker *w, unsigned n)
 {
-    w->rng += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = w->rng;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    return (unsigned)((z ^ (z >> 31)) % n);
+    return (unsigned)chance_below(&w->rng, n);
 }
 
 static void expect(struct worker *w, bool good)
@@ -297,13 +293,11 @@ static void shared_cpus(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_its_own_cpu),
         cmocka_unit_test(shared_cpus),
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("iova_threads", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

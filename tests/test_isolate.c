@@ -2,7 +2,7 @@
 /*
  * What a device can reach of the granules that a buffer only partly fills: random maps against a
  * shadow of both sides' bytes, with devices that read and write around what they were given; the
- * vectors and known bugs of the facts by name; every failure.
+ * vectors (REQUIREMENTS.md 5) and known bugs (docs/KNOWN-BUGS.md) by name; every failure.
  *
  * SEED=N replays, OPS=N runs so many operations for each setup.
  */
@@ -485,38 +485,31 @@ static void run(const struct iso_setup *setup, const char *what, unsigned ops)
 static const unsigned kinds[] = {RIG_T8020,    RIG_T8020_4K, RIG_T6000,    RIG_T8110,
                                  RIG_T8110_4K, ISO_LPAE_4K,  ISO_LPAE_16K, ISO_LPAE_64K};
 
-static const char *name_of(unsigned kind)
-{
-    static const char *const lpae[] = {"LPAE 4K", "LPAE 16K", "LPAE 64K"};
-
-    return kind < RIG_KINDS ? rig_kinds[kind].name : lpae[kind - ISO_LPAE_4K];
-}
-
 static void property(uint64_t seed, unsigned flags, unsigned rounds)
 {
     static const uint32_t units[] = {0, 1, 2, 4, 8, 16, 64, 128, 4096};
     static const uint32_t overreads[] = {0, 0, 0, 1, 8, 64, 100, 4096};
     static const unsigned pages[] = {4096, 16384, 65536};
-    struct rig dice = {.rng = seed};
+    uint64_t dice = seed;
 
     for (unsigned n = 0; n < rounds * sizeof(kinds) / sizeof(kinds[0]); n++) {
         struct iso_setup s = {.kind = kinds[n % (sizeof(kinds) / sizeof(kinds[0]))]};
         char what[120];
 
-        s.untrusted = !(flags & GR_DOMAIN_DEFERRED) && rig_random(&dice, 3);
-        s.isolation = (enum gr_isolation)rig_random(&dice, s.untrusted ? 3 : 4);
-        s.verified = rig_random(&dice, 3);
-        s.noncoherent = rig_random(&dice, 2);
-        s.darts = s.kind < RIG_KINDS ? 1 + (unsigned)rig_random(&dice, 2) : 1;
-        s.cpu_page = pages[rig_random(&dice, 3)];
-        s.access_unit = units[rig_random(&dice, 9)];
-        s.overread = overreads[rig_random(&dice, 8)];
-        s.pool = (rig_random(&dice, 4) ? 5u : 1u) * GR_BOUNCE_CHUNK;
+        s.untrusted = !(flags & GR_DOMAIN_DEFERRED) && chance_below(&dice, 3);
+        s.isolation = (enum gr_isolation)chance_below(&dice, s.untrusted ? 3 : 4);
+        s.verified = chance_below(&dice, 3);
+        s.noncoherent = chance_below(&dice, 2);
+        s.darts = s.kind < RIG_KINDS ? 1 + (unsigned)chance_below(&dice, 2) : 1;
+        s.cpu_page = pages[chance_below(&dice, 3)];
+        s.access_unit = units[chance_below(&dice, 9)];
+        s.overread = overreads[chance_below(&dice, 8)];
+        s.pool = (chance_below(&dice, 4) ? 5u : 1u) * GR_BOUNCE_CHUNK;
         s.flags = flags;
-        s.seed = 1 + rig_random(&dice, UINT64_MAX - 1);
+        s.seed = 1 + chance_below(&dice, UINT64_MAX - 1);
         (void)snprintf(what, sizeof(what),
                        "SEED=%" PRIu64 " round %u: %s, %s, isolation %u, unit %u, overread %u%s",
-                       seed, n, name_of(s.kind), s.untrusted ? "untrusted" : "trusted",
+                       seed, n, iso_name(s.kind), s.untrusted ? "untrusted" : "trusted",
                        (unsigned)s.isolation, s.access_unit, s.overread,
                        s.noncoherent ? ", not coherent" : "");
         run(&s, what, operations(60));
@@ -526,17 +519,17 @@ static void property(uint64_t seed, unsigned flags, unsigned rounds)
 static void test_property(void **state)
 {
     (void)state;
-    property(rig_seed("test_property"), 0, 8);
+    property(chance_seed("test_property"), 0, 8);
 }
 
 /* The same where unmaps queue their invalidations: a slot, too, comes back only after that. */
 static void test_property_deferred(void **state)
 {
     (void)state;
-    property(rig_seed("test_property_deferred"), GR_DOMAIN_DEFERRED, 3);
+    property(chance_seed("test_property_deferred"), GR_DOMAIN_DEFERRED, 3);
 }
 
-/* ---- the facts' vectors ---- */
+/* ---- Test vectors: REQUIREMENTS.md 5 ---- */
 
 static gr_iova_t must_map(struct iso *iso, gr_pa_t pa, uint64_t len, enum gr_dma_dir dir)
 {
@@ -561,7 +554,7 @@ static gr_pa_t leads_to(struct iso *iso, gr_iova_t iova)
 }
 
 /*
- * REQUIREMENTS 14, vector 3: a 16 KiB granule bounces into memory that is aligned to 16 KiB also
+ * REQUIREMENTS.md 5.3: a 16 KiB granule bounces into memory that is aligned to 16 KiB also
  * where the CPU's pages, and all else that the pool is used for, are of 4 KiB.
  */
 static void test_vector_3_bounce_alignment(void **state)
@@ -920,7 +913,7 @@ static void test_known_bug_2_back_and_forth(void **state)
 /* Known bug 3: syncs of any part; none that begins before the buffer or ends beyond it. */
 static void test_known_bug_3_partial_syncs(void **state)
 {
-    const uint64_t seed = rig_seed("test_known_bug_3_partial_syncs");
+    const uint64_t seed = chance_seed("test_known_bug_3_partial_syncs");
 
     (void)state;
     for (unsigned k = 0; k < 6; k++) {
@@ -1420,25 +1413,25 @@ static void test_lost_to_the_departed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_property),
-        cmocka_unit_test(test_property_deferred),
-        cmocka_unit_test(test_vector_3_bounce_alignment),
-        cmocka_unit_test(test_vector_4_min_align_mask),
-        cmocka_unit_test(test_vector_5_subpage_windows),
-        cmocka_unit_test(test_windows_of_the_untrusted),
-        cmocka_unit_test(test_known_bug_4_every_byte),
-        cmocka_unit_test(test_known_bug_1_short_write),
-        cmocka_unit_test(test_known_bug_2_back_and_forth),
-        cmocka_unit_test(test_known_bug_3_partial_syncs),
-        cmocka_unit_test(test_known_bug_5_head_middle_tail),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_unmap_errors),
-        cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_outputs_meet_slots_again),
-        cmocka_unit_test(test_line_of_two_outputs),
-        cmocka_unit_test(test_overread),
-        cmocka_unit_test(test_lost_slots),
-        cmocka_unit_test(test_lost_to_the_departed),
+        rig_test(test_property),
+        rig_test(test_property_deferred),
+        rig_test(test_vector_3_bounce_alignment),
+        rig_test(test_vector_4_min_align_mask),
+        rig_test(test_vector_5_subpage_windows),
+        rig_test(test_windows_of_the_untrusted),
+        rig_test(test_known_bug_4_every_byte),
+        rig_test(test_known_bug_1_short_write),
+        rig_test(test_known_bug_2_back_and_forth),
+        rig_test(test_known_bug_3_partial_syncs),
+        rig_test(test_known_bug_5_head_middle_tail),
+        rig_test(test_refused),
+        rig_test(test_unmap_errors),
+        rig_test(test_runs),
+        rig_test(test_outputs_meet_slots_again),
+        rig_test(test_line_of_two_outputs),
+        rig_test(test_overread),
+        rig_test(test_lost_slots),
+        rig_test(test_lost_to_the_departed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One IOMMU behind another, as hardware has it: models alone, where the tables that one walks lie
- * at addresses that the next translates. Vector 15 of facts/REQUIREMENTS.md 14: how many entries
+ * at addresses that the next translates. Vector 15 of REQUIREMENTS.md 5: how many entries
  * are fetched for one access when nothing is cached (7.2).
  */
 #include <setjmp.h>

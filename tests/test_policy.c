@@ -288,9 +288,8 @@ static void test_weakest_member(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wishes),    cmocka_unit_test(test_overrides),
-        cmocka_unit_test(test_instances), cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_configs),   cmocka_unit_test(test_weakest_member),
+        rig_test(test_wishes), rig_test(test_overrides), rig_test(test_instances),
+        rig_test(test_groups), rig_test(test_configs),   rig_test(test_weakest_member),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

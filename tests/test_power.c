@@ -3,7 +3,7 @@
  * Instances whose power goes and comes back, with domains, on every kind of DART. The models count
  * every access to a register that has no power as misuse, and rig_end() wants none.
  */
-#include "rig.h"
+#include "bench.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,37 +11,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-
-#define BOTH GR_DMA_BIDIRECTIONAL
-
-struct bench {
-    struct rig rig;
-    struct gr_stream streams[RIG_DARTS];
-    struct gr_device dev;
-    struct gr_domain domain;
-    gr_pa_t pa;
-};
-
-static void bench_make(struct bench *b, unsigned kind, unsigned darts, enum gr_domain_type type)
-{
-    struct gr_device_config config;
-
-    rig_make_plain(&b->rig, kind, darts);
-    config = rig_device(&b->rig, b->streams, 0, darts, RIG_SID);
-    assert_int_equal(gr_device_init(&b->dev, &config), 0);
-    assert_int_equal(gr_domain_init(&b->domain, b->rig.host, &b->dev, type, 0), 0);
-    assert_int_equal(gr_domain_attach(&b->domain, &b->dev), 0);
-    b->pa = rig_ram(&b->rig, 0x4000, 0x4000);
-}
-
-static void bench_end(struct bench *b)
-{
-    assert_int_equal(gr_domain_detach(&b->domain, &b->dev), 0);
-    assert_int_equal(gr_domain_fini(&b->domain), 0);
-    assert_int_equal(gr_device_fini(&b->dev), 0);
-    host_ram_free(b->rig.host, b->pa);
-    rig_end(&b->rig);
-}
 
 static struct gr_dart *dart(struct bench *b, unsigned i)
 {
@@ -87,7 +56,7 @@ static void translated(void **state)
         gr_iova_t old, kept, new;
         uint64_t commands;
 
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         old = map(&b);
         kept = map(&b);
         assert_true(rig_can_read(&b.rig, 0, RIG_SID, old));
@@ -123,7 +92,7 @@ static void power_stays(void **state)
         gr_iova_t old, new;
         uint64_t leaf;
 
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         old = map(&b);
         assert_true(rig_can_read(&b.rig, 0, RIG_SID, old));
         dart_model_set_busy(model(&b, 0), 1000, false);
@@ -146,7 +115,7 @@ static void resume_alone(void **state)
     gr_iova_t iova;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 1, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_T8020, .ram = true);
     iova = map(&b);
     dart_model_power(model(&b, 0), false);
     power_on(&b, 0);
@@ -162,14 +131,14 @@ static void bypassed_and_blocked(void **state)
         struct bench b;
 
         if (dart_model_defaults(rig_kinds[kind].model).bypass) {
-            bench_make(&b, kind, 1, GR_DOMAIN_IDENTITY);
+            bench_make(&b, kind, .type = GR_DOMAIN_IDENTITY, .ram = true);
             assert_true(rig_can_read(&b.rig, 0, RIG_SID, b.pa));
             power_off(&b, 0);
             power_on(&b, 0);
             assert_true(rig_can_read(&b.rig, 0, RIG_SID, b.pa));
             bench_end(&b);
         }
-        bench_make(&b, kind, 1, GR_DOMAIN_BLOCKED);
+        bench_make(&b, kind, .type = GR_DOMAIN_BLOCKED, .ram = true);
         power_off(&b, 0);
         power_on(&b, 0);
         assert_false(rig_can_read(&b.rig, 0, RIG_SID, b.pa));
@@ -189,7 +158,7 @@ static void blocked_confirms(void **state)
     uint64_t leaf;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 1, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_T8020, .ram = true);
     iova = map(&b);
     assert_true(rig_can_read(&b.rig, 0, RIG_SID, iova));
     dart_model_set_busy(model(&b, 0), 0, true);
@@ -216,7 +185,7 @@ static void changes_while_off(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         iova = map(&b);
         power_off(&b, 0);
         assert_int_equal(gr_domain_detach(&b.domain, &b.dev), 0);
@@ -252,7 +221,7 @@ static void one_of_two(void **state)
     gr_iova_t iova;
 
     (void)state;
-    bench_make(&b, RIG_T6000, 2, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_T6000, .darts = 2, .ram = true);
     iova = map(&b);
     assert_true(rig_can_read(&b.rig, 0, RIG_SID, iova));
     assert_true(rig_can_read(&b.rig, 1, RIG_SID, iova));
@@ -276,7 +245,7 @@ static void suspend_times_out(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         iova = map(&b);
         b.rig.dart[0].hang = 1;
         assert_int_equal(gr_dart_suspend(dart(&b, 0)), GR_ETIMEDOUT);
@@ -312,7 +281,7 @@ static void resume_times_out(void **state)
             struct bench b;
             gr_iova_t iova, other;
 
-            bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+            bench_make(&b, kind, .ram = true);
             second.inst = &dart(&b, 0)->inst;
             assert_int_equal(gr_device_init(&dev, &config), 0);
             assert_int_equal(gr_domain_init(&domain, b.rig.host, &dev, GR_DOMAIN_TRANSLATED, 0), 0);
@@ -351,7 +320,7 @@ static void unmap_after_failed_resume(void **state)
     gr_iova_t iova;
 
     (void)state;
-    bench_make(&b, RIG_T8020, 1, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_T8020, .ram = true);
     iova = map(&b);
     power_off(&b, 0);
     dart_model_power(model(&b, 0), true);
@@ -392,7 +361,7 @@ static void resume_without_power(void **state)
 
         if (kind == RIG_S5L8960X)
             continue; /* has nothing that tells */
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         power_off(&b, 0);
         dart_model_power(model(&b, 0), true);
         tap = b.rig.dart[0].tap.read32;
@@ -426,7 +395,7 @@ static void resume_locked(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, v[i].kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, v[i].kind, .ram = true);
         power_off(&b, 0);
         dart_model_power(model(&b, 0), true);
         dart_model_poke32(model(&b, 0), v[i].offset, v[i].bit);
@@ -450,7 +419,7 @@ static void lost(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         iova = map(&b);
         dart_model_power(model(&b, 0), false);
         gr_dart_lost(dart(&b, 0));
@@ -469,7 +438,7 @@ static void lost_and_found(void **state)
     gr_iova_t iova;
 
     (void)state;
-    bench_make(&b, RIG_USB4, 1, GR_DOMAIN_TRANSLATED);
+    bench_make(&b, RIG_USB4, .ram = true);
     iova = map(&b);
     dart_model_power(model(&b, 0), false);
     gr_dart_lost(dart(&b, 0));
@@ -490,7 +459,7 @@ static void device_goes_in_use(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, kind, 1, GR_DOMAIN_TRANSLATED);
+        bench_make(&b, kind, .ram = true);
         iova = map(&b);
         assert_true(rig_can_write(&b.rig, 0, RIG_SID, iova));
         assert_int_equal(gr_device_fini(&b.dev), GR_EBUSY);
@@ -498,7 +467,7 @@ static void device_goes_in_use(void **state)
         assert_false(rig_can_write(&b.rig, 0, RIG_SID, iova));
         assert_int_equal(gr_domain_fini(&b.domain), GR_EBUSY); /* mapped */
         assert_int_equal(gr_device_fini(&b.dev), 0);
-        config = rig_device(&b.rig, b.streams, 0, 1, RIG_SID);
+        config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
         assert_int_equal(gr_device_init(&b.dev, &config), 0); /* plugged in again */
         assert_int_equal(gr_domain_attach(&b.domain, &b.dev), 0);
         assert_true(rig_can_write(&b.rig, 0, RIG_SID, iova));
@@ -510,21 +479,21 @@ static void device_goes_in_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(translated),
-        cmocka_unit_test(power_stays),
-        cmocka_unit_test(resume_alone),
-        cmocka_unit_test(bypassed_and_blocked),
-        cmocka_unit_test(blocked_confirms),
-        cmocka_unit_test(changes_while_off),
-        cmocka_unit_test(one_of_two),
-        cmocka_unit_test(suspend_times_out),
-        cmocka_unit_test(resume_times_out),
-        cmocka_unit_test(unmap_after_failed_resume),
-        cmocka_unit_test(resume_without_power),
-        cmocka_unit_test(resume_locked),
-        cmocka_unit_test(lost),
-        cmocka_unit_test(lost_and_found),
-        cmocka_unit_test(device_goes_in_use),
+        rig_test(translated),
+        rig_test(power_stays),
+        rig_test(resume_alone),
+        rig_test(bypassed_and_blocked),
+        rig_test(blocked_confirms),
+        rig_test(changes_while_off),
+        rig_test(one_of_two),
+        rig_test(suspend_times_out),
+        rig_test(resume_times_out),
+        rig_test(unmap_after_failed_resume),
+        rig_test(resume_without_power),
+        rig_test(resume_locked),
+        rig_test(lost),
+        rig_test(lost_and_found),
+        rig_test(device_goes_in_use),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

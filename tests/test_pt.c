@@ -6,7 +6,7 @@
 
 #include "pt/pt_internal.h"
 
-#define EXAMPLE_IOVA UINT64_C(0x9f4a1234) /* facts/DART.md 13 */
+#define EXAMPLE_IOVA UINT64_C(0x9f4a1234) /* DART.md 13 */
 #define EXAMPLE_PAGE UINT64_C(0x8c5d54000)
 
 static uint64_t raw(struct host *h, gr_pa_t pa)
@@ -55,7 +55,7 @@ static void assert_absent(const struct gr_pt *pt, gr_iova_t iova)
     assert_int_equal(gr_pt_walk(pt, iova, &walk), GR_ENOENT);
 }
 
-/* ---- facts/DART.md 13 ---- */
+/* ---- DART.md 13 ---- */
 
 /* RAM where the example has its tables, and a root on the first. */
 static struct host *example_machine(const struct gr_pt_config *config, struct gr_pt *pt)
@@ -240,7 +240,7 @@ static void reach_and_spans(void **state)
     finish(h);
 }
 
-/* Tables at the top only as far as va_bits need them: facts/DART.md 4, Linux's rule. */
+/* Tables at the top only as far as va_bits need them: DART.md 4, Linux's rule. */
 static void roots_as_needed(void **state)
 {
     static const struct {
@@ -288,7 +288,7 @@ static void init_errors(void **state)
         {GR_PT_DART1, 14, 2, 2, 32, 0, true},
         {GR_PT_DART2, 14, 2, 2, 32, 40, true},
         {GR_PT_DART2, 14, 2, 2, 32, 64, true},
-        /* A DART1 entry holds PA[35:12]; what is above would land in END: facts/DART.md 4.1. */
+        /* A DART1 entry holds PA[35:12]; what is above would land in END: DART.md 4.1. */
         {GR_PT_DART1, 14, 2, 2, 32, 42, true},
     };
     const struct gr_pt_config good = {GR_PT_DART2, 14, 2, 2, 38, 42, true};
@@ -529,24 +529,11 @@ static void go_down(const struct gr_pt_config *c, unsigned level, enum way way)
 
 static void depths(void **state)
 {
-    static const struct gr_pt_config v[] = {
-        {GR_PT_DART1, 12, 2, 0, 30, 36, true},   {GR_PT_DART1, 14, 2, 0, 36, 36, true},
-        {GR_PT_DART2, 12, 2, 0, 30, 42, true},   {GR_PT_DART2, 12, 3, 0, 39, 42, true},
-        {GR_PT_DART2, 14, 2, 0, 36, 42, true},   {GR_PT_DART2, 14, 3, 0, 47, 42, true},
-        {GR_PT_LPAE_S1, 12, 2, 0, 30, 48, true}, {GR_PT_LPAE_S1, 12, 3, 0, 39, 48, true},
-        {GR_PT_LPAE_S1, 12, 4, 0, 48, 48, true}, {GR_PT_LPAE_S1, 14, 2, 0, 36, 48, true},
-        {GR_PT_LPAE_S1, 14, 3, 0, 47, 48, true}, {GR_PT_LPAE_S1, 14, 4, 0, 48, 48, true},
-        {GR_PT_LPAE_S1, 16, 2, 0, 42, 48, true}, {GR_PT_LPAE_S1, 16, 3, 0, 48, 48, true},
-        {GR_PT_LPAE_S2, 12, 3, 4, 41, 48, true}, {GR_PT_LPAE_S2, 12, 4, 4, 44, 48, true},
-        {GR_PT_LPAE_S2, 14, 2, 4, 37, 48, true}, {GR_PT_LPAE_S2, 14, 3, 4, 48, 48, true},
-        {GR_PT_LPAE_S2, 16, 2, 4, 43, 48, true}, {GR_PT_LPAE_S2, 16, 3, 4, 48, 48, true},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
-        for (unsigned level = 0; level < v[i].levels; level++) {
+    for (size_t i = 0; i < ALL_DEPTHS; i++) {
+        for (unsigned level = 0; level < all_depths[i].config.levels; level++) {
             for (unsigned way = 0; way < WAYS; way++) {
-                struct gr_pt_config c = v[i];
+                struct gr_pt_config c = all_depths[i].config;
 
                 go_down(&c, level, (enum way)way);
                 c.coherent = false;

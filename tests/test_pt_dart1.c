@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* DART1 entries to the bit: facts/DART.md 4.1, 4.3, 4.4 and 13. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+/* DART1 entries to the bit: DART.md 4.1, 4.3, 4.4 and 13. */
 #include "pt/fmt/dart1.h"
 
-#define PAGE UINT64_C(0x8c5d54000)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#include "pt_dart.inc.h"
 
 static void table_entries(void **state)
 {
@@ -24,44 +16,24 @@ static void table_entries(void **state)
 
 static void leaves(void **state)
 {
-    static const struct {
-        gr_pa_t pa;
-        unsigned prot;
-        uint64_t leaf;
-    } v[] = {
-        {PAGE, RW, 0x000fff08c5d54003},
-        {PAGE, GR_PROT_READ, 0x000fff08c5d54083},
-        {PAGE, GR_PROT_WRITE, 0x000fff08c5d54103},
-        {PAGE, RW | GR_PROT_UNCACHED, 0x000fff08c5d54003}, /* no such bit: the same leaf */
-        {0x8700ab000, RW, 0x000fff08700ab003},
-        {0, RW, 0x000fff0000000003},
-        {0xfffffc000, RW, 0x000fff0fffffc003},
-        {0xffffff000, RW, 0x000fff0ffffff003},
+    static const struct leaf v[] = {
+        {14, PAGE, RW, 0x000fff08c5d54003},
+        {14, PAGE, GR_PROT_READ, 0x000fff08c5d54083},
+        {14, PAGE, GR_PROT_WRITE, 0x000fff08c5d54103},
+        {14, PAGE, RW | GR_PROT_UNCACHED, 0x000fff08c5d54003}, /* no such bit: the same leaf */
+        {12, 0x8700ab000, RW, 0x000fff08700ab003},
+        {14, 0, RW, 0x000fff0000000003},
+        {14, 0xfffffc000, RW, 0x000fff0fffffc003},
+        {12, 0xffffff000, RW, 0x000fff0ffffff003},
     };
 
     (void)state;
-    for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {
-        const unsigned granule_lg2 = v[i].pa & 0x3fff ? 12 : 14;
-        struct gr_range window;
-
-        assert_true(gri_fmt_leaf(v[i].pa, gri_fmt_attrs(v[i].prot)) == v[i].leaf);
-        assert_true(gri_fmt_valid(v[i].leaf));
-        assert_true(gri_fmt_pa(v[i].leaf, granule_lg2) == v[i].pa);
-        assert_int_equal(gri_fmt_prot(v[i].leaf), v[i].prot & RW);
-        window = gri_fmt_leaf_window(v[i].leaf, granule_lg2);
-        assert_true(window.first == 0 && window.last == gri_mask(granule_lg2));
-    }
-    assert_false(gri_fmt_valid(0x000fff08c5d54002));
-    assert_false(gri_fmt_valid(0));
+    check_leaves(v, GRI_ARRAY_SIZE(v), RW);
 }
 
 static void windows(void **state)
 {
-    static const struct {
-        unsigned granule_lg2;
-        uint64_t first, last;
-        uint64_t leaf;
-    } v[] = {
+    static const struct window v[] = {
         {14, 0x100, 0x11ff, 0x04047f08c5d54001}, /* START 0x40, END 0x47f: units of 4 bytes */
         {14, 0, 3, 0x00000008c5d54001},          {14, 0x3ffc, 0x3fff, 0xffffff08c5d54001},
         {14, 0, 0x3fff, 0x000fff08c5d54001},    /* whole, but checked */
@@ -70,30 +42,10 @@ static void windows(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {
-        const uint64_t attrs =
-            gri_fmt_window(gri_fmt_attrs(RW), v[i].granule_lg2, v[i].first, v[i].last);
-        struct gr_range window;
-
-        assert_true(gri_fmt_leaf(PAGE, attrs) == v[i].leaf);
-        assert_true(gri_fmt_pa(v[i].leaf, v[i].granule_lg2) == PAGE);
-        assert_int_equal(gri_fmt_prot(v[i].leaf), RW);
-        window = gri_fmt_leaf_window(v[i].leaf, v[i].granule_lg2);
-        assert_true(window.first == v[i].first && window.last == v[i].last);
-    }
+    check_windows(v, GRI_ARRAY_SIZE(v));
 }
 
-/* Bytes that do not fill a unit: the window is rounded out, never in (facts/DART.md 4.4). */
-static void windows_are_rounded_out(void **state)
-{
-    const uint64_t leaf = gri_fmt_leaf(PAGE, gri_fmt_window(gri_fmt_attrs(RW), 14, 0x101, 0x11f9));
-    const struct gr_range window = gri_fmt_leaf_window(leaf, 14);
-
-    (void)state;
-    assert_true(window.first == 0x100 && window.last == 0x11fb);
-}
-
-/* facts/DART.md 14, 1: bit 1 is SP_DIS in this format. Without it START and END are obeyed. */
+/* DART.md 14.1: bit 1 is SP_DIS in this format. Without it START and END are obeyed. */
 static void bit_1_disables_the_window(void **state)
 {
     struct gr_range window;

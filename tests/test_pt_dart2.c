@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* DART2 entries to the bit: facts/DART.md 4.2 to 4.4 and 13. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+/* DART2 entries to the bit: DART.md 4.2 to 4.4 and 13. */
 #include "pt/fmt/dart2.h"
 
-#define PAGE UINT64_C(0x8c5d54000)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#include "pt_dart.inc.h"
 
 static void table_entries(void **state)
 {
@@ -23,71 +15,36 @@ static void table_entries(void **state)
 
 static void leaves(void **state)
 {
-    static const struct {
-        gr_pa_t pa;
-        unsigned prot;
-        uint64_t leaf;
-    } v[] = {
-        {PAGE, RW, 0x000fff008c5d5401},
-        {PAGE, RW | GR_PROT_UNCACHED, 0x000fff008c5d5403},
-        {PAGE, GR_PROT_READ, 0x000fff008c5d5405},
-        {PAGE, GR_PROT_WRITE, 0x000fff008c5d5409},
-        {PAGE, GR_PROT_WRITE | GR_PROT_UNCACHED, 0x000fff008c5d540b},
-        {0x2b987654000, RW, 0x000fff2b98765401},
-        {0, RW, 0x000fff0000000001},
-        {0x3ffffffc000, RW, 0x000fff3ffffffc01},
+    static const struct leaf v[] = {
+        {14, PAGE, RW, 0x000fff008c5d5401},
+        {14, PAGE, RW | GR_PROT_UNCACHED, 0x000fff008c5d5403},
+        {14, PAGE, GR_PROT_READ, 0x000fff008c5d5405},
+        {14, PAGE, GR_PROT_WRITE, 0x000fff008c5d5409},
+        {14, PAGE, GR_PROT_WRITE | GR_PROT_UNCACHED, 0x000fff008c5d540b},
+        {14, 0x2b987654000, RW, 0x000fff2b98765401},
+        {14, 0, RW, 0x000fff0000000001},
+        {14, 0x3ffffffc000, RW, 0x000fff3ffffffc01},
     };
 
     (void)state;
-    for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {
-        struct gr_range window;
-
-        assert_true(gri_fmt_leaf(v[i].pa, gri_fmt_attrs(v[i].prot)) == v[i].leaf);
-        assert_true(gri_fmt_valid(v[i].leaf));
-        assert_true(gri_fmt_pa(v[i].leaf, 14) == v[i].pa);
-        assert_int_equal(gri_fmt_prot(v[i].leaf), v[i].prot);
-        window = gri_fmt_leaf_window(v[i].leaf, 14);
-        assert_true(window.first == 0 && window.last == 0x3fff);
-    }
-    assert_false(gri_fmt_valid(0x000fff008c5d5402));
-    assert_false(gri_fmt_valid(0));
+    check_leaves(v, GRI_ARRAY_SIZE(v), RW | GR_PROT_UNCACHED);
 }
 
 static void windows(void **state)
 {
-    static const struct {
-        uint64_t first, last;
-        uint64_t leaf;
-    } v[] = {
-        {0x100, 0x11ff, 0x04047f008c5d5401},
-        {0, 3, 0x000000008c5d5401}, /* END 0 lets one unit through */
-        {0x3ffc, 0x3fff, 0xffffff008c5d5401},
-        {0, 0x3fff, 0x000fff008c5d5401}, /* whole: the value of a mapping without a window */
+    static const struct window v[] = {
+        {14, 0x100, 0x11ff, 0x04047f008c5d5401},
+        {14, 0, 3, 0x000000008c5d5401}, /* END 0 lets one unit through */
+        {14, 0x3ffc, 0x3fff, 0xffffff008c5d5401},
+        {14, 0, 0x3fff, 0x000fff008c5d5401}, /* whole: the value of a mapping without a window */
     };
 
     (void)state;
-    for (size_t i = 0; i < GRI_ARRAY_SIZE(v); i++) {
-        struct gr_range window;
-
-        assert_true(gri_fmt_leaf(PAGE, gri_fmt_window(gri_fmt_attrs(RW), 14, v[i].first,
-                                                      v[i].last)) == v[i].leaf);
-        assert_true(gri_fmt_pa(v[i].leaf, 14) == PAGE);
-        window = gri_fmt_leaf_window(v[i].leaf, 14);
-        assert_true(window.first == v[i].first && window.last == v[i].last);
-    }
-}
-
-static void windows_are_rounded_out(void **state)
-{
-    const uint64_t leaf = gri_fmt_leaf(PAGE, gri_fmt_window(gri_fmt_attrs(RW), 14, 0x101, 0x11f9));
-    const struct gr_range window = gri_fmt_leaf_window(leaf, 14);
-
-    (void)state;
-    assert_true(window.first == 0x100 && window.last == 0x11fb);
+    check_windows(v, GRI_ARRAY_SIZE(v));
 }
 
 /*
- * facts/DART.md 14, 1: bit 1 is NO_CACHE in this format, clear in cached leaves; and no bit turns
+ * DART.md 14.1: bit 1 is NO_CACHE in this format, clear in cached leaves; and no bit turns
  * the window off.
  */
 static void bit_1_is_no_cache(void **state)

@@ -3,14 +3,13 @@
 #include "pt/fmt/lpae_s1.h"
 
 #define STAGE_FORMAT GR_PT_LPAE_S1
-#define STAGE_ENTRIES "LPAE"
 #define STAGE_WRITE_ONLY RW /* there is none */
 #define STAGE_GRANULES                                                                             \
-    {12, 4, 48, 40, KIB(64), MIB(2), MIB(32)}, {12, 3, 39, 40, KIB(64), MIB(2), MIB(32)},          \
-        {14, 3, 47, 40, MIB(2), MIB(32), GIB(1)}, {14, 4, 48, 40, MIB(2), MIB(32), GIB(1)},        \
-        {16, 3, 48, 40, MIB(2), MIB(512), GIB(16)},                                                \
+    {12, 4, 48, 40, 64 * KIB, 2 * MIB, 32 * MIB}, {12, 3, 39, 40, 64 * KIB, 2 * MIB, 32 * MIB},    \
+        {14, 3, 47, 40, 2 * MIB, 32 * MIB, GIB}, {14, 4, 48, 40, 2 * MIB, 32 * MIB, GIB},          \
+        {16, 3, 48, 40, 2 * MIB, 512 * MIB, 16 * GIB},                                             \
     {                                                                                              \
-        16, 2, 42, 40, MIB(2), MIB(512), GIB(16)                                                   \
+        16, 2, 42, 40, 2 * MIB, 512 * MIB, 16 * GIB                                                \
     }
 #include "pt_lpae.inc.h"
 
@@ -26,7 +25,7 @@ static void entries(void **state)
         {0, RW, 0x0060000000000f43},
         {0xfffffffff000, RW, 0x0060ffffffffff43},
     };
-    const uint64_t block = gri_fmt_leaf(MIB(2), gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
+    const uint64_t block = gri_fmt_leaf(2 * MIB, gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
 
     (void)state;
     check_values(v, GRI_ARRAY_SIZE(v));
@@ -64,13 +63,13 @@ static void worked_example(void **state)
     assert_true(walk.pa == 0x812345789);
     assert_true(w.pt.tables == 4);
 
-    map(&w, 0x8080000000, 0x9c0000000, GIB(1), GR_PROT_READ);
+    map(&w, 0x8080000000, 0x9c0000000, GIB, GR_PROT_READ);
     assert_int_equal(gr_pt_walk(&w.pt, 0x80b0123456, &walk), 0);
     assert_int_equal(walk.steps, 2);
     assert_true(walk.step[1].entry == 0x00600009c0000fc1);
     assert_true(walk.pa == 0x9f0123456);
     assert_true(walk.window.first == 0 && walk.window.last == 0xfff);
-    map(&w, 0x80c0800000, 0x980200000, MIB(2), RW);
+    map(&w, 0x80c0800000, 0x980200000, 2 * MIB, RW);
     assert_int_equal(gr_pt_walk(&w.pt, 0x80c0812345, &walk), 0);
     assert_int_equal(walk.steps, 3);
     assert_true(walk.step[2].entry == 0x0060000980200f41);

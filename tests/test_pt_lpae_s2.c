@@ -3,16 +3,16 @@
 #include "pt/fmt/lpae_s2.h"
 
 #define STAGE_FORMAT GR_PT_LPAE_S2
-#define STAGE_ENTRIES "LPAE2"
 #define STAGE_WRITE_ONLY GR_PROT_WRITE
 /* Of each granule: all that there is, 16 roots or as many as 48 bits need, one root. */
 #define STAGE_GRANULES                                                                             \
-    {12, 4, 48, 48, KIB(64), MIB(2), MIB(32)}, {12, 3, 43, 44, KIB(64), MIB(2), MIB(32)},          \
-        {12, 3, 39, 40, KIB(64), MIB(2), MIB(32)}, {14, 3, 48, 48, MIB(2), MIB(32), GIB(1)},       \
-        {14, 2, 40, 40, MIB(2), MIB(32), GIB(1)}, {14, 2, 36, 40, MIB(2), MIB(32), GIB(1)},        \
-        {16, 3, 48, 48, MIB(2), MIB(512), GIB(16)}, {16, 2, 46, 48, MIB(2), MIB(512), GIB(16)},    \
+    {12, 4, 48, 48, 64 * KIB, 2 * MIB, 32 * MIB}, {12, 3, 43, 44, 64 * KIB, 2 * MIB, 32 * MIB},    \
+        {12, 3, 39, 40, 64 * KIB, 2 * MIB, 32 * MIB}, {14, 3, 48, 48, 2 * MIB, 32 * MIB, GIB},     \
+        {14, 2, 40, 40, 2 * MIB, 32 * MIB, GIB}, {14, 2, 36, 40, 2 * MIB, 32 * MIB, GIB},          \
+        {16, 3, 48, 48, 2 * MIB, 512 * MIB, 16 * GIB},                                             \
+        {16, 2, 46, 48, 2 * MIB, 512 * MIB, 16 * GIB},                                             \
     {                                                                                              \
-        16, 2, 42, 42, MIB(2), MIB(512), GIB(16)                                                   \
+        16, 2, 42, 42, 2 * MIB, 512 * MIB, 16 * GIB                                                \
     }
 #include "pt_lpae.inc.h"
 
@@ -29,7 +29,7 @@ static void entries(void **state)
         {0, RW, 0x00400000000007ff},
         {0xfffffffff000, GR_PROT_READ | GR_PROT_UNCACHED, 0x0040fffffffff757},
     };
-    const uint64_t block = gri_fmt_leaf(MIB(2), gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
+    const uint64_t block = gri_fmt_leaf(2 * MIB, gri_fmt_attrs(RW) & ~GRI_FMT_LEAF_ONLY);
 
     (void)state;
     check_values(v, GRI_ARRAY_SIZE(v));

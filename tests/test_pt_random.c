@@ -47,7 +47,7 @@ static uint64_t seed;
 
 static uint64_t below(struct world *w, uint64_t n)
 {
-    return draw(&w->rng) % n;
+    return chance_below(&w->rng, n);
 }
 
 static void add_window(struct world *w, uint64_t first_table)
@@ -93,7 +93,7 @@ static uint64_t tables_expected(const struct world *w)
 /* An IOVA of the granule, sometimes with bits set that are ignored; the same for one call. */
 static uint64_t tag(struct world *w)
 {
-    return below(w, 4) ? 0 : draw(&w->rng) << w->c->va_bits;
+    return below(w, 4) ? 0 : chance_next(&w->rng) << w->c->va_bits;
 }
 
 /* Mostly a few granules, one in `big` times over whole tables. */
@@ -546,12 +546,10 @@ static void random_operations(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operations),
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("pt_random", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

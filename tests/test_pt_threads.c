@@ -10,43 +10,21 @@
 #include <granule/err.h>
 
 #include "interleave.h"
+#include "rounds.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define WORKERS 4u
-#define ROUNDS 6u
+#define ROUNDS rounds_of(6)
 #define OPS 300u
 
 static uint64_t seed;
 
-/* Two levels and three: what is missing may be two tables. */
-static const struct gr_pt_config shapes[] = {
-    {.format = GR_PT_DART1,
-     .granule_lg2 = 14,
-     .levels = 2,
-     .roots_lg2 = 2,
-     .va_bits = 32,
-     .pa_bits = 36},
-    {.format = GR_PT_DART2, .granule_lg2 = 12, .levels = 3, .va_bits = 39, .pa_bits = 42},
-    {.format = GR_PT_LPAE_S1, .granule_lg2 = 12, .levels = 3, .va_bits = 39, .pa_bits = 48},
-    {.format = GR_PT_LPAE_S1, .granule_lg2 = 16, .levels = 2, .va_bits = 42, .pa_bits = 48},
-    {.format = GR_PT_LPAE_S2,
-     .granule_lg2 = 14,
-     .levels = 2,
-     .roots_lg2 = 4,
-     .va_bits = 38,
-     .pa_bits = 40},
-};
-
 /* One thread runs at a time in a schedule, where TSan sees no race that others would not find. */
-#ifdef __SANITIZE_THREAD__
-#define PREEMPTIONS 2
-#else
-#define PREEMPTIONS 3
-#endif
+#define PREEMPTIONS (ROUNDS_TSAN ? 2 : 3)
 
-#define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+#define SHAPES RACED_GEOMETRIES
 
 struct stage {
     struct gr_pt_config c;
@@ -57,7 +35,9 @@ struct stage {
 
 static void open_stage(struct stage *s, unsigned shape, bool coherent, uint64_t rng)
 {
-    *s = (struct stage){.c = shapes[shape], .g = UINT64_C(1) << shapes[shape].granule_lg2};
+    const struct gr_pt_config *const c = &raced_geometries[shape].config;
+
+    *s = (struct stage){.c = *c, .g = UINT64_C(1) << c->granule_lg2};
     s->c.coherent = coherent;
     s->span = s->g << (s->c.granule_lg2 - 3);
     s->h = machine_of(8, rng, coherent);
@@ -270,7 +250,7 @@ static void creation_races(void **state)
     il_start();
     for (unsigned i = 0; i < SCENARIOS; i++) {
         for (unsigned shape = 0; shape < SHAPES; shape++) {
-            const bool lpae = shapes[shape].format >= GR_PT_LPAE_S1;
+            const bool lpae = is_lpae(&raced_geometries[shape].config);
 
             /* Blocks are LPAE's, and so is what an edge might cut; the rest is as with the others.
              */
@@ -332,12 +312,12 @@ static void *work(void *arg)
 
     (void)pthread_barrier_wait(w->start);
     for (unsigned i = 0; i < OPS; i++) {
-        const unsigned n = (unsigned)(draw(&w->rng) % OPS);
+        const unsigned n = (unsigned)(chance_next(&w->rng) % OPS);
         const gr_iova_t iova = shared_iova(w, n);
         struct gr_pt_walk walk;
         bool good;
 
-        if (draw(&w->rng) % 8 == 0) {
+        if (chance_next(&w->rng) % 8 == 0) {
             good = come_and_go(w);
         } else if (!mapped[n]) {
             good = map_one(w, iova) && !gr_pt_walk(&w->s->pt, iova + 1, &walk) &&
@@ -358,7 +338,9 @@ static void *work(void *arg)
 
 static void threads_of(unsigned shape, bool coherent)
 {
-    for (unsigned round = 0; round < ROUNDS; round++) {
+    const unsigned rounds = ROUNDS;
+
+    for (unsigned round = 0; round < rounds; round++) {
         struct worker worker[WORKERS];
         pthread_barrier_t start;
         atomic_uint bad = 0;
@@ -391,13 +373,11 @@ static void threads(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads),
         cmocka_unit_test(creation_races), /* last, because it stays on one CPU */
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("pt_threads", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,17 +93,13 @@ static const struct op script[] = {
 
 #define OPS (sizeof(script) / sizeof(script[0]))
 
-/* Geometries after pt_tools.h's: tables between the root and the leaves. */
-static const struct geometry deep[] = {LPAE(1, 12, 3, 39, 48), LPAE(1, 12, 4, 48, 48),
-                                       LPAE(2, 12, 3, 41, 42)};
-
-#define SHAPES (GEOMETRIES + sizeof(deep) / sizeof(deep[0]))
+#define SHAPES (GEOMETRIES + DEEP_GEOMETRIES)
 
 static uint64_t seed;
 
 static const struct geometry *geometry(size_t i)
 {
-    return i < GEOMETRIES ? &geometries[i] : &deep[i - GEOMETRIES];
+    return i < GEOMETRIES ? &geometries[i] : &deep_geometries[i - GEOMETRIES];
 }
 
 /* Has the format what a step needs? */
@@ -163,7 +159,7 @@ static void look_at(struct stage *s, unsigned i)
 static void look(void *arg)
 {
     struct stage *const s = arg;
-    const uint64_t dice = draw(&s->mood);
+    const uint64_t dice = chance_next(&s->mood);
     const unsigned start = (unsigned)(dice >> 8) % WATCHED;
     const unsigned n = dice % 4 == 0 ? WATCHED : dice % 4 == 1 ? (unsigned)(dice >> 16) % 4 : 0;
 
@@ -199,7 +195,7 @@ static gr_pa_t table_now(const struct stage *s, unsigned i, bool cpu)
 static void settled_table(struct stage *s, unsigned t)
 {
     const gr_iova_t iova = s->base + t * s->span;
-    const uint64_t start = leaf_offset(s->c, s->iova[draw(&s->mood) % WATCHED]);
+    const uint64_t start = leaf_offset(s->c, s->iova[chance_next(&s->mood) % WATCHED]);
     uint64_t entry = 0;
 
     if (!s->table[t] || table_now(s, t, true) == s->table[t])
@@ -220,9 +216,9 @@ static void settled_table(struct stage *s, unsigned t)
  */
 static void settled(struct stage *s)
 {
-    unsigned start = (unsigned)(draw(&s->mood) % WATCHED);
-    const unsigned first_table = (unsigned)(draw(&s->mood) % TABLES);
-    const bool tables_first = draw(&s->mood) & 1;
+    unsigned start = (unsigned)(chance_next(&s->mood) % WATCHED);
+    const unsigned first_table = (unsigned)(chance_next(&s->mood) % TABLES);
+    const bool tables_first = chance_next(&s->mood) & 1;
 
     for (unsigned k = 0; k < WATCHED; k++) { /* from one that changed, if any did */
         const unsigned i = (start + k) % WATCHED;
@@ -308,8 +304,8 @@ static void perform(struct stage *s, const struct op *named, uint64_t *rng)
     const struct gr_range spans = {s->base, s->base + TABLES * s->span - 1};
     const struct target to = {
         .valid = op->kind == MAP || op->kind == LIST,
-        .pa = (1 + draw(rng) % 1000) * (named->n < BLOCK ? 4 : op->n) * s->g,
-        .prot = kept_prot(s->c, 1 + (unsigned)(draw(rng) % 3)),
+        .pa = (1 + chance_next(rng) % 1000) * (named->n < BLOCK ? 4 : op->n) * s->g,
+        .prot = kept_prot(s->c, 1 + (unsigned)(chance_next(rng) % 3)),
     };
     uint64_t done = 0;
 
@@ -501,14 +497,12 @@ static void no_clean_where_coherent(void **state)
 
 int main(void)
 {
-    const char *const env = getenv("SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(coherent_walks),          cmocka_unit_test(noncoherent_walks),
         cmocka_unit_test(barriers_matter),         cmocka_unit_test(cleans_matter),
         cmocka_unit_test(no_clean_where_coherent),
     };
 
-    seed = env ? strtoull(env, NULL, 0) : 1;
-    print_message("SEED=%" PRIu64 "\n", seed);
+    seed = chance_seed_or("pt_visible", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
-
 /* ---- loads after a wait ---- */
 
 /* A CPU that loads ahead of its program, and a device whose last write a TLB command drains. */
@@ -60,7 +58,7 @@ static void unmap_orders_loads(void **unused)
         gr_iova_t iova;
         uint32_t value = 0;
 
-        bench_make(&b, kind[i], 1, true);
+        bench_make(&b, kind[i]);
         tap = &b.rig.dart[0].tap;
         late = (struct late){.beyond = *tap,
                              .host = b.rig.host,
@@ -118,7 +116,7 @@ static void trim_invalidates(void **unused)
 
 /* ---- tables below new tables, for a walker that does not snoop ---- */
 
-/* facts/DART.md 4.1, 4.3: the table that entry `index` of the table at `pa` leads to. */
+/* DART.md 4.1, 4.3: the table that entry `index` of the table at `pa` leads to. */
 static gr_pa_t table_at(struct host *h, gr_pa_t pa, uint64_t index)
 {
     uint64_t entry;
@@ -186,9 +184,9 @@ static void entries_of_new_tables_are_cleaned(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unmap_orders_loads),
-        cmocka_unit_test(trim_invalidates),
-        cmocka_unit_test(entries_of_new_tables_are_cleaned),
+        rig_test(unmap_orders_loads),
+        rig_test(trim_invalidates),
+        rig_test(entries_of_new_tables_are_cleaned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

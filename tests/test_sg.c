@@ -6,6 +6,7 @@
  * LISTS=N runs N random lists instead of the default; SEED=N replays.
  */
 #include "bench.h"
+#include "formats.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -194,14 +195,14 @@ static const struct gr_instance_ops fake_ops = {
     .invalidate = fake_invalidate,
 };
 
-struct geometry {
+struct paging {
     enum gr_pt_format format;
     uint8_t granule_lg2, va_bits, pa_bits;
     struct gr_range aperture; /* ends a little above a large power of two */
     bool caches_absent;
 };
 
-static const struct geometry geometries[] = {
+static const struct paging pagings[] = {
     {GR_PT_DART1, 12, 32, 36, {0, 2 * GIB + 300 * 4 * KIB - 1}, true},
     {GR_PT_DART1, 14, 36, 36, {GIB, 4 * GIB + 300 * 16 * KIB - 1}, true},
     {GR_PT_DART2, 12, 32, 42, {64 * KIB, 4 * GIB - 1}, false},
@@ -211,18 +212,18 @@ static const struct geometry geometries[] = {
 };
 static const unsigned cpu_pages[] = {4096, 16384, 65536};
 
-#define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
+#define PAGINGS (sizeof(pagings) / sizeof(pagings[0]))
 #define PAGES (sizeof(cpu_pages) / sizeof(cpu_pages[0]))
 
 struct world {
-    const struct geometry *geo;
+    const struct paging *geo;
     uint64_t g, p;
     struct host *host;
     struct fake fake[FAKES];
     struct gr_stream stream[FAKES];
     struct gr_device dev;
     struct gr_domain domain;
-    struct rig dice; /* only its rng is used */
+    uint64_t rng;
     struct paper paper;
     gr_iova_t anchor[ANCHORS]; /* granules that other mappings hold; 1: none */
     struct limits lim;
@@ -231,10 +232,10 @@ struct world {
 
 static uint64_t roll(struct world *w, uint64_t below)
 {
-    return rig_random(&w->dice, below);
+    return chance_below(&w->rng, below);
 }
 
-static void world_make(struct world *w, const struct geometry *geo, unsigned p, uint64_t seed)
+static void world_make(struct world *w, const struct paging *geo, unsigned p, uint64_t seed)
 {
     const struct host_config config = {
         .cpu_page = p,
@@ -250,7 +251,7 @@ static void world_make(struct world *w, const struct geometry *geo, unsigned p, 
     w->geo = geo;
     w->g = UINT64_C(1) << geo->granule_lg2;
     w->p = p;
-    w->dice.rng = seed;
+    w->rng = seed;
     w->host = host_create(&config, why, sizeof(why));
     if (!w->host)
         fail_msg("no host: %s", why);
@@ -262,7 +263,7 @@ static void world_make(struct world *w, const struct geometry *geo, unsigned p, 
             .table = {.format = geo->format,
                       .granule_lg2 = geo->granule_lg2,
                       .levels = 2,
-                      .roots_lg2 = geo->format == GR_PT_LPAE_S1 ? 0 : 2,
+                      .roots_lg2 = format_of(geo->format)->most_roots_lg2,
                       .va_bits = geo->va_bits,
                       .pa_bits = geo->pa_bits,
                       .coherent = true},
@@ -446,9 +447,7 @@ static void check_translation(struct world *w, const uint64_t *at, unsigned prot
         }
     }
     assert_int_equal(gr_pt_walk(&w->domain.pt, at[some], &walk), 0);
-    if (w->geo->format == GR_PT_LPAE_S1)
-        prot |= GR_PROT_READ; /* stage 1 has no write-only */
-    assert_int_equal(walk.prot, prot);
+    assert_int_equal(walk.prot, format_prot(w->geo->format, prot));
 }
 
 /* Leaf tables that hold an entry of the list. */
@@ -564,10 +563,7 @@ static void one_list(struct world *w)
     assert_int_equal(ret, 0);
     w->mapped++;
     w->segments += list->count;
-    check_mapped(w, &before, /* DART1 has no bit for it */
-                 prots[dir] |
-                     (attrs && w->geo->format != GR_PT_DART1 ? (unsigned)GR_PROT_UNCACHED : 0u),
-                 at);
+    check_mapped(w, &before, prots[dir] | (attrs ? (unsigned)GR_PROT_UNCACHED : 0u), at);
     check_cost(w, &before, fakes, w->geo->caches_absent);
     if (w->geo->caches_absent)
         check_invalidated(w, at);
@@ -588,16 +584,16 @@ static void test_property(void **state)
 {
     const char *const given = getenv("LISTS");
     const uint64_t lists = given ? strtoull(given, NULL, 0) : 20000;
-    const uint64_t seed = rig_seed("lists");
+    const uint64_t seed = chance_seed("lists");
     struct world *const w = malloc(sizeof(*w));
     uint64_t mapped = 0, segments = 0, merged = 0;
 
     (void)state;
     assert_non_null(w);
-    for (unsigned k = 0; k < GEOMETRIES * PAGES; k++) {
-        const uint64_t n = lists / (GEOMETRIES * PAGES) + 1;
+    for (unsigned k = 0; k < PAGINGS * PAGES; k++) {
+        const uint64_t n = lists / (PAGINGS * PAGES) + 1;
 
-        world_make(w, &geometries[k % GEOMETRIES], cpu_pages[k / GEOMETRIES], seed + k);
+        world_make(w, &pagings[k % PAGINGS], cpu_pages[k / PAGINGS], seed + k);
         for (uint64_t i = 0; i < n; i++) {
             if (i % 16 == 0)
                 shuffle_anchors(w);
@@ -639,7 +635,7 @@ static void test_cost(void **state)
         uint64_t span;
 
         paper_make(&p);
-        bench_make(&b, kind, 3, true);
+        bench_make(&b, kind, .darts = 3);
         span = rig_span(&b.domain);
         for (unsigned count = 1; count <= MOST; count *= 4) {
             plain_list(&p, count, 100, 50, 2 * b.g);
@@ -764,7 +760,7 @@ static void test_map_errors(void **state)
 
         paper_make(&p);
         paper_make(&other);
-        bench_make(&b, kind, 2, true);
+        bench_make(&b, kind, .darts = 2);
         plain_list(&other, 9, 77, 600, 3 * b.g); /* something that must not change */
         assert_int_equal(gr_dma_map_sg(&b.dev, &other.list, BOTH, 0), 0);
         map_errors(&b, &p);
@@ -789,7 +785,7 @@ static void test_sum_overflows(void **state)
     (void)state;
     assert_non_null(segs);
     assert_non_null(out);
-    bench_make(&b, RIG_T8110, 1, true);
+    bench_make(&b, RIG_T8110);
     for (unsigned i = 0; i < count; i++)
         segs[i].len = UINT64_C(1) << 42;
     before = rig_state(&b.rig, &b.domain);
@@ -817,7 +813,7 @@ static void test_exhaustion(void **state)
         struct paper p[3];
         struct bench b;
 
-        bench_make_narrow(&b, kind, 16 * g, 32 * g - 1);
+        bench_make(&b, kind, .aperture = {16 * g, 32 * g - 1});
         for (unsigned i = 0; i < 3; i++)
             paper_make(&p[i]);
         plain_list(&p[0], 17, 0, 1, g + 1);
@@ -855,7 +851,7 @@ static void test_no_memory(void **state)
         int leaks, ret = GR_ENOMEM;
 
         paper_make(&p);
-        bench_make(&b, kind, 2, true);
+        bench_make(&b, kind, .darts = 2);
         span = rig_span(&b.domain);
         assert_int_equal(gr_dma_map(&b.dev, 0, 1, BOTH, 0, &iova), 0); /* a neighbour that stays */
         plain_list(&p, 7, 9 * b.g + 1, span / 2, span);
@@ -899,10 +895,7 @@ static void test_untrusted(void **state)
         uint64_t g;
 
         paper_make(&p);
-        rig_make_plain(&b.rig, kind, 1);
-        b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-        b.config.untrusted = true;
-        bench_attach(&b);
+        bench_make(&b, kind, .untrusted = true);
         g = b.g;
         for (unsigned i = 0; i < 3; i++) {
             plain_list(&p, 3, 4 * g, g, 4 * g);
@@ -994,7 +987,7 @@ static void test_unmap_errors(void **state)
 
         paper_make(&p);
         paper_make(&empty);
-        bench_make(&b, kind, 2, kind % 2);
+        bench_make(&b, kind, .darts = 2, .noncoherent = !(kind % 2));
         plain_list(&p, 5, 3 * b.g + 64, 100, 2 * b.g);
         paper_list(&empty, 0);
         assert_int_equal(gr_dma_map_sg(&b.dev, &p.list, BOTH, 0), 0);
@@ -1030,7 +1023,7 @@ static void test_stuck(void **state)
 
         paper_make(&p);
         paper_make(&late);
-        bench_make(&b, kind / 2, 1, true);
+        bench_make(&b, kind / 2);
         plain_list(&p, 4, 100, 100, 2 * b.g);
         plain_list(&late, 4, 100, 100, 2 * b.g);
         if (unmap)
@@ -1074,10 +1067,8 @@ struct course {
 static void course_make(struct course *c, unsigned kind, bool coherent, uint64_t seed)
 {
     c->kind = kind;
-    rig_make(&c->b.rig, cpu_pages[seed % PAGES], seed, 1, &(const struct rig_setup){.kind = kind});
-    c->b.config = rig_device(&c->b.rig, c->b.stream, 0, 1, RIG_SID);
-    c->b.config.coherent = coherent;
-    bench_attach(&c->b);
+    bench_make(&c->b, kind, .cpu_page = cpu_pages[seed % PAGES], .seed = seed,
+               .noncoherent = !coherent);
     paper_make(&c->p);
     c->arena = rig_ram(&c->b.rig, ARENA, 64 * KIB);
     c->cpu = host_ptr(c->b.rig.host, c->arena, ARENA);
@@ -1199,7 +1190,7 @@ static void end_to_end_list(struct course *c)
 
 static void test_end_to_end(void **state)
 {
-    const uint64_t seed = rig_seed("end to end");
+    const uint64_t seed = chance_seed("end to end");
     struct course *const c = malloc(sizeof(*c));
 
     (void)state;
@@ -1275,7 +1266,7 @@ static void noncoherent_list(struct course *c)
 
 static void test_noncoherent(void **state)
 {
-    const uint64_t seed = rig_seed("not coherent");
+    const uint64_t seed = chance_seed("not coherent");
     struct course *const c = malloc(sizeof(*c));
 
     (void)state;
@@ -1354,12 +1345,10 @@ static void test_cache_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_property),    cmocka_unit_test(test_cost),
-        cmocka_unit_test(test_map_errors),  cmocka_unit_test(test_sum_overflows),
-        cmocka_unit_test(test_exhaustion),  cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_untrusted),   cmocka_unit_test(test_unmap_errors),
-        cmocka_unit_test(test_stuck),       cmocka_unit_test(test_end_to_end),
-        cmocka_unit_test(test_noncoherent), cmocka_unit_test(test_cache_work),
+        rig_test(test_property),      rig_test(test_cost),         rig_test(test_map_errors),
+        rig_test(test_sum_overflows), rig_test(test_exhaustion),   rig_test(test_no_memory),
+        rig_test(test_untrusted),     rig_test(test_unmap_errors), rig_test(test_stuck),
+        rig_test(test_end_to_end),    rig_test(test_noncoherent),  rig_test(test_cache_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

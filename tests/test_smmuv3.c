@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
+#include "units.h"
+
 #define LIMIT ((uint64_t)GR_CFG_SMMUV3_TIMEOUT_NS)
 #define SLACK 10000u /* what the calls of a bounded wait may take beyond its limit */
 #define SID 0x1234u
@@ -365,7 +366,7 @@ static void test_start(void **state)
 
         probe_model(p);
         assert_int_equal(gr_smmuv3_init(&p->smmu, &config), 0);
-        /* facts/QEMU.md: values that work */
+        /* docs/QEMU.md: values that work */
         assert_int_equal(peek(p, CR0), 0xd);
         assert_int_equal(peek(p, CR1), variant & NONCOHERENT ? 0 : 0xd75);
         assert_int_equal(peek(p, CR2), 6);
@@ -831,7 +832,7 @@ static void test_attach(void **state)
         client_up(p, &c, SID, 1);
         ste = entry_of(p, SID);
         cd = context_of(p, SID);
-        /* IHI 0070 5.2, 5.4; facts/QEMU.md */
+        /* IHI 0070 5.2, 5.4; docs/QEMU.md */
         assert_int_equal(ste[0] & 0xf00000000000003f, 0xb);
         assert_int_equal(ste[1], UINT64_C(1) << 44 | (coherent ? 0xd4 : 0)); /* SHCFG, S1C* */
         assert_int_equal(entry_of(p, SID ^ 0x80)[0], 1);                     /* aborts */

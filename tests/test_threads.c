@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "rig.h"
+#include "rounds.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -24,15 +25,15 @@
 
 #define WORKERS 4u
 #define OTHERS 4u
+#define DELIVER 3u /* the one of them that may be deliver() */
 #define SLOTS 3u
 #define SEGS 3u
-#define OPS 2000u
+#define OPS rounds_of(2000)
 #define BUSY_NS 400u /* of a TLB command */
 #define G UINT64_C(0x4000)
 #define SPAN (UINT64_C(1) << 25)
 #define EACH 7u /* granules of the aperture in each of two leaf tables */
 #define ROOM (8 * G)
-#define RW (GR_PROT_READ | GR_PROT_WRITE)
 
 enum kind { NONE, SINGLE, LIST, COHERENT };
 
@@ -74,6 +75,7 @@ struct test {
     uint64_t rng[2]; /* of `ask` and `wander` */
     atomic_bool stop;
     atomic_uint bad;
+    atomic_bool delivered;   /* a fault */
     pthread_barrier_t start; /* of the workers */
     pthread_mutex_t why_lock;
     char why[200]; /* the first */
@@ -89,15 +91,6 @@ __attribute__((format(printf, 2, 3))) static void bad(struct test *t, const char
         (void)vsnprintf(t->why, sizeof(t->why), fmt, ap);
     va_end(ap);
     pthread_mutex_unlock(&t->why_lock);
-}
-
-static uint64_t below(uint64_t *rng, uint64_t n)
-{
-    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % n;
 }
 
 /* ---- the hardware, one at a time ---- */
@@ -187,12 +180,12 @@ static bool made(struct worker *w, const char *what, int ret)
 
 static void fill_slot(struct worker *w, struct slot *s)
 {
-    const unsigned what = (unsigned)below(&w->rng, 8);
+    const unsigned what = (unsigned)chance_below(&w->rng, 8);
 
     s->dir = GR_DMA_BIDIRECTIONAL;
     if (what < 4) {
-        s->pa = s->ram + below(&w->rng, G);
-        s->len = 1 + below(&w->rng, 2 * G);
+        s->pa = s->ram + chance_below(&w->rng, G);
+        s->len = 1 + chance_below(&w->rng, 2 * G);
         if (!made(w, "map", gr_dma_map(w->dev, s->pa, s->len, s->dir, 0, &s->iova)))
             return;
         s->kind = SINGLE;
@@ -209,7 +202,7 @@ static void fill_slot(struct worker *w, struct slot *s)
         s->len = G;
         w->lists++;
     } else {
-        s->len = 1 + below(&w->rng, 2 * G);
+        s->len = 1 + chance_below(&w->rng, 2 * G);
         if (!made(w, "alloc", gr_dma_alloc(w->dev, s->len, 0, &s->cpu, &s->iova)))
             return;
         s->kind = COHERENT;
@@ -254,14 +247,14 @@ static void check_walk(struct worker *w, const struct slot *s, uint64_t offset)
 static void use_slot(struct worker *w, const struct slot *s)
 {
     const size_t len = s->len < 64 ? (size_t)s->len : 64;
-    const uint64_t offset = below(&w->rng, s->len - len + 1);
+    const uint64_t offset = chance_below(&w->rng, s->len - len + 1);
     uint8_t *cpu = s->kind == COHERENT ? (uint8_t *)s->cpu + offset
                                        : host_ptr(w->test->rig.host, s->pa + offset, len);
     uint8_t sent[64];
     uint8_t got[64] = {0};
 
     for (unsigned i = 0; i < sizeof(sent); i++)
-        sent[i] = (uint8_t)below(&w->rng, 256);
+        sent[i] = (uint8_t)chance_below(&w->rng, 256);
     check_walk(w, s, offset);
     if (s->kind != COHERENT)
         (void)expect(w, "sync", gr_dma_sync_for_cpu(w->dev, s->iova + offset, len, s->dir));
@@ -284,13 +277,15 @@ static void *work(void *arg)
 {
     struct worker *const w = arg;
 
+    const unsigned ops = OPS;
+
     (void)pthread_barrier_wait(&w->test->start);
-    for (unsigned i = 0; i < OPS && !atomic_load(&w->test->bad); i++) {
-        struct slot *const s = &w->slot[below(&w->rng, SLOTS)];
+    for (unsigned i = 0; i < ops && !atomic_load(&w->test->bad); i++) {
+        struct slot *const s = &w->slot[chance_below(&w->rng, SLOTS)];
 
         if (s->kind == NONE)
             fill_slot(w, s);
-        else if (below(&w->rng, 3))
+        else if (chance_below(&w->rng, 3))
             empty_slot(w, s);
         else
             use_slot(w, s);
@@ -304,7 +299,7 @@ static gr_iova_t anywhere(const struct gr_domain *domain, uint64_t *rng)
 {
     const struct gr_range a = domain->aperture;
 
-    return a.first + below(rng, a.last - a.first + 1);
+    return a.first + chance_below(rng, a.last - a.first + 1);
 }
 
 static void *ask(void *arg)
@@ -312,7 +307,7 @@ static void *ask(void *arg)
     struct test *const t = arg;
 
     while (!atomic_load(&t->stop)) {
-        struct gr_domain *const domain = &t->dom[below(&t->rng[0], t->domains)];
+        struct gr_domain *const domain = &t->dom[chance_below(&t->rng[0], t->domains)];
         const gr_iova_t iova = anywhere(domain, &t->rng[0]);
         struct gr_domain_stats stats;
         gr_pa_t pa = 0;
@@ -334,12 +329,12 @@ static void *wander(void *arg)
     gr_pa_t pa;
 
     while (!atomic_load(&t->stop)) {
-        const unsigned sid = RIG_SID + (unsigned)below(&t->rng[1], 2);
+        const unsigned sid = RIG_SID + (unsigned)chance_below(&t->rng[1], 2);
         const gr_iova_t iova = anywhere(&t->dom[0], &t->rng[1]);
 
         pthread_mutex_lock(&t->hw);
         rig_prefetch(&t->rig, 0, sid, iova);
-        if (!below(&t->rng[1], 8))
+        if (!chance_below(&t->rng[1], 8))
             (void)translate(t, sid, iova, true, &pa);
         pthread_mutex_unlock(&t->hw);
     }
@@ -369,8 +364,10 @@ static void *deliver(void *arg)
 {
     struct test *const t = arg;
 
-    while (!atomic_load(&t->stop))
-        (void)gr_fault_dispatch(t->rig.dart[0].inst);
+    while (!atomic_load(&t->stop)) {
+        if (gr_fault_dispatch(t->rig.dart[0].inst))
+            atomic_store(&t->delivered, true);
+    }
     return NULL;
 }
 
@@ -383,7 +380,7 @@ static void make_test(struct test *t, const char *name, unsigned kind, struct gr
 {
     const struct rig_setup setup[2] = {{kind, aperture}, {kind, aperture}};
     struct rig_dart *const d = &t->rig.dart[0];
-    const uint64_t seed = rig_seed(name);
+    const uint64_t seed = chance_seed(name);
 
     memset(t, 0, sizeof(*t));
     t->smmu = rig_is_smmu(kind);
@@ -431,6 +428,8 @@ static void run_threads(struct test *t, void *(*worker)(void *), void *(*const o
         assert_int_equal(pthread_create(&t->worker[i].thread, NULL, worker, &t->worker[i]), 0);
     for (unsigned i = 0; i < WORKERS; i++)
         assert_int_equal(pthread_join(t->worker[i].thread, NULL), 0);
+    while (others[DELIVER] == deliver && !atomic_load(&t->delivered))
+        sched_yield(); /* on a busy machine the workers may be done before the first fault */
     atomic_store(&t->stop, true);
     for (unsigned i = 0; i < OTHERS; i++)
         assert_int_equal(pthread_join(other[i], NULL), 0);
@@ -538,7 +537,7 @@ static void test_smmuv3(void **state)
 
 #define PAGE UINT64_C(0x1000)
 #define TABLE (UINT64_C(1) << 21) /* spanned by a leaf table at 4 KiB */
-#define ROUNDS 40u
+#define ROUNDS rounds_of(40)
 
 /*
  * Each worker has granules in a table of all and, every now and then, all of a table of its own,
@@ -550,10 +549,11 @@ static void *place(void *arg)
     struct test *const t = w->test;
     const gr_iova_t base = t->dom[0].aperture.first;
     const gr_iova_t whole = base + (1 + w->id) * TABLE;
+    const unsigned rounds = ROUNDS;
 
     (void)pthread_barrier_wait(&t->start);
-    for (unsigned i = 0; i < ROUNDS && !atomic_load(&t->bad); i++) {
-        const gr_iova_t one = base + (below(&w->rng, 64) * WORKERS + w->id) * PAGE;
+    for (unsigned i = 0; i < rounds && !atomic_load(&t->bad); i++) {
+        const gr_iova_t one = base + (chance_below(&w->rng, 64) * WORKERS + w->id) * PAGE;
         gr_pa_t pa = RIG_BIG + w->id * TABLE;
 
         if (!expect(w, "map", gr_domain_map(&t->dom[0], one, pa, PAGE, RW)) ||
@@ -569,7 +569,7 @@ static void *place(void *arg)
             bad(t, "worker %u: still there after the unmap", w->id);
     }
     /* Nobody may map while tables are trimmed; others may unmap, and trim the same table. */
-    for (unsigned i = 0; i < ROUNDS; i++) {
+    for (unsigned i = 0; i < rounds; i++) {
         const gr_iova_t one = base + w->id * PAGE;
 
         (void)expect(w, "map", gr_domain_map(&t->dom[0], one, RIG_BIG, PAGE, RW));
@@ -670,14 +670,15 @@ static void *bounce(void *arg)
 {
     struct member *const m = arg;
     struct crowd *const c = m->crowd;
+    const unsigned ops = OPS;
 
     if (c->one_cpu)
         host_set_cpu(0);
-    for (unsigned i = 0; i < OPS; i++) {
-        const uint64_t offset = below(&m->rng, G);
-        const uint64_t len = 1 + below(&m->rng, 2 * G);
+    for (unsigned i = 0; i < ops; i++) {
+        const uint64_t offset = chance_below(&m->rng, G);
+        const uint64_t len = 1 + chance_below(&m->rng, 2 * G);
         uint8_t *const at = host_ptr(c->rig.host, m->ram + offset, len);
-        const uint8_t mark = (uint8_t)(1 + below(&m->rng, 250));
+        const uint8_t mark = (uint8_t)(1 + chance_below(&m->rng, 250));
         gr_iova_t iova;
         gr_pa_t pa;
         int ret;
@@ -730,7 +731,7 @@ static void crowd(const char *name, unsigned flags, bool one_cpu)
                                           one_cpu ? GR_ISOLATION_EXPOSE : GR_ISOLATION_BOUNCE,
                                       .coherent = true};
     const uint64_t room = one_cpu ? 400 * G : 40 * G;
-    const uint64_t seed = rig_seed(name);
+    const uint64_t seed = chance_seed(name);
     struct gr_domain_stats stats;
     uint64_t maps = 0;
     pthread_t timer;
@@ -800,10 +801,9 @@ static void test_one_ring(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_domain), cmocka_unit_test(test_two_domains),
-        cmocka_unit_test(test_smmuv3),     cmocka_unit_test(test_unmanaged),
-        cmocka_unit_test(test_slots),      cmocka_unit_test(test_deferred),
-        cmocka_unit_test(test_one_ring),
+        rig_test(test_one_domain), rig_test(test_two_domains), rig_test(test_smmuv3),
+        rig_test(test_unmanaged),  rig_test(test_slots),       rig_test(test_deferred),
+        rig_test(test_one_ring),
     };
 
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cases that went wrong before, elsewhere (facts/REQUIREMENTS.md 14, numbered as there), and
+ * Cases that went wrong before, elsewhere (REQUIREMENTS.md 5, numbered as there), and
  * whether the answers about limits are true.
  */
 #include "bench.h"
@@ -14,13 +14,6 @@ static const unsigned cpu_pages[] = {4096, 16384, 65536};
 
 #define PAGES (sizeof(cpu_pages) / sizeof(cpu_pages[0]))
 #define MOST 16u
-
-static void make(struct bench *b, unsigned kind, unsigned cpu_page)
-{
-    rig_make(&b->rig, cpu_page, 1, 1, &(const struct rig_setup){.kind = kind});
-    b->config = rig_device(&b->rig, b->stream, 0, 1, RIG_SID);
-    bench_attach(b);
-}
 
 /* Memory whose every 8 bytes hold their own address. */
 static void sign(struct bench *b, gr_pa_t pa, uint64_t len)
@@ -90,7 +83,7 @@ static void vector_01_offset_beyond_page(void **state)
         const uint64_t p = cpu_pages[kind % PAGES];
         struct bench b;
 
-        make(&b, kind / PAGES, (unsigned)p);
+        bench_make(&b, kind / PAGES, .cpu_page = (unsigned)p);
         sign(&b, RIG_LOW, RIG_FIXED_SIZE);
         for (uint64_t page = 0; page < 2; page++) {
             for (uint64_t offset = 0; offset < 2 * p; offset += p / 16) {
@@ -129,7 +122,7 @@ static void vector_02_page_inside_granule(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make(&b, kinds[k], 1, true);
+        bench_make(&b, kinds[k]);
         assert_int_equal(b.g, 16384);
         sign(&b, pa - 0x1000, 0x2000);
         iova = must_map(&b, pa, 0x1000);
@@ -163,7 +156,7 @@ static void vector_06_neighbours(void **state)
         struct gr_dma_list list = {.segs = segs, .count = 2, .out = out};
         struct bench b;
 
-        bench_make(&b, kind, 1, true);
+        bench_make(&b, kind);
         sign(&b, base, 0x4000);
         map_list(&b, &list);
         assert_int_equal(list.out_count, 1);
@@ -197,11 +190,7 @@ static void sub_granule(unsigned kind, bool coherent, uint64_t seed)
     uint8_t seen[65536];
     struct bench b;
 
-    rig_make(&b.rig, 4096, seed, 1, &(const struct rig_setup){.kind = kind});
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.coherent = coherent;
-    b.config.untrusted = true;
-    bench_attach(&b);
+    bench_make(&b, kind, .seed = seed, .noncoherent = !coherent, .untrusted = true);
     for (unsigned i = 0; i < 600 || count; i++) {
         if (i < 600 && count < most && rig_random(&b.rig, 5) < 3) {
             void *cpu;
@@ -237,7 +226,7 @@ static void sub_granule(unsigned kind, bool coherent, uint64_t seed)
 
 static void vector_07_coherent_below_granule(void **state)
 {
-    const uint64_t seed = rig_seed("coherent below a granule");
+    const uint64_t seed = chance_seed("coherent below a granule");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++)
@@ -256,7 +245,7 @@ static void last_granule(unsigned kind, uint64_t last)
     gr_iova_t iova;
     void *cpu;
 
-    bench_make_narrow(&b, kind, last - (g - 1), last);
+    bench_make(&b, kind, .aperture = {last - (g - 1), last});
     sign(&b, pa, g);
     assert_int_equal(gr_dma_max_mapping_size(&b.dev), 1);
     iova = must_map(&b, pa, g);
@@ -325,7 +314,7 @@ static void vector_10_rollback(void **state)
         uint64_t n;
         int ret = GR_ENOMEM;
 
-        bench_make(&b, kind, 2, true);
+        bench_make(&b, kind, .darts = 2);
         for (unsigned i = 0; i < MOST; i++)
             segs[i] = (struct gr_seg){i * 4 * b.g + 1, rig_span(&b.domain) / 4};
         old = must_map(&b, RIG_LOW, 1);
@@ -388,28 +377,27 @@ static void check_max(struct bench *b)
     assert_int_not_equal(gr_dma_map(&b->dev, b->g - 1, m + 1, BOTH, 0, &iova), 0);
 }
 
-static void max_with(struct rig *dice, unsigned kind, uint64_t end)
+static void max_with(uint64_t *dice, unsigned kind, uint64_t end)
 {
     const uint64_t g = UINT64_C(1) << rig_kinds[kind].page_bits;
-    const uint64_t size = g * (1 + rig_random(dice, 100));
+    const uint64_t size = g * (1 + chance_below(dice, 100));
     const uint64_t first = end - size; /* `end` may be 2^64, which is 0 */
     struct gr_range reserved[5];
     struct bench b;
-    unsigned count = (unsigned)rig_random(dice, 6);
+    unsigned count = (unsigned)chance_below(dice, 6);
     int ret;
 
-    rig_make(&b.rig, 4096, 1, 1,
-             &(const struct rig_setup){.kind = kind, .aperture = {first, end - 1}});
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
     for (unsigned i = 0; i < count; i++) {
-        reserved[i].first = first + rig_random(dice, size);
+        reserved[i].first = first + chance_below(dice, size);
         reserved[i].last =
-            reserved[i].first + rig_random(dice, 1 + (end - 1 - reserved[i].first) / 4);
-        if (rig_random(dice, 2)) /* granules, or a few bytes in the middle of one */
+            reserved[i].first + chance_below(dice, 1 + (end - 1 - reserved[i].first) / 4);
+        if (chance_below(dice, 2)) /* granules, or a few bytes in the middle of one */
             reserved[i].last = reserved[i].first;
     }
-    b.config.reserved = reserved;
-    b.config.reserved_count = count;
+    bench_open(&b, &(const struct bench_setup){.kind = kind,
+                                               .aperture = {first, end - 1},
+                                               .reserved = reserved,
+                                               .reserved_count = count});
     assert_int_equal(gr_device_init(&b.dev, &b.config), 0);
     ret = gr_domain_init(&b.domain, b.rig.host, &b.dev, GR_DOMAIN_TRANSLATED, 0);
     if (ret) { /* nothing is left */
@@ -423,7 +411,7 @@ static void max_with(struct rig *dice, unsigned kind, uint64_t end)
     check_max(&b);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(
-            gr_dma_set_mask(&b.dev, first + g - 1 + rig_random(dice, end - first - g + 1)), 0);
+            gr_dma_set_mask(&b.dev, first + g - 1 + chance_below(dice, end - first - g + 1)), 0);
         check_max(&b);
     }
     if (size > g) { /* all but the last byte */
@@ -435,7 +423,7 @@ static void max_with(struct rig *dice, unsigned kind, uint64_t end)
 
 static void test_max_mapping_size(void **state)
 {
-    struct rig dice = {.rng = rig_seed("max_mapping_size")};
+    uint64_t dice = chance_seed("max_mapping_size");
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
@@ -456,12 +444,8 @@ static void test_max_at_the_end(void **state)
     struct bench b;
 
     (void)state;
-    rig_make(&b.rig, 4096, 1, 1,
-             &(const struct rig_setup){.kind = RIG_T8020, .aperture = {0 - 4 * g, UINT64_MAX}});
-    b.config = rig_device(&b.rig, b.stream, 0, 1, RIG_SID);
-    b.config.reserved = &reserved;
-    b.config.reserved_count = 1;
-    bench_attach(&b);
+    bench_make(&b, RIG_T8020, .aperture = {0 - 4 * g, UINT64_MAX}, .reserved = &reserved,
+               .reserved_count = 1);
     for (uint64_t below = 0; below < 3; below++) {
         assert_int_equal(gr_dma_set_mask(&b.dev, UINT64_MAX - below), 0);
         assert_int_equal(gr_dma_max_mapping_size(&b.dev), 3 * g - (g - 1));
@@ -479,7 +463,7 @@ static void test_max_is_below_pa_width(void **state)
         const uint64_t width = UINT64_C(1) << rig_kinds[kind].pa_bits;
         const uint64_t block = UINT64_C(1) << rig_kinds[kind].va_bits;
 
-        bench_make(&b, kind, 1, true);
+        bench_make(&b, kind);
         assert_int_equal(gr_dma_max_mapping_size(&b.dev),
                          (width < block ? width : block) - (b.g - 1));
         bench_end(&b);
@@ -506,7 +490,7 @@ static void test_required_mask(void **state)
         struct bench b;
         gr_iova_t iova;
 
-        bench_make_narrow(&b, RIG_T8020, cases[i].last - 0x3fff, cases[i].last);
+        bench_make(&b, RIG_T8020, .aperture = {cases[i].last - 0x3fff, cases[i].last});
         assert_int_equal(gr_dma_required_mask(&b.dev), cases[i].mask);
         assert_int_equal(gr_dma_set_mask(&b.dev, cases[i].mask), 0);
         iova = must_map(&b, RIG_LOW, 1);
@@ -523,7 +507,7 @@ static void test_set_mask(void **state)
         struct bench b;
         gr_iova_t iova[2];
 
-        bench_make_narrow(&b, kind, 64 * g, 96 * g - 1);
+        bench_make(&b, kind, .aperture = {64 * g, 96 * g - 1});
         assert_int_equal(gr_dma_set_mask(&b.dev, 65 * g - 1), 0); /* exactly one granule */
         iova[0] = must_map(&b, RIG_LOW, 1);
         assert_int_equal(iova[0], 64 * g);
@@ -551,7 +535,7 @@ static void test_merge_boundary(void **state)
         struct gr_dma_list list = {.segs = segs, .count = 3, .out = out};
         struct bench b;
 
-        bench_make(&b, kind, 1, true);
+        bench_make(&b, kind);
         assert_int_equal(gr_dma_merge_boundary(&b.dev), b.g - 1);
         for (unsigned i = 0; i < 3; i++)
             segs[i] = (struct gr_seg){(7 - 2 * i) * b.g, b.g};
@@ -593,7 +577,7 @@ static void test_no_domain(void **state)
     struct bench b;
 
     (void)state;
-    bench_make(&b, RIG_T8110, 1, true);
+    bench_make(&b, RIG_T8110);
     assert_int_equal(
         gr_domain_init(&unmanaged, b.rig.host, &b.dev, GR_DOMAIN_UNMANAGED, GR_DOMAIN_LP_AWARE), 0);
     assert_int_equal(gr_domain_detach(&b.domain, &b.dev), 0);
@@ -619,7 +603,7 @@ static void test_mmio(void **state)
 
     (void)state;
     for (unsigned kind = 0; kind < RIG_KINDS; kind++) {
-        bench_make(&b, kind, 1, false);
+        bench_make(&b, kind, .noncoherent = true);
         calls = host_calls(b.rig.host, HOST_CLEAN | HOST_INVAL);
         assert_int_equal(gr_dma_map(&b.dev, pa, 4, BOTH, GR_DMA_MMIO, &iova), 0);
         assert_int_equal(gr_domain_iova_to_phys(&b.domain, iova, &led), 0);
@@ -639,7 +623,7 @@ static uint64_t leaf_at(struct bench *b, gr_iova_t iova)
 }
 
 /*
- * facts/DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
+ * DART.md 4.2: bit 1 of a DART2 leaf; DART1 has another bit there, which must not move. LPAE:
  * MAIR's index 1 instead of 0, or of stage 2 MemAttr 5 instead of 15.
  */
 static void test_uncached(void **state)
@@ -657,8 +641,8 @@ static void test_uncached(void **state)
 
         if (rig_is_smmu(kind))
             address = UINT64_C(0xfffffffff000);
-        bench_make(&b, kind, 1, true);
-        bit = kind >= RIG_SMMU_S2                 ? 0x28
+        bench_make(&b, kind);
+        bit = rig_is_stage_2(&rig_kinds[kind])    ? 0x28
               : rig_is_smmu(kind)                 ? 4
               : b.domain.pt.format == GR_PT_DART2 ? 2
                                                   : 0;
@@ -685,21 +669,21 @@ static void test_uncached(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vector_01_offset_beyond_page),
-        cmocka_unit_test(vector_02_page_inside_granule),
-        cmocka_unit_test(vector_06_neighbours),
-        cmocka_unit_test(vector_07_coherent_below_granule),
-        cmocka_unit_test(vector_08_last_granule),
-        cmocka_unit_test(vector_10_rollback),
-        cmocka_unit_test(test_max_mapping_size),
-        cmocka_unit_test(test_max_at_the_end),
-        cmocka_unit_test(test_max_is_below_pa_width),
-        cmocka_unit_test(test_required_mask),
-        cmocka_unit_test(test_set_mask),
-        cmocka_unit_test(test_merge_boundary),
-        cmocka_unit_test(test_no_domain),
-        cmocka_unit_test(test_mmio),
-        cmocka_unit_test(test_uncached),
+        rig_test(vector_01_offset_beyond_page),
+        rig_test(vector_02_page_inside_granule),
+        rig_test(vector_06_neighbours),
+        rig_test(vector_07_coherent_below_granule),
+        rig_test(vector_08_last_granule),
+        rig_test(vector_10_rollback),
+        rig_test(test_max_mapping_size),
+        rig_test(test_max_at_the_end),
+        rig_test(test_max_is_below_pa_width),
+        rig_test(test_required_mask),
+        rig_test(test_set_mask),
+        rig_test(test_merge_boundary),
+        rig_test(test_no_domain),
+        rig_test(test_mmio),
+        rig_test(test_uncached),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

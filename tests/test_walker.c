@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The independent walker against tables made by hand: the numbers of facts/DART.md 13, tables that
+ * The independent walker against tables made by hand: the numbers of DART.md 13, tables that
  * lie, and formats that are nothing but another table of numbers.
  */
-#include "cli/walker.h"
+#include "sim/walker.h"
+
+#include "chance.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -130,7 +131,7 @@ static struct walker_walk walk(const struct world *w, unsigned sid, uint64_t iov
     return result;
 }
 
-/* ---- facts/DART.md 13 ---- */
+/* ---- DART.md 13 ---- */
 
 #define IOVA UINT64_C(0x9f4a1234)
 #define L1 UINT64_C(0x8a0b0c000)
@@ -613,12 +614,6 @@ static void test_outside(void **state)
     free(w);
 }
 
-static uint64_t draw(uint64_t *rng)
-{
-    *rng = *rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return *rng >> 24;
-}
-
 #define AREA 0x20000u /* where the tables lie that most entries point at */
 #define ENTRIES 2000u
 
@@ -627,27 +622,27 @@ static struct world *random_world(uint64_t *rng)
 {
     static const char *const compatibles[] = {"apple,t8103-dart", "apple,t6000-dart",
                                               "apple,t8110-dart", "apple,t8103-usb4-dart"};
-    const char *compatible = compatibles[draw(rng) % 4];
-    uint64_t granule = draw(rng) % 2 ? 4096 : 16384;
+    const char *compatible = compatibles[chance_next(rng) % 4];
+    uint64_t granule = chance_next(rng) % 2 ? 4096 : 16384;
     struct world *w = new_world(compatible, granule);
     unsigned shift = strcmp(w->inst.format->name, "DART2") == 0 ? 4 : 0;
 
     for (uint32_t offset = 0; offset < 0x1600; offset += 16) {
-        set_reg(w, offset, (uint32_t)draw(rng));
+        set_reg(w, offset, (uint32_t)chance_next(rng));
     }
     set_reg(w, 0x80, 0x03020100);
     set_reg(w, 0xfc, 0xffffffff);
     set_reg(w, 0xc00, 0xffffffff);
     set_reg(w, 0x100, 0x80);
-    set_reg(w, 0x1000, draw(rng) % 2 ? 0x9 : 0x1);
+    set_reg(w, 0x1000, chance_next(rng) % 2 ? 0x9 : 0x1);
     set_reg(w, 0x200, 0x80800000);
     set_reg(w, 0x400, 0x80800000);
     set_reg(w, 0x1400, 0x00800001);
     for (unsigned i = 0; i < ENTRIES; i++) {
-        uint64_t at = RAM_BASE + draw(rng) % AREA / 8 * 8;
-        uint64_t pa = RAM_BASE + draw(rng) % AREA / granule * granule;
+        uint64_t at = RAM_BASE + chance_next(rng) % AREA / 8 * 8;
+        uint64_t pa = RAM_BASE + chance_next(rng) % AREA / granule * granule;
 
-        set_word(w, at, draw(rng) % 8 ? pa >> shift | 1 : draw(rng) << 24 | 1);
+        set_word(w, at, chance_next(rng) % 8 ? pa >> shift | 1 : chance_next(rng) << 24 | 1);
     }
     return w;
 }
@@ -655,13 +650,11 @@ static struct world *random_world(uint64_t *rng)
 /* Whatever is in memory and registers: it ends, in order, and no table is read twice. */
 static void test_random(void **state)
 {
-    const char *seed = getenv("SEED");
-    uint64_t rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
+    uint64_t rng = chance_seed("walker");
     uint64_t leaves = 0;
     uint64_t problems = 0;
 
     (void)state;
-    print_message("SEED=%llu\n", (unsigned long long)rng);
     for (unsigned round = 0; round < 40; round++) {
         struct world *w = random_world(&rng);
 

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bounce pool: memory that stands in for a buffer, or for the end of one, where the device must
- * not reach what lies beside it (docs/SECURITY.md) or cannot reach the buffer itself.
+ * The bounce pool: memory that stands in for a buffer, or for one end of a buffer. An end bounces
+ * where the device must not reach the memory beside the buffer (docs/SECURITY.md), a whole buffer
+ * where the device cannot reach it.
  *
- * A *slot* is a power of two of bytes, naturally aligned, at least a granule of the domain that it
- * serves, and nobody else's: what is not data in it is zero. One pool may serve any number of
- * domains (gr_domain_set_bounce()), also of different granules. Memory comes from the port in
- * chunks of 256 KiB, which is also the largest slot; every CPU has an area of chunks with a lock of
- * its own and takes from others' only before it makes a new one. Chunks stay until the pool goes.
+ * A *slot* is a naturally aligned power of two of bytes, at least one granule of the domain that
+ * uses the slot. A slot holds data of one buffer, and zeros around the data. One pool may serve any
+ * number of domains (gr_domain_set_bounce()), also domains with different granules.
  *
- * Slots are made and freed by the DMA API only.
+ * Memory comes from the port in chunks of 256 KiB, which is also the size of the largest slot.
+ * Every CPU has an area of chunks with a lock of its own. A slot is taken from the CPU's own area,
+ * else from another area, else from a new chunk. Chunks stay until gr_bounce_fini().
+ *
+ * Only the DMA API makes and frees slots.
  */
 #ifndef GRANULE_BOUNCE_H
 #define GRANULE_BOUNCE_H
@@ -24,19 +27,19 @@ GR_BEGIN_DECLS
 #define GR_BOUNCE_CHUNK UINT64_C(0x40000)
 
 struct gr_bounce_config {
-    gr_pa_t pa_last;  /* no chunk lies above: within the reach of every domain served */
-    uint64_t limit;   /* bytes of chunks, at most; whole chunks, 1 to 2^20 of them */
-    uint64_t reserve; /* bytes of chunks to have from the start, so that no map has to make one */
+    gr_pa_t pa_last;  /* chunks lie at or below this: every domain served must reach it */
+    uint64_t limit;   /* the most bytes of chunks; whole chunks, 1 to 2^20 of them */
+    uint64_t reserve; /* bytes of chunks to make at once, so that no map has to make a chunk */
 };
 
 struct gr_bounce_chunk; /* private */
 
-/* The chunks of one CPU, apart from another's. Private. */
+/* The chunks of one CPU, a cache line apart from the next area. Private. */
 struct gr_bounce_area {
     gr_lock_t lock;
-    struct gr_link bin[7]; /* by the largest block that is free: 4 KiB << n */
+    struct gr_link bin[7]; /* bin n: chunks whose largest free block has 4 KiB << n */
     uint64_t slots;        /* in use */
-    uint64_t used;         /* bytes of them */
+    uint64_t used;         /* bytes of slots in use */
     uint64_t slots_ever;
     uint64_t bounced; /* bytes of data ever placed in slots */
     uint64_t copied;  /* bytes ever copied, in and out */
@@ -44,7 +47,7 @@ struct gr_bounce_area {
     uint8_t apart[GR_PORT_CACHE_LINE];
 };
 
-/* Lives in the caller's memory; private. */
+/* A pool, in the caller's memory. Every member is private. */
 struct gr_bounce {
     gr_env_t env;
     struct gr_bounce_config config;
@@ -58,31 +61,33 @@ struct gr_bounce {
 };
 
 struct gr_bounce_stats {
-    uint64_t memory;     /* bytes of chunks; each has another page of bookkeeping */
-    uint64_t limit;      /* of that */
-    uint64_t slots;      /* in use */
-    uint64_t used;       /* bytes of them */
-    uint64_t slots_ever; /* made so far */
+    uint64_t memory;     /* bytes of chunks; each chunk has 4 KiB of bookkeeping besides */
+    uint64_t limit;      /* gr_bounce_config.limit */
+    uint64_t slots;      /* slots in use */
+    uint64_t used;       /* bytes of slots in use */
+    uint64_t slots_ever; /* slots made so far */
     uint64_t bounced;    /* bytes of buffers that were placed in slots so far */
     uint64_t copied;     /* bytes that the CPU copied so far, in and out */
-    uint64_t lost;       /* bytes of slots that stay taken: an invalidation failed */
+    uint64_t lost;       /* bytes of slots that stay taken, because an invalidation failed */
     uint64_t refused;    /* maps refused because there was no slot */
 };
 
 /*
- * Make a pool. May sleep. Returns 0, GR_EINVAL (limit or reserve not in whole chunks, reserve over
- * the limit, limit out of range), GR_ENOMEM (nothing is left behind).
+ * Make a pool. It owns its memory until gr_bounce_fini(). Context: may sleep.
+ * Returns 0, GR_EINVAL (limit or reserve not in whole chunks, reserve above the limit, limit out of
+ * range), GR_ENOMEM. Nothing is held after a failure.
  */
 GR_MUST_CHECK int gr_bounce_init(struct gr_bounce *pool, gr_env_t env,
                                  const struct gr_bounce_config *config);
 
 /*
- * Give all memory back, but chunks with a slot that an unconfirmed invalidation has lost: a device
- * may still write there. Returns 0, or GR_EBUSY while a slot is in use. May sleep.
+ * Give all memory back, except chunks in which a slot was lost to a failed invalidation: a device
+ * may still write to such a slot. No domain may use the pool any more. Configuration context.
+ * Returns 0, or GR_EBUSY while a slot is in use.
  */
 GR_MUST_CHECK int gr_bounce_fini(struct gr_bounce *pool);
 
-/* Any CPU, at any time; exact when nothing else runs. */
+/* Any context. The numbers are exact when no other call uses the pool. */
 void gr_bounce_stats(struct gr_bounce *pool, struct gr_bounce_stats *out);
 
 GR_END_DECLS

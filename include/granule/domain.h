@@ -2,18 +2,20 @@
 /*
  * Devices, groups and domains.
  *
- * A device is a DMA master: one or several (instance, stream) pairs, all of which it may use for
- * one access. Devices that share a stream cannot be told apart: they are one group, have one domain
- * and the weakest member's trust. A domain is one IOVA space with its tables, made *for* a device,
- * so that a granule or width that does not fit is refused there and attaching never has to undo it.
+ * A device is a DMA master: one or several (instance, stream) pairs, all of which the device may
+ * use for one access. Devices that share a stream cannot be told apart. They are one *group*: they
+ * have one domain, and the group is untrusted if one member is. A domain is one IOVA space with its
+ * tables. A domain is made *for* a device: a granule or width that does not fit is refused when the
+ * domain is made, so that attaching never has to undo it.
  *
- * Every object lives in the caller's memory and is initialised and torn down in pairs; the members
- * of each struct are private unless a comment says otherwise.
+ * Every object lives in the caller's memory and is set up and torn down in pairs. The members of a
+ * struct are private unless a comment says otherwise.
  *
- * Context: calls that set up or tear down (init, fini, attach, detach, set_*) may sleep and are
- * serialised by the host for objects that are connected; in a TRANSLATED domain also against map
- * and unmap, which take no lock there. Map, unmap and lookups: any context, any CPU, at the same
- * time.
+ * Context: calls that set up or tear down (init, fini, attach, detach, set_*) come from the
+ * configuration context (types.h): the host serialises them for objects that are connected. In a
+ * TRANSLATED domain it serialises them against map and unmap too, which take no lock there. Map,
+ * unmap and lookups: any context, at the same time. Calls in any context may take the domain's lock
+ * and, below it, an instance's.
  */
 #ifndef GRANULE_DOMAIN_H
 #define GRANULE_DOMAIN_H
@@ -33,41 +35,41 @@ GR_BEGIN_DECLS
 struct gr_device;
 struct gr_domain;
 
-/* One requester in front of one instance. The caller fills the first three members. */
+/* One requester in front of one instance. The caller fills in the first three members. */
 struct gr_stream {
     struct gr_instance *inst;
-    uint32_t sid;
+    uint32_t sid;           /* below inst->streams */
     struct gr_range window; /* IOVAs that this stream may use; {0, UINT64_MAX} for all */
-    struct gr_device *dev;  /* private from here */
+    struct gr_device *dev;  /* private from here on */
     struct gr_link link;
-    struct gr_domain *doubted; /* the domain whose `doubtful` it is in */
-    struct gr_link doubt;
-    struct gr_domain *domain;   /* that translates for it; inst->lock */
-    struct gr_adopted *adopted; /* firmware's tables, where it was found translating */
+    struct gr_domain *doubted;  /* the domain whose list `doubtful` holds this stream */
+    struct gr_link doubt;       /* in that list */
+    struct gr_domain *domain;   /* the domain that the stream is attached to; under inst->lock */
+    struct gr_adopted *adopted; /* firmware's tables, if the stream was found translating */
 };
 
 struct gr_group {
     struct gr_link members;
     struct gr_link domain_link;
     struct gr_domain *domain;
-    unsigned untrusted; /* members that are */
-    unsigned isolated;  /* members whose mappings need a closer look: see gri_isolated() */
+    unsigned untrusted; /* how many members are untrusted */
+    unsigned isolated;  /* how many members have the ends of their buffers closed off */
 };
 
 /*
- * What a device may see of a granule that a buffer only partly fills. That decides about the first
- * and the last granule of a buffer; those between are mapped as they are.
+ * What a device may see of a granule that a buffer only partly fills. This concerns the first and
+ * the last granule of a buffer: the granules between them are mapped as they are.
  */
 enum gr_isolation {
     GR_ISOLATION_DEFAULT = 0, /* WINDOW if the device is untrusted, else EXPOSE */
     /*
-     * The leaf lets through only the buffer's part. Where the format has no windows, or an
-     * untrusted device meets an instance whose windows are not verified or a buffer that does not
-     * begin or end on the access unit, that end bounces. A trusted device's window is widened to
-     * the access unit instead.
+     * The leaf's window lets through only the buffer's part. An end of a buffer bounces if the
+     * format has no windows. For an untrusted device it also bounces if an instance's windows are
+     * not verified, or if the end does not lie on the access unit. For a trusted device the window
+     * is widened to the access unit.
      */
     GR_ISOLATION_WINDOW = 1,
-    GR_ISOLATION_BOUNCE = 2, /* the buffer's part is copied to a granule of its own */
+    GR_ISOLATION_BOUNCE = 2, /* the buffer's part is copied to a slot of the bounce pool */
     GR_ISOLATION_EXPOSE = 3, /* the device sees all of the granule; trusted devices only */
 };
 
@@ -75,98 +77,112 @@ enum gr_domain_type {
     GR_DOMAIN_TRANSLATED = 1, /* the DMA API hands out the IOVAs */
     GR_DOMAIN_UNMANAGED = 2,  /* the caller owns the IOVAs: gr_domain_map(), gr_domain_unmap() */
     /*
-     * The hardware lets every stream pass as it is: IOVA is PA. Only where all instances can. The
-     * DMA API checks the device's mask and keeps caches in step. No isolation.
+     * Every stream passes untranslated: IOVA is PA. All instances must have bypass hardware. The
+     * DMA API checks the device's mask and maintains caches. No isolation.
      */
     GR_DOMAIN_IDENTITY = 3,
     /*
-     * Tables that map the machine's memory once, at a constant offset: see gr_domain_init_linear().
-     * The DMA API adds the offset, and bounces what lies beyond. No isolation.
+     * Tables map the machine's memory once, at a constant offset: see gr_domain_init_linear(). The
+     * DMA API adds the offset, and bounces buffers that are out of reach. No isolation.
      */
     GR_DOMAIN_LINEAR = 4,
     GR_DOMAIN_BLOCKED = 5, /* nothing passes, nothing can be mapped */
 };
 
 /*
- * How a domain shares a stream with the mappings that firmware left in it and that its device may
- * be using at this moment: the boot display. They stay valid, in every domain and without a
- * moment's gap, and their IOVAs are nobody else's. When the device leaves its domain every page of
- * firmware's tables, and every register, is as it was found.
+ * How a domain shares a stream with the mappings that firmware left in the stream, and that the
+ * device may be using at this moment: the boot display. These mappings stay valid in every domain,
+ * without a moment's gap, and their IOVAs are never used for anything else. When the device leaves
+ * its domain, every page of firmware's tables and every register is as it was found.
  */
 enum gr_adopt {
-    /* KEEP_SLOTS, unless that leaves no IOVAs or a region's (gr_region) table lacks it: IMPORT */
+    /*
+     * KEEP_SLOTS. IMPORT instead if KEEP_SLOTS leaves no IOVAs, or if a region (gr_region) lies in
+     * the span of one of firmware's leaf tables and is not mapped there.
+     */
     GR_ADOPT_DEFAULT = 0,
     /*
-     * What an entry above a leaf table of firmware's spans (32 MiB at 16 KiB) stays firmware's as a
-     * whole; the domain's tables hang beside it. No entry that leads anywhere is ever stored to.
+     * The whole span of each of firmware's leaf tables (32 MiB at 16 KiB) stays firmware's. The
+     * domain's tables hang beside them: only entries of firmware's tables that point nowhere are
+     * stored to.
      */
     GR_ADOPT_KEEP_SLOTS = 1,
     /*
-     * Each domain has copies of firmware's leaf tables, and maps into what they leave free. An
-     * entry that leads to a leaf table is replaced by one that leads to its copy.
+     * Each domain has copies of firmware's leaf tables, and maps into the free entries of the
+     * copies. In firmware's tables an entry that points to a leaf table is replaced by one that
+     * points to the copy.
      */
     GR_ADOPT_IMPORT = 2,
     /*
-     * The domain's own tables, which hold firmware's leaves, are put in place of firmware's by one
-     * store to the top register: docs/ASSUMPTIONS.md. Not where that is locked.
+     * The domain's own tables, which hold firmware's leaves, replace firmware's tables by one store
+     * to the top register (docs/ASSUMPTIONS.md). Not possible where the top register is locked.
      */
     GR_ADOPT_REPLACE = 3,
 };
 
 enum gr_region_kind {
-    GR_REGION_RESERVED = 1,   /* its IOVAs are not used */
-    GR_REGION_DIRECT = 2,     /* mapped to the same physical addresses; `pa` is not read */
-    GR_REGION_TRANSLATED = 3, /* mapped to `pa` */
+    GR_REGION_RESERVED = 1,   /* the IOVAs are not used */
+    GR_REGION_DIRECT = 2,     /* the IOVAs are mapped to the same addresses; `pa` is not read */
+    GR_REGION_TRANSLATED = 3, /* the IOVAs are mapped to `pa` */
 };
 
 /*
- * IOVAs that a device or its firmware uses before and beside its driver: mapped in every TRANSLATED
- * and UNMANAGED domain before the device is attached, and never unmapped or allocated. In whole
- * granules: the start is rounded down, the end up.
+ * IOVAs that a device or its firmware uses before and beside its driver (DART.md 10). A region is
+ * mapped in every TRANSLATED and UNMANAGED domain before the device is attached, and is never
+ * unmapped or allocated. Only whole granules are mapped: the start is rounded down, the end up.
  */
 struct gr_region {
     enum gr_region_kind kind;
     gr_iova_t iova;
-    gr_pa_t pa; /* as far into a granule as `iova` is */
+    gr_pa_t pa; /* at the same offset in a granule as `iova` */
     uint64_t len;
     unsigned prot; /* GR_PROT_* */
 };
 
-/* The caller of an UNMANAGED domain reads the granule and aligns to it, also where it exceeds P. */
+/* The caller of an UNMANAGED domain aligns to the domain's granule, also where that exceeds P. */
 #define GR_DOMAIN_LP_AWARE 0x1u
 /*
  * An unmap in a TRANSLATED domain queues its invalidation: see gr_domain_flush(). Until then the
- * device may still reach what was unmapped, so never for an untrusted device.
+ * device may still reach the memory that was unmapped. So never for an untrusted device.
  */
 #define GR_DOMAIN_DEFERRED 0x2u
 
 /* What the host knows of a device. Pointers must stay valid until gr_device_fini(). */
 struct gr_device_config {
     const char *name;                /* for messages */
-    struct gr_stream *streams;       /* owned by the device until fini */
+    struct gr_stream *streams;       /* the device owns them until gr_device_fini() */
     unsigned stream_count;           /* at least 1 */
     const struct gr_range *reserved; /* IOVAs that must never be mapped: MSI page, host windows */
     unsigned reserved_count;
     const struct gr_region *regions;
     unsigned region_count;
-    enum gr_adopt adopt; /* for its domains, where a stream was found translating */
-    uint64_t dma_mask;   /* highest address the device can put out; 0: 2^64 - 1 */
-    bool untrusted;      /* it may be hostile */
-    /* How its buffers are closed off; the rest of the granules is nobody's where it says EXPOSE. */
+    enum gr_adopt adopt; /* for the device's domains, if a stream was found translating */
+    uint64_t dma_mask;   /* the highest address that the device can put out; 0: 2^64 - 1 */
+    bool untrusted;      /* the device may be hostile */
+    /*
+     * What the device may see around its buffers. With EXPOSE the host must make sure that the
+     * granules of a buffer hold nothing secret.
+     */
     enum gr_isolation isolation;
-    uint32_t access_unit; /* it reads and writes in naturally aligned units of this: a power of two
-                             up to 4096; 0: 8 bytes (facts/DART.md 4.4) */
-    uint32_t overread;    /* it may read so many bytes beyond a buffer, and must not fault there: up
-                             to 4096; they are zero, or belong to the granule of an EXPOSEd buffer */
-    uint32_t min_align_mask;  /* 2^n - 1 below 64 KiB: these bits of an address are the buffer's,
-                                 also  where it bounces */
-    enum gr_domain_type mode; /* the domain that the host or the tree wants for it; 0: any, see
-                                 gr_device_policy() */
-    bool coherent;            /* its accesses snoop the CPU's caches */
+    /*
+     * The device reads and writes in naturally aligned units of this many bytes: a power of two up
+     * to 4096; 0: 8 bytes (DART.md 4.4).
+     */
+    uint32_t access_unit;
+    /*
+     * How many bytes beyond a buffer the device may read and must not fault on, up to 4096. They
+     * read as zero, or as what follows in the granule of a buffer with EXPOSE.
+     */
+    uint32_t overread;
+    /* 2^n - 1 below 64 KiB: these bits of a buffer's address are kept, also where it bounces. */
+    uint32_t min_align_mask;
+    /* The domain that host or device tree want for the device; 0: see gr_device_policy(). */
+    enum gr_domain_type mode;
+    bool coherent; /* the device's accesses snoop the CPU's caches */
 };
 
 struct gr_device {
-    struct gr_device_config config; /* as given */
+    struct gr_device_config config; /* a copy of what gr_device_init() was given */
     uint64_t dma_mask;              /* see gr_dma_set_mask() */
     uint64_t seg_max;               /* see gr_dma_set_seg_limits() */
     uint64_t seg_boundary;
@@ -175,7 +191,7 @@ struct gr_device {
     struct gr_group own_group;
 };
 
-/* Counters of one CPU, a cache line apart from another's. */
+/* Counters of one CPU, a cache line apart from those of the next. */
 struct gr_domain_counts {
     uintptr_t walks;
     uintptr_t invalidations;
@@ -187,23 +203,26 @@ struct gr_domain {
     gr_env_t env;
     struct gr_pt pt;
     struct gr_iova iova;
-    struct gr_range aperture; /* to be read: the IOVAs that can be mapped, whole granules */
+    struct gr_range aperture; /* may be read: the IOVAs that can be mapped, whole granules */
     struct gr_pt_config table;
     uint64_t table_span; /* bytes that a leaf table spans, less 1 */
-    gr_lock_t lock;      /* of what is rare; UNMANAGED: of the tables */
+    gr_lock_t lock;      /* TRANSLATED: for retiring tables and for breaking; UNMANAGED: for all */
     struct gr_binding binding[GR_CFG_DOMAIN_INSTANCES];
     unsigned bindings;
-    struct gr_link groups; /* attached */
+    struct gr_link groups; /* those attached */
     bool invalidate_on_map;
-    bool broken;             /* an invalidation failed: see gr_domain_stats */
-    struct gr_link doubtful; /* streams that left without their instance confirming that it forgot
-                                the tables, and that have not been confirmed since */
-    bool unconfirmed;        /* one of them is gone for good */
+    bool broken; /* an invalidation failed: see gr_domain_stats */
+    /*
+     * Streams that were detached while their instance did not confirm that it invalidated the
+     * tables, and that have not been confirmed since.
+     */
+    struct gr_link doubtful;
+    bool unconfirmed; /* the device of such a stream is gone, so nothing can confirm it any more */
     struct gr_pt_gather quarantined;
     uint64_t quarantined_bytes;
     struct gr_domain_counts counts[GR_CFG_COUNTS];
 #if GR_CFG_DEBUG
-    gr_lock_t busy_lock; /* innermost */
+    gr_lock_t busy_lock; /* no other lock is taken under this one */
     struct gr_range busy[GR_CFG_DEBUG_CALLS];
     unsigned busy_count;
     uint64_t overlaps;
@@ -211,121 +230,141 @@ struct gr_domain {
     gr_fault_handler fault_handler;
     void *fault_cookie;
     struct gr_bounce *bounce; /* see gr_domain_set_bounce() */
-    bool windows_verified;    /* by all instances */
-    struct gr_range direct;   /* LINEAR, IDENTITY: physical addresses that pass, */
-    bool beyond;              /* there is memory that the window leaves out */
-    uint64_t direct_offset;   /* which is PA - IOVA, */
-    struct gr_range *holes;   /* but for these: ascending, apart; a page of the port's */
+    bool windows_verified;    /* for all instances */
+    struct gr_range passing;  /* LINEAR, IDENTITY: physical addresses that devices reach */
+    bool beyond;              /* LINEAR: there is memory outside `passing` */
+    uint64_t pa_offset;       /* PA - IOVA in `passing` */
+    struct gr_range *holes;   /* what of `passing` is not mapped: ascending, apart; port's pages */
     unsigned hole_count;
     unsigned holes_lg2;
-    enum gr_adopt adopt; /* how it shares streams with firmware; DEFAULT: with none */
+    enum gr_adopt adopt; /* how the domain shares streams with firmware; DEFAULT: it does not */
     const char *adopt_reason;
-    uint8_t fixed_levels;   /* of tables, because firmware's have so many; 0: any */
-    struct gr_range *fixed; /* IOVAs of firmware's mappings and regions; pages of the port's */
+    uint8_t fixed_levels;   /* levels of firmware's tables, which the domain must have; 0: none */
+    struct gr_range *fixed; /* IOVAs of firmware's mappings and regions; port's pages */
     unsigned fixed_count;
     unsigned fixed_lg2;
-    struct gr_defer_queue *defer; /* one for each CPU; NULL: STRICT */
-    struct gr_pt_gather defer_tables;
+    struct gr_defer_queue *defer;     /* DEFERRED: a queue for each CPU; else NULL */
+    struct gr_pt_gather defer_tables; /* DEFERRED: tables that wait for the next flush */
 };
 
 struct gr_domain_stats {
     struct gr_iova_stats iova;
-    uint64_t tables;            /* page-table pages held */
+    uint64_t tables;            /* granules that page tables take */
     uint64_t quarantined_bytes; /* IOVA bytes whose invalidation failed: never reused */
     bool broken;                /* streams are blocked, maps are refused with GR_EIO */
     uint64_t deferred;          /* unmaps that wait for an invalidation */
-    uint64_t walks;             /* page-table walks from the root, to map; not of UNMANAGED maps */
-    uint64_t invalidations;     /* of the domain, each on all its instances */
-    uint64_t overlaps; /* calls that met another on the same IOVAs; 0 but with GR_CFG_DEBUG */
+    uint64_t walks;             /* walks from the root that maps made; UNMANAGED: not counted */
+    uint64_t invalidations;     /* of the domain; each of them covers all instances */
+    uint64_t overlaps;          /* calls that overlapped another one; 0 without GR_CFG_DEBUG */
 };
 
 /*
- * Register a device with its instances and find its group: devices that share a stream, or a table
- * that firmware left. Firmware's tables of its streams are read here; memory for that is held until
- * gr_device_fini(). May sleep.
- * Returns 0, GR_EINVAL (no stream, a stream listed twice, an empty window or reserved range; an
- * isolation, access unit, overread, min_align_mask, mode or adopt out of its range; EXPOSE of an
+ * Register a device with its instances and find its group: the devices that share a stream with it,
+ * or a root table that firmware left. Firmware's tables of the device's streams are read here; the
+ * memory for that is held until gr_device_fini(). Configuration context; may sleep.
+ * Returns 0, GR_EINVAL (no stream; a stream listed twice; an empty window or reserved range; an
+ * isolation, access unit, overread, min_align_mask, mode or adopt out of its range; EXPOSE for an
  * untrusted device; a region that is empty, passes the end of the addresses, has no permission, or
- * lies differently in granules than what it leads to), GR_ERANGE (a stream number that the instance
- * does not have), GR_EBUSY (it joins a group that has a domain attached, or would join two groups
- * of which one has), GR_ENOMEM; GR_EOPNOTSUPP (firmware left tables that the port cannot map or
- * that are not sound, or are in part another stream's), GR_ENOSPC (more than GR_CFG_FIRMWARE_TABLES
- * of them).
+ * has other offsets in a granule for IOVA and PA), GR_ERANGE (a stream number that the instance
+ * does not have), GR_EBUSY (a group that the device would join has a domain attached), GR_ENOMEM,
+ * GR_EOPNOTSUPP (firmware left tables that the port cannot map, that are not sound, or that are in
+ * part another stream's), GR_ENOSPC (firmware left more than GR_CFG_FIRMWARE_TABLES tables). The
+ * device is not registered after a failure.
  */
 GR_MUST_CHECK int gr_device_init(struct gr_device *dev, const struct gr_device_config *config);
 
 /* What became of the mappings that firmware left in a stream. */
 struct gr_adoption {
-    enum gr_firmware_state state; /* TRANSLATING and LOCKED: else all the rest is 0 */
+    enum gr_firmware_state state; /* TRANSLATING or LOCKED; else all members are 0 */
     uint64_t tables;              /* pages of firmware's tables */
-    uint64_t leaves;              /* valid ones in them */
+    uint64_t leaves;              /* valid leaves in these tables */
     enum gr_adopt policy;         /* of the domain that the device is attached to; 0: none */
-    const char *reason;           /* for the policy: a sentence without a full stop, or NULL */
-    bool partial; /* in a BLOCKED domain: firmware's mappings go on, since they cannot be cut off */
+    const char *reason;           /* why this policy: a sentence without a full stop, or NULL */
+    bool partial; /* the domain is BLOCKED, but firmware's mappings go on: see gr_domain_init() */
 };
 
-/* Configuration context. `stream` is one of an initialised device. */
+/*
+ * What became of firmware's mappings in a stream of a registered device. Configuration context;
+ * takes no lock.
+ */
 void gr_stream_adoption(const struct gr_stream *stream, struct gr_adoption *out);
 
-/* Forget a device. Returns 0, or GR_EBUSY while its group has a domain attached. */
+/*
+ * Remove a device from its instances and its group. The caller may reuse the memory of the device
+ * and of its streams afterwards. Configuration context.
+ * Returns 0, or GR_EBUSY while the device's group has a domain attached.
+ */
 GR_MUST_CHECK int gr_device_fini(struct gr_device *dev);
 
-/* The device's domain, or NULL. */
+/* The domain that the device's group is attached to, or NULL. Any context; takes no lock. */
 struct gr_domain *gr_device_domain(const struct gr_device *dev);
 
-/* Is any device of the group untrusted? */
+/* Is any device of the group untrusted? Any context; takes no lock. */
 bool gr_device_untrusted(const struct gr_device *dev);
 
 /*
- * Which domain shall it be? `wish` is what the host wants for devices that do not say
- * (gr_device_config.mode); 0: TRANSLATED. A group gets the strictest wish of its members: BLOCKED,
- * TRANSLATED, LINEAR, IDENTITY. An untrusted device, one behind a locked instance or with a stream
- * that firmware left translating, and one with regions is never given LINEAR or IDENTITY but
- * TRANSLATED, and *out says so. Nothing is attached.
- * Returns 0, GR_EINVAL (wish), GR_EOPNOTSUPP (IDENTITY and an instance that cannot bypass); *out is
- * written always, its reason a sentence without a full stop.
+ * Which type of domain shall a device be given? `wish` is the host's wish for devices whose
+ * gr_device_config.mode is 0; a `wish` of 0 means TRANSLATED. A group gets the strictest type that
+ * its members ask for; from the strictest: BLOCKED, TRANSLATED, LINEAR, IDENTITY. Instead of LINEAR
+ * or IDENTITY the answer is TRANSLATED if a device of the group is untrusted or has regions, if an
+ * instance is locked, or if firmware left a stream translating; *out says so. Nothing is attached.
+ * Configuration context; takes no lock.
+ * Returns 0, GR_EINVAL (wish), GR_EOPNOTSUPP (IDENTITY, and an instance has no bypass hardware).
+ * *out is written in every case.
  */
 struct gr_policy {
     enum gr_domain_type type;
-    const char *reason;
+    const char *reason; /* a sentence without a full stop; a constant string */
 };
 GR_MUST_CHECK int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish,
                                    struct gr_policy *out);
 
 /*
- * Make a domain that the device's whole group can be attached to: granule, format and widths of all
- * its streams' instances, their apertures' intersection, the group's reserved ranges kept free, its
- * regions mapped. IDENTITY and BLOCKED have no tables, and LINEAR is not made here. Where firmware
- * left a stream translating, its mappings are part of every domain that has tables (see gr_adopt),
- * which then have as many levels as firmware's; a BLOCKED domain lets them go on, and nothing else.
- * Returns 0, GR_EINVAL (type), GR_EOPNOTSUPP (unknown flags; the instances have different granules,
- * formats; a stream of a locked instance was not left translating; firmware's tables have different
- * depths; IDENTITY where firmware left a stream translating or the group has regions; REPLACE and a
- * locked instance; UNMANAGED without LP_AWARE although G > P; IDENTITY or DEFERRED for an untrusted
- * device, IDENTITY where an instance cannot bypass, DEFERRED for another type; a min_align_mask
- * beyond the granule),
- * GR_ERANGE (the apertures and windows have nothing in common, or do not lie in one block of the
- * translated bits; a region that is mapped is not all within, or needs a root that firmware left
- * out), GR_EFAULT (a region leads beyond the width), GR_EBUSY (reserved ranges leave nothing; two
- * regions, or a region and firmware, or firmware in two streams, map one address differently; a
- * region is not mapped in a slot that KEEP_SLOTS keeps), GR_ENOMEM. A refusal that concerns
- * the device is logged in one sentence.
+ * Make a domain that the device's whole group can be attached to. Its granule, format and widths
+ * are those that all instances of the group's streams have. Its aperture is the intersection of
+ * their apertures and of the streams' windows. The group's reserved ranges are kept free and its
+ * regions are mapped. IDENTITY and BLOCKED domains have no tables. LINEAR domains are made by
+ * gr_domain_init_linear().
+ *
+ * Where firmware left a stream translating, firmware's mappings are part of every domain that has
+ * tables (see gr_adopt), and the domain's tables have as many levels as firmware's. A BLOCKED
+ * domain lets firmware's mappings go on, because they cannot be cut off, and nothing else.
+ *
+ * The domain owns its tables and its IOVA space until gr_domain_fini(). Configuration context; may
+ * sleep. A refusal that concerns the device is logged in one sentence. Returns 0 or
+ *   - GR_EINVAL      type is none of these, or is LINEAR
+ *   - GR_EOPNOTSUPP  unknown flags; DEFERRED and not TRANSLATED; IDENTITY or DEFERRED for an
+ *                    untrusted device; IDENTITY and an instance without bypass hardware, a stream
+ *                    that firmware left translating, or regions; the instances have different
+ *                    granules or formats, or disagree in IOVA bits of the aperture; UNMANAGED
+ *                    without LP_AWARE although G > P; a min_align_mask beyond the granule; a locked
+ *                    instance whose stream was not left translating; firmware's tables in two
+ *                    streams have different numbers of levels; REPLACE and a locked instance
+ *   - GR_ERANGE      the apertures and windows have no granule in common, or what they have in
+ *                    common crosses a multiple of 2^va_bits; a region is not all within the
+ *                    aperture, or needs a root that firmware left out
+ *   - GR_EFAULT      a region's PA is beyond the PA width of the tables
+ *   - GR_EBUSY       the reserved ranges leave no IOVA; two regions, a region and firmware, or
+ *                    firmware in two streams map one IOVA differently; a region lies in a slot that
+ *                    KEEP_SLOTS keeps, and firmware does not map it there
+ *   - GR_ENOMEM      the port has no memory left
  */
 GR_MUST_CHECK int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
                                  enum gr_domain_type type, unsigned flags);
 
 /*
  * Make a LINEAR domain: memory is mapped once, for read and write, at IOVA = PA - offset, and stays
- * so. Offset 0 where the aperture reaches all memory as it is, else one that puts the lowest memory
- * at the aperture's start; what the aperture, the tables' PA width or the device's mask do not
- * reach bounces. Left out are the holes, the reserved IOVAs of the group, the domain's own tables,
- * and what is not memory, all in whole granules. Other devices may be attached to the same domain:
- * it keeps none of them from anything. Returns as gr_domain_init(), and GR_EINVAL (no memory, an
- * empty or overlapping bank), GR_EOPNOTSUPP (an untrusted device), GR_ERANGE (no granule of memory
- * is within reach). May sleep.
+ * mapped. The offset is 0 if the aperture reaches all memory without one; else it puts the lowest
+ * memory at the aperture's start. Not mapped are the holes, the reserved IOVAs of the group, the
+ * domain's own tables, and what is not memory, each in whole granules. Buffers bounce that lie
+ * there, or beyond the aperture, the tables' PA width or the device's mask. Other devices may be
+ * attached to the domain as well: it isolates none of them. Configuration context; may sleep.
+ * Returns as gr_domain_init(), and GR_EINVAL (no memory; an empty bank or hole; banks that
+ * overlap), GR_EOPNOTSUPP (an untrusted device; regions; a stream that firmware left translating),
+ * GR_ERANGE (no granule of memory is within reach).
  */
 struct gr_linear_config {
-    const struct gr_range *ram; /* banks, in any order */
+    const struct gr_range *ram; /* banks of physical memory, in any order */
     unsigned ram_count;
     const struct gr_range *holes; /* physical, in any order: no-map and other masters' memory */
     unsigned hole_count;
@@ -335,106 +374,134 @@ GR_MUST_CHECK int gr_domain_init_linear(struct gr_domain *domain, gr_env_t env,
                                         const struct gr_linear_config *config);
 
 /*
- * Give a TRANSLATED, LINEAR or IDENTITY domain a pool to bounce from; the domain only refers to it.
- * While nothing is mapped. Returns 0, GR_EOPNOTSUPP (another type), GR_EFAULT (chunks may lie where
- * the domain does not reach: lower the pool's pa_last), GR_EBUSY (it has a pool).
+ * Give a TRANSLATED, LINEAR or IDENTITY domain a bounce pool, while nothing is mapped. The pool
+ * stays the caller's, and must live until gr_domain_fini(). Configuration context; takes no lock.
+ * Returns 0, GR_EOPNOTSUPP (another type), GR_EFAULT (chunks may lie where the domain does not
+ * reach: lower the pool's pa_last), GR_EBUSY (the domain has a pool).
  */
 GR_MUST_CHECK int gr_domain_set_bounce(struct gr_domain *domain, struct gr_bounce *pool);
 
 /*
  * DEFERRED domains: invalidate, and make everything that was unmapped before the call available
- * again: IOVAs, tables, slots. A domain flushes by itself when one CPU has queued GR_CFG_DEFER
- * unmaps, at an unmap that finds one queued for longer than GR_CFG_DEFER_NS, when room runs out,
- * when a map has to invalidate, and before a device leaves. The host bounds the time also where no
- * more unmaps come by calling this every so often, from a timer. Free of cost where nothing waits.
- * Any context. Returns 0, GR_ETIMEDOUT (what was queued is quarantined, the domain broken).
+ * again: IOVAs, tables, slots. A domain flushes its queues by itself
+ *   - when one CPU has queued GR_CFG_DEFER unmaps;
+ *   - at an unmap on a CPU whose oldest queued unmap is older than GR_CFG_DEFER_NS;
+ *   - when IOVAs or slots run out;
+ *   - when a map has to invalidate;
+ *   - before a device is detached.
+ * Without further unmaps nothing bounds the wait, so the host calls this from a timer. The call
+ * costs little if nothing waits, and does nothing in other domains. Any context.
+ * Returns 0, GR_ETIMEDOUT (not confirmed: what was queued is quarantined).
  */
 GR_MUST_CHECK int gr_domain_flush(struct gr_domain *domain);
 
 /*
- * Free a domain with all its tables. Tables that an instance may still walk because it never
- * confirmed an invalidation are leaked on purpose, and the log says so.
- * Returns 0, GR_EBUSY while a group is attached or, for a TRANSLATED domain, something is mapped
- * (unless an invalidation failed, since then there may be no way left to unmap it); the domain is
- * untouched then.
+ * Free a domain with all its tables. If an instance never confirmed an invalidation it may still
+ * walk the tables: they are leaked on purpose then, and the log says so. Configuration context.
+ * Returns 0, or GR_EBUSY while a group is attached or, for a TRANSLATED domain, while something is
+ * mapped; the domain is unchanged then. Mappings are no obstacle once an invalidation has failed,
+ * because there may be no way left to unmap them.
  */
 GR_MUST_CHECK int gr_domain_fini(struct gr_domain *domain);
 
 /*
- * Move the device's group into the domain; every stream of every member, on every instance. If one
- * fails, the group goes back to the domain it had, or is blocked, and the error is returned; if
- * going back fails as well it is in the old domain, blocked, which is broken then. Returns 0,
- * GR_EOPNOTSUPP (an instance's granule, format or widths differ from the domain's; it was made for
- * another device and lacks a region or what firmware left in a stream), GR_ERANGE (an
- * aperture does not cover the domain's), GR_EBUSY (a TRANSLATED domain and another group; something
- * is mapped where the group has a reserved range), GR_EIO (broken), GR_ENOMEM, GR_ENOSPC (more than
- * GR_CFG_DOMAIN_INSTANCES instances), GR_ETIMEDOUT.
+ * Attach the device's group to the domain: every stream of every member, on every instance. A group
+ * that is attached to another domain leaves that domain first. If a stream fails, the group goes
+ * back to the domain that it had, and the error is returned. If it had none, or going back fails as
+ * well, the group is attached to no domain and its streams are blocked, which is logged in the
+ * second case. Nothing happens if the group is attached to this domain already. Configuration
+ * context. Returns 0 or
+ *   - GR_EOPNOTSUPP  an instance's granule, format or widths do not fit the domain; the domain was
+ *                    made for another device, and lacks a region or what firmware left in a stream;
+ *                    a type or flag that gr_domain_init() refuses for this group
+ *   - GR_ERANGE      an instance's aperture or a stream's window does not cover the domain's
+ *                    aperture
+ *   - GR_EBUSY       another group is attached to this TRANSLATED domain; an IOVA of the group's
+ *                    reserved ranges is in use
+ *   - GR_EIO         the domain is broken
+ *   - GR_ENOMEM      no memory for an instance's or the allocator's bookkeeping
+ *   - GR_ENOSPC      more than GR_CFG_DOMAIN_INSTANCES instances, or no context left
+ *   - GR_ETIMEDOUT   an instance did not confirm
  */
 GR_MUST_CHECK int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev);
 
 /*
- * Take the device's group out; all its streams are blocked, but those that firmware left
- * translating do so again as they did, with every page of firmware's tables as it was. Returns 0,
- * GR_ENODEV (it is not attached to this domain), GR_ETIMEDOUT (blocked and detached, but an
- * instance did not confirm: memory that was mapped may still be written).
+ * Detach the device's group from the domain. Its streams are blocked. Streams that firmware left
+ * translating translate through firmware's tables again, and every page of these is as it was.
+ * Configuration context.
+ * Returns 0, GR_ENODEV (the group is not attached to this domain), GR_ETIMEDOUT (the group is
+ * detached and blocked, but an instance did not confirm: the device may still write to memory that
+ * was mapped).
  */
 GR_MUST_CHECK int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev);
 
-/* log2 of the domain's granule G. */
+/* log2 of the domain's granule G. Any context; takes no lock. */
 unsigned gr_domain_granule_lg2(const struct gr_domain *domain);
 
 /*
- * UNMANAGED domains: map [iova, iova + len) to pa, all in whole granules; all or nothing, but that
- * a map that fails may free tables that map nothing, whoever made them. Reserved ranges of the
- * devices are the caller's to avoid.
+ * UNMANAGED domains: map [iova, iova + len) to `pa`, all three in whole granules, with GR_PROT_*.
+ * The call maps all of the range or nothing. A map that fails may free tables that map nothing,
+ * also tables that other maps made. The caller must avoid the devices' reserved ranges.
+ * Context: any.
  * Returns 0, GR_ENODEV (not UNMANAGED), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE
- * (outside the aperture), GR_EBUSY (in part firmware's, or a region's), GR_EFAULT (PA beyond the
- * width), GR_EACCES, GR_EOPNOTSUPP, GR_EEXIST (in part mapped already), GR_ENOMEM, GR_EIO (broken),
- * GR_ETIMEDOUT (mapped nothing, but the memory is not safe to reuse; broken from now on unless a
- * second attempt was confirmed).
+ * (outside the aperture), GR_EBUSY (the range is firmware's or a region's in part), GR_EFAULT (PA
+ * beyond the width), GR_EACCES, GR_EOPNOTSUPP (unknown bits in prot), GR_EEXIST (mapped in part),
+ * GR_ENOMEM, GR_EIO (the domain is broken), GR_ETIMEDOUT (nothing is mapped, but the memory is not
+ * safe to reuse; the domain is broken from now on unless a second invalidation was confirmed).
  */
 GR_MUST_CHECK int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len,
                                 unsigned prot);
 
 /*
  * UNMANAGED domains: unmap whole granules, all of which must be mapped. A call that covers the span
- * of a table frees the table.
- * Returns 0, GR_ENODEV, GR_ENODATA, GR_EINVAL, GR_EOVERFLOW, GR_ERANGE, GR_EBUSY (in part
- * firmware's, or a region's), GR_ENOENT (a granule is not mapped; nothing changed), GR_EMSGSIZE (as
- * gr_pt_unmap()), GR_ETIMEDOUT (unmapped, but the memory is not safe to reuse).
+ * of a table frees the table. Any context.
+ * Returns 0, GR_ENODEV (not UNMANAGED), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW, GR_ERANGE
+ * (outside the aperture), GR_EBUSY (the range is firmware's or a region's in part), GR_ENOENT (a
+ * granule is not mapped), GR_EMSGSIZE (as gr_pt_unmap()), GR_ETIMEDOUT (unmapped, but the memory is
+ * not safe to reuse). After any other error nothing has changed.
  */
 GR_MUST_CHECK int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 
 /*
- * Free the tables on the way to [iova, iova + len) that map nothing any more, and what a TRANSLATED
- * domain keeps for its CPUs: where ranges are unmapped by another CPU than mapped them, an arena of
- * IOVAs and its tables may stay with each CPU (iova.h); otherwise a table goes with its last range.
- * Nobody may map or unmap in the domain meanwhile. Errors as gr_domain_unmap(), but GR_ENODEV only
- * where the domain has no tables.
+ * Free the tables on the way to [iova, iova + len) that map nothing any more. In a TRANSLATED
+ * domain a table goes with its last range, unless ranges are unmapped on other CPUs than they were
+ * mapped on: then each CPU may keep an arena of IOVAs with its tables (iova.h). This call gives the
+ * arenas back first. In a LINEAR domain it does nothing. No other call may map or unmap in the
+ * domain meanwhile. Never sleeps.
+ * Returns 0, GR_ENODEV (the domain has no tables), GR_ENODATA, GR_EINVAL (unaligned), GR_EOVERFLOW,
+ * GR_ERANGE (outside the aperture), GR_ETIMEDOUT (an invalidation failed: the tables are
+ * quarantined).
  */
 GR_MUST_CHECK int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len);
 
 /*
- * Where does an IOVA lead? 0 and *out_pa, GR_ERANGE (outside the aperture), GR_ENOENT (also in
- * slots that GR_ADOPT_KEEP_SLOTS leaves to firmware), GR_ENODEV (IDENTITY and BLOCKED domains have
+ * Translate an IOVA through the domain's tables. Any context; takes the domain's lock.
+ * Returns 0 and *out_pa, or GR_ERANGE (outside the aperture), GR_ENOENT (not mapped, or mapped by
+ * firmware in a slot that GR_ADOPT_KEEP_SLOTS keeps), GR_ENODEV (IDENTITY and BLOCKED domains have
  * no tables).
  */
 GR_MUST_CHECK int gr_domain_iova_to_phys(struct gr_domain *domain, gr_iova_t iova, gr_pa_t *out_pa);
 
 /*
- * Why was an access of the domain's stream refused? From the tables, the allocator and the reserved
- * ranges as they are now: what was mapped only after the fault counts as stale. A stale entry means
- * an invalidation that was missed, by the library, the hardware or a caller that changed tables.
- * Any context; from a fault handler too.
+ * Why was an access of one of the domain's streams refused? The answer comes from the tables, the
+ * allocator and the reserved ranges as they are now: an IOVA that was mapped after the fault counts
+ * as stale. GR_DIAGNOSIS_STALE means that an invalidation was missed: by the library, by the
+ * hardware, or by a caller that changed tables. Any context, fault handlers too; takes the domain's
+ * lock.
  */
 enum gr_diagnosis gr_domain_diagnose(struct gr_domain *domain, const struct gr_fault *fault);
 
 /*
- * The first to be asked about faults of the domain's streams; NULL for none. Set it before
- * attaching. A dispatch that runs while the domain is detached may still be inside the handler.
+ * Set the handler that is asked first about faults of the domain's streams; NULL: none. Set it
+ * before attaching. A gr_fault_dispatch() that runs while the domain is detached may still be
+ * inside the handler afterwards. Configuration context; takes no lock.
  */
 void gr_domain_set_fault_handler(struct gr_domain *domain, gr_fault_handler handler, void *cookie);
 
+/*
+ * The domain's counters. Exact when no other call uses the domain. Any context; takes the domain's
+ * lock.
+ */
 void gr_domain_stats(struct gr_domain *domain, struct gr_domain_stats *out);
 
 GR_END_DECLS

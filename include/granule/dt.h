@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The device-tree front end: which IOMMUs a machine has, who sits behind them, where its RAM is.
+ * The device-tree front end: a machine's IOMMUs, the masters behind them, and its RAM.
  *
- * It reads a flattened tree (.dtb) through libfdt, in place, with no memory of its own: four
- * iterators hand out fixed-size records. A tree is untrusted input. Whatever it holds, nothing
- * outside the blob is read, every call ends, and a mistake is GR_EBADMSG with one sentence in
- * `gr_dt.error` that names the node, the property and the mend.
+ * It reads a flattened tree (.dtb) through libfdt, in place, without memory of its own: four
+ * iterators write records of fixed size. A tree is untrusted input. Whatever the tree holds,
+ * nothing outside the blob is read, and every call ends. A mistake in the tree is GR_EBADMSG, with
+ * one sentence in `gr_dt.error` that names the node, the property and the mend.
  *
  *     struct gr_dt dt;
  *     struct gr_dt_iter it = {0};
@@ -17,17 +17,18 @@
  *     if (rc < 0)
  *         puts(dt.error);
  *
- * Context: any; no locks, no allocation. One gr_dt belongs to one thread at a time (its error text
- * is written). Opening takes time linear in the size of the tree; an iteration looks at GR_DT_WORK
- * entries of it at most, however often at the same ones: a second for a hostile tree, next to
- * nothing for others.
+ * Context: any (types.h), no locks, no allocation; but one gr_dt belongs to one thread at a time,
+ * because calls write to it. Opening takes time linear in the size of the tree. An iteration looks
+ * at GR_DT_WORK entries of the tree at most, counted each time: about a second for a hostile tree,
+ * next to nothing for others.
  *
  * What counts
- *   An IOMMU is a node with `#iommu-cells`, whatever its name. Node and master are enabled when
- *   `status` is absent, "okay" or "ok" on the node and on every parent. Only enabled IOMMUs that
- *   have a driver are looked into; a mistake in another one does no harm.
+ *   An IOMMU is a node with `#iommu-cells`, whatever its name. An IOMMU or a master is enabled when
+ *   `status` is absent, "okay" or "ok" on its node and on every parent. Only enabled IOMMUs that
+ *   have a driver are checked: a mistake in another IOMMU does no harm.
  *
- * What the tree cannot say about an instance comes from this table and from overrides on its node:
+ * Facts that the binding has no property for come from this table, and from overrides on the
+ * IOMMU's node:
  *
  *                          granule,  -va-bits         -pa-bits  -streams       -bypass
  *   compatible   driver    page-bits  16K      4K
@@ -41,30 +42,35 @@
  *   dart
  *   arm,smmu-v3  SMMUV3    0 (16)     48 (48)  48 (48)  44 (36)   65536 (65536)  1 (0)
  *
- *   Brackets: the other value that an override may give, or the highest. An SMMUv3 has several
- *   granules: `granule,page-bits` says which of 12, 14 and 16 to use, and 0 that nobody has said;
- *   its IOVAs have 32 bits at least, and what its registers say goes before the table. Sources:
- *   facts/DART.md 1, 4, 6, 8, facts/QEMU.md. The t8110 values are read from its registers on
- *   hardware: VA 36 fits the windows of T8112's own tree; PA 42 covers both widths that exist; 16
- *   streams cover every SID that a tree is known to use. Bypass is 1 because most instances have it
- *   (PCIe DARTs do not); a tree that knows better says `granule,bypass = <0>`. An override is one
- *   cell; VA bits are at least page bits + 1. An s5l8960x with an `apple,dma-range` that is an
- *   aligned block has the bits of that block, unless an override says otherwise. A DART's
- *   `granule,firmware` = "off", "bypass", "translating" or "locked" says what firmware left of its
- *   streams, where it is modelled: see gr_dt_iommu. Of the first eight strings in `compatible`, the
- *   first in the table decides.
+ *   In brackets stands the other value that an override may give, or the highest. An override is
+ *   one cell. Of the first eight strings in `compatible`, the first that is in the table decides.
+ *   Sources: DART.md 1, 4, 6, 8, docs/QEMU.md.
  *
- *   `granule,window-verified`, empty, says that on this hardware the windows of leaves
- *   (facts/DART.md 4.4) have been seen to hold, so that devices that are not trusted may rely on
- *   them.
+ *   SMMUv3: the hardware has several granules. `granule,page-bits` chooses 12, 14 or 16; 0 means
+ *   that the tree does not choose. IOVAs have at least 32 bits. On hardware the registers override
+ *   the table.
  *
- * What it cannot say about a master stands on the master's node (gr_dt_master.node):
+ *   DARTs: VA bits are at least page bits + 1. On hardware a t8110 has its values in registers. The
+ *   table's VA 36 fits the windows in T8112's own tree, PA 42 covers both widths that exist, and 16
+ *   streams cover every SID that a tree is known to use. Bypass is 1 because most instances have
+ *   bypass hardware; for others (PCIe DARTs) the tree says `granule,bypass = <0>`. If the
+ *   `apple,dma-range` of an s5l8960x is an aligned block, the VA bits are those of the block,
+ *   unless an override says otherwise (DART.md 6).
+ *
+ *   `granule,firmware` = "off", "bypass", "translating" or "locked" says what firmware left of a
+ *   modelled DART's streams: see gr_dt_firmware.
+ *
+ *   `granule,window-verified`, empty, says that the windows of leaves (DART.md 4.4) have been seen
+ *   to hold on this hardware, so that the isolation of untrusted devices may rely on windows.
+ *
+ * Facts about a master that no binding knows stand on the master's node (gr_dt_master.node):
  *
  *   granule,dma-mode = "translated", "linear", "identity" or "blocked"
- *                               the domain that it is to be given, as far as policy lets it
- *   granule,access-unit = <n>   it reads and writes in aligned units of n bytes: a power of two, 1
- *                               to 4096
- *   granule,overread = <n>      it may read so many bytes beyond a buffer, 0 to 4096
+ *                               the type of domain for the master, as far as gr_device_policy()
+ *                               allows it
+ *   granule,access-unit = <n>   the master reads and writes in aligned units of n bytes: a power of
+ *                               two, 1 to 4096
+ *   granule,overread = <n>      the master may read n bytes beyond a buffer, 0 to 4096
  *
  *   Any other property of these nodes whose name begins with `granule,` is a mistake.
  */
@@ -79,7 +85,7 @@ GR_BEGIN_DECLS
 #define GR_DT_SIZE_MAX 0x200000u /* bytes of a tree: the limit of the arm64 boot protocol */
 #define GR_DT_DEPTH 32           /* nesting of nodes, the root included */
 #define GR_DT_PATH 160           /* bytes of a path with its NUL */
-#define GR_DT_COMPATIBLE 64      /* bytes of a compatible string with its NUL */
+#define GR_DT_COMPATIBLE 64      /* bytes of the first compatible string with its NUL */
 #define GR_DT_STREAMS 8          /* streams of one master */
 #define GR_DT_RESERVED 16        /* reserved IOVA ranges of one master */
 #define GR_DT_REGIONS 16         /* regions of one master */
@@ -88,10 +94,10 @@ GR_BEGIN_DECLS
 #define GR_DT_NAME 160           /* bytes of a node's or a property's name with its NUL */
 #define GR_DT_WORK 0x2000000u    /* nodes, properties and windows that an iteration may look at */
 
-/* A tree. It points into the caller's blob, which must stay unchanged. */
+/* A tree. The blob stays the caller's, and must stay unchanged while the tree is used. */
 struct gr_dt {
     const void *fdt;
-    uint32_t work;   /* of GR_DT_WORK, what is left to the iteration that runs; private */
+    uint32_t work;   /* private: what the running iteration has left of GR_DT_WORK */
     char error[384]; /* of the last error: one sentence, no newline, printable ASCII; "" before */
 };
 
@@ -102,15 +108,15 @@ struct gr_dt_chain {
 };
 
 /*
- * The place of one iteration: zero it to begin, use it with one kind of gr_dt_*_next() only. Every
- * member is private. After the end, and after an error, the iteration stays at its end.
+ * The place of one iteration. Zero the struct to begin, and use it with one kind of gr_dt_*_next()
+ * only. Every member is private. After the end, and after an error, the iteration stays at its end.
  */
 struct gr_dt_iter {
     struct gr_dt_chain at;
     unsigned entry;
     unsigned count;
     uint32_t work;
-    uint32_t phandle; /* of `target`, the last IOMMU that was looked up; 0: none */
+    uint32_t phandle; /* the phandle of `target`, the last IOMMU that was looked up; 0: none */
     struct gr_dt_chain target;
 };
 
@@ -124,36 +130,39 @@ enum gr_dt_driver {
     GR_DT_SMMUV3,
 };
 
-/* What firmware left, of a model: each stream that a master names. Hardware says it itself. */
+/*
+ * `granule,firmware`: the state of each stream that a master names, for a model to start in.
+ * Hardware tells it in registers.
+ */
 enum gr_dt_firmware {
     GR_DT_FIRMWARE_OFF, /* also without the property */
     GR_DT_FIRMWARE_BYPASS,
-    GR_DT_FIRMWARE_TRANSLATING, /* by tables that hold the masters' regions */
+    GR_DT_FIRMWARE_TRANSLATING, /* the tables map the regions of the masters */
     GR_DT_FIRMWARE_LOCKED,      /* the same, and the registers cannot be changed */
 };
 
-/* One IOMMU. Members after `iommu_cells` are 0 unless it is enabled and has a driver. */
+/* One IOMMU. Members after `iommu_cells` are 0 unless the IOMMU is enabled and has a driver. */
 struct gr_dt_iommu {
     char path[GR_DT_PATH];
-    char compatible[GR_DT_COMPATIBLE]; /* the first string as the tree has it; "" when absent */
-    char
-        reason[GR_DT_COMPATIBLE + 16]; /* "no driver for X" where `driver` is GR_DT_NONE, else "" */
-    int node;                          /* names the node in this tree; see gr_dt_stream */
+    char compatible[GR_DT_COMPATIBLE]; /* the first string of `compatible`; "" when absent */
+    /* "no driver for X" if `driver` is GR_DT_NONE, else "" */
+    char reason[GR_DT_COMPATIBLE + 16];
+    int node; /* names the node in this tree; see gr_dt_stream */
     bool enabled;
     enum gr_dt_driver driver;
     unsigned iommu_cells;
-    uint64_t reg_base; /* registers: the first `reg` entry as a CPU address, and its bytes */
-    uint64_t reg_size;
-    unsigned page_bits; /* log2 of the granule: 12 or 14; of an SMMUv3 also 16, or 0: any */
+    uint64_t reg_base;  /* of the registers: the first `reg` entry as a CPU address */
+    uint64_t reg_size;  /* in bytes */
+    unsigned page_bits; /* log2 of the granule: 12 or 14; SMMUv3 also 16, or 0: not chosen */
     unsigned va_bits;
     unsigned pa_bits;
     unsigned streams;
-    bool bypass; /* the hardware can bypass */
+    bool bypass; /* a stream can pass untranslated */
     enum gr_dt_firmware firmware;
     bool window_verified;
-    bool has_aperture; /* `apple,dma-range` is there; without it `aperture` is all va_bits */
-    struct gr_range
-        aperture; /* IOVAs; its bits above va_bits are equal throughout and not decoded */
+    bool has_aperture; /* `apple,dma-range` is there; without it `aperture` is all of va_bits */
+    /* IOVAs. Bits above va_bits are the same in the whole range; the hardware ignores them. */
+    struct gr_range aperture;
 };
 
 /* `granule,dma-mode`. */
@@ -167,67 +176,71 @@ enum gr_dt_mode {
 
 /* One requester of a master at one enabled IOMMU. */
 struct gr_dt_stream {
-    int iommu;              /* gr_dt_iommu.node */
-    uint32_t sid;           /* below gr_dt_iommu.streams; unchecked where there is no driver */
-    struct gr_range window; /* IOVAs allowed here: the aperture, cut to the five-cell specifier's
-                               window; everything where there is no driver */
+    int iommu;    /* gr_dt_iommu.node of the IOMMU */
+    uint32_t sid; /* below gr_dt_iommu.streams; not checked if the IOMMU has no driver */
+    /*
+     * IOVAs that the stream may use: the aperture, cut to the window of a specifier with five
+     * cells. All addresses if the IOMMU has no driver.
+     */
+    struct gr_range window;
 };
 
 /*
- * IOVAs that a device or its firmware uses before its driver comes (facts/DART.md 10): an entry of
- * `iommu-addresses` = <&master IOVA size>... in a node that the master's `memory-region` names;
- * IOVA and size have the cells of the bus that the master named is on. Nodes that are not enabled,
- * or that do not name this master, say nothing.
+ * IOVAs that a device or its firmware uses before its driver comes (DART.md 10): an entry of
+ * `iommu-addresses` = <&master IOVA size>... in a node that the master's `memory-region` names.
+ * IOVA and size have as many cells as on the bus of the master in the entry. Nodes that are not
+ * enabled and entries of other masters are skipped.
  */
 enum gr_dt_region_kind {
-    GR_DT_REGION_RESERVED,   /* the node has no `reg`, or one of a byte at most: not to be used */
-    GR_DT_REGION_DIRECT,     /* its IOVA is the address in `reg` */
-    GR_DT_REGION_TRANSLATED, /* it leads to what `reg` says */
+    GR_DT_REGION_RESERVED,   /* no `reg`, or a `reg` of 0 or 1 byte: the IOVAs are not used */
+    GR_DT_REGION_DIRECT,     /* the IOVA is the address in `reg` */
+    GR_DT_REGION_TRANSLATED, /* the IOVA is mapped to the address in `reg` */
 };
 
 struct gr_dt_region {
     enum gr_dt_region_kind kind;
     struct gr_range iova;
-    uint64_t pa; /* but for RESERVED */
+    uint64_t pa; /* 0 for RESERVED */
 };
 
 /*
- * One device.
+ * One device, a master of DMA. There are two kinds:
  *
- * Either a node with `iommus`: <&iommu SID>..., or with five cells <&iommu SID start-hi start-lo
- * size-hi size-lo>..., where entries with the same IOMMU and SID are intersected.
+ * A node with `iommus` = <&iommu SID>..., or with five cells, <&iommu SID start-hi start-lo size-hi
+ * size-lo>.... The windows of entries with the same IOMMU and SID are intersected.
  *
- * Or one entry of an `iommu-map` = <RID-base &iommu SID-base length>..., one IOMMU cell, on a PCI
- * host bridge: the streams are the SIDs of the RIDs in it that `iommu-map-mask` can produce (on an
- * IOMMU without a driver, and of more than eight RIDs on an SMMUv3, only the first). Its path is
- * the port: the outermost bridge below the host bridge whose `bus-range` holds RID-base >> 8,
- * enabled or not; without one "<bridge>/rid@HEX".
+ * One entry of `iommu-map` = <RID-base &iommu SID-base length>... on a PCI host bridge; the IOMMU
+ * has one cell. The streams are the SIDs of those RIDs of the entry that `iommu-map-mask` can
+ * produce; only the first if the IOMMU has no driver, or if it is an SMMUv3 and the entry has more
+ * than eight RIDs. The path is that of the port: the outermost bridge below the host bridge,
+ * enabled or not, whose `bus-range` holds RID-base >> 8. Without such a bridge it is
+ * "<bridge>/rid@HEX".
  *
- * Entries whose IOMMU is disabled are left out, and so is a master that has no other, or that is
- * disabled itself.
+ * Entries with a disabled IOMMU are left out. So is a master that is disabled, or that has no other
+ * entries.
  */
 struct gr_dt_master {
     char path[GR_DT_PATH];
     int node; /* the node with `iommus`, the port, or the host bridge */
     unsigned nstreams;
     struct gr_dt_stream streams[GR_DT_STREAMS];
-    /* `dma-coherent` or `dma-noncoherent` on it or its nearest parent that has one; default true */
+    /* By `dma-coherent` or `dma-noncoherent` on the nearest of node and parents; default true. */
     bool coherent;
-    /* `external-facing` on it, on a parent, or on a bridge that its RIDs may be behind */
+    /* `external-facing` is on the node, on a parent, or on a bridge that the RIDs may be behind. */
     bool untrusted;
     enum gr_dt_mode mode;
     uint32_t access_unit; /* bytes; 0: the tree does not say */
-    uint32_t overread;
+    uint32_t overread;    /* bytes */
     /*
-     * Bus addresses that `dma-ranges` of all parents let through, 1:1 only; no property, no limit.
-     * For gr_device_config: `last` is its dma_mask, what lies below `first` one more reserved
-     * range.
+     * Bus addresses that `dma-ranges` of all parents let through, 1:1 only; a parent without the
+     * property sets no limit. For gr_device_config: `last` is the dma_mask, and addresses below
+     * `first` are one more reserved range.
      */
     struct gr_range dma;
     /*
-     * IOVAs it must never be given: memory windows of its PCI host bridge (`ranges`, bus addresses;
-     * I/O windows are no memory), the page of the MSI doorbell, gaps between `dma-ranges`. They
-     * may overlap.
+     * IOVAs that must never be mapped for the master: memory windows of its PCI host bridge
+     * (`ranges`, bus addresses; I/O windows are no memory), the page of the MSI doorbell, gaps
+     * between `dma-ranges`. These ranges may overlap.
      */
     unsigned nreserved;
     struct gr_range reserved[GR_DT_RESERVED];
@@ -236,23 +249,25 @@ struct gr_dt_master {
 };
 
 /*
- * Check a tree of `size` bytes at `blob`, 8-byte aligned, and prepare *dt. Needs no closing.
- * Returns 0, GR_EINVAL (blob NULL or not aligned), GR_EBADMSG (too short, too long, not a flattened
- * tree, its structure is broken, a name is longer than GR_DT_NAME), with the sentence in dt->error.
+ * Check a tree of `size` bytes at `blob`, 8-byte aligned, and prepare *dt. There is no call to
+ * close a tree. Any context.
+ * Returns 0, GR_EINVAL (blob NULL or not aligned), GR_EBADMSG (too short, too long, no flattened
+ * tree, a broken structure, a name of GR_DT_NAME characters or more), with the sentence in
+ * dt->error.
  */
 GR_MUST_CHECK int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size);
 
 /*
- * The next record of each kind, in the order of the tree. Return 1 and *out, 0 at the end, or
- * GR_EBADMSG and the sentence, also where the iteration would pass GR_DT_WORK; *out is written only
- * with 1.
+ * The next record of each kind, in the order of the tree. Any context. Return 1 and *out; 0 at the
+ * end; or GR_EBADMSG, with the sentence in dt->error, also if the iteration would pass GR_DT_WORK.
+ * *out is written only with 1.
  *
- * Memory: every `reg` entry of every enabled node with device_type = "memory". Banks that overlap
- * or are empty and a tree without any bank are errors.
+ * Memory: every `reg` entry of every enabled node with device_type = "memory". Errors are banks
+ * that overlap, empty banks, and a tree without a bank.
  *
- * Reserved: RAM that is not ours, the /memreserve/ entries first, then each `reg` entry of each
- * enabled child of /reserved-memory, with `no-map` or without. Empty entries and children without
- * `reg` (placed by an operating system, or IOVA only) are left out.
+ * Reserved: RAM that the host must not use. The /memreserve/ entries come first, then each `reg`
+ * entry of each enabled child of /reserved-memory, with `no-map` or without. Left out are empty
+ * entries, and children without `reg`: these are placed by an operating system, or reserve IOVAs.
  */
 GR_MUST_CHECK int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it,
                                    struct gr_dt_iommu *out);
@@ -264,10 +279,10 @@ GR_MUST_CHECK int gr_dt_reserved_next(struct gr_dt *dt, struct gr_dt_iter *it,
 
 /*
  * The record of one PCI function that the host has found: `rid` behind the host bridge at libfdt's
- * offset `bridge`, with the streams of this function only. An iommu-map is often one entry for a
- * whole segment, which is no device to iterate over. Returns 1 and *out; 0 where no entry covers
- * it, the IOMMU is disabled, or there is no enabled node with an iommu-map at `bridge`; or
- * GR_EBADMSG.
+ * offset `bridge`. The record has the streams of this function only. gr_dt_master_next() cannot
+ * replace this, because an iommu-map often has one entry for a whole segment. Any context.
+ * Returns 1 and *out; 0 if no entry covers `rid`, if the IOMMU is disabled, or if no enabled node
+ * with an iommu-map is at `bridge`; or GR_EBADMSG, with the sentence in dt->error.
  */
 GR_MUST_CHECK int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid,
                                      struct gr_dt_master *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The neutral fault record: what an IOMMU says when it refuses an access, whatever the hardware.
+ * The fault record: what an IOMMU reports when it refuses an access, in one form for all hardware.
  */
 #ifndef GRANULE_FAULT_H
 #define GRANULE_FAULT_H
@@ -12,10 +12,10 @@ GR_BEGIN_DECLS
 
 struct gr_instance;
 
-/* Reasons, a set: hardware may raise several at once. */
+/* Reasons. They form a set: hardware may report several at once. */
 #define GR_FAULT_NO_ROOT 0x01u    /* no valid top table for the stream */
 #define GR_FAULT_NO_TABLE 0x02u   /* a table entry above the leaf is not valid */
-#define GR_FAULT_NO_LEAF 0x04u    /* nothing is mapped there */
+#define GR_FAULT_NO_LEAF 0x04u    /* the leaf is not valid */
 #define GR_FAULT_READ_PROT 0x08u  /* mapped, but not for reading */
 #define GR_FAULT_WRITE_PROT 0x10u /* mapped, but not for writing */
 #define GR_FAULT_WINDOW 0x20u     /* mapped, but outside the leaf's sub-page window */
@@ -24,10 +24,10 @@ struct gr_instance;
 #define GR_FAULT_FILTER 0x100u    /* refused by an address filter beside the IOMMU */
 #define GR_FAULT_PROTECTED 0x200u /* memory that the machine protects from devices */
 #define GR_FAULT_STREAM 0x400u    /* the IOMMU has no such stream */
-#define GR_FAULT_CACHE 0x800u     /* the IOMMU's own caches are at odds */
+#define GR_FAULT_CACHE 0x800u     /* the IOMMU found its own caches inconsistent */
 /*
- * The hardware had no room for more than the stream of this fault: `iova`, `raw` and what is left
- * out say nothing.
+ * The hardware noted the stream of this fault and nothing else, because another fault had taken the
+ * record. `iova`, `raw`, `level` and the access say nothing about this fault.
  */
 #define GR_FAULT_SECONDARY 0x1000u
 
@@ -36,54 +36,57 @@ struct gr_instance;
 struct gr_fault {
     struct gr_instance *instance;
     uint32_t stream;
-    bool stream_shared; /* the hardware names several streams alike; `stream` is the lowest of those
-                           that are open */
-    uint32_t reasons;   /* GR_FAULT_*, at least one */
+    /* Several open streams have this number in the hardware's record; `stream` is the lowest. */
+    bool stream_shared;
+    uint32_t reasons; /* GR_FAULT_*, at least one */
     gr_iova_t iova;
-    uint8_t level; /* whose entry was refused, leaves are 0; or GR_FAULT_LEVEL_UNKNOWN */
+    uint8_t level; /* of the entry that refused the access, leaves are 0; or LEVEL_UNKNOWN */
     bool access_known;
-    bool write;       /* if access_known */
+    bool write;       /* of the access: write or read; valid if access_known */
     uint32_t raw;     /* the hardware's error register */
     uint64_t time_ns; /* gr_port_now_ns() when the record was read */
-    uint64_t
-        lost; /* faults of this instance that were lost since the record before, as far as known */
+    /* Faults of this instance that were lost since the previous record, as far as is known. */
+    uint64_t lost;
 };
 
 /*
- * Called for one fault. Return true if it is dealt with, false to pass it on: domain, then
- * instance, then the log. Context: that of gr_fault_dispatch()'s caller. The record is valid during
- * the call.
+ * A handler of faults. Return true if the fault is dealt with, false to pass it on: the domain's
+ * handler is asked first, then the instance's, then the fault is logged. Called in the context of
+ * gr_fault_dispatch(), with no lock of the library held. The record is valid during the call only.
  */
 typedef bool (*gr_fault_handler)(void *cookie, const struct gr_fault *fault);
 
-/* The names of the reasons' bits, lowest first, for reports: "no-leaf" and so on; NULL if unknown.
+/*
+ * The name of one reason, for reports: "no-leaf" for GR_FAULT_NO_LEAF. NULL if `single_reason` is
+ * not exactly one known bit. The string is constant. Any context.
  */
 const char *gr_fault_reason_name(uint32_t single_reason);
 
 /*
- * Deliver the faults that the instance's interrupt handler has recorded. The record ring is fixed
- * (GR_CFG_FAULT_RING): what does not fit is counted and told as `lost` with the next record.
- * Call it from the interrupt handler itself or from a deferred context, one caller at a time per
- * instance; devices may come and go and domains be attached meanwhile. Handlers are called without
- * any lock. At most GR_CFG_FAULT_RING records a call.
- * Returns how many were delivered.
+ * Deliver the faults that the instance's interrupt handler has recorded, and end a storm
+ * (gr_instance.fault_storm). The ring holds GR_CFG_FAULT_RING records; the next record tells as
+ * `lost` how many faults found it full. One call delivers GR_CFG_FAULT_RING records at most, so
+ * that a storm cannot hold the caller. Returns how many were delivered.
+ * Context: any, the interrupt handler too, but one call at a time per instance. Devices may be
+ * registered and removed, and domains attached and detached, meanwhile. Handlers are called without
+ * a lock of the library; the instance's lock is taken between them.
  */
 unsigned gr_fault_dispatch(struct gr_instance *instance);
 
-/* What became of an access that was refused: see gr_domain_diagnose(). */
+/* Why an access was refused: see gr_domain_diagnose(). */
 enum gr_diagnosis {
-    GR_DIAGNOSIS_STALE = 1,    /* the tables allow it: the IOMMU goes by what it had cached */
-    GR_DIAGNOSIS_NEVER_MAPPED, /* nothing is mapped there, or is any more */
-    GR_DIAGNOSIS_CHANGING,     /* allocated, and not in the tables: being mapped or unmapped */
-    GR_DIAGNOSIS_PROTECTION,   /* mapped, but not for such an access */
-    GR_DIAGNOSIS_WINDOW,       /* mapped, but this part of the granule is not the buffer's */
-    GR_DIAGNOSIS_OUTSIDE,      /* outside what the domain can map at all */
-    GR_DIAGNOSIS_FIRMWARE,     /* reserved: firmware's, a doorbell, a host window */
-    GR_DIAGNOSIS_BLOCKED,      /* the domain lets nothing pass: by its type, or it broke */
-    GR_DIAGNOSIS_HARDWARE,     /* not a matter of tables, or nothing is known of it */
+    GR_DIAGNOSIS_STALE = 1,    /* the tables allow the access: the IOMMU used a stale entry */
+    GR_DIAGNOSIS_NEVER_MAPPED, /* the IOVA is not mapped, and not allocated */
+    GR_DIAGNOSIS_CHANGING,   /* the IOVA is allocated but not mapped: a map or unmap is under way */
+    GR_DIAGNOSIS_PROTECTION, /* the IOVA is mapped, but not for this kind of access */
+    GR_DIAGNOSIS_WINDOW,     /* the IOVA is mapped, but this part of the granule is no buffer */
+    GR_DIAGNOSIS_OUTSIDE,    /* the IOVA is outside the domain's aperture */
+    GR_DIAGNOSIS_FIRMWARE,   /* the IOVA is reserved: firmware's, a doorbell, a host window */
+    GR_DIAGNOSIS_BLOCKED,    /* the domain lets nothing pass: its type is BLOCKED, or it broke */
+    GR_DIAGNOSIS_HARDWARE,   /* no matter of tables, or not to be told */
 };
 
-/* In a few words, for reports; NULL if unknown. */
+/* A diagnosis in a few words, for reports; NULL if unknown. The string is constant. Any context. */
 const char *gr_diagnosis_name(enum gr_diagnosis diagnosis);
 
 GR_END_DECLS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Everything at once, and the library's version. */
+/* All public headers but dt.h, whose code needs libfdt; and the version of the library. */
 #ifndef GRANULE_GRANULE_H
 #define GRANULE_GRANULE_H
 

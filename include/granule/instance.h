@@ -2,9 +2,9 @@
 /*
  * An IOMMU instance as the layers above a driver see it, and what a driver must supply.
  *
- * A driver embeds struct gr_instance in its own state, fills the facts that it read from the
- * hardware and points `ops` at its functions (include/granule/drv/ has those that come with the
- * library). Hosts only pass instances on.
+ * A driver embeds struct gr_instance in its own state, fills in the facts that it read from the
+ * hardware, and points `ops` at its functions. include/granule/drv/ has the drivers that come with
+ * the library. Hosts only pass instances on. Contexts: types.h.
  */
 #ifndef GRANULE_INSTANCE_H
 #define GRANULE_INSTANCE_H
@@ -23,143 +23,157 @@ struct gr_adopted; /* private */
 
 /* What firmware left of a stream. */
 enum gr_firmware_state {
-    GR_FIRMWARE_OFF = 0,         /* nothing passes */
-    GR_FIRMWARE_BYPASS = 1,      /* it passes untranslated */
-    GR_FIRMWARE_TRANSLATING = 2, /* it is translated by firmware's tables, now */
-    GR_FIRMWARE_LOCKED = 3,      /* and the registers that say so cannot be changed */
+    GR_FIRMWARE_OFF = 0,         /* no access passes */
+    GR_FIRMWARE_BYPASS = 1,      /* accesses pass untranslated */
+    GR_FIRMWARE_TRANSLATING = 2, /* accesses are translated by firmware's tables */
+    GR_FIRMWARE_LOCKED = 3,      /* the stream's registers cannot be changed, whatever they say */
 };
 
 #define GR_FIRMWARE_ROOTS 4u
 
 struct gr_firmware {
     enum gr_firmware_state state;
-    bool serves;                     /* it is translated, and by tables: what follows is set */
-    uint8_t levels;                  /* as in struct gr_pt_config */
-    uint8_t roots;                   /* bit n: top register n is valid, */
-    gr_pa_t root[GR_FIRMWARE_ROOTS]; /* and leads here */
-    uint32_t raw[GR_FIRMWARE_ROOTS]; /* the driver's: the top registers */
+    bool serves;                     /* tables translate the stream; then all below is set */
+    uint8_t levels;                  /* of the tables, as in struct gr_pt_config */
+    uint8_t roots;                   /* bit n: top register n is valid */
+    gr_pa_t root[GR_FIRMWARE_ROOTS]; /* the table that top register n points to */
+    uint32_t raw[GR_FIRMWARE_ROOTS]; /* for the driver: the values of the top registers */
 };
 
 /*
- * What a driver implements. All calls but `invalidate` and `rearm` come from the host's
- * configuration context. While an instance has no power they return 0 and touch nothing: its TLB is
- * empty, and gr_instance_reattach() does what was asked for.
+ * What a driver implements. No call may sleep: all but `firmware` come with a lock of the library
+ * held. `attach`, `bypass`, `adopt` and `firmware` come from the host's configuration context;
+ * `block` and `release` do too, but come from any context once an invalidation has failed. While
+ * an instance has no power the calls return 0 and touch no register: the TLB is empty then, and
+ * gr_instance_reattach() sets up each stream once the power is back.
  */
 struct gr_instance_ops {
     /*
-     * Translate `stream` through the tables of `pt`, replacing whatever it did before; note in
-     * `binding->hw` what invalidate() needs. No access is ever translated by a mix of old and new.
-     * On failure the stream is blocked and has not used `pt`. Returns 0, GR_ETIMEDOUT,
-     * GR_EOPNOTSUPP, GR_ENOMEM, GR_ENOSPC (no context left), or GR_EIO: what it did before is
-     * forgotten, but it may be using `pt` until block() confirms that it does not.
+     * Translate `stream` through the tables of `pt`, whatever the stream did before. Note in
+     * `binding->hw` what invalidate() needs. No access may be translated by a mix of old and new.
+     * Returns 0, GR_ETIMEDOUT, GR_EOPNOTSUPP, GR_ENOMEM, GR_ENOSPC (no context left), GR_EIO. After
+     * an error the stream is blocked and has not used `pt`; after GR_EIO the old translations are
+     * invalidated, but the stream may be using `pt` until block() confirms that it does not.
      */
     int (*attach)(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
                   struct gr_binding *binding);
     /*
-     * Let `stream` pass untranslated, replacing whatever it did before. Only where `bypass` below
-     * is set; may be NULL elsewhere. Returns as attach().
+     * Let `stream` pass untranslated, whatever the stream did before. Called only if
+     * gr_instance.bypass is set, and may be NULL otherwise. Returns as attach().
      */
     int (*bypass)(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding);
     /*
-     * Let nothing of `stream` pass, and forget what was cached for it; undoes attach()'s note.
-     * Returns 0, or GR_ETIMEDOUT: the stream is blocked, but the hardware did not confirm; the note
-     * stays, so that invalidate() asks again.
+     * Let no access of `stream` pass, invalidate what was cached for the stream, and take back what
+     * attach() noted in `binding->hw`.
+     * Returns 0, or GR_ETIMEDOUT: the stream is blocked, but the hardware did not confirm the
+     * invalidation. The note stays then, so that the next invalidate() asks the hardware again.
      */
     int (*block)(struct gr_instance *inst, uint32_t stream, struct gr_binding *binding);
     /*
-     * On return of 0 no access of the binding's streams uses a translation of [first, last] that
-     * was cached before the call, and accesses that used one have finished. The caller has made its
-     * table stores visible. `tables`: entries above the leaves changed as well. Any context.
-     * Returns 0 or GR_ETIMEDOUT.
+     * Invalidate [first, last]. After a 0 no access of the binding's streams uses a translation of
+     * [first, last] that was cached before the call, and accesses that used one have finished. The
+     * caller has made its stores to tables visible. `tables`: entries above the leaves changed as
+     * well. Any context. Returns 0 or GR_ETIMEDOUT.
      */
     int (*invalidate)(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
                       gr_iova_t last, bool tables);
     /*
-     * Faults may interrupt again, after a storm (`fault_storm` below). inst->lock is held. NULL:
-     * the driver never keeps them from it.
+     * Let faults interrupt again after a storm (gr_instance.fault_storm). inst->lock is held. Any
+     * context. NULL: the driver never masks the interrupt.
      */
     void (*rearm)(struct gr_instance *inst);
     /*
-     * What firmware left of `stream`, read from the registers: only while the library has not
-     * attached it. NULL, and the two below: none of this driver's is ever found translating.
+     * Read from the registers what firmware left of `stream`. Called only while the library has not
+     * attached the stream. Drivers that never find a stream translating have NULL here and in the
+     * next two.
      */
     void (*firmware)(const struct gr_instance *inst, uint32_t stream, struct gr_firmware *out);
     /*
-     * Take over a stream that firmware left translating: from now on invalidate() is for it as
-     * well. `pt`, where not NULL and only where the stream is not locked, replaces firmware's
-     * tables: it translates all that they do, and no access is refused or translated by anything
-     * else meanwhile. Forgets what was cached. Returns 0, GR_ETIMEDOUT.
+     * Take over a stream that firmware left translating: from now on invalidate() covers the stream
+     * as well. If `pt` is not NULL its tables replace firmware's. They translate all that
+     * firmware's tables translate, and meanwhile no access may be refused, or translated by other
+     * tables than these two. Never with a `pt` where the stream is locked. Invalidates what was
+     * cached. Returns 0, GR_ETIMEDOUT.
      */
     int (*adopt)(struct gr_instance *inst, uint32_t stream, const struct gr_firmware *firmware,
                  const struct gr_pt *pt, struct gr_binding *binding);
     /*
-     * Give it back as it was, in the same way. Returns 0, or GR_ETIMEDOUT: the registers are as
-     * they were, but the hardware did not confirm; invalidate() asks again.
+     * Undo adopt() in the same way: the registers are as firmware left them afterwards. Returns 0,
+     * or GR_ETIMEDOUT: the registers are restored, but the hardware did not confirm the
+     * invalidation; the next invalidate() asks the hardware again.
      */
     int (*release)(struct gr_instance *inst, uint32_t stream, const struct gr_firmware *firmware,
                    struct gr_binding *binding);
 };
 
-/* One (domain, instance) pair: the streams of the instance that the domain translates. */
+/* A pair of domain and instance: the instance's streams that are attached to the domain. */
 struct gr_binding {
     struct gr_instance *inst;
     uint32_t streams; /* how many */
-    uint64_t hw[4];   /* the driver's: a bitmap of streams, an ASID, ... */
+    uint64_t hw[4];   /* for the driver: a bitmap of streams, an ASID, ... */
 };
 
-/* Size is public so that drivers can embed it. Set by the driver's init, constant afterwards: */
+/* The size is public, so that drivers can embed the struct. */
 struct gr_instance {
+    /* Set by the driver's init, constant afterwards: */
     const struct gr_instance_ops *ops;
     gr_env_t env;
-    const char *name;          /* for messages; the host's string, it must live on */
-    struct gr_pt_config table; /* the tables it walks, as wide as it can */
-    struct gr_range aperture;  /* IOVAs it can translate */
+    const char *name;          /* for messages; the host's string, valid as long as the instance */
+    struct gr_pt_config table; /* the deepest and widest tables that the hardware walks */
+    struct gr_range aperture;  /* IOVAs that the hardware can translate */
     uint32_t streams;          /* stream numbers are 0 .. streams - 1 */
-    bool bypass;               /* it can let a stream pass untranslated */
-    bool locked;               /* its registers cannot be changed */
-    bool window_verified;      /* leaves' windows were seen to hold on this hardware */
-    bool caches_absent;        /* not-present entries are cached: a map needs an invalidation too */
+    bool bypass;               /* a stream can pass untranslated */
+    bool locked;               /* TCR and TTBR of all streams cannot be changed (DART.md 9.1) */
+    bool window_verified;      /* the windows of leaves were seen to hold on this hardware */
+    bool caches_absent; /* not-present entries are cached, so a map needs an invalidation too */
 
-    /* Private: lists and counters of the layers above; `lock` is the driver's register lock. */
-    struct gr_link stream_list;
-    struct gr_adopted *adopted; /* firmware's tables that devices' streams use */
-    gr_lock_t lock;
+    /* Private to the layers above, unless a comment says otherwise: */
+    struct gr_link stream_list; /* streams of registered devices; under `lock` */
+    struct gr_adopted *adopted; /* firmware's tables that streams of devices use */
+    gr_lock_t lock;             /* guards the registers, `stream_list` and the ring of faults */
     gr_fault_handler fault_handler;
     void *fault_cookie;
     struct gr_fault fault_ring[GR_CFG_FAULT_RING];
     uint32_t fault_head;
     uint32_t fault_count;
-    uint64_t faults_lost; /* not yet reported with a record */
+    uint64_t faults_lost; /* lost faults that no record has told of yet */
     /*
-     * The ring is full, since faults come faster than gr_fault_dispatch(), which ends this. May be
-     * read by the host after the interrupt handler: it may keep the line masked until then.
+     * The ring is full: faults come faster than gr_fault_dispatch() delivers them. The dispatch
+     * clears this. The host may read it after the interrupt handler, and keep the interrupt masked
+     * until the dispatch.
      */
     bool fault_storm;
-    uint64_t faults_recorded; /* ever */
-    uint64_t faults_dropped;  /* ever */
+    uint64_t faults_recorded; /* since gr_instance_init(); may be read */
+    uint64_t faults_dropped;  /* since gr_instance_init(), because the ring was full; may be read */
 };
 
 /*
- * For drivers: set up and tear down the private part. gr_instance_fini() returns GR_EBUSY while a
- * device still names the instance.
+ * For drivers: set up and tear down the private part. Configuration context; neither sleeps.
+ * gr_instance_fini() returns 0, or GR_EBUSY while a device still names the instance.
  */
 void gr_instance_init(struct gr_instance *inst);
 GR_MUST_CHECK int gr_instance_fini(struct gr_instance *inst);
 
 /*
- * For drivers: record a fault, from the interrupt handler, with inst->lock held. `lost`: how many
- * the hardware says it dropped. Never blocks; counts what the ring cannot take.
+ * For drivers: record a fault, with inst->lock held. `lost`: how many faults before this one the
+ * hardware dropped, as far as it tells. A fault for which the ring has no room is counted as lost.
+ * The record is copied. Any context.
  */
 void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, uint64_t lost);
 
 /*
- * For drivers: the hardware lost what streams had, and all are blocked. Let each do again what its
- * domain says, through `ops`; those of a broken domain stay blocked. Configuration context.
- * Returns 0, or the first error of `ops`: then some are open.
+ * For drivers: set up every stream again, through `ops`, as its domain says, after the hardware
+ * lost its registers. The driver has blocked all streams before. Streams of a broken domain stay
+ * blocked. Configuration context; takes the domains' locks.
+ * Returns 0, or the first error of `ops`:
+ * then the streams before it are set up, the rest blocked.
  */
 GR_MUST_CHECK int gr_instance_reattach(struct gr_instance *inst);
 
-/* The handler for faults that no domain's handler took; NULL logs them. Configuration context. */
+/*
+ * Set the handler for faults that no domain's handler took; NULL: such faults are logged. Set it
+ * while no gr_fault_dispatch() runs. Configuration context; takes no lock.
+ */
 void gr_instance_set_fault_handler(struct gr_instance *inst, gr_fault_handler handler,
                                    void *cookie);
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* t8020, t6000: facts/DART.md 2 */
+/* t8020, t6000: DART.md 2 */
 #define MODEL_T8020_PARAMS1 0x00u
 #define MODEL_T8020_PARAMS2 0x04u
 #define MODEL_T8020_STREAM_COMMAND 0x20u
@@ -24,7 +24,7 @@
 #define MODEL_T8020_TTBR 0x200u
 #define MODEL_USB4_TTBR 0x400u
 
-/* t8110: facts/DART.md 3 */
+/* t8110: DART.md 3 */
 #define MODEL_T8110_PARAMS1 0x000u
 #define MODEL_T8110_PARAMS2 0x004u
 #define MODEL_T8110_PARAMS3 0x008u
@@ -55,7 +55,7 @@
 #define MODEL_T8110_RECORD(sid) (0x8000u + (sid)*0x40u)
 #define MODEL_T8110_RECORDS_END 0xc000u
 
-/* s5l8960x: facts/DART.md 6 */
+/* s5l8960x: DART.md 6 */
 #define MODEL_S5L_COMMAND 0x00u
 #define MODEL_S5L_INVALIDATE (1u << 1)
 #define MODEL_S5L_BUSY (1u << 3)
@@ -69,7 +69,7 @@
 #define MODEL_PARAMS2_LOCK (1u << 1)
 
 /*
- * facts/DART.md 5. Sub-page violations: bit 7 and bit 29 are assumptions, sources disagree.
+ * DART.md 5. Sub-page violations: bit 7 and bit 29 are assumptions, sources disagree.
  * Unreadable tables: the AXI decode error, bits 5 and 6.
  */
 #define MODEL_T8020_LAYOUT                                                                         \
@@ -151,8 +151,8 @@ static const struct dart_model_layout layouts[] = {
 };
 
 /*
- * Revision 2.2 numbers its faults and names the level of an invalid entry: bits of ERROR to the low
- * half of a record's status. facts/DART.md 5.
+ * Revision 2.2 numbers its faults and names the level of an invalid entry. For each bit of ERROR:
+ * the low half of a record's status. DART.md 5.
  */
 static const struct {
     uint32_t error, status;
@@ -167,7 +167,7 @@ static const struct {
 /* How stores to a register act. Registers without a rule keep what is written. */
 enum action {
     STORE,   /* bits of `mask` take the value, but bits of `sticky` are never cleared */
-    CLEAR,   /* ones clear bits of the register `below` this one (0: itself) */
+    CLEAR,   /* ones clear bits of the register `below` bytes below this one (0: of this one) */
     LATCH,   /* any store sets `mask`, for good */
     COMMAND, /* starts an invalidation */
 };
@@ -185,7 +185,7 @@ struct rule {
 #define MODEL_READ_ONLY .action = STORE, .mask = 0
 #define MODEL_ALL UINT32_MAX
 
-/* facts/DART.md 2: BUSY ignores stores; 9.1: the lock */
+/* DART.md 2: BUSY ignores stores; 9.1: the lock */
 static const struct rule t8020_rules[] = {
     {0x00, 0x04, MODEL_READ_ONLY},
     {0x20, 0x20, COMMAND, .idle = true},
@@ -195,7 +195,7 @@ static const struct rule t8020_rules[] = {
     {0x60, 0x60, STORE, .mask = MODEL_ALL, .sticky = MODEL_T8020_CONFIG_LOCK},
 };
 
-/* facts/DART.md 3 */
+/* DART.md 3 */
 static const struct rule t8110_rules[] = {
     {0x000, 0x014, MODEL_READ_ONLY},
     {0x080, 0x080, COMMAND, .idle = true},
@@ -224,13 +224,13 @@ static const struct rule t8110_rules[] = {
     {0xc20, 0xc3c, CLEAR, .below = 0x20},
 };
 
-/* At its end: revision 2.2 */
+/* DART.md 3, at the end: revision 2.2 */
 static const struct rule t8110_record_rules[] = {
     {MODEL_T8110_PENDING, MODEL_T8110_PENDING + 0x1c, CLEAR, .below = 0},
     {MODEL_T8110_RECORD(0), MODEL_T8110_RECORDS_END - 4, MODEL_READ_ONLY},
 };
 
-/* facts/DART.md 6; that BUSY ignores stores is taken from the others */
+/* DART.md 6; that BUSY ignores stores is taken from the other layouts */
 static const struct rule s5l8960x_rules[] = {
     {MODEL_S5L_COMMAND, MODEL_S5L_COMMAND, COMMAND, .idle = true},
     {MODEL_S5L_ERROR, MODEL_S5L_ERROR, CLEAR, .below = 0},
@@ -289,8 +289,8 @@ static bool any_pending(const struct dart_model *m)
 }
 
 /*
- * facts/DART.md 15: level = FLAG && !mask. Streams left in ERROR_STREAMS interrupt again (5). That
- * bit 31 of the mask is for all of the records of revision 2.2 is an assumption.
+ * DART.md 15: level = FLAG && !mask. Streams left in ERROR_STREAMS interrupt again (5). It is an
+ * assumption that bit 31 of the mask is for all records of revision 2.2.
  */
 static void update_irq(struct dart_model *m)
 {
@@ -317,7 +317,7 @@ static void update_irq(struct dart_model *m)
         m->config.host->irq(m->config.host->opaque, m->config.irq_cookie, level);
 }
 
-/* The first fault of each stream stays. */
+/* A record keeps the first fault of its stream. */
 static void latch_record(struct dart_model *m, unsigned sid, uint64_t iova, bool write,
                          uint32_t code)
 {
@@ -337,7 +337,7 @@ static void latch_record(struct dart_model *m, unsigned sid, uint64_t iova, bool
     record[3] = (uint32_t)(iova >> 32);
 }
 
-/* facts/DART.md 5 and 15: the first fault stays, later ones are lost but for their stream. */
+/* DART.md 5 and 15: ERROR keeps the first fault; of later faults a t8110 keeps the stream. */
 void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool write, uint32_t code)
 {
     const struct dart_model_layout *l = m->layout;
@@ -376,12 +376,12 @@ void dart_model_settle(struct dart_model *m)
     m->error_locked = m->error_locked && !m->flush.unlock;
     for (unsigned sid = 0; m->layout->s5l8960x && sid < m->layout->max_streams; sid++) {
         if (!(dart_model_tcr(m, sid) & m->layout->translate))
-            m->flush.streams[0] &= ~(UINT64_C(1) << sid); /* facts/DART.md 6 */
+            m->flush.streams[0] &= ~(UINT64_C(1) << sid); /* DART.md 6 */
     }
     dart_model_drop(m, &m->flush);
 }
 
-/* facts/DART.md 6: works only while translating. */
+/* DART.md 6: a command is only for streams that translate. False: not a command. */
 static bool decode_s5l8960x(const struct dart_model *m, uint32_t val, struct dart_model_flush *f)
 {
     f->streams[0] = val >> 8 & 0xf;
@@ -391,7 +391,7 @@ static bool decode_s5l8960x(const struct dart_model *m, uint32_t val, struct dar
     return val & MODEL_S5L_INVALIDATE;
 }
 
-/* facts/DART.md 2: only "operation 0 on SID-set 0" is known. False: not a command. */
+/* DART.md 2: only "operation 0 on SID-set 0" is known. False: not a command. */
 static bool decode_t8020(const struct dart_model *m, uint32_t val, struct dart_model_flush *f)
 {
     f->streams[0] = dart_model_reg(m, MODEL_T8020_STREAM_SELECT) |
@@ -399,7 +399,7 @@ static bool decode_t8020(const struct dart_model *m, uint32_t val, struct dart_m
     return (val & MODEL_T8020_SET0) && !(val & MODEL_T8020_OP);
 }
 
-/* facts/DART.md 3. That bit 13 is what drops upper entries of a range flush is an assumption. */
+/* DART.md 3. It is an assumption that bit 13 makes a range flush drop entries above the leaves. */
 static bool decode_t8110(const struct dart_model *m, uint32_t val, struct dart_model_flush *f)
 {
     uint32_t op = val >> 8 & 7;
@@ -415,7 +415,7 @@ static bool decode_t8110(const struct dart_model *m, uint32_t val, struct dart_m
         f->first = dart_model_reg(m, MODEL_T8110_RANGE_FIRST) >> 2;
         f->last = dart_model_reg(m, MODEL_T8110_RANGE_LAST) >> 2;
     }
-    if (op == 4) { /* flush-unlock: not revision 1; after the acknowledgement (5) */
+    if (op == 4) { /* flush-unlock: not revision 1; after errors are acknowledged (5) */
         f->unlock = true;
         return m->config.revision >= 0x0200 && sid == 0 && !any_pending(m) &&
                !(dart_model_reg(m, MODEL_T8110_ERROR) & MODEL_ERROR_FLAG);
@@ -522,7 +522,7 @@ static void reset(struct dart_model *m)
     memset(m->flush.streams, 0xff, sizeof(m->flush.streams));
     dart_model_drop(m, &m->flush);
     if (m->layout->s5l8960x) {
-        /* no parameters */
+        /* this layout has no PARAMS */
     } else if (!m->layout->t8110) {
         m->regs[MODEL_T8020_PARAMS1 / 4] = c->page_bits << 24;
         m->regs[MODEL_T8020_PARAMS2 / 4] = params2;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Register-level model of Apple's DART, written from facts/DART.md alone.
+ * Register-level model of Apple's DART, written from docs/hardware/DART.md alone.
  *
- * Modelled: the t8020 and t6000 register layout (facts 2), the USB4 variant of it, the t8110 layout
- * up to revision 2.2 (facts 3), s5l8960x (facts 6); DART1 and DART2 tables of two or three levels
- * (facts 4); faults (facts 5); locks (facts 9.1); the checklist (facts 15). Not modelled: DAPF,
- * TrustZone regions, performance counters, TLB_CMD operations 2 and 3.
+ * Modelled: the t8020 and t6000 register layout (DART.md 2), the USB4 variant of it, the t8110
+ * layout up to revision 2.2 (DART.md 3), s5l8960x (DART.md 6); DART1 and DART2 tables of two or
+ * three levels (DART.md 4); faults (DART.md 5); locks (DART.md 9.1); the checklist (DART.md 15).
+ * Not modelled: DAPF, TrustZone regions, performance counters, TLB_CMD operations 2 and 3.
  *
- * Where the facts leave open what happens, the model makes it hurt. With DIAG_LOCK.LOCK_ON_ERR
- * every access is refused from a fault on until its acknowledgement and then operation 4. An
- * s5l8960x forgets nothing of a stream that does not translate until the command is done, and
- * counts misuse.
+ * Where DART.md leaves open what happens, the model does what hurts most. With
+ * DIAG_LOCK.LOCK_ON_ERR every access after a fault is refused until the fault is acknowledged and
+ * operation 4 follows. An s5l8960x drops no entry of a stream that does not translate while the
+ * command runs, and a command for a stream that does not translate counts as misuse.
  *
- * The model is harsher than any one chip where the facts leave room: table entries, valid or not,
- * are cached at every level until an invalidation of their stream has completed, and neighbours may
- * be prefetched on any access. Nothing else drops them, neither stores to TCR nor to TTBR.
+ * The model is harsher than any one chip where DART.md leaves room. Table entries, valid or not,
+ * are cached at every level until an invalidation of their stream has completed. Nothing else drops
+ * them, neither stores to TCR nor to TTBR. Neighbours may be prefetched on any access.
  */
 #ifndef MODELS_DART_DART_H
 #define MODELS_DART_DART_H
@@ -35,7 +35,7 @@ struct dart_model_config {
     void *irq_cookie;              /* handed to host->irq */
     uint32_t mmio_size;            /* bytes, at least 0x4000; s5l8960x: 0x2000; t8110 2.2: 0xc000 */
     unsigned page_bits;            /* 12 or 14; s5l8960x: 12 */
-    unsigned va_bits;              /* IOVA bits above are dropped, as are those no level reaches */
+    unsigned va_bits;              /* IOVA bits above are dropped, and bits that no level reaches */
     unsigned pa_bits;              /* 36 or 42: a leaf beyond is a bus error */
     unsigned streams;              /* at most 16 (t8020, t6000), 64 (USB4), 256 (t8110), 4 */
     uint16_t revision;             /* t8110: major << 8 | minor, to 0x0202; others: unused */
@@ -44,7 +44,7 @@ struct dart_model_config {
 
     /*
      * Disabled streams and blocked TCRs: ERROR code bits to latch, 0: deny and latch nothing. What
-     * hardware latches is unknown (facts 15).
+     * hardware latches is unknown (DART.md 15).
      */
     uint32_t denied_code;
 
@@ -55,12 +55,12 @@ struct dart_model_config {
     bool keep_all;           /* no capacity: keep every entry until it is invalidated */
 
     /*
-     * False: translations stall while an invalidation is busy. True: they go on, with what the
-     * command is about to drop, which shows software that does not wait.
+     * False: translations stall while an invalidation is busy. True: they go on, by the entries
+     * that the command is about to drop. That exposes software that does not wait.
      */
     bool serve_while_busy;
 
-    /* Compare each hit of the TLB with the tables as they are now: see `reused`. */
+    /* Compare the leaf of each hit with the tables as they are now: see `reused`. */
     bool watch_reuse;
 };
 
@@ -72,11 +72,11 @@ struct dart_model_stats {
     uint64_t bad_fetches;   /* table reads the host refused: freed tables, wild pointers */
     uint64_t invalidations; /* commands completed */
     uint64_t faults;        /* accesses the DART refused, whether latched or not */
-    uint64_t lost;          /* of these, found ERROR already holding another */
+    uint64_t lost;          /* faults among these that found an earlier fault in ERROR */
     uint64_t bus_errors;    /* accesses refused behind the DART, bad_fetches not included */
-    uint64_t reused;        /* hits whose page the tables, walked anew, place elsewhere: an IOVA got
-                               a new meaning before the old one was forgotten; watch_reuse only */
-    uint64_t locked_writes; /* stores to registers a lock protects: dropped (facts 9.1) */
+    uint64_t reused;        /* hits on a leaf whose IOVA the tables map elsewhere now: the IOVA was
+                               reused before it was invalidated; watch_reuse only */
+    uint64_t locked_writes; /* stores to registers a lock protects: dropped (DART.md 9.1) */
     uint64_t misuse;        /* stores while busy, wrong commands, bad or unaligned offsets,
                                registers touched while off */
 };
@@ -84,17 +84,16 @@ struct dart_model_stats {
 struct dart_model;
 
 /*
- * The family's usual values (facts 1): 16 KiB pages (s5l8960x: 4), va_bits 32 (t8110: 36), pa_bits
- * 36 (t6000: 42, t8110: 42), 16 streams (USB4: 64, s5l8960x: 4), no bypass for these two, else
- * bypass; revision 2.0; 128 TLB and 32 walk entries, LRU. host
- * is NULL: fill it in.
+ * The family's usual values (DART.md 1): 16 KiB pages (s5l8960x: 4), va_bits 32 (t8110: 36),
+ * pa_bits 36 (t6000: 42, t8110: 42), 16 streams (USB4: 64, s5l8960x: 4), bypass (USB4, s5l8960x:
+ * none); revision 2.0; 128 TLB and 32 walk entries, LRU. host is NULL: fill it in.
  */
 struct dart_model_config dart_model_defaults(enum dart_model_kind kind);
 
 /*
  * A powered instance, registers in reset: all 0 but PARAMS, STREAM_REMAP (identity) and the lock;
- * thus every stream disabled. NULL: out of memory, or a configuration that cannot be (range of a
- * field above, no host).
+ * thus every stream disabled. NULL: out of memory, or a configuration that is not valid (a field
+ * above out of its range, no host).
  */
 struct dart_model *dart_model_create(const struct dart_model_config *config);
 void dart_model_destroy(struct dart_model *m);
@@ -111,8 +110,9 @@ void dart_model_power(struct dart_model *m, bool on);
 
 /*
  * Invalidations stay BUSY for delay_ns from the store of the command, and drop their entries when
- * that time is over; stuck: BUSY never ends and nothing is dropped. Applies to the command under
- * way (its delay as it was) and to later ones. Initially 0, false: done with the store.
+ * that time is over. With `stuck` BUSY never ends and nothing is dropped. `stuck` applies to the
+ * command under way as well, delay_ns to later commands only. Initially 0 and false: a command is
+ * done with its store.
  */
 void dart_model_set_busy(struct dart_model *m, uint64_t delay_ns, bool stuck);
 
@@ -139,8 +139,8 @@ enum model_result dart_model_access(struct dart_model *m, unsigned sid, uint64_t
 void dart_model_prefetch(struct dart_model *m, unsigned sid, uint64_t iova);
 
 /*
- * What the TLB holds for the page of `iova`: a leaf that it will go by until an invalidation.
- * False: it would have to walk. Changes nothing.
+ * The leaf that the TLB holds for the page of `iova`, and translates by until an invalidation.
+ * False: an access would have to walk. Changes nothing.
  */
 bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, uint64_t *out_leaf);
 

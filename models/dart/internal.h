@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by the two halves of the DART model: dart.c (registers) and translate.c. */
+/* Shared by the parts of the DART model: dart.c (registers), translate.c and cache.c. */
 #ifndef MODELS_DART_INTERNAL_H
 #define MODELS_DART_INTERNAL_H
 
@@ -7,7 +7,7 @@
 
 #define MODEL_DART_STREAMS 256u
 
-/* What a translation fails of. The first three are the levels of the entry found invalid. */
+/* Why a translation fails. The values of the first three are the level of the invalid entry. */
 enum dart_model_fault {
     DART_MODEL_NO_LEAF,
     DART_MODEL_NO_L1,
@@ -21,11 +21,11 @@ enum dart_model_fault {
     DART_MODEL_NONE = DART_MODEL_FAULTS,
 };
 
-/* Where a register layout keeps what translation needs. */
+/* A register layout: the offsets and bits that translation needs. */
 struct dart_model_layout {
     uint32_t command, busy;     /* invalidation command and its BUSY bit */
     uint32_t error, error_addr; /* ERROR, ERROR_ADDR_LO; */
-    unsigned error_addr_words;  /* HI follows, or not */
+    unsigned error_addr_words;  /* 2: ERROR_ADDR_HI follows; 1: there is none */
     uint32_t enable;            /* bitmap of enabled streams, 0: all are */
     uint32_t tcr, translate, bypass;
     unsigned tcr_bytes; /* of a stream */
@@ -42,11 +42,11 @@ struct dart_model_layout {
 };
 
 /*
- * A table entry, valid or not, as the hardware once fetched it. It is live while `gen` is its
- * stream's: an invalidation moves the stream on.
+ * A table entry, valid or not, as the hardware once fetched it. It is live while `gen` is the
+ * generation of its stream: an invalidation of the stream begins a new generation.
  */
 struct dart_model_slot {
-    uint64_t key; /* see key() */
+    uint64_t key; /* see key_of() */
     uint64_t entry;
     uint64_t gen;  /* 0: never used */
     uint64_t used; /* time of the last use, for LRU */
@@ -76,7 +76,7 @@ struct dart_model {
     uint32_t *regs;
     bool on;
     bool irq;
-    bool error_locked; /* DIAG_LOCK.LOCK_ON_ERR, and there was one */
+    bool error_locked; /* there was an error with DIAG_LOCK.LOCK_ON_ERR */
 
     bool busy, stuck;
     uint64_t delay_ns;            /* of commands to come */
@@ -101,21 +101,42 @@ static inline uint32_t dart_model_tcr(const struct dart_model *m, unsigned sid)
     return m->layout->tcr_bytes == 4 ? word : word >> (byte % 4 * 8) & 0xff;
 }
 
+static inline bool dart_model_is_live(const struct dart_model_cache *c,
+                                      const struct dart_model_slot *slot)
+{
+    return slot->gen == c->gen[slot->key >> 4 & 0xff];
+}
+
+static inline uint32_t dart_model_chance(const struct dart_model *m)
+{
+    const struct model_host *host = m->config.host;
+
+    return host->random ? host->random(host->opaque) : 0;
+}
+
 /* dart.c */
 
 /* Ends the invalidation under way if its time is over. */
 void dart_model_settle(struct dart_model *m);
 
-/* Keeps a record for each stream instead of ERROR: facts/DART.md 3, at the end. */
+/* Does the DART keep a fault record for each stream instead of ERROR? DART.md 3, at the end. */
 bool dart_model_has_records(const struct dart_model *m);
 
-/* Records a fault of that code in ERROR or the stream's record, or that one was lost. */
+/* Records a fault of `code` in ERROR or in the stream's record, or counts the fault as lost. */
 void dart_model_latch(struct dart_model *m, unsigned sid, uint64_t iova, bool write, uint32_t code);
 
-/* translate.c */
+/* cache.c */
 
 bool dart_model_caches_init(struct dart_model *m);
 void dart_model_caches_free(struct dart_model *m);
 void dart_model_drop(struct dart_model *m, const struct dart_model_flush *flush);
+
+/* The entry of a key, if it is cached. */
+bool dart_model_cache_find(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                           uint64_t *out_entry);
+
+/* Caches the entry of a key that is not in the cache. */
+void dart_model_cache_put(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
+                          uint64_t entry);
 
 #endif

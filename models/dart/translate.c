@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* DART model: caches, the table walk and the device's accesses. */
+/* DART model: the table walk and the device's accesses. */
 #include "internal.h"
 
-#include <stdlib.h>
-
-#define MODEL_REMAP_T8020 0x80u               /* facts/DART.md 2: byte n = target of stream n */
+#define MODEL_REMAP_T8020 0x80u               /* DART.md 2: byte n = target of stream n */
 #define MODEL_TCR_FOUR_LEVELS (1u << 3)       /* 3: t8110, not revision 1 */
 #define MODEL_TCR_REMAP (1u << 7)             /* 3: t8110, target in 11:8 */
 #define MODEL_ENTRY_VALID (UINT64_C(1) << 0)  /* 4: leaves and table entries */
@@ -14,156 +12,13 @@
 #define MODEL_DART2_NO_READ (UINT64_C(1) << 3) /* 4.2 */
 #define MODEL_DART2_NO_WRITE (UINT64_C(1) << 2)
 
-/* Not a bit of ERROR: what becomes number 14 in a record of revision 2.2 (5). */
+/* Not a bit of ERROR: this code becomes number 14 in a record of revision 2.2 (5). */
 #define MODEL_ILLEGAL_SID (1u << 31)
 
-/* Slots one key may lie in. */
-#define MODEL_WINDOW 16u
-/* A slot whose entry was dropped alone, without its stream. */
-#define MODEL_DEAD UINT64_MAX
-
-/* One page of one stream at one level: what an entry translates. */
+/* The key of an entry: its stream, its level, and the IOVA bits that the entry stands for. */
 static uint64_t key_of(unsigned sid, unsigned level, uint64_t prefix)
 {
     return prefix << 12 | (uint64_t)sid << 4 | level;
-}
-
-static bool is_live(const struct dart_model_cache *c, const struct dart_model_slot *slot)
-{
-    return slot->gen == c->gen[slot->key >> 4 & 0xff];
-}
-
-static struct dart_model_slot *slot_at(const struct dart_model_cache *c, uint64_t key, size_t i)
-{
-    size_t hash = (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32);
-
-    return &c->slots[(hash + i) % c->capacity];
-}
-
-static size_t window(const struct dart_model *m, const struct dart_model_cache *c)
-{
-    return m->config.keep_all || c->capacity < MODEL_WINDOW ? c->capacity : MODEL_WINDOW;
-}
-
-static bool cache_find(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
-                       uint64_t *out_entry)
-{
-    for (size_t i = 0; i < window(m, c); i++) {
-        struct dart_model_slot *slot = slot_at(c, key, i);
-
-        if (slot->key == key && is_live(c, slot)) {
-            slot->used = ++c->clock;
-            *out_entry = slot->entry;
-            return true;
-        }
-        if (m->config.keep_all && !slot->gen)
-            return false;
-    }
-    return false;
-}
-
-static uint32_t chance(const struct dart_model *m)
-{
-    const struct model_host *host = m->config.host;
-
-    return host->random ? host->random(host->opaque) : 0;
-}
-
-/* Into the first free slot of the key's window, else over another's. The key is not in the cache.
- */
-static void place(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
-                  uint64_t entry)
-{
-    struct dart_model_slot *victim = slot_at(c, key, 0);
-    size_t n = window(m, c);
-
-    for (size_t i = 0; i < n && is_live(c, victim); i++) {
-        struct dart_model_slot *slot = slot_at(c, key, i);
-
-        if (!is_live(c, slot) || slot->used < victim->used)
-            victim = slot;
-    }
-    if (m->config.random_replacement && is_live(c, victim))
-        victim = slot_at(c, key, chance(m) % n);
-    c->filled += victim->gen == 0;
-    *victim = (struct dart_model_slot){
-        .key = key, .entry = entry, .gen = c->gen[key >> 4 & 0xff], .used = ++c->clock};
-}
-
-/* keep_all: twice the room the live entries need, without the dropped ones. */
-static void cache_grow(const struct dart_model *m, struct dart_model_cache *c)
-{
-    struct dart_model_cache old = *c;
-    size_t live = 0;
-
-    for (size_t i = 0; i < old.capacity; i++)
-        live += is_live(&old, &old.slots[i]);
-    c->capacity = 4 * live + 64;
-    c->filled = 0;
-    c->slots = calloc(c->capacity, sizeof(*c->slots));
-    if (!c->slots)
-        abort(); /* an oracle that forgets in silence is none */
-    for (size_t i = 0; i < old.capacity; i++)
-        if (is_live(&old, &old.slots[i]))
-            place(m, c, old.slots[i].key, old.slots[i].entry);
-    free(old.slots);
-}
-
-static void cache_put(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
-                      uint64_t entry)
-{
-    if (m->config.keep_all && c->filled >= c->capacity / 2)
-        cache_grow(m, c);
-    place(m, c, key, entry);
-}
-
-static bool cache_init(struct dart_model_cache *c, unsigned capacity)
-{
-    c->capacity = capacity;
-    c->slots = calloc(capacity, sizeof(*c->slots));
-    for (unsigned sid = 0; sid < MODEL_DART_STREAMS; sid++)
-        c->gen[sid] = 1;
-    return c->slots != NULL;
-}
-
-bool dart_model_caches_init(struct dart_model *m)
-{
-    bool ok = cache_init(&m->tlb, m->config.tlb_entries);
-
-    return cache_init(&m->walks, m->config.walk_entries) && ok;
-}
-
-void dart_model_caches_free(struct dart_model *m)
-{
-    free(m->tlb.slots);
-    free(m->walks.slots);
-}
-
-static bool selects(const struct dart_model_flush *f, uint64_t sid)
-{
-    return f->streams[sid / 64] >> (sid % 64) & 1;
-}
-
-static void drop_range(struct dart_model *m, const struct dart_model_flush *f)
-{
-    for (size_t i = 0; i < m->tlb.capacity; i++) {
-        struct dart_model_slot *slot = &m->tlb.slots[i];
-        uint64_t page = slot->key >> 12;
-
-        if (is_live(&m->tlb, slot) && selects(f, slot->key >> 4 & 0xff) && page >= f->first &&
-            page <= f->last)
-            slot->gen = MODEL_DEAD;
-    }
-}
-
-void dart_model_drop(struct dart_model *m, const struct dart_model_flush *f)
-{
-    if (f->range)
-        drop_range(m, f);
-    for (unsigned sid = 0; sid < MODEL_DART_STREAMS; sid++) {
-        m->tlb.gen[sid] += selects(f, sid) && !f->range;
-        m->walks.gen[sid] += selects(f, sid) && f->walks;
-    }
 }
 
 /* A stream after remapping, and the addresses its tables reach. */
@@ -172,10 +27,10 @@ struct view {
     uint32_t tcr;
     unsigned levels; /* of tables in memory */
     unsigned bits;   /* of IOVA per level */
-    uint64_t mask;   /* IOVA bits compared; those above are dropped (facts/DART.md 4) */
+    uint64_t mask;   /* IOVA bits compared; those above are dropped (DART.md 4) */
 };
 
-/* facts/DART.md 15: enabled, then remap. False: the access goes nowhere. */
+/* DART.md 15: enabled, then remap. False: the access goes nowhere. */
 static bool resolve(const struct dart_model *m, unsigned sid, struct view *v)
 {
     const struct dart_model_layout *l = m->layout;
@@ -218,7 +73,7 @@ bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, 
     for (size_t i = 0; i < m->tlb.capacity; i++) {
         const struct dart_model_slot *slot = &m->tlb.slots[i];
 
-        if (slot->gen && is_live(&m->tlb, slot) &&
+        if (slot->gen && dart_model_is_live(&m->tlb, slot) &&
             slot->key == key_of(v.sid, 0, (iova & v.mask) >> m->config.page_bits)) {
             *out_leaf = slot->entry;
             return true;
@@ -227,7 +82,7 @@ bool dart_model_cached(const struct dart_model *m, unsigned sid, uint64_t iova, 
     return false;
 }
 
-/* Both bits set is invalid and neither blocks (facts/DART.md 2). */
+/* TRANSLATE and BYPASS both set are invalid, both clear block the stream (DART.md 2). */
 static bool translates(const struct dart_model *m, const struct view *v)
 {
     return (v->tcr & m->layout->translate) && !(v->tcr & m->layout->bypass);
@@ -239,7 +94,7 @@ static bool bypasses(const struct dart_model *m, const struct view *v)
 }
 
 /*
- * facts/DART.md 4.1 to 4.3: leaves and table entries place the address alike. DART1: PA[35:12] in
+ * DART.md 4.1 to 4.3: leaves and table entries place the address alike. DART1: PA[35:12] in
  * place. DART2: PA[41:14] at 37:10; for 4K pages PA[41:12] at 37:8, an assumption (no source).
  */
 static uint64_t entry_pa(const struct dart_model *m, uint64_t entry)
@@ -267,7 +122,7 @@ static bool ttbr_pa(const struct dart_model *m, const struct view *v, uint64_t i
     return ttbr >> 31;
 }
 
-/* From the lowest level that is cached, else from the TTBR, down to the leaf; caches every step. */
+/* Walk from the lowest cached level, or else from the TTBR, down to the leaf; cache every step. */
 static enum dart_model_fault walk(struct dart_model *m, const struct view *v, uint64_t iova,
                                   uint64_t *out_leaf)
 {
@@ -277,8 +132,8 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
     unsigned level = 1;
 
     while (level < v->levels &&
-           !cache_find(m, &m->walks, key_of(v->sid, level, iova >> (page_bits + level * v->bits)),
-                       &entry))
+           !dart_model_cache_find(
+               m, &m->walks, key_of(v->sid, level, iova >> (page_bits + level * v->bits)), &entry))
         level++;
     if (level == v->levels) {
         if (!ttbr_pa(m, v, iova, &table))
@@ -299,7 +154,7 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
             m->stats.bad_fetches++;
             return DART_MODEL_FETCH;
         }
-        cache_put(m, level ? &m->walks : &m->tlb, key_of(v->sid, level, prefix), entry);
+        dart_model_cache_put(m, level ? &m->walks : &m->tlb, key_of(v->sid, level, prefix), entry);
         if (!level)
             break;
         if (!(entry & MODEL_ENTRY_VALID))
@@ -310,7 +165,7 @@ static enum dart_model_fault walk(struct dart_model *m, const struct view *v, ui
     return DART_MODEL_NONE;
 }
 
-/* What a walk that has nothing cached finds now; leaves caches and counters alone. */
+/* The leaf that a walk without caches finds now. Leaves caches and counters alone. */
 static bool walk_anew(const struct dart_model *m, const struct view *v, uint64_t iova,
                       uint64_t *out_leaf)
 {
@@ -332,7 +187,7 @@ static bool walk_anew(const struct dart_model *m, const struct view *v, uint64_t
     return true;
 }
 
-/* A device is about to be led by a leaf that was cached. */
+/* An access is about to use a cached leaf: do the tables still map its IOVA to that page? */
 static void watch_reuse(struct dart_model *m, const struct view *v, uint64_t iova, uint64_t leaf)
 {
     uint64_t now;
@@ -341,7 +196,7 @@ static void watch_reuse(struct dart_model *m, const struct view *v, uint64_t iov
         m->stats.reused += entry_pa(m, now) != entry_pa(m, leaf);
 }
 
-/* facts/DART.md 15: valid, permission, sub-page window (4.4), in this order. */
+/* DART.md 15: valid, permission, sub-page window (4.4), in this order. */
 static enum dart_model_fault check(const struct dart_model *m, uint64_t leaf, bool write,
                                    uint64_t offset, uint64_t len)
 {
@@ -368,13 +223,13 @@ static void prefetch(struct dart_model *m, const struct view *v, uint64_t iova)
     uint64_t leaf;
 
     iova &= v->mask;
-    if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf))
+    if (dart_model_cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf))
         return;
     m->stats.prefetches++;
     (void)walk(m, v, iova, &leaf);
 }
 
-/* Now and then, a page nearby or one behind a neighbouring upper entry. */
+/* Now and then prefetch a page nearby, or a page below a neighbouring upper entry. */
 static void prefetch_some(struct dart_model *m, const struct view *v, uint64_t iova)
 {
     uint32_t dice;
@@ -382,7 +237,7 @@ static void prefetch_some(struct dart_model *m, const struct view *v, uint64_t i
 
     if (!m->config.host->random)
         return;
-    dice = chance(m);
+    dice = dart_model_chance(m);
     if (dice & 7)
         return;
     distance = (uint64_t)(1 + (dice >> 3 & 3))
@@ -407,7 +262,7 @@ static enum dart_model_fault lookup(struct dart_model *m, const struct view *v, 
     uint64_t leaf = 0;
 
     iova &= v->mask;
-    if (cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf)) {
+    if (dart_model_cache_find(m, &m->tlb, key_of(v->sid, 0, iova >> m->config.page_bits), &leaf)) {
         m->stats.hits++;
         watch_reuse(m, v, iova, leaf);
     } else {
@@ -422,7 +277,7 @@ static enum dart_model_fault lookup(struct dart_model *m, const struct view *v, 
 }
 
 /*
- * TCR bits 4:0 of the t8020 suppress the errors of the same numbers (facts/DART.md 2). Errors name
+ * TCR bits 4:0 of the t8020 suppress the errors of the same numbers (DART.md 2). Errors name
  * the stream that made the access and the IOVA as it was given; after a remap, and above the bits
  * compared, what hardware shows is unknown.
  */
@@ -432,7 +287,7 @@ static void report(struct dart_model *m, const struct view *v, unsigned sid, uin
     uint32_t code = m->layout->codes[fault];
 
     m->stats.faults++;
-    if (m->layout->s5l8960x) /* facts/DART.md 6: it never sees the bits above */
+    if (m->layout->s5l8960x) /* DART.md 6: ERROR_ADDR has only the bits compared */
         iova &= v->mask;
     if (m->layout->t8110 || !(code & v->tcr & 0x1f))
         dart_model_latch(m, sid, iova, write, code);

@@ -46,7 +46,7 @@ static void edge(const struct smmuv3_model *m, uint32_t enable)
         host->irq(host->opaque, m->config.irq_cookie, true);
 }
 
-/* 7.5: an error is active while its bits differ. */
+/* 7.5: an error is active while its bits in GERROR and GERRORN differ. */
 static uint32_t active_errors(const struct smmuv3_model *m)
 {
     return smmuv3_model_reg(m, MODEL_GERROR) ^ smmuv3_model_reg(m, MODEL_GERRORN);
@@ -84,7 +84,7 @@ void smmuv3_model_event(struct smmuv3_model *m, const uint64_t record[4])
         m->stats.lost++;
         return;
     }
-    if (used >> lg2) { /* full: OVFLG says so, once until it is acknowledged */
+    if (used >> lg2) { /* full: OVFLG is toggled, once until software acknowledges it */
         m->stats.lost++;
         if (!((*prod ^ cons) & MODEL_OVERFLOW))
             *prod ^= MODEL_OVERFLOW;
@@ -111,13 +111,13 @@ static void note_pending(struct smmuv3_model *m, const struct smmuv3_model_comma
         m->pending_room = 2 * m->pending_room + 64;
         m->pending = realloc(m->pending, m->pending_room * sizeof(*m->pending));
         if (!m->pending)
-            abort(); /* an oracle that forgets in silence is none */
+            abort(); /* a model that lost commands in silence would fail sound drivers */
     }
     m->pending[m->npending++] = *c;
     m->stats.invalidations++;
 }
 
-/* 4.4.1.1: the range fields, where they exist, and what they must not say. */
+/* 4.4.1.1: check the range fields, which exist only with IDR3.RIL. */
 static enum model_error check_range(struct smmuv3_model *m, const struct smmuv3_model_command *c)
 {
     bool ril = (m->config.idr3 >> 10 & 1) != 0;
@@ -139,7 +139,7 @@ static enum model_error check_range(struct smmuv3_model *m, const struct smmuv3_
     return !num && !scale && !ttl ? MODEL_ILLEGAL : MODEL_NONE;
 }
 
-/* 4.3, 4.4: is it about a stage that there is? */
+/* 4.3, 4.4: does the SMMU have the stage that a command is about? */
 static bool has_stage(const struct smmuv3_model *m, const struct smmuv3_model_command *c)
 {
     switch (c->word[0] & 0xff) {
@@ -195,7 +195,7 @@ static enum model_error execute(struct smmuv3_model *m, const struct smmuv3_mode
         note_pending(m, c);
         return MODEL_NONE;
     case 0x46:                                                         /* CMD_SYNC */
-        m->stats.misuse += smmuv3_model_bits(c->word[0], 13, 12) != 0; /* it signals nobody here */
+        m->stats.misuse += smmuv3_model_bits(c->word[0], 13, 12) != 0; /* CS is not modelled */
         for (size_t i = 0; i < m->npending; i++)
             smmuv3_model_drop(m, &m->pending[i]);
         m->npending = 0;
@@ -236,7 +236,7 @@ static void consume(struct smmuv3_model *m)
            !(active_errors(m) & MODEL_GERROR_CMDQ) && (prod ^ *cons) & wrap) {
         enum model_error error = consume_one(m, base + 16 * (*cons & (wrap >> 1)));
 
-        if (error != MODEL_NONE) { /* 7.1: CONS stays at it */
+        if (error != MODEL_NONE) { /* 7.1: CONS stays at the refused command */
             *cons = (*cons & wrap) | (uint32_t)error << 24;
             smmuv3_model_raise(m, MODEL_GERROR_CMDQ);
             return;
@@ -271,14 +271,14 @@ static bool is_due(const struct smmuv3_model *m, uint64_t since, unsigned stuck)
     return !(m->stuck & stuck) && host->now_ns(host->opaque) - since >= m->delay_ns;
 }
 
-/* Enabled without a way to read what it needs as the machine is. */
+/* A coherent SMMU is misused if it is enabled with uncached accesses to its tables and queues. */
 static void check_enabled(struct smmuv3_model *m)
 {
     bool coherent = (m->config.idr0 >> 4 & 1) != 0;
     uint32_t cr1 = smmuv3_model_reg(m, SMMUV3_MODEL_CR1);
 
     if (coherent && (!(cr1 >> 8 & 3) || !(cr1 >> 6 & 3) || !(cr1 >> 2 & 3) || !(cr1 & 3)))
-        m->stats.misuse++; /* it would read past the caches what they hold */
+        m->stats.misuse++; /* it would read memory past the caches that hold the data */
 }
 
 void smmuv3_model_settle(struct smmuv3_model *m)
@@ -306,7 +306,7 @@ void smmuv3_model_set_busy(struct smmuv3_model *m, uint64_t delay_ns, unsigned s
     m->stuck = stuck;
 }
 
-/* What must be off, in CR0 or its acknowledgement, while a register is written; 0: anything. */
+/* How a register may be written: `off` must be 0 in CR0 and in CR0ACK. */
 static const struct rule {
     uint32_t first, last; /* offsets, inclusive */
     uint32_t mask;        /* bits that can be written */
@@ -378,7 +378,7 @@ static void write_one(struct smmuv3_model *m, uint32_t off, uint32_t val)
             return;
         }
         if (off == SMMUV3_MODEL_GBPA && (*reg & MODEL_GBPA_UPDATE || !(val & MODEL_GBPA_UPDATE))) {
-            m->stats.misuse++; /* 6.3.14: only with Update, and only while it is 0 */
+            m->stats.misuse++; /* 6.3.14: with Update set, and only while Update reads 0 */
             return;
         }
         if (off == MODEL_CMDQ_CONS && (*reg ^ val) & 0x7f000000)

@@ -8,12 +8,11 @@
  * both interrupts. Not modelled: both stages of one stream, substreams, stalls, ATS, PRI, MSIs,
  * hierarchical permissions.
  *
- * The model is harsher than any one chip where the architecture leaves room: stream table entries,
- * descriptors of both levels, context descriptors (apart from the entries that lead to them), table
- * entries and leaves are cached, each on its own, until a command that names them *and* a CMD_SYNC
- * after it have been consumed; leaves of a contiguous group are cached as one; neighbours may be
- * prefetched on any access, stream table entries too. Nothing else drops them. What is not valid is
- * not cached.
+ * The model is harsher than any one chip where the architecture leaves room. It caches stream table
+ * entries, their first-level descriptors, context descriptors, table entries and leaves, each on
+ * its own. A cached entry is dropped only when a command that names it *and* a later CMD_SYNC have
+ * been consumed. Leaves of a contiguous group are cached as one. Neighbours may be prefetched on
+ * any access, stream table entries too. Entries that are not valid are not cached.
  */
 #ifndef MODELS_SMMUV3_SMMUV3_H
 #define MODELS_SMMUV3_SMMUV3_H
@@ -24,7 +23,7 @@ struct smmuv3_model_config {
     const struct model_host *host; /* must outlive the model */
     void *irq_cookie;              /* handed to host->irq, which is called with true at each edge */
     uint32_t mmio_size;            /* bytes, at least 0x20000 */
-    uint32_t idr0, idr1, idr3, idr5; /* what it is: any value, features not modelled do nothing */
+    uint32_t idr0, idr1, idr3, idr5; /* any values; features not modelled do nothing */
 
     /* Capacities in entries, at least 1. */
     unsigned tlb_entries;
@@ -40,14 +39,14 @@ struct smmuv3_model_stats {
     uint64_t prefetches;  /* pages walked that no device asked for */
     uint64_t bad_fetches; /* reads that the host refused: freed tables, wild pointers */
     uint64_t commands;    /* consumed */
-    uint64_t invalidations; /* of these, what drops cached entries */
+    uint64_t invalidations; /* commands among these that drop cached entries */
     uint64_t syncs;
-    uint64_t faults;     /* accesses that it refused, whether recorded or not */
+    uint64_t faults;     /* accesses that the SMMU refused, whether recorded or not */
     uint64_t events;     /* recorded */
-    uint64_t lost;       /* not recorded, for lack of room or of memory */
-    uint64_t bus_errors; /* accesses refused behind it, bad_fetches not included */
+    uint64_t lost;       /* events not recorded, for lack of room or of memory */
+    uint64_t bus_errors; /* accesses refused behind the SMMU, bad_fetches not included */
     uint64_t misuse;     /* registers written while they must not be, bad or unaligned offsets,
-                            reserved bits, structures and leaves that no hardware is to be given */
+                            reserved bits, structures and leaves that hardware must not be given */
 };
 
 struct smmuv3_model;
@@ -56,16 +55,18 @@ struct smmuv3_model;
 #define SMMUV3_MODEL_STAGE_2 0x1u
 
 /*
- * QEMU 7.2's identification (facts/QEMU.md): stage 1, coherent, two-level tables, 16 bits of ASID
+ * QEMU 7.2's identification (docs/QEMU.md): stage 1, coherent, two-level tables, 16 bits of ASID
  * and of streams, range invalidation, 4, 16 and 64 KiB, 44 bits of PA; 128 TLB and 32 walk
  * entries, LRU. host is NULL: fill it in.
  */
 struct smmuv3_model_config smmuv3_model_defaults(void);
 
-/* Of these stages, one or both; with stage 2 VMIDs have 16 bits. */
+/* Configure a model with these stages, one or both; with stage 2 VMIDs have 16 bits. */
 void smmuv3_model_set_stages(struct smmuv3_model_config *config, unsigned stages);
 
-/* In reset: all 0 but the identification. NULL: out of memory, or a configuration that cannot be.
+/*
+ * A model in reset: all registers are 0 but the identification. NULL: out of memory, or a
+ * configuration that is not valid.
  */
 struct smmuv3_model *smmuv3_model_create(const struct smmuv3_model_config *config);
 void smmuv3_model_destroy(struct smmuv3_model *m);
@@ -76,19 +77,19 @@ void smmuv3_model_write32(struct smmuv3_model *m, uint64_t off, uint32_t val);
 uint64_t smmuv3_model_read64(struct smmuv3_model *m, uint64_t off);
 void smmuv3_model_write64(struct smmuv3_model *m, uint64_t off, uint64_t val);
 
-/* Preset a register as firmware left it: no check, no side effect. CR0 and IRQ_CTRL with their ACK.
- */
+/* Preset a register as firmware left it, with CR0ACK or IRQ_CTRLACK: no check, no side effect. */
 void smmuv3_model_poke32(struct smmuv3_model *m, uint64_t off, uint32_t val);
 
-/* What never ends: commands are not consumed, a register is not acknowledged. */
+/* What is stuck: commands are not consumed, or a register is not acknowledged. */
 #define SMMUV3_MODEL_STUCK_COMMANDS 0x1u
 #define SMMUV3_MODEL_STUCK_CR0 0x2u
 #define SMMUV3_MODEL_STUCK_GBPA 0x4u
 #define SMMUV3_MODEL_STUCK_IRQ 0x8u
 
 /*
- * Commands are consumed, and registers acknowledged, delay_ns after the store; until then old
- * translations serve. `stuck` is a set of what does not happen at all; when it ends, it happens.
+ * Commands are consumed, and registers acknowledged, delay_ns after the store. Until then old
+ * translations serve. `stuck` is a set of SMMUV3_MODEL_STUCK_*: these do not happen at all, until a
+ * later call leaves them out.
  */
 void smmuv3_model_set_busy(struct smmuv3_model *m, uint64_t delay_ns, unsigned stuck);
 
@@ -96,8 +97,9 @@ void smmuv3_model_set_busy(struct smmuv3_model *m, uint64_t delay_ns, unsigned s
 void smmuv3_model_lose(struct smmuv3_model *m, bool lose);
 
 /*
- * The n-th command from now is refused with this error (1: illegal, 2: abort), each time it is
- * fetched until something else is in its place (a CMD_SYNC once); n 0: none.
+ * The n-th command from now is refused with this error (1: illegal, 2: abort). It is refused each
+ * time it is fetched, until the queue has another command in its place; a CMD_SYNC is refused only
+ * once. n 0: none.
  */
 void smmuv3_model_refuse(struct smmuv3_model *m, uint64_t n, unsigned error);
 
@@ -107,12 +109,13 @@ void smmuv3_model_fail_events(struct smmuv3_model *m, unsigned n);
 /* Global errors become active. */
 void smmuv3_model_raise(struct smmuv3_model *m, uint32_t errors);
 
-/* An event as it is: for events that this model does not come to. */
+/* Record an event as given: for events that this model never records by itself. */
 void smmuv3_model_event(struct smmuv3_model *m, const uint64_t record[4]);
 
 /*
  * Translate an access of `len` bytes at `iova` that lies within 4 KiB. *out_pa is set on MODEL_OK
- * only. A len of 0 or more is misuse and refused. Counts and records as an access does.
+ * only. A len of 0, or beyond the 4 KiB, is misuse and refused. Counts and records as an access
+ * does.
  */
 enum model_result smmuv3_model_translate(struct smmuv3_model *m, uint32_t sid, uint64_t iova,
                                          bool write, uint64_t len, uint64_t *out_pa);
@@ -125,7 +128,7 @@ enum model_result smmuv3_model_access(struct smmuv3_model *m, uint32_t sid, uint
                                       void *buf, uint64_t len, bool write, bool coherent,
                                       uint64_t *done);
 
-/* Walk `iova` as a prefetcher may at any time, from the stream's entry on: faults nothing. */
+/* Walk `iova` as a prefetcher may at any time, from the stream table entry on. Never faults. */
 void smmuv3_model_prefetch(struct smmuv3_model *m, uint32_t sid, uint64_t iova);
 
 const struct smmuv3_model_stats *smmuv3_model_stats(const struct smmuv3_model *m);

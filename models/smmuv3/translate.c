@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* SMMUv3 model: streams, contexts, caches, the walk and the device's accesses. */
+/* SMMUv3 model: streams, contexts, the walk and the device's accesses. */
 #include "internal.h"
-
-#include <stdlib.h>
 
 #define MODEL_PA_48 UINT64_C(0x0000ffffffffffff)
 #define MODEL_PIECE 4096u
-/* Slots one key may lie in. */
-#define MODEL_WINDOW 16u
 
 /* Events, IHI 0070 7.3 */
 enum event {
@@ -25,7 +21,7 @@ enum event {
     EVENT_SILENT = 0x100, /* refused, and nothing recorded */
 };
 
-/* How a stream translates: what its context descriptor says, or its entry where it is stage 2. */
+/* How a stream translates, by its context descriptor, or by its stream table entry in stage 2. */
 struct view {
     bool bypass;
     bool record;
@@ -54,229 +50,11 @@ static bool coherent(const struct smmuv3_model *m)
     return bits(m->config.idr0, 4, 4);
 }
 
-/* ---- caches of translations ---- */
-
-static struct smmuv3_model_slot *slot_at(const struct smmuv3_model_cache *c, uint64_t key,
-                                         unsigned lg2, uint32_t asid, uint32_t vmid, size_t i)
-{
-    uint64_t hash = (key * 64 + lg2 + ((uint64_t)asid << 40) + ((uint64_t)vmid << 20)) *
-                    UINT64_C(0x9e3779b97f4a7c15);
-
-    return &c->slots[((size_t)(hash >> 32) + i) % c->capacity];
-}
-
-static size_t window(const struct smmuv3_model *m, const struct smmuv3_model_cache *c)
-{
-    return m->config.keep_all || c->capacity < MODEL_WINDOW ? c->capacity : MODEL_WINDOW;
-}
-
-static const struct smmuv3_model_slot *cache_find(const struct smmuv3_model *m,
-                                                  struct smmuv3_model_cache *c, uint64_t va,
-                                                  unsigned lg2, unsigned granule, uint32_t asid,
-                                                  uint32_t vmid)
-{
-    uint64_t key = va >> lg2;
-
-    for (size_t i = 0; i < window(m, c); i++) {
-        struct smmuv3_model_slot *slot = slot_at(c, key, lg2, asid, vmid, i);
-
-        if (slot->live && slot->key == key && slot->lg2 == lg2 && slot->asid == asid &&
-            slot->vmid == vmid && slot->granule == granule) {
-            slot->used = ++c->clock;
-            return slot;
-        }
-        if (m->config.keep_all && !slot->ever)
-            break;
-    }
-    return NULL;
-}
-
-static uint32_t chance(const struct smmuv3_model *m)
-{
-    const struct model_host *host = m->config.host;
-
-    return host->random ? host->random(host->opaque) : 0;
-}
-
-/* Into the first free slot of the key's window, else over another's. */
-static void place(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
-                  const struct smmuv3_model_slot *what)
-{
-    size_t n = window(m, c);
-    struct smmuv3_model_slot *victim = slot_at(c, what->key, what->lg2, what->asid, what->vmid, 0);
-
-    for (size_t i = 0; i < n && victim->live; i++) {
-        struct smmuv3_model_slot *slot =
-            slot_at(c, what->key, what->lg2, what->asid, what->vmid, i);
-
-        if (!slot->live || slot->used < victim->used)
-            victim = slot;
-    }
-    if (m->config.random_replacement && victim->live)
-        victim = slot_at(c, what->key, what->lg2, what->asid, what->vmid, chance(m) % n);
-    c->filled += !victim->ever;
-    *victim = *what;
-    victim->live = true;
-    victim->ever = true;
-    victim->used = ++c->clock;
-}
-
-/* keep_all: room for four times the live entries, without the dropped ones. */
-static void cache_grow(const struct smmuv3_model *m, struct smmuv3_model_cache *c)
-{
-    struct smmuv3_model_cache old = *c;
-    size_t live = 0;
-
-    for (size_t i = 0; i < old.capacity; i++)
-        live += old.slots[i].live;
-    c->capacity = 4 * live + 64;
-    c->filled = 0;
-    c->slots = calloc(c->capacity, sizeof(*c->slots));
-    if (!c->slots)
-        abort(); /* an oracle that forgets in silence is none */
-    for (size_t i = 0; i < old.capacity; i++)
-        if (old.slots[i].live)
-            place(m, c, &old.slots[i]);
-    free(old.slots);
-}
-
-static void cache_put(const struct smmuv3_model *m, struct smmuv3_model_cache *c,
-                      struct smmuv3_model_slot what)
-{
-    if (cache_find(m, c, what.key << what.lg2, what.lg2, what.granule, what.asid, what.vmid))
-        return;
-    if (m->config.keep_all && c->filled >= c->capacity / 2)
-        cache_grow(m, c);
-    place(m, c, &what);
-}
-
-bool smmuv3_model_caches_init(struct smmuv3_model *m)
-{
-    m->tlb.capacity = m->config.tlb_entries;
-    m->tlb.slots = calloc(m->tlb.capacity, sizeof(*m->tlb.slots));
-    m->walks.capacity = m->config.walk_entries;
-    m->walks.slots = calloc(m->walks.capacity, sizeof(*m->walks.slots));
-    return m->tlb.slots && m->walks.slots;
-}
-
-void smmuv3_model_caches_free(struct smmuv3_model *m)
-{
-    free(m->tlb.slots);
-    free(m->walks.slots);
-}
-
-/* What a TLB command names. */
-struct named {
-    bool by_asid, by_range;
-    bool by_vmid, not_1, not_2; /* of a stage that it is not about */
-    uint32_t asid, vmid;
-    uint64_t first, last;
-    unsigned granule; /* 0: of any */
-};
-
-static void drop_slots(struct smmuv3_model_cache *c, const struct named *n)
-{
-    for (size_t i = 0; i < c->capacity; i++) {
-        struct smmuv3_model_slot *slot = &c->slots[i];
-        uint64_t first = slot->key << slot->lg2;
-        uint64_t last = first + ((UINT64_C(1) << slot->lg2) - 1);
-
-        if (slot->asid == SMMUV3_MODEL_IPA ? n->not_2 : n->not_1)
-            continue;
-        if (n->by_vmid && slot->vmid != n->vmid)
-            continue;
-        if (n->by_range && slot->asid != SMMUV3_MODEL_IPA && slot->asid != n->asid &&
-            slot->asid != SMMUV3_MODEL_GLOBAL)
-            continue;
-        if (n->by_asid && slot->asid != n->asid)
-            continue;
-        if (n->by_range && (first > n->last || last < n->first))
-            continue;
-        if (n->granule && n->granule != slot->granule)
-            continue;
-        slot->live = false;
-    }
-}
-
-/* 4.4: what of the TLB a command drops. */
-static void drop_translations(struct smmuv3_model *m, const struct smmuv3_model_command *c)
-{
-    unsigned op = (unsigned)(c->word[0] & 0xff);
-    struct named n = {.asid = (uint32_t)(c->word[0] >> 48)};
-    bool leaf = false;
-
-    /* VMIDs count where there is a stage 2. CMD_TLBI_NSNH_ALL is about everything. */
-    n.vmid = m->config.idr0 & SMMUV3_MODEL_STAGE_2 ? (uint32_t)bits(c->word[0], 47, 32) : 0;
-    n.by_vmid = op != 0x30;
-    n.by_asid = op == 0x11;
-    n.by_range = op == 0x12 || op == 0x2a;
-    n.not_1 = op == 0x2a;
-    n.not_2 = op == 0x10 || op == 0x11 || op == 0x12;
-    if (n.by_range) {
-        unsigned tg = (unsigned)bits(c->word[1], 11, 10);
-
-        leaf = c->word[1] & 1;
-        n.first = c->word[1] & ~UINT64_C(0xfff);
-        n.last = n.first;
-        if (tg) {
-            n.granule = 10 + 2 * tg;
-            n.last += ((bits(c->word[0], 16, 12) + 1) << bits(c->word[0], 24, 20) << n.granule) - 1;
-        }
-    }
-    drop_slots(&m->tlb, &n);
-    if (!leaf)
-        drop_slots(&m->walks, &n);
-}
-
 /* ---- streams and contexts: 5.1, 5.2, 5.4 ---- */
-
-static unsigned split_of(const struct smmuv3_model *m)
-{
-    return (unsigned)bits(smmuv3_model_reg(m, SMMUV3_MODEL_STRTAB_CFG), 10, 6);
-}
 
 static bool two_levels(const struct smmuv3_model *m)
 {
     return bits(smmuv3_model_reg(m, SMMUV3_MODEL_STRTAB_CFG), 17, 16) == 1;
-}
-
-static void drop_structs(struct smmuv3_model_struct *structs, uint32_t first, uint32_t last)
-{
-    for (unsigned i = 0; i < SMMUV3_MODEL_CONFIGS; i++)
-        if (structs[i].number >= first && structs[i].number <= last)
-            structs[i].live = false;
-}
-
-void smmuv3_model_drop(struct smmuv3_model *m, const struct smmuv3_model_command *c)
-{
-    uint32_t first = (uint32_t)(c->word[0] >> 32);
-    uint32_t last = first;
-    unsigned range = (unsigned)(c->word[1] & 31);
-
-    switch (c->word[0] & 0xff) {
-    case 0x05:
-        drop_structs(m->cd, first, last);
-        return;
-    case 0x04:
-        if (range == 31) {
-            drop_structs(m->cd, 0, UINT32_MAX);
-            first = 0;
-            last = UINT32_MAX;
-        } else {
-            first &= ~((UINT32_C(2) << range) - 1);
-            last = first + ((UINT32_C(2) << range) - 1);
-        }
-        drop_structs(m->ste, first, last);
-        drop_structs(m->l1, first >> split_of(m), last >> split_of(m));
-        return;
-    case 0x03:
-        drop_structs(m->ste, first, last);
-        if (!(c->word[1] & 1))
-            drop_structs(m->l1, first >> split_of(m), last >> split_of(m));
-        return;
-    default:
-        drop_translations(m, c);
-    }
 }
 
 static bool fetch_struct(struct smmuv3_model *m, struct smmuv3_model_struct *slot, uint32_t number,
@@ -304,7 +82,7 @@ static enum event find_ste(struct smmuv3_model *m, uint32_t sid,
     if ((uint64_t)sid >> (cfg & 0x3f))
         return EVENT_BAD_STREAMID;
     if (two_levels(m)) {
-        uint32_t upper = sid >> split_of(m);
+        uint32_t upper = sid >> smmuv3_model_split(m);
         struct smmuv3_model_struct *l1 = &m->l1[upper % SMMUV3_MODEL_CONFIGS];
 
         if (!l1->live || l1->number != upper) {
@@ -312,7 +90,7 @@ static enum event find_ste(struct smmuv3_model *m, uint32_t sid,
                 return EVENT_STE_FETCH;
             l1->live = (l1->word[0] & 31) != 0;
         }
-        index = sid & ((UINT32_C(1) << split_of(m)) - 1);
+        index = sid & ((UINT32_C(1) << smmuv3_model_split(m)) - 1);
         if (!(l1->word[0] & 31) || index >> ((l1->word[0] & 31) - 1))
             return EVENT_BAD_STREAMID;
         table = l1->word[0] & MODEL_PA_48 & ~UINT64_C(63);
@@ -323,12 +101,12 @@ static enum event find_ste(struct smmuv3_model *m, uint32_t sid,
     return EVENT_NONE;
 }
 
-/* Fields that have to be as they are for what is modelled. */
+/* Is a stream table entry valid, and does it ask for nothing that is not modelled? */
 static bool ste_ok(struct smmuv3_model *m, const uint64_t *ste)
 {
     unsigned config = (unsigned)bits(ste[0], 3, 1);
 
-    if (!(ste[0] & 1) || config == 7) /* not both here */
+    if (!(ste[0] & 1) || config == 7) /* 7: both stages, not modelled */
         return false;
     if (config == 6)
         return m->config.idr0 & SMMUV3_MODEL_STAGE_2;
@@ -338,7 +116,7 @@ static bool ste_ok(struct smmuv3_model *m, const uint64_t *ste)
         bits(ste[1], 31, 28)) /* substreams; ATS, other worlds */
         return false;
     if (coherent(m) && (!bits(ste[1], 3, 2) || !bits(ste[1], 5, 4) || bits(ste[1], 7, 6) != 3))
-        m->stats.misuse++; /* its contexts would be read past the caches */
+        m->stats.misuse++; /* context descriptors would be read past the caches */
     return true;
 }
 
@@ -391,9 +169,9 @@ static bool cd_ok(struct smmuv3_model *m, const uint64_t *cd, struct view *v)
 }
 
 /*
- * Does a walk of stage 2 begin where S2SL0 says (Arm ARM D8.2)? The lowest-numbered level of each
- * granule is there only where PAs are wide; up to 16 tables of the level may lie side by side; and
- * at least two of its entries are told apart.
+ * May a walk of stage 2 begin at the level that S2SL0 names (Arm ARM D8.2)? The lowest-numbered
+ * level of each granule exists only with wide PAs. The level has one table, or up to 16 side by
+ * side, and the input address selects among at least two of its entries.
  */
 static bool start_ok(struct view *v, unsigned sl0, unsigned oas)
 {
@@ -467,7 +245,7 @@ static enum event resolve(struct smmuv3_model *m, uint32_t sid, struct view *v)
     v->bypass = !bits(ste->word[0], 1, 1);
     if (v->bypass)
         return EVENT_NONE;
-    if (m->config.idr0 & SMMUV3_MODEL_STAGE_2) /* then it tags what stage 1 translates, too */
+    if (m->config.idr0 & SMMUV3_MODEL_STAGE_2) /* then VMIDs tag entries of stage 1 as well */
         v->vmid = (uint32_t)bits(ste->word[2], 15, 0);
     event = find_cd(m, sid, ste->word[0] & MODEL_PA_48 & ~UINT64_C(63), &cd);
     if (event != EVENT_NONE)
@@ -493,7 +271,7 @@ static uint64_t low_mask(unsigned n)
     return (UINT64_C(1) << n) - 1;
 }
 
-/* Cache a leaf, a group of them as one; what no hardware is to be given is misuse. */
+/* A slot for a leaf or its contiguous group. A leaf that hardware must not be given is misuse. */
 static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct view *v, uint64_t va,
                                           unsigned level, uint64_t entry)
 {
@@ -523,7 +301,7 @@ static struct smmuv3_model_slot leaf_slot(struct smmuv3_model *m, const struct v
     };
 }
 
-/* From the lowest level that is cached, else from the root, down to the leaf. */
+/* Walk from the lowest level that is cached, or else from the root, down to the leaf. */
 static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va,
                        struct smmuv3_model_slot *out)
 {
@@ -533,7 +311,8 @@ static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va
     const struct smmuv3_model_slot *cached = NULL;
 
     for (; level + 1 > top && !cached; level--)
-        cached = cache_find(m, &m->walks, va, span(v, level), v->granule, v->asid, v->vmid);
+        cached =
+            smmuv3_model_cache_find(m, &m->walks, va, span(v, level), v->granule, v->asid, v->vmid);
     level = top;
     if (cached) {
         table = cached->entry & MODEL_PA_48 & ~low_mask(v->granule);
@@ -554,21 +333,21 @@ static enum event walk(struct smmuv3_model *m, const struct view *v, uint64_t va
             return EVENT_TRANSLATION;
         if (level == 3 || !bits(entry, 1, 1)) {
             *out = leaf_slot(m, v, va, level, entry);
-            cache_put(m, &m->tlb, *out);
+            smmuv3_model_cache_put(m, &m->tlb, *out);
             return EVENT_NONE;
         }
-        m->stats.misuse += bits(entry, 63, 59) != 0; /* not modelled */
+        m->stats.misuse += bits(entry, 63, 59) != 0; /* hierarchical permissions: not modelled */
         m->stats.misuse += (entry & MODEL_PA_48 & low_mask(v->granule) & ~UINT64_C(0xfff)) != 0;
-        cache_put(m, &m->walks,
-                  (struct smmuv3_model_slot){
-                      .key = va >> span(v, level),
-                      .entry = entry,
-                      .asid = v->asid,
-                      .vmid = v->vmid,
-                      .lg2 = (uint8_t)span(v, level),
-                      .level = (uint8_t)level,
-                      .granule = (uint8_t)v->granule,
-                  });
+        smmuv3_model_cache_put(m, &m->walks,
+                               (struct smmuv3_model_slot){
+                                   .key = va >> span(v, level),
+                                   .entry = entry,
+                                   .asid = v->asid,
+                                   .vmid = v->vmid,
+                                   .lg2 = (uint8_t)span(v, level),
+                                   .level = (uint8_t)level,
+                                   .granule = (uint8_t)v->granule,
+                               });
         table = entry & MODEL_PA_48 & ~low_mask(v->granule);
     }
 }
@@ -580,10 +359,11 @@ static const struct smmuv3_model_slot *find_leaf(struct smmuv3_model *m, const s
         for (unsigned grouped = 0; grouped < 2; grouped++) {
             unsigned lg2 = span(v, level) + (grouped ? group(v, level) : 0);
             const struct smmuv3_model_slot *slot =
-                cache_find(m, &m->tlb, va, lg2, v->granule, v->asid, v->vmid);
+                smmuv3_model_cache_find(m, &m->tlb, va, lg2, v->granule, v->asid, v->vmid);
 
             if (!slot)
-                slot = cache_find(m, &m->tlb, va, lg2, v->granule, SMMUV3_MODEL_GLOBAL, v->vmid);
+                slot = smmuv3_model_cache_find(m, &m->tlb, va, lg2, v->granule, SMMUV3_MODEL_GLOBAL,
+                                               v->vmid);
             if (slot)
                 return slot;
         }
@@ -592,8 +372,8 @@ static const struct smmuv3_model_slot *find_leaf(struct smmuv3_model *m, const s
 }
 
 /*
- * Devices' accesses are unprivileged: AP[1] has to let them pass. S2AP has a bit for reading and
- * one for writing.
+ * Devices' accesses are unprivileged: AP[1] has to let them pass. S2AP has one bit for reads and
+ * one bit for writes.
  */
 static enum event check(const struct view *v, uint64_t entry, bool write)
 {
@@ -632,7 +412,10 @@ void smmuv3_model_prefetch(struct smmuv3_model *m, uint32_t sid, uint64_t iova)
         prefetch(m, &v, iova);
 }
 
-/* Now and then, a page nearby or one behind a neighbouring upper entry, or a neighbour's entry. */
+/*
+ * Now and then prefetch a page nearby, or a page below a neighbouring upper entry, and perhaps the
+ * stream table entry of a neighbouring stream.
+ */
 static void prefetch_some(struct smmuv3_model *m, uint32_t sid, const struct view *v, uint64_t va)
 {
     uint32_t dice;
@@ -641,7 +424,7 @@ static void prefetch_some(struct smmuv3_model *m, uint32_t sid, const struct vie
 
     if (!m->config.host->random)
         return;
-    dice = chance(m);
+    dice = smmuv3_model_chance(m);
     if (dice & 7)
         return;
     distance = (uint64_t)(1 + (dice >> 3 & 3))
@@ -659,7 +442,7 @@ static void report(struct smmuv3_model *m, uint32_t sid, const struct view *v, u
     uint64_t record[4] = {(uint64_t)event | (uint64_t)sid << 32};
 
     m->stats.faults++;
-    /* CD.R counts where there is a context: 5.4. */
+    /* CD.R, or S2R, decides only about faults of the translation itself: 5.4. */
     if (event == EVENT_SILENT || (!v->record && event >= EVENT_WALK_ABORT))
         return;
     if (event == EVENT_BAD_STREAMID && !(smmuv3_model_reg(m, SMMUV3_MODEL_CR2) & 2))

@@ -3,7 +3,7 @@
  * A fast port, for measuring: user space, everything inline, nothing checked. It stands for a
  * kernel on x86-64 or arm64 whose devices and table walkers snoop the CPU's caches:
  *
- *   CPUs      threads that have numbered themselves, in gr_bench_cpu; one thread needs not
+ *   CPUs      threads that have numbered themselves in gr_bench_cpu; a single thread need not
  *   memory    one mapping with a constant distance between virtual and physical; free blocks on
  *             chains of the CPU that freed them; zeroed when handed out, as the contract wants
  *   lock      a real spin lock, uncontended; what a kernel adds to keep interrupts out is missing
@@ -30,7 +30,7 @@
 #define GR_PORT_HAS_EXCLUSIVE 1
 #endif
 
-/* The largest block that there is: the region is aligned to it at both addresses. */
+/* The largest block; the region is aligned to its size at both addresses. */
 #define GR_BENCH_BLOCK_LG2 21u
 
 /* More threads than this must not number themselves. */
@@ -65,7 +65,7 @@ typedef uint8_t gr_lock_state_t;
 extern "C" {
 #endif
 
-/* Nothing of [va, va + size), whose blocks are aligned at both addresses, is handed out. */
+/* Set up [va, va + size), aligned as above at both addresses, with nothing handed out. */
 static inline void bench_env_init(struct bench_env *env, void *va, uint64_t pa, uint64_t size)
 {
     memset(env, 0, sizeof(*env));
@@ -75,7 +75,7 @@ static inline void bench_env_init(struct bench_env *env, void *va, uint64_t pa, 
     env->size = size;
 }
 
-/* Bytes that are handed out; exact while nothing is running. */
+/* Bytes that are handed out; exact while no thread allocates or frees. */
 static inline uint64_t bench_env_live(const struct bench_env *env)
 {
     uint64_t live = 0;

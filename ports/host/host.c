@@ -19,20 +19,20 @@
 
 #define FREED_KEPT 0x4000u /* bytes up to which a freed test buffer is poisoned, not dropped */
 #define POISON_FREED 0x5a
-/* What a walker sees of fresh memory until its zeroes arrive: in every table format that we have a
- * valid table and a leaf that lets everything through. */
+/* What a walker sees of fresh memory until its zeroes arrive: in every table format a valid pointer
+ * to a table, and a valid leaf that lets everything through. */
 #define POISON_FRESH UINT64_C(0x000fffabcdef0003)
 
 #define LOG_LINES 64
 #define LOG_WIDTH 256
 #define KINDS 3u                   /* of HOST_CLEAN, HOST_INVAL, HOST_BARRIER */
 #define PROBES 64                  /* random places tried before all of memory is searched */
-#define WINDOWS 64u                /* places all over a big machine, where most allocations go: */
-#define WINDOW ((uint64_t)2 << 20) /* random, yet a long run does not touch all of it */
+#define WINDOWS 64u                /* places all over a big machine that most allocations go to, */
+#define WINDOW ((uint64_t)2 << 20) /* so that a long run does not touch all of its memory */
 #define LAZY_MAX 256u              /* pending stores remembered where no barrier retires them */
 #define LOCK_MAGIC 0x10c4u         /* of an initialised lock */
 
-/* What a unit of RAM is. Everything up to FREED may be handed out. */
+/* The state of a unit of RAM. Units in a state up to FREED may be handed out. */
 enum {
     FREE,  /* never used, or a test's buffer that was freed */
     FREED, /* a library page that was freed: poisoned */
@@ -41,7 +41,7 @@ enum {
     TABLE,
     BUFFER,
     FIRMWARE, /* tables that firmware left */
-    OPENED,   /* the same once the library may use them */
+    OPENED,   /* tables that firmware left and the library may use */
 };
 
 struct bank {
@@ -49,7 +49,7 @@ struct bank {
     uint8_t *cpu, *dev, *agreed;
     uint8_t *state;   /* of each unit */
     uint32_t *nunits; /* of the allocation that starts at this unit, else 0 */
-    uint8_t *dropped; /* of each unit: 1 from an INVAL of it all until it is cached again */
+    uint8_t *dropped; /* of each unit: 1 from an INVAL of the whole unit until it is cached again */
 };
 
 /* CPU stores that walkers may not see yet: one entry's 8 bytes, or the zeroes of a fresh block. */
@@ -58,17 +58,18 @@ struct store {
 };
 
 /*
- * The pending stores of one thread in one host. Both hold it; who lets go last frees it.
- * Order of locks: `mutex`, then the host's. `mutex` guards `host`, the host's lock the rest.
+ * The pending stores of one thread in one host. Thread and host hold a reference each; the queue is
+ * freed with the last. Order of locks: `mutex`, then the host's lock. `mutex` guards `host`, the
+ * host's lock all else.
  */
 struct queue {
     pthread_mutex_t mutex;
-    _Atomic(struct host *) host; /* NULL once it is destroyed */
+    _Atomic(struct host *) host; /* NULL once the host is destroyed */
     atomic_uint refs;
     struct queue *thread_next, *host_next;
     struct store *stores;
     size_t n, room;
-    bool stored; /* since the last barrier */
+    bool stored; /* the thread has stored since its last barrier */
 };
 
 struct host {
@@ -78,7 +79,7 @@ struct host {
     bool noncoherent_walk;
     uint64_t windows[WINDOWS];
     unsigned nwindows;
-    uint64_t place_rng, event_rng; /* apart, so that a walk more does not move an allocation */
+    uint64_t place_rng, event_rng; /* two, so that one more walk does not move an allocation */
     struct queue *queues;
     void (*observer)(void *arg);
     void *observer_arg;
@@ -86,7 +87,7 @@ struct host {
     uint64_t used, buffers; /* units allocated by the library, by tests */
     unsigned misuse;
     uint64_t allocs, fail_alloc;
-    uint64_t uncached, fail_uncached; /* mappings, and which one from now on fails */
+    uint64_t uncached, fail_uncached; /* mappings; the n-th from now on fails */
     uint64_t fail_firmware;
     uint64_t calls[KINDS], ignore[KINDS]; /* by bit of HOST_CLEAN, ... */
     int log_level;
@@ -96,12 +97,12 @@ struct host {
 
 /* ---- Threads ---- */
 
-static _Thread_local struct queue *thread_queues; /* the one last used comes first */
+static _Thread_local struct queue *thread_queues; /* the queue last used comes first */
 static _Thread_local unsigned thread_id;          /* from 1; 0 before the first use */
 static _Thread_local unsigned thread_locks;       /* held */
 static _Thread_local uint64_t thread_load_barriers;
-static _Thread_local unsigned thread_cpu;     /* + 1; 0: as the thread's number says */
-static _Thread_local uint32_t thread_section; /* 0: in none */
+static _Thread_local unsigned thread_cpu;     /* + 1; 0: the CPU of the thread's number */
+static _Thread_local uint32_t thread_section; /* 0: in no exclusive section */
 
 static unsigned self(void)
 {
@@ -159,7 +160,7 @@ static struct bank *bank_of(struct host *h, uint64_t pa)
     return NULL;
 }
 
-/* The bank that has all of [pa, pa + len). */
+/* The bank that has all of [pa, pa + len), or NULL. */
 static struct bank *bank_of_range(struct host *h, uint64_t pa, uint64_t len)
 {
     struct bank *b = bank_of(h, pa);
@@ -186,7 +187,7 @@ static uint8_t state_of(const struct bank *b, uint64_t pa)
     return b->state[(pa - b->base) >> UNIT_LG2];
 }
 
-/* Does a walker see stores there late? */
+/* Is it table memory, where a walker may see stores late? */
 static bool is_table(uint8_t state)
 {
     return state == TABLE || state == FIRMWARE || state == OPENED;
@@ -199,7 +200,7 @@ static void fill(struct bank *b, uint64_t off, uint64_t len, int byte)
     memset(b->agreed + off, byte, (size_t)len);
 }
 
-/* Zero for the CPU, and not yet for anybody else. */
+/* Make memory zero for the CPU, and not yet for walkers and non-coherent masters. */
 static void fill_fresh(struct bank *b, uint64_t off, uint64_t len)
 {
     const uint64_t poison = POISON_FRESH;
@@ -210,7 +211,7 @@ static void fill_fresh(struct bank *b, uint64_t off, uint64_t len)
     memcpy(b->agreed + off, b->dev + off, (size_t)len);
 }
 
-/* Make what the CPU sees at [off, off + len) what everyone sees. */
+/* Make what the CPU sees at [off, off + len) visible to walkers and non-coherent masters. */
 static void write_back(struct bank *b, uint64_t off, uint64_t len)
 {
     memcpy(b->dev + off, b->cpu + off, (size_t)len);
@@ -233,7 +234,7 @@ static void queue_put(struct queue *q)
     free(q);
 }
 
-/* Forget the queues of destroyed hosts. The thread's own list: no lock needed. */
+/* Drop the queues of destroyed hosts from the thread's own list, which needs no lock. */
 static void prune_queues(void)
 {
     struct queue **link = &thread_queues;
@@ -264,7 +265,7 @@ static void drain(struct host *h, struct queue *q)
     q->n = 0;
 }
 
-/* A thread has seen what others stored: that has left their store buffers. */
+/* A thread has seen what other threads stored, so the stores have left those threads' buffers. */
 static void drain_others(struct host *h, const struct queue *own)
 {
     for (struct queue *q = h->queues; q; q = q->host_next) {
@@ -273,7 +274,7 @@ static void drain_others(struct host *h, const struct queue *own)
     }
 }
 
-/* A thread that ends has switched context for the last time: its stores are out. No lock held. */
+/* A thread that ends has switched context once more: its stores are visible. No lock is held. */
 static void thread_ends(void *unused)
 {
     (void)unused;
@@ -366,7 +367,7 @@ static void push(struct host *h, struct queue *q, uint64_t pa, uint64_t len)
     q->stores[at] = (struct store){pa, len};
 }
 
-/* Forget what is pending in freed memory. */
+/* Drop the stores that are pending in freed memory. */
 static void forget(struct host *h, uint64_t pa, uint64_t len)
 {
     for (struct queue *q = h->queues; q; q = q->host_next) {
@@ -422,7 +423,7 @@ static void observe(struct host *h)
 
 /* ---- Placing memory ---- */
 
-/* The places of `size` bytes at `align` in a bank, below pa_last: the first, and how many. */
+/* The places for `size` bytes at `align` in a bank, up to pa_last: the first, and their number. */
 static uint64_t places(const struct bank *b, uint64_t size, uint64_t align, uint64_t pa_last,
                        uint64_t *out_first)
 {
@@ -437,7 +438,7 @@ static uint64_t places(const struct bank *b, uint64_t size, uint64_t align, uint
     return (last - first - (size - 1)) / align + 1;
 }
 
-/* The number of units at `pa` up to and with the last that is taken: 0 where all are free. */
+/* Units from `pa` up to and including the last unit in use of `size` bytes; 0: all are free. */
 static uint64_t taken(const struct bank *b, uint64_t pa, uint64_t size)
 {
     uint64_t at = (pa - b->base) >> UNIT_LG2, n = size >> UNIT_LG2;
@@ -578,7 +579,7 @@ static void punch(struct bank *b, const struct host_hole *hole)
     memset(b->state + first, HOLE, (size_t)(last - first + 1));
 }
 
-/* Only where memory is so big that most of it should stay untouched. */
+/* Choose windows only where memory is so big that most of it should stay untouched. */
 static void choose_windows(struct host *h)
 {
     uint64_t ram = 0;
@@ -715,7 +716,7 @@ static bool poisoned(const uint8_t *p, uint64_t len)
     return p[0] == POISON_FREED && !memcmp(p, p + 1, (size_t)len - 1);
 }
 
-/* Writes to freed library pages among n units: counted once each. */
+/* Count each freed library page among n units that was written after it was freed, once. */
 static void check_freed(struct host *h, struct bank *b, uint64_t at, uint64_t n)
 {
     for (uint64_t i = at; i < at + n; i++) {
@@ -747,7 +748,7 @@ static struct bank *place(struct host *h, uint64_t size, uint64_t align, uint64_
     return b;
 }
 
-/* Forget what [off, off + len) holds, so that it costs nothing; it reads as zero then. */
+/* Give the host's memory behind [off, off + len) back; the range reads as zero afterwards. */
 static void drop(struct bank *b, uint64_t off, uint64_t len)
 {
     uint8_t *const view[] = {b->cpu, b->dev, b->agreed};
@@ -768,7 +769,7 @@ static void unplace(struct host *h, struct bank *b, uint64_t pa, uint8_t state)
     uint64_t at = (pa - b->base) >> UNIT_LG2, n = b->nunits[at];
 
     forget(h, pa, n << UNIT_LG2);
-    if (n << UNIT_LG2 > FREED_KEPT && state == FREE) /* a test's: give the host's memory back */
+    if (n << UNIT_LG2 > FREED_KEPT && state == FREE) /* a test's large buffer */
         drop(b, at << UNIT_LG2, n << UNIT_LG2);
     else
         fill(b, at << UNIT_LG2, n << UNIT_LG2, POISON_FREED);
@@ -949,7 +950,7 @@ bool host_read_held(struct host *h, gr_pa_t pa, void *buf, uint64_t len)
     pthread_mutex_lock(&h->lock);
     for (uint64_t off = pa - b->base, end = off + len; off < end; off += n, out += n) {
         bool table = is_table(b->state[off >> UNIT_LG2]);
-        uint64_t part = table ? UNIT : LINE; /* of which all is seen in one way */
+        uint64_t part = table ? UNIT : LINE; /* all of a part is read from the same copy */
         uint64_t first = off & ~(part - 1);
         bool cached = !table && dirty(b, first);
 
@@ -1059,7 +1060,7 @@ void gr_port_table_store64(gr_env_t env, uint64_t *slot, uint64_t value)
         leave(h);
         return;
     }
-    __atomic_store_n(slot, value, __ATOMIC_RELEASE); /* orders nothing for devices; TSan asks */
+    __atomic_store_n(slot, value, __ATOMIC_RELEASE); /* for TSan; it orders nothing for devices */
     if (is_table(state)) {
         push(h, q, pa, 8);
         early(h);
@@ -1070,7 +1071,7 @@ void gr_port_table_store64(gr_env_t env, uint64_t *slot, uint64_t value)
 
 /* ---- Port: cache and barriers ---- */
 
-/* Count a call of a kind (one bit); true when it is to be ignored. */
+/* Count a call of a kind (one bit); true when the call is to be ignored. */
 static bool count(struct host *h, unsigned kind)
 {
     unsigned i = (unsigned)__builtin_ctz(kind);
@@ -1092,7 +1093,7 @@ static void cache_lines(struct host *h, struct bank *b, uint64_t off, uint64_t l
     for (uint64_t line = off & ~(LINE - 1); line < off + len; line += LINE) {
         bool partial = line < off || off + len - line < LINE;
 
-        /* A dirty line is dropped only by luck: it may have been evicted a moment before. */
+        /* INVAL drops a dirty line by luck only: the line may have been evicted a moment before. */
         if (dirty(b, line) && ((op & GR_CACHE_CLEAN) || partial || chance(h, 2)))
             write_back(b, line, LINE);
         if (op & GR_CACHE_INVAL)
@@ -1100,14 +1101,14 @@ static void cache_lines(struct host *h, struct bank *b, uint64_t off, uint64_t l
     }
 }
 
-/* An INVAL was asked for, whether it is done or ignored on demand. */
+/* Note an INVAL that was asked for, also if it is ignored on demand. */
 static void note_dropped(struct bank *b, uint64_t off, uint64_t len)
 {
     for (uint64_t i = (off + UNIT - 1) >> UNIT_LG2; (i + 1) << UNIT_LG2 <= off + len; i++)
         b->dropped[i] = 1;
 }
 
-/* Were all units of [off, off + len) dropped from the caches? From now on they are, or not. */
+/* Were all units of [off, off + len) dropped from the caches? Note `now` for each of them. */
 static bool swap_dropped(struct bank *b, uint64_t off, uint64_t len, bool now)
 {
     bool all = true;
@@ -1155,7 +1156,7 @@ void gr_port_cache(gr_env_t env, const void *va, size_t len, unsigned op)
     leave(h);
 }
 
-/* The uncached mapping is `dev`: what goes past the caches is what masters see. */
+/* The uncached mapping is `dev`: accesses past the caches are what non-coherent masters see. */
 void *gr_port_map_uncached(gr_env_t env, void *va, size_t len)
 {
     struct host *h = env;
@@ -1201,8 +1202,7 @@ void gr_port_unmap_uncached(gr_env_t env, void *mapped, size_t len)
 
 static void fence(void)
 {
-#if !defined(__SANITIZE_THREAD__) /* which does not know fences, and sees the host's lock instead  \
-                                   */
+#if !defined(__SANITIZE_THREAD__) /* TSan does not know fences; it sees the host's lock instead */
     atomic_thread_fence(memory_order_seq_cst);
 #endif
 }
@@ -1270,7 +1270,7 @@ bool host_table_read64(struct host *h, gr_pa_t pa, uint64_t *out)
     return ok;
 }
 
-/* Caches have their own mind about the lines a non-coherent master touches. */
+/* Caches may write back or fetch again any line that a non-coherent master touches. */
 static void disturb(struct host *h, struct bank *b, uint64_t off, uint64_t len)
 {
     uint64_t first = off & ~(LINE - 1);
@@ -1410,7 +1410,7 @@ void gr_port_write64(gr_mmio_t mmio, gr_reg64 reg, uint64_t value)
 
 /* ---- Port: locks ---- */
 
-/* Charged to the live host that this thread used last; without one, nobody would ever know. */
+/* Count misuse in the live host that this thread used last; without one, panic. */
 static void lock_misuse(const char *what)
 {
     bool told = false;
@@ -1452,7 +1452,7 @@ void gr_port_lock_fini(gr_lock_t *lock)
     }
 }
 
-/* A state of 0 says that misuse was reported and nothing taken: the unlock does nothing. */
+/* The state is 0 if the lock was misused and not taken: then the unlock does nothing. */
 gr_lock_state_t gr_port_lock(gr_lock_t *lock)
 {
     if (lock->magic != LOCK_MAGIC) {
@@ -1507,7 +1507,7 @@ static pthread_mutex_t *cpu_mutex(unsigned cpu)
     return &mutex[cpu]; /* on Linux all zeroes is PTHREAD_MUTEX_INITIALIZER */
 }
 
-/* A state of 0 says that misuse was reported and nothing entered: leaving does nothing. */
+/* The state is 0 if the section was misused and not entered: then leaving does nothing. */
 gr_exclusive_t gr_port_exclusive_enter(void)
 {
     const unsigned cpu = gr_port_cpu();

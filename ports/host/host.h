@@ -7,19 +7,20 @@
  * what it touches:
  *   cpu   what the CPU sees; gr_port_phys_to_virt() points here
  *   dev   what non-coherent masters and table walkers see
- *   base  the state in which cpu and dev last agreed: a line whose cpu differs from it is dirty
- * Coherent masters use `cpu`. CLEAN copies dirty lines from cpu to dev; INVAL copies dev to cpu. A
- * dirty line may also be written back, and a clean one be fetched again, whenever a non-coherent
- * master touches it or an INVAL drops it: always whole lines of GR_PORT_CACHE_LINE bytes.
+ *   base  the state in which cpu and dev last agreed: a line is dirty where cpu differs from base
+ * Coherent masters use `cpu`. CLEAN copies dirty lines from cpu to dev; INVAL copies dev to cpu.
+ * Whenever a non-coherent master touches a line or an INVAL drops it, a dirty line may also be
+ * written back, and a clean line be fetched again. Always whole lines of GR_PORT_CACHE_LINE bytes.
  *
- * Table memory (GR_PAGES_TABLE). gr_port_table_store64() changes cpu at once and dev at the latest
- * at the thread's next gr_port_wmb() or gr_port_mb(), or when another thread follows a pointer to a
- * table, since it has seen the store then (with `noncoherent_walk`: at the CLEAN that covers it, no
- * barrier does), and perhaps earlier: at any store and any walker's read, one pending
- * 64-bit store of any thread may become visible, alone and out of order. The zeroes of a fresh page
- * are pending stores too; until then a walker sees poison that looks valid.
+ * Table memory (GR_PAGES_TABLE). gr_port_table_store64() changes cpu at once. It changes dev at the
+ * latest at the thread's next gr_port_wmb() or gr_port_mb(), or when another thread follows a
+ * pointer to a table, because that thread has seen the store. With `noncoherent_walk` only the
+ * CLEAN that covers a store changes dev; no barrier does. A store may also become visible earlier:
+ * at any store and at any walker's read, one pending 64-bit store of any thread may, alone and out
+ * of order. The zeroes of a fresh page are pending stores too; until they are visible a walker sees
+ * poison that looks valid.
  *
- * Misuse of the contract is counted, logged in one sentence, and survived where it can be. Lock
+ * Misuse of the contract is counted, logged in one sentence, and survived where possible. Lock
  * functions and barriers have no `env`: lock misuse goes to the host that the thread used last.
  *
  * Threads: every function may be called from any thread at any time; host_destroy() only when no
@@ -58,18 +59,18 @@ struct host_config {
     struct host_hole reserved[HOST_MAX_RESERVED]; /* RAM that is never handed out */
 };
 
-/* Make a machine. NULL with one sentence in `err` when `config` cannot be. */
+/* Make a machine. NULL, with one sentence in `err`, when `config` is not valid. */
 struct host *host_create(const struct host_config *config, char *err, size_t errlen);
 
 /*
- * Destroy it, with a line in the log for each library page or test buffer still allocated.
- * Returns host_leaks(). Stores of any thread pending in it are dropped.
+ * Destroy a machine, with a line in the log for each library page or test buffer still allocated.
+ * Returns host_leaks(). Stores of any thread that are pending in the machine are dropped.
  */
 int host_destroy(struct host *h);
 
 /*
- * Memory that the library has allocated and not freed, in pages of 4 KiB, uncached mappings
- * counting one each; and what tests have.
+ * host_leaks(): what the library has allocated and not freed, in pages of 4 KiB; an uncached
+ * mapping counts one. host_ram_leaks(): the same of tests' buffers.
  */
 int host_leaks(struct host *h);
 int host_ram_leaks(struct host *h);
@@ -83,31 +84,32 @@ unsigned host_cpu_page(const struct host *h);
 
 /*
  * `size` bytes rounded up to P, aligned to P and `align` (a power of two or 0), anywhere in RAM,
- * content whatever was there. GR_EINVAL, GR_ENOMEM. host_ram_free() takes exactly such a PA.
+ * and not cleared. GR_EINVAL, GR_ENOMEM. host_ram_free() takes exactly such a PA.
  */
 GR_MUST_CHECK int host_ram_alloc(struct host *h, uint64_t size, uint64_t align, gr_pa_t *out_pa);
 void host_ram_free(struct host *h, gr_pa_t pa);
 
 /*
- * A page of firmware's tables: `size` bytes, a power of two, naturally aligned, zero for everyone,
- * which stay until the machine goes. gr_port_map_firmware() gives them to the library, which may
- * use them from then on: walkers see its stores as those to its own tables. GR_EINVAL, GR_ENOMEM.
+ * A page of firmware's tables: `size` bytes, a power of two, naturally aligned, zero for CPU and
+ * devices. The page stays until the machine is destroyed. gr_port_map_firmware() gives the page to
+ * the library; from then on walkers see the library's stores to it as those to its own tables.
+ * GR_EINVAL, GR_ENOMEM.
  */
 GR_MUST_CHECK int host_firmware_alloc(struct host *h, uint64_t size, gr_pa_t *out_pa);
 
-/* One entry of such a page, visible to everyone: firmware did it long ago. */
+/* Store an entry of such a page, visible to CPU and devices at once: firmware did it long ago. */
 void host_firmware_write64(struct host *h, gr_pa_t pa, uint64_t value);
 
-/* The n-th gr_port_map_firmware() from now says that there is none; 0 for no more. */
+/* The n-th gr_port_map_firmware() from now fails; 0 for none. */
 void host_fail_firmware(struct host *h, uint64_t n);
 
-/* Where the CPU sees [pa, pa + len), or NULL where that is not within one bank. */
+/* The CPU's address of [pa, pa + len), or NULL if that range is not within one bank. */
 void *host_ptr(struct host *h, gr_pa_t pa, uint64_t len);
 
-/* The same as it lies in memory, past the caches: what masters that are not coherent see. */
+/* The same range past the caches: what masters that are not coherent see. */
 const void *host_memory(struct host *h, gr_pa_t pa, uint64_t len);
 
-/* The PA of an address that the CPU uses, cached or uncached. False: not memory of this host. */
+/* The PA of a CPU address, cached or uncached. False: not memory of this host. */
 GR_MUST_CHECK bool host_pa_of(struct host *h, const void *va, gr_pa_t *out_pa);
 
 enum host_use {
@@ -127,17 +129,17 @@ void host_for_each_used(struct host *h,
                         void *arg);
 
 /*
- * Copy what [pa, pa + len), within one bank, holds, touching no cache: what walkers see of table
- * memory; of the rest a line that is dirty in the CPU's caches, else what lies in memory.
+ * Copy [pa, pa + len), within one bank, and change no cache: of table memory what walkers see; of
+ * other memory the line in the CPU's caches if it is dirty, or else what lies in memory.
  */
 GR_MUST_CHECK bool host_read_held(struct host *h, gr_pa_t pa, void *buf, uint64_t len);
 
 /* ---- For models: what devices and walkers do ---- */
 
 /*
- * One 64-bit read of a table by a walker. False outside RAM and at unaligned addresses; freed
- * library pages are false and misuse. RAM that is no table page is read like a walker's data: cpu,
- * or dev with `noncoherent_walk`.
+ * One 64-bit read of a table by a walker. False outside RAM and at unaligned addresses; a read of a
+ * freed library page is false and misuse. RAM that is no table page is read from cpu, or with
+ * `noncoherent_walk` from dev.
  */
 GR_MUST_CHECK bool host_table_read64(struct host *h, gr_pa_t pa, uint64_t *out);
 
@@ -174,7 +176,7 @@ struct host_mmio {
 
 /* ---- Virtual time: gr_port_now_ns() takes 10 ns, gr_port_relax() 100 ns, all else none ---- */
 
-uint64_t host_now(struct host *h); /* without taking any */
+uint64_t host_now(struct host *h); /* takes no time itself */
 void host_advance(struct host *h, uint64_t ns);
 
 /* ---- Failures on demand, each happening once ---- */
@@ -193,15 +195,15 @@ void host_ignore(struct host *h, unsigned what, uint64_t k);
 uint64_t host_calls(struct host *h, unsigned what); /* calls so far of the kinds in `what` */
 
 /*
- * gr_port_rmb() and gr_port_mb() of this thread so far. A CPU may load ahead of its program, and
- * use what it got unless a barrier comes between: a test does so by keeping this number with the
- * value.
+ * Calls of gr_port_rmb() and gr_port_mb() by this thread so far. A CPU may load a value ahead of
+ * its program, and use it unless a barrier comes between. A test imitates that by keeping this
+ * number with a value that it has loaded.
  */
 uint64_t host_load_barriers(void);
 
 /*
- * The calling thread's CPU from now on, below GR_PORT_CPUS; UINT32_MAX: its own number again. A
- * CPU's exclusive section keeps other threads out that have its number.
+ * The calling thread's CPU from now on, below GR_PORT_CPUS; UINT32_MAX: the thread's own number
+ * again. A CPU's exclusive section keeps out other threads with the same CPU.
  */
 void host_set_cpu(uint32_t cpu);
 

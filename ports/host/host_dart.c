@@ -4,50 +4,6 @@
 #define STALL_STEP_NS 100u
 #define STALL_STEPS 1000000u
 
-static bool glue_table_read64(void *opaque, uint64_t pa, uint64_t *out)
-{
-    const struct host_dart *const dart = opaque;
-
-    return host_table_read64(dart->host, pa, out);
-}
-
-static bool glue_mem_read(void *opaque, uint64_t pa, void *buf, size_t len, bool coherent)
-{
-    const struct host_dart *const dart = opaque;
-
-    return host_mem_read(dart->host, pa, buf, len, coherent);
-}
-
-static bool glue_mem_write(void *opaque, uint64_t pa, const void *buf, size_t len, bool coherent)
-{
-    const struct host_dart *const dart = opaque;
-
-    return host_mem_write(dart->host, pa, buf, len, coherent);
-}
-
-static uint64_t glue_now_ns(void *opaque)
-{
-    const struct host_dart *const dart = opaque;
-
-    return host_now(dart->host);
-}
-
-static void glue_irq(void *opaque, void *cookie, bool level)
-{
-    struct host_dart *const dart = opaque;
-
-    (void)cookie;
-    dart->irq = level;
-}
-
-static uint32_t glue_random(void *opaque)
-{
-    struct host_dart *const dart = opaque;
-
-    dart->chance = dart->chance * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(dart->chance >> 32);
-}
-
 static uint32_t mmio_read32(void *opaque, uint32_t offset)
 {
     return dart_model_read32(opaque, offset);
@@ -63,21 +19,9 @@ bool host_dart_init(struct host_dart *dart, struct host *host,
 {
     struct dart_model_config wired = *config;
 
-    *dart = (struct host_dart){
-        .host = host,
-        .glue =
-            {
-                .opaque = dart,
-                .table_read64 = glue_table_read64,
-                .mem_read = glue_mem_read,
-                .mem_write = glue_mem_write,
-                .now_ns = glue_now_ns,
-                .irq = glue_irq,
-                .random = glue_random,
-            },
-        .chance = seed,
-    };
-    wired.host = &dart->glue;
+    *dart = (struct host_dart){.host = host};
+    host_model_init(&dart->machine, host, seed, &dart->irq, false);
+    wired.host = &dart->machine.calls;
     dart->model = dart_model_create(&wired);
     dart->mmio = (struct host_mmio){
         .host = host,

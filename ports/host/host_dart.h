@@ -9,14 +9,14 @@
 #include <dart/dart.h>
 #include <granule/port.h>
 #include <host.h>
+#include <host_model.h>
 
 struct host_dart {
     struct host *host;
-    struct model_host glue;
+    struct host_model machine;
     struct host_mmio mmio; /* &mmio is the gr_mmio_t for gr_dart_init() */
     struct dart_model *model;
     bool irq; /* level of the interrupt line; serve it after an access, not from within the model */
-    uint64_t chance;
 };
 
 /*

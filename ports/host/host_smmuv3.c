@@ -1,50 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "host_smmuv3.h"
 
-static bool glue_table_read64(void *opaque, uint64_t pa, uint64_t *out)
-{
-    const struct host_smmuv3 *const smmu = opaque;
-
-    return host_table_read64(smmu->host, pa, out);
-}
-
-static bool glue_mem_read(void *opaque, uint64_t pa, void *buf, size_t len, bool coherent)
-{
-    const struct host_smmuv3 *const smmu = opaque;
-
-    return host_mem_read(smmu->host, pa, buf, len, coherent);
-}
-
-static bool glue_mem_write(void *opaque, uint64_t pa, const void *buf, size_t len, bool coherent)
-{
-    const struct host_smmuv3 *const smmu = opaque;
-
-    return host_mem_write(smmu->host, pa, buf, len, coherent);
-}
-
-static uint64_t glue_now_ns(void *opaque)
-{
-    const struct host_smmuv3 *const smmu = opaque;
-
-    return host_now(smmu->host);
-}
-
-static void glue_irq(void *opaque, void *cookie, bool level)
-{
-    struct host_smmuv3 *const smmu = opaque;
-
-    (void)cookie;
-    smmu->irq = smmu->irq || level;
-}
-
-static uint32_t glue_random(void *opaque)
-{
-    struct host_smmuv3 *const smmu = opaque;
-
-    smmu->chance = smmu->chance * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(smmu->chance >> 32);
-}
-
 static uint32_t mmio_read32(void *opaque, uint32_t offset)
 {
     return smmuv3_model_read32(opaque, offset);
@@ -70,21 +26,9 @@ bool host_smmuv3_init(struct host_smmuv3 *smmu, struct host *host,
 {
     struct smmuv3_model_config wired = *config;
 
-    *smmu = (struct host_smmuv3){
-        .host = host,
-        .glue =
-            {
-                .opaque = smmu,
-                .table_read64 = glue_table_read64,
-                .mem_read = glue_mem_read,
-                .mem_write = glue_mem_write,
-                .now_ns = glue_now_ns,
-                .irq = glue_irq,
-                .random = glue_random,
-            },
-        .chance = seed,
-    };
-    wired.host = &smmu->glue;
+    *smmu = (struct host_smmuv3){.host = host};
+    host_model_init(&smmu->machine, host, seed, &smmu->irq, true);
+    wired.host = &smmu->machine.calls;
     smmu->model = smmuv3_model_create(&wired);
     smmu->mmio = (struct host_mmio){
         .host = host,

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An SMMUv3 model as part of a hosted machine, as host_dart.h is for DARTs. Its two interrupts are
- * edges and set one flag, which whoever serves them clears first.
+ * edges and set one flag. The code that serves the interrupt clears the flag first.
  */
 #ifndef HOST_SMMUV3_H
 #define HOST_SMMUV3_H
 
 #include <granule/port.h>
 #include <host.h>
+#include <host_model.h>
 #include <smmuv3/smmuv3.h>
 
 struct host_smmuv3 {
     struct host *host;
-    struct model_host glue;
+    struct host_model machine;
     struct host_mmio mmio; /* &mmio is the gr_mmio_t for gr_smmuv3_init() */
     struct smmuv3_model *model;
     bool irq; /* there was an edge */
-    uint64_t chance;
 };
 
 /*

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QEMU's aarch64 `virt` machine, what the files of this port offer each other. All but start.S,
+ * QEMU's aarch64 `virt` machine: what the files of this port offer each other. All but start.S,
  * cpu.c, mmu.c, print.c and mem.c serve ports/qemu-qtest as well, which has no CPU. The addresses
- * are QEMU's promise for this machine (facts/QEMU.md, the table of items); RAM, the IOMMU and who
- * is behind it are read from the device tree.
+ * are QEMU's promise for this machine (docs/QEMU.md, "The machine"). RAM, the IOMMU and the devices
+ * behind it are read from the device tree.
  */
 #ifndef QEMU_AARCH64_BOARD_H
 #define QEMU_AARCH64_BOARD_H
@@ -32,7 +32,7 @@ __attribute__((noreturn)) void board_exit(unsigned status);
 
 /* ---- print.c, or ports/qemu-qtest ---- */
 
-/* %s %c %d %u %x, with l or ll, a width, - and 0 for them. */
+/* Knows %s %c %d %u %x, with l or ll, and with a width, - and 0. */
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
 __attribute__((noreturn, format(printf, 1, 2))) void panic(const char *format, ...);
 
@@ -64,7 +64,7 @@ unsigned irq_msi_alloc(void); /* an INTID that the doorbell raises */
 
 /* ---- cpu.c, or ports/qemu-qtest for the machine whose CPU is a program on the host ---- */
 
-/* Interrupts off, and as they were before. */
+/* Turn interrupts off, and back to what they were. */
 uint64_t irq_save(void);
 void irq_restore(uint64_t state);
 void irq_on(void);
@@ -77,17 +77,17 @@ void cpu_relax(void); /* between two polls; interrupts that are due come now at 
 void timer_arm(uint64_t ticks);
 void timer_off(void);
 
-/* RAM by its physical address, and back. What lies outside of it ends the run. */
+/* From a physical address of RAM to a pointer, and back. An address outside of RAM ends the run. */
 void *ram_at(uint64_t pa);
 uint64_t ram_pa(const void *va);
 
-/* Make all RAM up to `last` usable; returns where what is nobody's begins. */
+/* Make all RAM up to `last` usable; returns where RAM begins that nothing uses yet. */
 uint64_t ram_open(uint64_t last);
 
-/* The words that choose what to run; may be NULL. `tree` is the device tree. */
+/* The words that select what runs; may be NULL. `tree` is the device tree. */
 const char *board_arguments(const void *tree);
 
-/* Crash in the way that `kind` names: what the CPU says about it is what is tested. */
+/* Crash in the way that `kind` names; the report of the crash is what is tested. */
 void cpu_trap(const char *kind);
 
 /* ---- main.c ---- */

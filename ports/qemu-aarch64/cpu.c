@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What takes an instruction of the CPU's: barriers, registers, time, the mask of interrupts. */
+/* What needs instructions of the CPU: barriers, registers, time, the mask of interrupts. */
 #include "board.h"
 #include "examples/drivers/pci.h"
 #include <granule/port.h>
@@ -9,14 +9,14 @@ extern char image_stack[], image_end[];
 
 /* ---- The port: barriers ---- */
 
-/* To the point of coherency, line by line; on this machine nobody asks for it. */
+/* Line by line, to the point of coherency. Never called on this machine, which is coherent. */
 void gr_port_cache(gr_env_t env, const void *va, size_t len, unsigned op)
 {
     uintptr_t at = (uintptr_t)va & ~(uintptr_t)(GR_PORT_CACHE_LINE - 1);
 
     (void)env;
     for (; at < (uintptr_t)va + len; at += GR_PORT_CACHE_LINE) {
-        if (op & GR_CACHE_INVAL) /* cleans as well: what shares the line must survive */
+        if (op & GR_CACHE_INVAL) /* cleans as well: other data in the line must survive */
             __asm__ volatile("dc civac, %0" ::"r"(at) : "memory");
         else
             __asm__ volatile("dc cvac, %0" ::"r"(at) : "memory");
@@ -125,7 +125,7 @@ void timer_off(void)
     __asm__ volatile("msr cntv_ctl_el0, xzr\n\tisb");
 }
 
-/* ---- Memory is where it is ---- */
+/* ---- Memory is mapped at its physical address ---- */
 
 void *ram_at(uint64_t pa)
 {
@@ -166,6 +166,6 @@ void cpu_trap(const char *kind)
         *(volatile uint32_t *)(uintptr_t)0x1234 = 1;
     if (is(kind, "text"))
         *(volatile uint32_t *)(uintptr_t)board_main = 1;
-    if (is(kind, "stack")) /* the first store below its end */
+    if (is(kind, "stack")) /* the first store below the end of the stack */
         __asm__ volatile("mov sp, %0\n\tstr xzr, [sp, #-16]!" ::"r"(image_stack));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The part of the port that needs no instruction of the CPU's; the rest is in cpu.c. */
+/* The part of the port that needs no instructions of the CPU; cpu.c has the rest. */
 #include "board.h"
 #include "examples/drivers/pci.h"
 #include <granule/port.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The port for QEMU's aarch64 `virt` machine: one CPU with interrupts, 4 KiB pages, all memory
- * mapped where it is, every device and walker coherent. <granule/port.h> is the contract.
+ * mapped at its physical address, every device and walker coherent. <granule/port.h> is the
+ * contract.
  */
 #ifndef GR_PORT_H
 #define GR_PORT_H
@@ -13,13 +14,13 @@
 #define GR_PORT_CACHE_LINE 64
 #define GR_PORT_CPUS 1u
 
-/* There is one machine. NULL does as well. */
+/* There is only one machine, so NULL will do. */
 typedef struct board *gr_env_t;
 
 /* The address of a register block. */
 typedef uintptr_t gr_mmio_t;
 
-/* One CPU: what the lock keeps out is its interrupt handlers, and what it saves is their mask. */
+/* With one CPU a lock keeps out interrupt handlers only. Its state is the interrupt mask. */
 typedef struct {
     uint32_t held;
 } gr_lock_t;

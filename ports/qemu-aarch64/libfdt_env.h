@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a host without libc gives libfdt's header; it is libfdt's own port. */
+/* What libfdt.h needs from a host without libc: libfdt's own port. */
 #ifndef LIBFDT_ENV_H
 #define LIBFDT_ENV_H
 

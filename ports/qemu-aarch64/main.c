@@ -40,7 +40,7 @@ static void read_tree(void)
           machine.smmu);
 }
 
-/* Who of the functions is behind the SMMU, and as which stream. */
+/* Which PCI functions are behind the SMMU, and as which streams. */
 static void read_functions(void)
 {
     const int bridge = fdt_node_offset_by_compatible(tree, -1, "pci-host-ecam-generic");
@@ -65,7 +65,7 @@ static void add_ram(void)
 
 /* ---- The command line ---- */
 
-/* The word that begins with `name`: what follows that, or NULL. */
+/* The text after `name` in the word that begins with it, or NULL. */
 static const char *argument(const char *name)
 {
     const char *args = board_arguments(tree);
@@ -115,7 +115,7 @@ static const char *run_one(struct rig *rig, const char *(*run)(struct rig *rig))
 
     rig->faults.others = 0;
     why = run(rig);
-    cpu_relax(); /* for events of the last access */
+    cpu_relax(); /* let events of the last access come in */
     if (!why && rig->faults.others)
         why = "a fault that nobody expected";
     rig->faults.any = false;
@@ -148,7 +148,7 @@ static void run_granule(unsigned lg2, unsigned stage, const char *only)
     report("down", lg2, stage, rig_down(&rig));
 }
 
-/* At every granule, in each stage that there is and that is asked for. */
+/* Run at every granule, in each stage that the SMMU has and the command line asks for. */
 static void run_stages(const char *only)
 {
     const uint32_t idr0 = mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a compiler and libfdt take for granted. Plain loops, built with -fno-builtin so that they do
- * not become calls of themselves; eight bytes at a time where that is all there is to gain.
+ * The functions of libc that the compiler and libfdt call. Plain loops, built with -fno-builtin so
+ * that they do not become calls of themselves; eight bytes at a time where that is easy.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -116,6 +116,6 @@ char *strrchr(const char *s, int c)
     return (char *)(uintptr_t)last;
 }
 
-/* libfdt's archive is built with stack protection. */
+/* libfdt's archive is built with stack protection, which reads this. */
 extern uintptr_t __stack_chk_guard;
 uintptr_t __stack_chk_guard = 0x595a6e0d00a5ff37u;

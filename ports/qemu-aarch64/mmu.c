@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The CPU's own page tables: 4 KiB pages, 39 bits, everything where it is. The image is mapped page
- * by page, so that text cannot be written, data cannot run and the stack has an end; the rest in
- * blocks of 2 MiB. mmu_on() runs without caches and alignment: this file is built strictly aligned.
+ * The CPU's own page tables: 4 KiB pages, 39 bits, everything mapped at its physical address. The
+ * image is mapped page by page, so that text cannot be written, data cannot run and the stack has
+ * an end. All else is mapped in blocks of 2 MiB. Without the MMU, in mmu_on(), unaligned accesses
+ * fault, so this file is built with -mstrict-align.
  */
 #include "board.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A buddy allocator over the RAM of the tree, for the port and for the scenarios' buffers. */
+/* A buddy allocator over the device tree's RAM, for the port and for the scenarios' buffers. */
 #include "board.h"
 
-#define PAGES 0x40000u /* of 1 GiB from RAM_BASE on; what lies above is left alone */
+#define PAGES 0x40000u /* of 1 GiB from RAM_BASE on; RAM above is left alone */
 #define ORDERS 19u
 
 struct block {
@@ -24,8 +24,8 @@ static unsigned page_of(const void *at)
 }
 
 /*
- * Free memory is nobody's to touch but this allocator's, which keeps its lists there: in
- * ports/qemu-qtest the address sanitizer watches that.
+ * Only this allocator may touch free memory, where it keeps its lists. In ports/qemu-qtest the
+ * address sanitizer watches that.
  */
 #define UNWATCHED __attribute__((no_sanitize_address))
 
@@ -85,7 +85,7 @@ void pages_add(uint64_t first, uint64_t last)
     uint64_t from = (first - RAM_BASE + PAGE - 1) / PAGE, end = (last + 1 - RAM_BASE) / PAGE;
 
     end = end < PAGES ? end : PAGES;
-    while (from < end) { /* as large as fits: what nobody uses is not even touched */
+    while (from < end) { /* blocks as large as fit, so that unused RAM is hardly touched */
         unsigned order = 0;
 
         while (order + 1 < ORDERS && from % (2u << order) == 0 && from + (2u << order) <= end)
@@ -131,7 +131,7 @@ void pages_free(void *at, unsigned lg2)
     const unsigned order = lg2 > 12 ? lg2 - 12 : 0;
     uint64_t state = irq_save();
 
-    /* What is used after it was freed shall look wrong. */
+    /* A use after free shall find wrong data. */
     __builtin_memset(at, 0xdb, (size_t)PAGE << order);
     watch(at, (size_t)PAGE << order);
     used -= (uint64_t)PAGE << order;

@@ -59,7 +59,7 @@ bool pci_msi(const struct pci_function *fn, gr_iova_t doorbell, uint32_t data)
         mmio_write32(entry, (table & ~7u) + 0, (uint32_t)doorbell);
         mmio_write32(entry, (table & ~7u) + 4, (uint32_t)(doorbell >> 32));
         mmio_write32(entry, (table & ~7u) + 8, data);
-        mmio_write32(entry, (table & ~7u) + 12, 0); /* this one not masked */
+        mmio_write32(entry, (table & ~7u) + 12, 0); /* this vector is not masked */
         pci_write(fn, at, 0x80000000);
         return true;
     }
@@ -79,7 +79,7 @@ bool pci_msi(const struct pci_function *fn, gr_iova_t doorbell, uint32_t data)
     return true;
 }
 
-/* Sizes are what stays of all ones. Every BAR lies below 4 GiB. */
+/* A BAR's size is read from the bits that stay set after all ones. Every BAR is put below 4 GiB. */
 static void place_bars(struct pci_function *fn, uint32_t *window)
 {
     for (unsigned i = 0; i < 6; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The functions on bus 0; no firmware was here, so their BARs are ours to place. */
+/* The functions on bus 0. No firmware has run, so this port places their BARs. */
 #ifndef QEMU_AARCH64_PCI_H
 #define QEMU_AARCH64_PCI_H
 
@@ -7,7 +7,7 @@
 
 struct pci_function {
     volatile void *config;
-    uint16_t rid; /* bus, device and function: what an iommu-map is about */
+    uint16_t rid; /* bus, device and function: what an iommu-map translates to a stream */
     uint16_t vendor, device;
     uint32_t bar[6]; /* address, 0: none */
 };

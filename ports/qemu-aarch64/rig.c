@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
-#define SMMU_EVENTS 106u /* INTIDs (facts/QEMU.md) */
+#define SMMU_EVENTS 106u /* INTIDs (docs/QEMU.md) */
 #define SMMU_SYNC 108u
 #define SMMU_ERRORS 109u
 
@@ -58,7 +58,7 @@ static void on_smmu_interrupt(void *cookie)
 {
     struct rig *rig = cookie;
 
-    /* Edges: one stands for all that came until the queue was empty. */
+    /* Interrupts are edges: one edge stands for all events that came before the queue was empty. */
     while (gr_smmuv3_isr(&rig->smmu)) {
         while (gr_fault_dispatch(&rig->smmu.inst))
             ;
@@ -78,8 +78,8 @@ void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t le
 }
 
 /*
- * Long in the guest's time: with -icount it is a second of polling, in which a busy host's other
- * threads get their turn.
+ * Wait long in the guest's time: with -icount that is a second of polling, in which other threads
+ * of a busy host get their turn.
  */
 static bool waited(const volatile unsigned *count, unsigned before)
 {
@@ -113,8 +113,8 @@ static void on_interrupt(void *cookie)
 }
 
 /*
- * The doorbell is a register that the device writes, so it is mapped like a buffer. Of registers
- * there is no copy to bounce to: an untrusted device gets all that lies in the granule.
+ * The doorbell is a register that the device writes, so it is mapped like a buffer. A register
+ * cannot bounce: an untrusted device gets the whole granule.
  */
 static int map_doorbell(struct rig *rig, struct master *master)
 {
@@ -141,7 +141,7 @@ static int unmap_doorbell(struct master *master)
 static int master_up(struct rig *rig, unsigned which, bool untrusted)
 {
     struct master *master = &rig->masters[which];
-    static unsigned intids[MASTERS]; /* the frame gives each once */
+    static unsigned intids[MASTERS]; /* kept, because irq_msi_alloc() gives an INTID only once */
     unsigned nth = kinds[which].nth;
     const struct gr_dt_master *tree = NULL;
     struct gr_device_config config;

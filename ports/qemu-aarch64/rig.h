@@ -19,14 +19,14 @@
 
 #define FUNCTIONS 16u
 
-/* What the device tree says, and what the PCI bus does. */
+/* What the device tree and the PCI bus say. */
 struct machine {
     struct gr_range ram;
-    uint64_t smmu; /* its registers */
+    uint64_t smmu; /* PA of its registers */
     uint64_t smmu_size;
     int smmu_node;
     struct pci_function functions[FUNCTIONS];
-    struct gr_dt_master masters[FUNCTIONS]; /* of each: streams, and IOVAs that it must not have */
+    struct gr_dt_master masters[FUNCTIONS]; /* of each function: streams and reserved IOVAs */
     unsigned function_count;
 };
 
@@ -42,7 +42,7 @@ struct master {
     struct gr_domain domain;
     unsigned intid;
     volatile unsigned interrupts;
-    struct gr_seg doorbell_page; /* what is mapped for it */
+    struct gr_seg doorbell_page; /* what is mapped for the doorbell */
     gr_iova_t doorbell;          /* MSI_DOORBELL as the device sees it */
 };
 
@@ -65,7 +65,8 @@ struct rig {
     } faults;
 };
 
-/* What a rig asks its SMMU for: a stage where it has both, else it is to find the one by itself. */
+/* The stage that a rig asks its SMMU for where it has both; 0 where it has one: the driver finds
+ * it. */
 static inline uint8_t rig_asks(unsigned stage)
 {
     const uint32_t idr0 = mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0);
@@ -73,35 +74,36 @@ static inline uint8_t rig_asks(unsigned stage)
     return (idr0 & 3) == 3 ? (uint8_t)stage : 0; /* S1P and S2P */
 }
 
-/* What a rig translates: QEMU's stage 2 has one root only (docs/QEMU.md), 42 bits with 64 KiB. */
+/* The IOVA bits of a rig: QEMU's stage 2 has one root only (docs/QEMU.md), 42 bits with 64 KiB. */
 static inline uint8_t rig_va_bits(unsigned granule_lg2, unsigned stage)
 {
     return granule_lg2 == 16 && stage == 2 ? 42 : 48;
 }
 
-/* Bring all of it up, or down; NULL, or what went wrong. A rig that is down has leaked nothing. */
+/* Bring a rig up, or down. Returns NULL, or what went wrong, memory leaked by the rig included. */
 const char *rig_up(struct rig *rig, unsigned granule_lg2, unsigned stage);
 const char *rig_down(struct rig *rig);
 
 /*
- * Move a device that has nothing mapped but its doorbell into another domain, which it gets its
- * doorbell mapped in; or back to its own, with NULL.
+ * Move a device that has nothing mapped but its doorbell into another domain, or with NULL back to
+ * its own. The doorbell is mapped there.
  */
 GR_MUST_CHECK int rig_move(struct rig *rig, unsigned master, struct gr_domain *domain);
 
-/* Make a device that has nothing mapped but its doorbell trusted or not: device and domain anew. */
+/* Make a device that has nothing mapped but its doorbell trusted or not, with a new domain. */
 GR_MUST_CHECK int rig_trust(struct rig *rig, unsigned master, bool trusted);
 
-/* Stop listening to it, and leave everything else as it is. */
+/* Turn a rig's interrupts off, and leave everything else as it is. */
 void rig_abandon(struct rig *rig);
 
-/* What went wrong, in words, with `err`'s; valid until the next. */
+/* `what` and the words for `err`; valid until the next call. */
 const char *rig_error(const char *what, int err);
 
 /*
  * From now on faults of this device in [iova, iova + len) for one of these reasons are expected,
- * all others are not. faults_met() waits until one has come; true if it has, and no other. After it
- * no fault is expected again. One access may be many faults: QEMU reports every four bytes.
+ * and no other faults. faults_met() waits for an expected fault; true if there was one, and no
+ * other fault. After it no fault is expected. One access may be many faults: QEMU reports every
+ * four bytes.
  */
 void faults_expect(struct rig *rig, unsigned master, gr_iova_t iova, uint64_t len,
                    uint32_t reasons);
@@ -115,12 +117,12 @@ bool interrupt_came(struct rig *rig, unsigned master, unsigned before);
 struct walk {
     uint64_t pa;
     uint64_t size;  /* bytes of the leaf */
-    uint64_t entry; /* its address */
+    uint64_t entry; /* the leaf's PA */
     bool write;
-    const char *bad; /* what is wrong with the tables on the way, or NULL */
+    const char *bad; /* what is wrong with the tables that the walk read, or NULL */
 };
 
-/* Where an IOVA of a stream leads; false: nowhere. */
+/* Find what an IOVA of a stream is mapped to; false: to nothing. */
 bool walk(const struct machine *machine, uint32_t sid, unsigned granule_lg2, uint64_t iova,
           struct walk *out);
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What has to hold on an IOMMU that nobody here wrote, at each granule. A scenario is a function
- * and a line of the list at the end; it returns NULL, or why it failed.
+ * What has to hold on an IOMMU that is not ours, at each granule. A scenario is a function and a
+ * line of the list at the end; it returns NULL, or why it failed.
  *
- * Whether the device may do an access is seen from memory and from the SMMU's events: devices of
- * QEMU report success for data that was blocked.
+ * Whether an access passed is seen from memory and from the SMMU's events, because devices of QEMU
+ * report success for accesses that were blocked.
  */
 #include "rig.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
-/* Goes on if it holds, else the scenario has failed here. */
+/* Go on if the condition holds; else the scenario has failed here. */
 #define EXPECT(condition)                                                                          \
     do {                                                                                           \
         if (!(condition))                                                                          \
@@ -28,7 +28,7 @@
 
 #define GUARD 0xa5u
 
-/* ---- Memory: CPU pages that lie all over the place ---- */
+/* ---- Memory: CPU pages in random order ---- */
 
 #define POOL 160u
 
@@ -64,7 +64,7 @@ static void pool_shuffle(void)
     }
 }
 
-/* Pages in no order, full of GUARD: every other one of what the allocator has. */
+/* Take pages in random order, full of GUARD: every second page that the allocator gives. */
 static bool pool_open(void)
 {
     static uint8_t *all[2 * POOL];
@@ -114,7 +114,7 @@ static bool filled(const uint8_t *at, uint64_t len, uint64_t from)
 
 static bool all_bytes(const uint8_t *at, uint64_t len, uint8_t byte)
 {
-    /* the same byte all along: each is like the one after it */
+    /* all bytes are the same if each byte equals the next */
     return len == 0 || (at[0] == byte && __builtin_memcmp(at, at + 1, len - 1) == 0);
 }
 
@@ -151,8 +151,7 @@ static void guard_pool(void)
 
 /* ---- Data ---- */
 
-/* For PRPs: whole pages, but that the first begins and the last ends anywhere. Returns the count.
- */
+/* A list for PRPs: whole pages, but the first begins and the last ends anywhere. Its count. */
 static unsigned prp_list(struct gr_seg *segs, unsigned pages, uint64_t *out_len)
 {
     const unsigned start = random_below(PAGE / 4) * 4, rest = start & 511;
@@ -218,7 +217,7 @@ static unsigned odd_list(struct gr_seg *segs, unsigned pages, uint64_t *out_len)
         const unsigned start = random_below(PAGE - 512);
         unsigned len = 1 + random_below(PAGE - start);
 
-        if (i + 1 == pages) /* what is missing, and some sectors */
+        if (i + 1 == pages) /* the bytes that the last sector lacks, and some sectors */
             len = (unsigned)(512 - (sum & 511));
         segs[i] = (struct gr_seg){pa_of(pool[i]) + start, len};
         sum += len;
@@ -288,7 +287,7 @@ static const char *odd_ranges(struct rig *rig)
     return NULL;
 }
 
-/* A device of 28 address bits reaches RAM at 1 GiB only because somebody translates. */
+/* A device with 28 address bits reaches RAM at 1 GiB only because the SMMU translates. */
 static const char *narrow_device(struct rig *rig)
 {
     struct gr_device *dev = &rig->masters[EDU2].dev;
@@ -371,7 +370,7 @@ static const char *msi_arrives(struct rig *rig)
 static const char *msi_blocked(struct rig *rig)
 {
     struct master *edu = &rig->masters[EDU];
-    const gr_iova_t hole = 0x5000000; /* nothing is mapped so far down */
+    const gr_iova_t hole = 0x5000000; /* no IOVA so low is mapped */
     unsigned before = edu->interrupts;
     gr_pa_t pa;
 
@@ -392,7 +391,7 @@ static const char *msi_blocked(struct rig *rig)
 
 /* ---- Faults ---- */
 
-/* Nothing is there: a read and a write fault, and a write changes nothing. */
+/* At an IOVA that is not mapped a read and a write fault, and the write changes nothing. */
 static const char *fault_unmapped(struct rig *rig)
 {
     struct master *edu = &rig->masters[EDU];
@@ -406,7 +405,7 @@ static const char *fault_unmapped(struct rig *rig)
     faults_expect(rig, EDU, iova, 64, GR_FAULT_NO_LEAF | GR_FAULT_NO_TABLE);
     OK(edu_read(&rig->edu, iova, 64));
     EXPECT(faults_met(rig));
-    /* A physical address is no address: RAM's own place faults, too. */
+    /* A physical address is no IOVA: an access at RAM's own address faults, too. */
     iova = machine.ram.last - 0xffff;
     if (gr_domain_iova_to_phys(&edu->domain, iova, &pa) == GR_ENOENT) {
         faults_expect(rig, EDU, iova, 64, GR_FAULT_NO_LEAF | GR_FAULT_NO_TABLE);
@@ -416,7 +415,7 @@ static const char *fault_unmapped(struct rig *rig)
     return NULL;
 }
 
-/* On a first access, and on one that the IOTLB serves, of which QEMU tells in stage 1 only. */
+/* On a first access, and on an access that the IOTLB serves: QEMU reports that in stage 1 only. */
 static const char *fault_read_only(struct rig *rig)
 {
     struct gr_device *dev = &rig->masters[EDU].dev;
@@ -439,7 +438,7 @@ static const char *fault_read_only(struct rig *rig)
     return NULL;
 }
 
-/* Memory that a device is to write only: in stage 2 it cannot read it, in stage 1 it can. */
+/* Memory that a device may write only: in stage 2 the device cannot read it, in stage 1 it can. */
 static const char *fault_write_only(struct rig *rig)
 {
     struct gr_device *dev = &rig->masters[EDU].dev;
@@ -458,7 +457,7 @@ static const char *fault_write_only(struct rig *rig)
     OK(edu_read(&rig->edu, iova, 500));
     EXPECT(rig->stage == 1 || faults_met(rig));
     OK(edu_write(&rig->edu, iova + 500, 500));
-    /* what it got instead of reading is not what is there */
+    /* in stage 2 the device's copy is not what memory holds */
     EXPECT(filled(page + 540, 500, 3040) == (rig->stage == 1));
     EXPECT(filled(page, 540, 3000) && filled(page + 1040, PAGE - 1040, 4040));
     OK(gr_dma_unmap(dev, iova, 1000, GR_DMA_FROM_DEVICE, 0));
@@ -491,7 +490,7 @@ static const char *fault_freed(struct rig *rig)
     return NULL;
 }
 
-/* What one device has mapped is nothing to the other; the same IOVA may be something else there. */
+/* A device cannot reach what another device has mapped: an IOVA belongs to one domain. */
 static const char *fault_foreign(struct rig *rig)
 {
     struct master *own = &rig->masters[EDU], *foreign = &rig->masters[NVME];
@@ -502,12 +501,12 @@ static const char *fault_foreign(struct rig *rig)
 
     EXPECT(page);
     __builtin_memset(page, GUARD, PAGE);
-    /* until it is an address that the edu's own domain has not */
+    /* until the IOVA is not mapped in the edu's own domain */
     do {
         EXPECT(n < 64);
         OK(gr_dma_map(&foreign->dev, pa_of(page), PAGE, GR_DMA_BIDIRECTIONAL, 0, &iova[n]));
     } while (gr_domain_iova_to_phys(&own->domain, iova[n++], &pa) != GR_ENOENT);
-    OK(nvme_io(&rig->nvme, NVME_READ, 0, 8, iova[n - 1], 0)); /* in some cache by now */
+    OK(nvme_io(&rig->nvme, NVME_READ, 0, 8, iova[n - 1], 0)); /* now the IOTLB may have it */
     __builtin_memset(page, GUARD, PAGE);
     faults_expect(rig, EDU, iova[n - 1], 256, GR_FAULT_NO_LEAF | GR_FAULT_NO_TABLE);
     OK(edu_write(&rig->edu, iova[n - 1], 256));
@@ -519,7 +518,7 @@ static const char *fault_foreign(struct rig *rig)
     return NULL;
 }
 
-/* The same IOVA in two domains leads to two places, and an unmap in one leaves the other alone. */
+/* An IOVA is mapped to two pages in two domains; unmapping it in one leaves the other alone. */
 static const char *same_iova_twice(struct rig *rig)
 {
     static struct gr_domain domain;
@@ -528,7 +527,7 @@ static const char *same_iova_twice(struct rig *rig)
     gr_iova_t iova;
 
     EXPECT(page && page2);
-    OK(gr_dma_set_mask(dev, 0xfffffff)); /* an address that the other device can put out, too */
+    OK(gr_dma_set_mask(dev, 0xfffffff)); /* an IOVA that the other device can put out, too */
     OK(gr_dma_map(dev, pa_of(page), PAGE, GR_DMA_BIDIRECTIONAL, 0, &iova));
     OK(gr_domain_init(&domain, NULL, dev2, GR_DOMAIN_UNMANAGED, GR_DOMAIN_LP_AWARE));
     gr_domain_set_fault_handler(&domain, rig->masters[EDU2].domain.fault_handler, rig);
@@ -573,7 +572,7 @@ static const char *fault_nvme(struct rig *rig)
     OK(nvme_io(&rig->nvme, NVME_READ, 64, 8, iova, 0));
     OK(gr_dma_unmap(&nvme->dev, iova, PAGE, GR_DMA_FROM_DEVICE, 0));
     __builtin_memset(page, GUARD, PAGE);
-    /* 1024 faults: more than fit into the event queue, and it has to recover from that */
+    /* 1024 faults are more than fit into the event queue, which has to recover */
     faults_expect(rig, NVME, iova, PAGE, GR_FAULT_NO_LEAF | GR_FAULT_NO_TABLE);
     EXPECT(nvme_io(&rig->nvme, NVME_READ, 64, 8, iova, 0) != GR_ETIMEDOUT);
     EXPECT(faults_met(rig));
@@ -581,7 +580,7 @@ static const char *fault_nvme(struct rig *rig)
     OK(nvme_rw(&rig->nvme, NVME_READ, 64, &seg, 1));
     EXPECT(filled(page, PAGE, 300));
     pages_free(page, 12);
-    return fault_unmapped(rig); /* events are still told */
+    return fault_unmapped(rig); /* events are still reported */
 }
 
 /* A device without a domain reaches nothing. */
@@ -612,8 +611,8 @@ static const char *fault_detached(struct rig *rig)
 
 /* ---- The test of the tests ---- */
 
-static int forget_invalidation(struct gr_instance *inst, struct gr_binding *binding,
-                               gr_iova_t first, gr_iova_t last, bool tables)
+static int skip_invalidation(struct gr_instance *inst, struct gr_binding *binding, gr_iova_t first,
+                             gr_iova_t last, bool tables)
 {
     (void)inst;
     (void)binding;
@@ -623,7 +622,7 @@ static int forget_invalidation(struct gr_instance *inst, struct gr_binding *bind
     return 0;
 }
 
-/* Without its invalidation an unmap leaves the way open: what the scenarios above would see. */
+/* After an unmap without its invalidation accesses still pass: the scenarios above would see it. */
 static const char *stale_access(struct rig *rig)
 {
     const struct gr_instance_ops *good = rig->smmu.inst.ops;
@@ -634,7 +633,7 @@ static const char *stale_access(struct rig *rig)
     int err;
 
     EXPECT(page);
-    bad.invalidate = forget_invalidation;
+    bad.invalidate = skip_invalidation;
     OK(gr_dma_map(&edu->dev, pa_of(page), PAGE, GR_DMA_BIDIRECTIONAL, 0, &iova));
     fill(page, PAGE, 55);
     OK(edu_read(&rig->edu, iova, 512));
@@ -672,7 +671,7 @@ static struct {
     const char *why;
 } tick;
 
-/* Let go of what the handler mapped TICKS calls ago, having looked at it; map anew. */
+/* Check and unmap what the handler mapped TICKS calls ago, and map anew. */
 static const char *tick_map(struct rig *rig, unsigned which, uint64_t len)
 {
     struct master *edu = &rig->masters[EDU];
@@ -724,8 +723,7 @@ static const char *run_interrupted(struct rig *rig)
     return tick.why;
 }
 
-/* A timer's handler maps and unmaps in the same domain, at any instruction of one who does so, too.
- */
+/* A timer's handler maps and unmaps in a domain, at any instruction of code that does the same. */
 static const char *map_in_interrupt(struct rig *rig)
 {
     void *pages = pages_alloc(14, UINT64_MAX);
@@ -774,8 +772,8 @@ static const char *check_held(struct rig *rig, const struct held *held, uint64_t
     return NULL;
 }
 
-/* Many mappings of many sizes: another walker finds each, every leaf is aligned, and no other is.
- */
+/* Many mappings of many sizes: another walker finds each, all leaves are aligned, and none is
+ * extra. */
 static const char *tables(struct rig *rig)
 {
     static struct held held[120];
@@ -808,7 +806,7 @@ static const char *tables(struct rig *rig)
     if (why)
         return why;
     EXPECT(after - before == bytes);
-    if (rig->lg2 > 12) { /* the test of this test: what QEMU would not mind */
+    if (rig->lg2 > 12) { /* the test of this test: a wrong leaf that QEMU accepts */
         volatile uint64_t *entry;
 
         EXPECT(walk(&machine, edu->stream.sid, rig->lg2, held[n - 1].iova, &w));
@@ -828,7 +826,7 @@ static const char *tables(struct rig *rig)
     return NULL;
 }
 
-/* A caller that owns its IOVAs: blocks, which QEMU walks as the architecture has them. */
+/* In an UNMANAGED domain: blocks, which QEMU walks as the architecture has them. */
 static const char *blocks(struct rig *rig)
 {
     static const uint64_t size[17] = {[12] = 2u << 20, [14] = 32u << 20, [16] = 512u << 20};
@@ -873,7 +871,7 @@ static const char *blocks(struct rig *rig)
 
 /* ---- Isolation: the third edu is not trusted ---- */
 
-/* What the device sees of [iova, iova + len), by way of its own memory, into `out`. */
+/* Copy what the device reads at [iova, iova + len) to `out`, by way of the device's own memory. */
 static const char *see(struct rig *rig, gr_iova_t iova, uint64_t len, gr_pa_t out)
 {
     struct gr_device *dev = &rig->masters[EDU3].dev;
@@ -912,7 +910,7 @@ static const char *bounced_few(struct rig *rig, uint8_t *secrets, uint8_t *seen)
     OK(gr_dma_unmap(dev, iova, 2048, GR_DMA_TO_DEVICE, 0));
     OK(gr_dma_map(dev, pa_of(secrets) + offset, len, GR_DMA_FROM_DEVICE, 0, &iova));
     for (uint64_t at = 0; at < granule; at += 2048)
-        OK(edu_write(&rig->edu3, iova - offset + at, 2048)); /* all over it */
+        OK(edu_write(&rig->edu3, iova - offset + at, 2048)); /* over the whole granule */
     OK(gr_dma_sync_for_cpu(dev, iova, len, GR_DMA_FROM_DEVICE));
     OK(gr_dma_unmap(dev, iova, len, GR_DMA_FROM_DEVICE, 0));
     EXPECT(filled(secrets, offset, 0));
@@ -935,7 +933,7 @@ static const char *bounced(struct rig *rig)
     const char *why;
 
     EXPECT(secrets && seen);
-    /* slots that are full of somebody's bytes, for the next to find */
+    /* leave slots full of another buffer's bytes, for the next map to find */
     fill(secrets, rig->granule, 1);
     for (unsigned i = 0; i < 8; i++)
         OK(gr_dma_map(&edu->dev, pa_of(secrets) + 1, rig->granule - 2, GR_DMA_TO_DEVICE, 0,
@@ -945,7 +943,7 @@ static const char *bounced(struct rig *rig)
     why = bounced_few(rig, secrets, seen);
     if (why)
         return why;
-    /* Ends that bounce, and a middle that is where it is. */
+    /* The ends bounce, and the middle is mapped in place. */
     OK(gr_dma_map(&edu->dev, pa_of(secrets) + 100, 3 * rig->granule, GR_DMA_TO_DEVICE, 0, &iova));
     EXPECT(walk(&machine, edu->stream.sid, rig->lg2, iova, &w));
     EXPECT(w.pa != pa_of(secrets) + 100);
@@ -972,7 +970,7 @@ static const char *bounced(struct rig *rig)
     return NULL;
 }
 
-/* Real drivers' lists, every segment of which begins and ends beside somebody else's bytes. */
+/* Lists of a real driver: every segment begins and ends beside bytes that are not the buffer's. */
 static const char *nvme_bounced(struct rig *rig)
 {
     struct master *nvme = &rig->masters[NVME];
@@ -1032,7 +1030,7 @@ static const char *run_deferred(struct rig *rig, struct gr_domain *domain)
     OK(gr_dma_map(dev, pa_of(page), PAGE, GR_DMA_BIDIRECTIONAL, 0, &iova));
     OK(edu_read(&rig->edu, iova, 512)); /* the IOTLB has it now */
     OK(gr_dma_unmap(dev, iova, PAGE, GR_DMA_BIDIRECTIONAL, 0));
-    /* The address is nobody's as long as the device may still use it. */
+    /* The IOVA is not given out as long as the device may still use it. */
     for (unsigned i = 0; i < 8; i++) {
         OK(gr_dma_map(dev, pa_of(page), PAGE, GR_DMA_BIDIRECTIONAL, 0, &next));
         EXPECT(next != iova);
@@ -1062,7 +1060,7 @@ static const char *run_deferred(struct rig *rig, struct gr_domain *domain)
     return NULL;
 }
 
-/* Unmaps whose invalidations come later and together, in a domain of their own. */
+/* Unmaps whose invalidations come later and together, in a DEFERRED domain. */
 static const char *deferred(struct rig *rig)
 {
     static struct gr_domain domain;
@@ -1080,7 +1078,7 @@ static const char *deferred(struct rig *rig)
     return NULL;
 }
 
-/* Does something with the NVMe controller in a DEFERRED domain. */
+/* Call `run` with the NVMe controller in a DEFERRED domain. */
 static const char *nvme_in_deferred(struct rig *rig, const char *(*run)(struct rig *rig))
 {
     static struct gr_domain domain;
@@ -1141,7 +1139,7 @@ static const char *linear(struct rig *rig)
     OK(edu_copy(&rig->edu, &edu->dev, pa + 0x20123, pa + 0x777, 4000));
     EXPECT(filled(room + 0x20123, 4000, 4 + 0x777));
     OK(gr_dma_map(&edu->dev, pa, 100, GR_DMA_BIDIRECTIONAL, 0, &iova));
-    /* what was left out is not there */
+    /* the hole is not mapped */
     __builtin_memset(room + 0x10000, GUARD, 0x10000);
     faults_expect(rig, EDU, iova + 0x10000, 0x10000, GR_FAULT_NO_LEAF | GR_FAULT_NO_TABLE);
     OK(edu_write(&rig->edu, iova + 0x18000, 100));
@@ -1156,7 +1154,7 @@ static const char *linear(struct rig *rig)
     return NULL;
 }
 
-/* A stream that passes as it is, and one that does not at all. */
+/* A stream that passes untranslated, and a stream that is blocked. */
 static const char *identity(struct rig *rig)
 {
     static struct gr_domain through, blocked;
@@ -1192,8 +1190,7 @@ static const char *identity(struct rig *rig)
 
 /* ---- Firmware ---- */
 
-/* The first domain of an SMMU that was taken over, at an address that its predecessor had mapped.
- */
+/* The first domain of an SMMU that was taken over maps an IOVA that was mapped before. */
 static const char *use_again(struct gr_smmuv3 *smmu, struct rig *old, gr_iova_t iova)
 {
     static struct gr_domain domain;
@@ -1224,8 +1221,8 @@ static const char *use_again(struct gr_smmuv3 *smmu, struct rig *old, gr_iova_t 
 }
 
 /*
- * An SMMU that somebody left running, with translations cached, is taken over: nothing of it works
- * from then on, and nothing passes untranslated. Before the rig is up; what the forgotten one had
+ * An SMMU that was left running, with translations cached, is taken over: no old mapping works from
+ * then on, and nothing passes untranslated. Runs before the rig is up; what the abandoned rig had
  * allocated is lost.
  */
 const char *left_on(unsigned granule_lg2, unsigned stage)
@@ -1274,7 +1271,7 @@ const char *left_on(unsigned granule_lg2, unsigned stage)
 
 /* ---- Roots of stage 2 ---- */
 
-/* An address in each of two tables that are one root, and what the device reads there. */
+/* Two tables side by side are one root: map an IOVA in each, and let the device read both. */
 static const char *read_both(struct gr_smmuv3 *smmu, struct edu *edu, uint32_t sid,
                              const gr_iova_t *iova, uint8_t *room, uint32_t lg2)
 {
@@ -1313,7 +1310,7 @@ static const char *read_both(struct gr_smmuv3 *smmu, struct edu *edu, uint32_t s
 
 const char *two_roots(unsigned granule_lg2)
 {
-    static const uint8_t reach[17] = {[12] = 39, [14] = 36, [16] = 42}; /* of one */
+    static const uint8_t reach[17] = {[12] = 39, [14] = 36, [16] = 42}; /* of one table */
     static struct gr_smmuv3 smmu;
     static struct edu edu;
     const struct gr_smmuv3_config config = {.mmio = machine.smmu,
@@ -1444,7 +1441,7 @@ const char *bench(struct rig *rig)
     return nvme_in_deferred(rig, measure);
 }
 
-/* A block of the disk to and from CPU pages, for people. */
+/* Copy a block of the disk to and from CPU pages, with output for people. */
 const char *demo(struct rig *rig)
 {
     static const char text[] = "hello from 4 KiB pages";

@@ -2,8 +2,8 @@
 /*
  * The second opinion on the tables: from the SMMU's registers over stream table and context
  * descriptor to the leaves, by the architecture's bits (Arm IHI 0070, Arm DDI 0487 D8.3) and none
- * of the library's. QEMU masks an output address that is not aligned to its granule; here it is
- * wrong.
+ * of the library's. QEMU masks an output address that is not aligned to its granule; this walker
+ * calls such an address wrong.
  */
 #include "rig.h"
 
@@ -28,7 +28,7 @@ static uint64_t smmu_read(const struct machine *m, unsigned offset)
     return mmio_read64((volatile void *)(uintptr_t)m->smmu, offset);
 }
 
-/* What an entry says of stage 2: where, S2T0SZ, S2TG, and the level to start with, S2SL0. */
+/* The tables of stage 2, by a stream table entry: S2TTB, S2T0SZ, S2TG, first level S2SL0. */
 static const char *find_stage_2(uint64_t ste, struct tables *out)
 {
     const uint64_t word = load(ste + 16);
@@ -46,7 +46,7 @@ static const char *find_stage_2(uint64_t ste, struct tables *out)
     return NULL;
 }
 
-/* The stream's tables; NULL, or why there are none. */
+/* Find the stream's tables. Returns NULL, or why the stream has none. */
 static const char *find_tables(const struct machine *m, uint32_t sid, struct tables *out)
 {
     const uint64_t base = smmu_read(m, 0x80) & 0xfffffffffffc0ull; /* STRTAB_BASE */
@@ -82,13 +82,13 @@ static const char *find_tables(const struct machine *m, uint32_t sid, struct tab
     return NULL;
 }
 
-/* log2 of what an entry spans, levels counted from the leaves. */
+/* log2 of the bytes that an entry spans, levels counted from the leaves. */
 static unsigned span(const struct tables *t, int level)
 {
     return t->lg2 + (unsigned)level * (t->lg2 - 3);
 }
 
-/* Entries that a contiguous group has. */
+/* Entries of a contiguous group. */
 static unsigned group(const struct tables *t, int level)
 {
     if (t->lg2 == 12)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The machine of ports/qemu-aarch64 with its CPU switched off: this program is the CPU. It shares
- * the machine's RAM with QEMU and reaches registers through QEMU's test protocol (qtest), so the
+ * the machine's RAM with QEMU, and reaches registers through QEMU's test protocol (qtest). So the
  * library and the scenarios run on the host, under its sanitizers, against QEMU's SMMUv3.
  *
  *   granule-qtest [WORD...] -- QEMU [ARGUMENT...]
  *
- * The words are the image's (ports/qemu-aarch64/main.c), and `wait=SECONDS` for one answer of
- * QEMU's (60). QEMU is what the arguments say, with RAM and protocol added. RAM has no name in any
- * file system and QEMU is killed with us, so nothing is left behind however this ends.
+ * The words are the image's (ports/qemu-aarch64/main.c), and `wait=SECONDS`: the limit for one
+ * answer of QEMU's (60). QEMU runs with the arguments given, and with RAM and protocol added. RAM
+ * has no name in any file system, and QEMU is killed with this program: nothing is left behind.
  */
 #include "examples/drivers/pci.h"
 #include "ports/qemu-aarch64/board.h"
@@ -34,12 +34,12 @@
 
 static struct {
     pid_t pid;
-    int socket; /* its standard input and output */
-    int errors; /* its standard error, shown if it fails */
+    int socket; /* QEMU's standard input and output */
+    int errors; /* QEMU's standard error, shown if QEMU fails */
     unsigned seconds;
     uint8_t *ram;
-    uint64_t masked; /* interrupts are */
-    uint64_t timer;  /* so many times they are let in until it is one; 0: off */
+    uint64_t masked; /* 1: interrupts are masked */
+    uint64_t timer;  /* the timer interrupts at so many more unmaskings; 0: off */
     char words[256];
 } qemu = {.pid = -1, .seconds = 60};
 
@@ -90,13 +90,13 @@ void panic(const char *format, ...)
 
 /* ---- The protocol: a line each way ---- */
 
-/* What became of QEMU, for a sentence. */
+/* How QEMU ended, as words for a message. */
 static const char *its_end(void)
 {
     static char text[64];
     int status = 0;
 
-    (void)kill(qemu.pid, SIGKILL); /* it closed its end: it is about to go, or no use */
+    (void)kill(qemu.pid, SIGKILL); /* QEMU closed its end: it is ending, or of no more use */
     (void)waitpid(qemu.pid, &status, 0);
     qemu.pid = -1;
     if (WIFEXITED(status))
@@ -106,7 +106,7 @@ static const char *its_end(void)
     return text;
 }
 
-/* Wait until there is something to read, a bounded time. */
+/* Wait for QEMU's answer to `question`, for a bounded time. */
 static void wait_readable(const char *question)
 {
     struct pollfd fd = {.fd = qemu.socket, .events = POLLIN};
@@ -119,7 +119,7 @@ static void wait_readable(const char *question)
         panic("QEMU has not answered in %u s: %s", qemu.seconds, question);
 }
 
-/* The number of its answer, 0 where that has none. */
+/* Ask QEMU, and return the number in its answer, or 0 if the answer has none. */
 __attribute__((format(printf, 1, 2))) static uint64_t ask(const char *format, ...)
 {
     char question[64], answer[128];
@@ -170,7 +170,7 @@ ACCESS(16, "w")
 ACCESS(32, "l")
 ACCESS(64, "q")
 
-/* ---- The port: what the CPU's instructions are elsewhere ---- */
+/* ---- The port: what cpu.c does with instructions of the CPU ---- */
 
 void gr_port_wmb(void)
 {
@@ -238,7 +238,7 @@ uint64_t time_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Time that a seed replays: how often interrupts were let in, a thousandth of what a CPU counts. */
+/* Time that a seed replays: a tick is not counted by a clock, but a thousand for each unmasking. */
 void timer_arm(uint64_t ticks)
 {
     qemu.timer = 1 + ticks / 1000;
@@ -249,7 +249,7 @@ void timer_off(void)
     qemu.timer = 0;
 }
 
-/* ---- RAM: at another address than the machine's ---- */
+/* ---- RAM: mapped at another address than its physical one ---- */
 
 void *ram_at(uint64_t pa)
 {
@@ -287,7 +287,7 @@ static bool is(const char *kind, const char *name)
     return strncmp(kind, name, strlen(name)) == 0;
 }
 
-/* Here it is the sanitizer that has something to say, and this file about QEMU. */
+/* `freed` is for the sanitizer to report; `gone` and `mute` are for this file, about QEMU. */
 void cpu_trap(const char *kind)
 {
     if (is(kind, "freed")) {

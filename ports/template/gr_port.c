@@ -2,8 +2,9 @@
 #include <granule/port.h>
 
 /*
- * WRITE: your page allocator. This one takes a block from the chain of its size, else the next one
- * of the region. What alignment skips is lost, and blocks are neither split nor joined.
+ * WRITE: your page allocator. This allocator takes a free block from the chain of its size, or else
+ * the next block of the region. Bytes that alignment skips are lost, and blocks are neither split
+ * nor joined.
  */
 void *gr_port_pages_alloc(gr_env_t env, unsigned lg2, gr_pa_t pa_last, unsigned flags)
 {
@@ -86,7 +87,7 @@ void gr_port_write32(gr_mmio_t mmio, gr_reg32 reg, uint32_t value)
     *(volatile uint32_t *)(mmio + reg.offset) = value;
 }
 
-/* A 32-bit CPU makes two accesses of these: WRITE, if it meets a register that minds. */
+/* A 32-bit CPU splits these into two accesses: WRITE, if a register must be accessed at once. */
 uint64_t gr_port_read64(gr_mmio_t mmio, gr_reg64 reg)
 {
     return *(volatile uint64_t *)(mmio + reg.offset);
@@ -99,7 +100,7 @@ void gr_port_write64(gr_mmio_t mmio, gr_reg64 reg, uint64_t value)
 
 /*
  * WRITE for several CPUs, or when an interrupt handler calls the library: save the interrupt state,
- * disable interrupts, spin; release, restore. The page allocator above then needs one, too.
+ * disable interrupts, spin; release, restore. The page allocator above then needs a lock, too.
  */
 void gr_port_lock_init(gr_lock_t *lock)
 {

@@ -33,7 +33,7 @@ struct template_env {
 
 typedef struct template_env *gr_env_t;
 
-/* WRITE: the address of a register block, or whatever finds it. */
+/* WRITE: the address of a register block, or what your port finds a register block by. */
 typedef uintptr_t gr_mmio_t;
 
 /* WRITE: a spin lock, and the interrupt state that locking saves. */
@@ -43,7 +43,7 @@ typedef struct {
 
 typedef unsigned gr_lock_state_t;
 
-/* WRITE, on more than 64 CPUs: how many. The IOVA allocator has a slot for each that calls it. */
+/* WRITE, on more than 64 CPUs: how many. The IOVA allocator has a slot for each of them. */
 #define GR_PORT_CPUS 64u
 
 /*
@@ -55,7 +55,8 @@ typedef unsigned gr_lock_state_t;
 
 /*
  * Optional: keep this CPU to the caller, which makes IOVAs faster. Here one CPU without interrupts
- * has nothing to do; a kernel turns interrupts off and on. Without the macro there is none.
+ * has nothing to do; a kernel turns interrupts off and on. Without the macro there are no exclusive
+ * sections.
  *
  *   #define GR_PORT_HAS_EXCLUSIVE 1
  *   typedef unsigned gr_exclusive_t;

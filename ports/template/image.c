@@ -17,8 +17,7 @@
 
 int image_main(void);
 
-/* A stack, the MMU with four blocks of 1 GiB, image_main(), and its result as QEMU's exit status.
- */
+/* A stack, the MMU with three blocks of 1 GiB, image_main(); its result is QEMU's exit status. */
 uint64_t image_table[512] __attribute__((aligned(4096))) = {
     [0] = REGISTERS, [1] = 0x40000000 | MEMORY, [256] = 0x4000000000 | REGISTERS};
 __asm__(".section .text.start, \"ax\"\n"
@@ -47,7 +46,7 @@ static void say(const char *text)
         *reg32(UART) = (uint8_t)*text;
 }
 
-/* What PCI firmware does elsewhere. */
+/* Place the device's BAR and enable it, as PCI firmware does on other machines. */
 static void edu_up(void)
 {
     *reg32(EDU_CONFIG + 0x10) = EDU_BAR;
@@ -83,7 +82,7 @@ static int copy(struct gr_device *dev, struct template_env *env, char *to, const
     err = gr_dma_unmap(dev, write, len, GR_DMA_FROM_DEVICE, 0);
     err = err ? err : gr_dma_unmap(dev, read, len, GR_DMA_TO_DEVICE, 0);
     to[0] = 'H';
-    edu_dma(EDU_MEMORY, write, 1, 3); /* blocked, or it would be an h again */
+    edu_dma(EDU_MEMORY, write, 1, 3); /* blocked; else to[0] is an h again */
     return err ? err : to[0] == 'H' ? 0 : GR_EACCES;
 }
 

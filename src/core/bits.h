@@ -7,7 +7,7 @@
 
 #define GRI_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-/* The struct that `ptr`, a pointer to its member, is in. */
+/* The struct of `type` whose `member` is at `ptr`. */
 #define GRI_CONTAINER(ptr, type, member)                                                           \
     ((type *)(void *)((unsigned char *)(void *)(ptr)-offsetof(type, member)))
 
@@ -38,7 +38,10 @@ static inline bool gri_range_contains(const struct gr_range *range, uint64_t fir
     return first >= range->first && last <= range->last;
 }
 
-/* The lowest and the highest bit of a word that is not 0. */
+/*
+ * The numbers of the lowest and the highest bit set in a word that is not 0. The builtin only where
+ * an instruction exists; elsewhere it would call a function of the compiler's library.
+ */
 static inline unsigned gri_low_bit(uint64_t w)
 {
 #if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv_zbb) ||    \
@@ -73,7 +76,7 @@ static inline unsigned gri_high_bit(uint64_t w)
 #endif
 }
 
-/* Extract and place a field given by its mask. */
+/* Extract a field from a register's value, and shift a field into place; `mask` is its bits. */
 static inline uint32_t gri_field_get(uint32_t value, uint32_t mask)
 {
     return (value & mask) / (mask & (~mask + 1u));

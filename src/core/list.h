@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The intrusive list behind struct gr_link. */
+/* The intrusive, circular list of struct gr_link. A removed item links to itself. */
 #ifndef GRI_CORE_LIST_H
 #define GRI_CORE_LIST_H
 

@@ -8,7 +8,7 @@ struct line {
     size_t used;
 };
 
-static void put(struct line *line, char c)
+static void put_char(struct line *line, char c)
 {
     if (line->used < sizeof(line->text) - 1)
         line->text[line->used++] = c;
@@ -17,7 +17,7 @@ static void put(struct line *line, char c)
 static void put_string(struct line *line, const char *s)
 {
     for (; *s; s++)
-        put(line, *s);
+        put_char(line, *s);
 }
 
 static void put_decimal(struct line *line, uint32_t value)
@@ -27,7 +27,7 @@ static void put_decimal(struct line *line, uint32_t value)
     while (value / unit >= 10)
         unit *= 10;
     for (; unit; unit /= 10)
-        put(line, (char)('0' + value / unit % 10));
+        put_char(line, (char)('0' + value / unit % 10));
 }
 
 static void put_hex(struct line *line, uint64_t value)
@@ -38,7 +38,7 @@ static void put_hex(struct line *line, uint64_t value)
     while (shift && !(value >> shift))
         shift -= 4;
     for (;; shift -= 4) {
-        put(line, "0123456789abcdef"[value >> shift & 0xf]);
+        put_char(line, "0123456789abcdef"[value >> shift & 0xf]);
         if (!shift)
             break;
     }
@@ -52,7 +52,7 @@ void gri_log(gr_env_t env, unsigned level, const char *format, ...)
     va_start(args, format);
     for (const char *f = format; *f; f++) {
         if (*f != '%' || !f[1]) {
-            put(&line, *f);
+            put_char(&line, *f);
             continue;
         }
         switch (*++f) {
@@ -66,7 +66,7 @@ void gri_log(gr_env_t env, unsigned level, const char *format, ...)
             put_hex(&line, va_arg(args, uint64_t));
             break;
         default:
-            put(&line, *f);
+            put_char(&line, *f);
             break;
         }
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* All the library takes from libc: four functions, which every C compiler wants from its host. */
+/* All that the library takes from libc: four functions that compilers call by themselves. */
 #ifndef GRANULE_CORE_MEM_H
 #define GRANULE_CORE_MEM_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Buffers that CPU and device share all the time. Each owns its granules: nothing else is exposed.
- */
+/* Buffers that CPU and device share all the time. A buffer owns its granules, so the device sees
+ * nothing else. */
 #include "dma/dma_internal.h"
 
-/* Memory comes in powers of two, at least a granule; what is mapped is the whole granules used. */
+/* 2^lg2 bytes of memory are allocated, at least a granule. The whole granules in use are mapped. */
 struct shape {
     unsigned lg2;
     uint64_t span;
@@ -18,7 +18,7 @@ static int shape_of(const struct gr_device *dev, uint64_t size, struct shape *ou
         return GR_ENODATA;
     if (size > (uint64_t)INT64_MAX - dev->config.overread)
         return GR_EOVERFLOW;
-    size += dev->config.overread; /* zero as well */
+    size += dev->config.overread; /* what the device reads there is zero as well */
     out->span = (size + mask) & ~mask;
     out->lg2 = domain->table.granule_lg2;
     while (size > (uint64_t)1 << out->lg2)
@@ -47,7 +47,7 @@ static int map_pages(struct gr_device *dev, void *va, const struct shape *shape,
     const gr_pa_t pa = gr_port_virt_to_phys(domain->env, va);
 
     if (domain->type != GR_DOMAIN_TRANSLATED) {
-        *out_iova = pa - domain->direct_offset;
+        *out_iova = pa - domain->pa_offset;
         return gri_linear_passes(domain, pa, shape->span, dev->dma_mask) &&
                        !(*out_iova & (req.align - 1))
                    ? 0
@@ -62,8 +62,7 @@ static gr_pa_t reach(const struct gr_device *dev, const struct gr_domain *domain
 {
     if (domain->type == GR_DOMAIN_TRANSLATED)
         return domain->pt.pa_mask;
-    return gri_min(domain->direct.last - domain->direct_offset, dev->dma_mask) +
-           domain->direct_offset;
+    return gri_min(domain->passing.last - domain->pa_offset, dev->dma_mask) + domain->pa_offset;
 }
 
 int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,
@@ -81,7 +80,8 @@ int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **ou
     if (!va)
         return GR_ENOMEM;
     cpu = va;
-    if (!dev->config.coherent) { /* the zeroes go to memory, and no line stays behind */
+    if (!dev->config
+             .coherent) { /* zeroes go to memory; the uncached mapping wants no cached line */
         gr_port_cache(domain->env, va, (size_t)shape.span, GR_CACHE_CLEAN | GR_CACHE_INVAL);
         cpu = gr_port_map_uncached(domain->env, va, (size_t)shape.span);
     }
@@ -108,7 +108,7 @@ int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
 
     if (ret)
         return ret;
-    pa = iova + domain->direct_offset;
+    pa = iova + domain->pa_offset;
     if ((iova & gri_mask(domain->table.granule_lg2)) ||
         (domain->type == GR_DOMAIN_TRANSLATED
              ? gr_domain_iova_to_phys(domain, iova, &pa) != 0
@@ -120,7 +120,7 @@ int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
     if (domain->type == GR_DOMAIN_TRANSLATED) {
         ret = gri_domain_unmap_free(domain, iova, shape.span, NULL, NULL);
         if (!ret && domain->defer)
-            ret = gr_domain_flush(domain); /* others are given the memory at once */
+            ret = gr_domain_flush(domain); /* the port may give the freed pages out at once */
         if (ret)
             return ret;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* One range: map, unmap, sync; and the answers about limits. */
+/* One range: map and unmap; and the answers about limits. */
 #include "dma/dma_internal.h"
 
-/* The granules around [start, start + len): the rule for G > P (REQUIREMENTS 3.2). */
+/* The granules around [start, start + len): the rule for G > P (REQUIREMENTS.md 1). */
 struct encap {
     uint64_t base;
     uint64_t offset;
@@ -27,7 +27,7 @@ int gr_dma_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_dir 
     int ret;
 
     if (!domain)
-        return gri_direct_map(dev, pa, len, dir, attrs, out_iova);
+        return gri_offset_map(dev, pa, len, dir, attrs, out_iova);
     ret = gri_dma_check(pa, len, dir, attrs);
     if (ret)
         return ret;
@@ -56,7 +56,7 @@ int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dm
     int ret;
 
     if (!domain)
-        return gri_direct_unmap(dev, iova, len, dir, attrs);
+        return gri_offset_unmap(dev, iova, len, dir, attrs);
     ret = gri_dma_check(iova, len, dir, attrs);
     if (ret)
         return ret;
@@ -71,109 +71,6 @@ int gr_dma_unmap(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dm
     return ret;
 }
 
-/* ---- sync ---- */
-
-/* Of [iova, iova + *len), find where it lies and cut it to what is contiguous there. */
-static int find(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_pa_t *out_pa)
-{
-    const uint64_t mask = gri_mask(domain->pt.granule_lg2);
-    int ret = gr_domain_iova_to_phys(domain, iova, out_pa);
-    uint64_t run = gri_min(*len, (mask + 1) - (iova & mask));
-
-    if (ret)
-        return GR_ENOENT;
-    while (run < *len) {
-        gr_pa_t next;
-
-        ret = gr_domain_iova_to_phys(domain, iova + run, &next);
-        if (ret)
-            return GR_ENOENT;
-        if (next != *out_pa + run)
-            break;
-        run = gri_min(*len, run + mask + 1);
-    }
-    *len = run;
-    return 0;
-}
-
-/* All parts of [iova, iova + len), with caches if `touch`; 0 or GR_ENOENT. */
-static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
-                       bool for_cpu, bool touch)
-{
-    uint64_t part;
-
-    for (uint64_t done = 0; done < len; done += part) {
-        gr_pa_t pa;
-        int ret;
-
-        part = len - done;
-        ret = find(domain, iova + done, &part, &pa);
-        if (ret)
-            return ret;
-        if (touch && for_cpu)
-            gri_dma_to_cpu(domain, pa, part, dir);
-        else if (touch)
-            gri_dma_to_device(domain, pa, part);
-    }
-    return 0;
-}
-
-/* In this order for all parts: nothing half done, no line dropped that a copy has just filled. */
-enum sync_step {
-    LOOK,
-    CACHES, /* a copy goes in before they are cleaned */
-    COPY_OUT,
-    SYNC_STEPS,
-};
-
-static int sync_part(struct gr_device *dev, const struct gr_dma_seg *part, enum gr_dma_dir dir,
-                     bool for_cpu, unsigned step)
-{
-    struct gr_domain *const domain = gri_dma_domain(dev);
-    const bool caches = !dev->config.coherent && step != COPY_OUT;
-    const bool slots = gri_isolated(dev);
-    const bool copies = slots && (step == LOOK || (step == CACHES && !for_cpu) ||
-                                  (step == COPY_OUT && for_cpu && (dir & GR_DMA_FROM_DEVICE)));
-    int ret = step == LOOK ? gri_dma_check(part->iova, part->len, dir, 0) : 0;
-
-    if (!ret && copies)
-        ret = gri_isolation_sync(dev, part->iova, part->len, for_cpu, step == LOOK);
-    if (!ret && caches)
-        ret = sync_caches(domain, part->iova, part->len, dir, for_cpu, step != LOOK);
-    return ret;
-}
-
-int gri_dma_sync(struct gr_device *dev, const struct gr_dma_seg *parts, unsigned count,
-                 enum gr_dma_dir dir, bool for_cpu)
-{
-    int ret = 0;
-
-    for (unsigned step = LOOK; step < SYNC_STEPS; step++) {
-        for (unsigned i = 0; !ret && i < count; i++)
-            ret = sync_part(dev, &parts[i], dir, for_cpu, step);
-    }
-    return ret;
-}
-
-static int sync_one(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
-                    bool for_cpu)
-{
-    const struct gr_dma_seg part = {iova, len};
-
-    return gri_dma_domain(dev) ? gri_dma_sync(dev, &part, 1, dir, for_cpu)
-                               : gri_direct_sync(dev, iova, len, dir, for_cpu);
-}
-
-int gr_dma_sync_for_cpu(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
-{
-    return sync_one(dev, iova, len, dir, true);
-}
-
-int gr_dma_sync_for_device(struct gr_device *dev, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir)
-{
-    return sync_one(dev, iova, len, dir, false);
-}
-
 /* ---- limits ---- */
 
 int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
@@ -184,7 +81,7 @@ int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
     if (!domain)
         return GR_ENODEV;
     first = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.first
-                                                 : domain->direct.first - domain->direct_offset;
+                                                 : domain->passing.first - domain->pa_offset;
     if (mask < first + gri_mask(domain->table.granule_lg2))
         return GR_ERANGE;
     dev->dma_mask = mask;
@@ -209,13 +106,13 @@ uint64_t gr_dma_required_mask(const struct gr_device *dev)
     if (!domain)
         return 0;
     last = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.last
-                                                : domain->direct.last - domain->direct_offset;
+                                                : domain->passing.last - domain->pa_offset;
     while (last & ~gri_mask(bits))
         bits++;
     return gri_mask(bits);
 }
 
-/* The reserved range of the group that covers `at`, or the nearest one above it; NULL: none. */
+/* The reserved range of the group that covers `at`, or the nearest range above `at`, or NULL. */
 static const struct gr_range *next_reserved(const struct gr_device *dev, uint64_t at)
 {
     const struct gr_range *best = NULL;
@@ -241,7 +138,7 @@ uint64_t gr_dma_max_mapping_size(const struct gr_device *dev)
     uint64_t best = 0;
 
     if (!domain)
-        return gri_dma_direct(dev) ? gri_direct_max(dev, gri_dma_direct(dev)) : 0;
+        return gri_dma_offset(dev) ? gri_offset_max(dev, gri_dma_offset(dev)) : 0;
     mask = gri_mask(domain->pt.granule_lg2);
     last = gri_min(domain->aperture.last, dev->dma_mask);
     for (uint64_t at = domain->aperture.first; at <= last;) {

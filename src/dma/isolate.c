@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Isolation. Only the first and the last granule of a buffer can show a device what is not the
- * buffer's: these are narrowed by a window, or replaced by a slot of the bounce pool; what lies
- * between is mapped in place (REQUIREMENTS 3.5, 3.6).
+ * buffer's. These two are narrowed by a window, or replaced by a slot of the bounce pool. The
+ * granules between are mapped in place (REQUIREMENTS.md 2, 3).
  *
- * Nothing but the tables says which granules are slots: an unmap looks where its ends lead.
+ * Nothing but the tables says which granules are slots: an unmap looks up the PAs of its ends.
  */
 #include "dma/dma_internal.h"
 
@@ -32,8 +32,9 @@ void gri_isolation_init(struct gri_isolation *is, const struct gr_device *dev, u
 /* ---- map ---- */
 
 /*
- * Narrow or widen `seg` to what a window can let through; false if that is not the buffer's part
- * as it must be. It lies in one granule, and so does what is read beyond it.
+ * Fit `seg`, which lies in one granule, to a window; false if it has to bounce. A trusted device's
+ * window is rounded outwards and includes the overread. An untrusted device's window must be the
+ * buffer's part exactly, without overread.
  */
 static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
 {
@@ -41,7 +42,8 @@ static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
     const uint64_t unit = is->unit - 1;
     const uint64_t end = (seg->pa & mask) + seg->len;
     uint64_t first = seg->pa & mask;
-    /* The device reads on in the buffer where that goes on in the next granule. */
+    /* At the end of the granule the overread is in the next granule: of the buffer, if it goes on.
+     */
     uint64_t wide = end > mask ? end : end + is->dev->config.overread;
 
     if (!is->unit)
@@ -54,9 +56,9 @@ static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
     return true;
 }
 
-/* `len` bytes at `pa` go to the start of a slot's `span`, whole granules, as far as `pa` says. */
-static int bounce(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,
-                  uint64_t len, uint64_t span)
+/* Bounce `len` bytes at `pa`: they keep their offset in a granule, in a slot of `span` bytes. */
+static int bounce_end(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,
+                      uint64_t len, uint64_t span)
 {
     struct gr_domain *const domain = is->domain;
     const uint32_t offset = (uint32_t)(pa & domain->pt.granule_mask);
@@ -67,7 +69,7 @@ static int bounce(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, 
     if (is->mmio || !domain->bounce)
         return GR_EOPNOTSUPP;
     ret = gri_bounce_make(domain->bounce, span, offset, pa, (uint32_t)len, &slot);
-    if (ret == GR_ENOBUFS && domain->defer) { /* some may only wait for an invalidation */
+    if (ret == GR_ENOBUFS && domain->defer) { /* queued unmaps may hold slots until a flush */
         ret = gr_domain_flush(domain);
         if (!ret)
             ret = gri_bounce_make(domain->bounce, span, offset, pa, (uint32_t)len, &slot);
@@ -84,7 +86,7 @@ static int bounce(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, 
     return gri_domain_map_segs(m, at, &seg, 1);
 }
 
-/* An end of a buffer: `len` bytes at `pa`, in one granule, and `span` bytes of IOVA for them. */
+/* Map an end of a buffer: `len` bytes at `pa`, in one granule, to `span` bytes of IOVA. */
 static int map_end(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,
                    uint64_t len, uint64_t span)
 {
@@ -96,7 +98,7 @@ static int map_end(struct gri_isolation *is, struct gri_mapping *m, uint64_t at,
         if (fit_window(is, &seg))
             return gri_domain_map_window(m, at, &seg);
     }
-    return bounce(is, m, at, pa, len, span);
+    return bounce_end(is, m, at, pa, len, span);
 }
 
 int gri_isolate(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr_pa_t pa,
@@ -104,7 +106,7 @@ int gri_isolate(struct gri_isolation *is, struct gri_mapping *m, uint64_t at, gr
 {
     const uint64_t mask = is->domain->pt.granule_mask;
     const uint64_t head = pa & mask;
-    const uint64_t end = head + len; /* from the first granule's start, as all below */
+    const uint64_t end = head + len; /* counted from the first granule's start, as all below */
     const uint64_t span = (end + is->dev->config.overread + mask) & ~mask;
     const uint64_t middle = head ? mask + 1 : 0;
     const uint64_t tail = end & ~mask;
@@ -134,7 +136,7 @@ void gri_isolation_undo(struct gri_isolation *is, int ret)
 
 /* ---- unmap ---- */
 
-/* The slot that an IOVA of the caller's leads to, or NULL. */
+/* The slot that an IOVA, which the caller owns, is mapped to, or NULL. */
 static struct gri_slot *slot_at(const struct gri_isolation *is, gr_iova_t iova)
 {
     gr_pa_t pa;
@@ -146,7 +148,7 @@ static struct gri_slot *slot_at(const struct gri_isolation *is, gr_iova_t iova)
 void gri_isolation_find(struct gri_isolation *is, gr_iova_t iova, uint64_t len)
 {
     const uint64_t mask = is->domain->pt.granule_mask;
-    /* The last granule may hold nothing but what is read beyond the buffer. */
+    /* The last granule may hold overread only, and no byte of the buffer. */
     const gr_iova_t at[] = {iova, iova + (len - 1) + is->dev->config.overread};
 
     if (!is->domain->bounce)
@@ -154,7 +156,7 @@ void gri_isolation_find(struct gri_isolation *is, gr_iova_t iova, uint64_t len)
     for (unsigned i = 0; i < GRI_ARRAY_SIZE(at); i++) {
         struct gri_slot *const slot = slot_at(is, at[i] & ~mask);
 
-        /* Outputs of one run may meet each of its two slots again. */
+        /* A run has two slots at most, and several outputs may belong to it: add a slot once. */
         if (slot && slot != is->slots && !(is->slots && slot == is->slots->next)) {
             slot->next = is->slots;
             is->slots = slot;
@@ -181,7 +183,7 @@ int gri_isolation_unmap(struct gri_isolation *is, gr_iova_t iova, uint64_t size)
     if (ret == GR_ETIMEDOUT && !defer)
         gri_bounce_free(is->slots, true);
     if (ret == GR_ETIMEDOUT || defer)
-        is->slots = NULL; /* lost, or in the queue, or gone with it */
+        is->slots = NULL; /* lost, or in the domain's queue, or flushed and freed from there */
     return ret;
 }
 

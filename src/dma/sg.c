@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scatter lists. Neighbours that touch in physical memory form a *run*, which is encapsulated once.
- * Runs lie side by side, in whole granules, in one IOVA range. One pass checks the list, finds the
- * size of the range and writes the output, as offsets; the page tables then read the list itself.
+ * Scatter lists. Neighbouring segments that touch in physical memory form a *run*, which is rounded
+ * to whole granules once. Runs lie side by side in one IOVA range. One pass checks the list, finds
+ * the size of the range and writes the output, as offsets in the range. The page tables are then
+ * filled from the list itself.
  */
 #include "dma/dma_internal.h"
 
@@ -18,7 +19,7 @@ struct limits {
 struct layout {
     uint64_t size; /* of the range */
     unsigned out_count;
-    bool apart; /* a boundary cuts it: runs do not simply lie side by side */
+    bool apart; /* runs do not simply lie side by side: a boundary moved one of them */
 };
 
 static struct limits limits_of(const struct gr_device *dev, const struct gr_domain *domain)
@@ -26,21 +27,23 @@ static struct limits limits_of(const struct gr_device *dev, const struct gr_doma
     return (struct limits){
         .mask = domain->pt.granule_mask,
         .max_len = dev->seg_max,
-        .boundary = dev->seg_boundary - 1, /* 0, none: wraps */
+        .boundary = dev->seg_boundary - 1, /* 0 is none, and wraps to all ones */
         .pa_max = domain->pt.pa_mask,
         .over = dev->config.overread,
     };
 }
 
-static inline uint64_t up(const struct limits *l, uint64_t at)
+/* The first granule after a run that ends at `at`, and after the overread beyond the run. */
+static inline uint64_t next_granule(const struct limits *l, uint64_t at)
 {
     return (at + l->over + l->mask) & ~l->mask;
 }
 
-/* Where a range is before its first segment: nothing is read beyond what is not there. */
+/* The position before the first segment: less by the overread, so that next_granule() makes it 0.
+ */
 static inline uint64_t start_of(const struct limits *l)
 {
-    return 0 - l->over; /* which up() makes 0 */
+    return 0 - l->over;
 }
 
 /* Would `len` bytes at `at` cross a multiple of the boundary? */
@@ -50,22 +53,24 @@ static bool crosses(const struct limits *l, uint64_t at, uint64_t len)
 }
 
 /*
- * Where a segment goes, as an offset in the range, after one that ended at `pos` in it and at
- * `next` in memory. It stays with that one if they touch; else it gets granules of its own, on the
- * next boundary if it has to.
+ * The offset in the range of `seg`, whose predecessor ended at `pos` in the range and at `next` in
+ * memory. If the two touch in memory, and no boundary comes between, they touch in the range, too.
+ * Else the segment begins a run with granules of its own, from the next boundary on if it would
+ * cross that.
  */
-static uint64_t place(const struct limits *l, uint64_t pos, gr_pa_t next, const struct gr_seg *seg)
+static uint64_t place_seg(const struct limits *l, uint64_t pos, gr_pa_t next,
+                          const struct gr_seg *seg)
 {
-    const uint64_t apart = up(l, pos) + (seg->pa & l->mask);
+    const uint64_t apart = next_granule(l, pos) + (seg->pa & l->mask);
 
     if (seg->pa == next && !crosses(l, pos, seg->len))
         return pos;
     if (!crosses(l, apart, seg->len))
         return apart;
-    return ((up(l, pos) + l->boundary) & ~l->boundary) + (seg->pa & l->mask);
+    return ((next_granule(l, pos) + l->boundary) & ~l->boundary) + (seg->pa & l->mask);
 }
 
-/* What is wrong with a segment. */
+/* The error of a segment alone, or 0. */
 static int check_seg(const struct limits *l, const struct gr_seg *seg)
 {
     if (!seg->len)
@@ -77,8 +82,8 @@ static int check_seg(const struct limits *l, const struct gr_seg *seg)
     return seg->pa + (seg->len - 1) > l->pa_max ? GR_EFAULT : 0;
 }
 
-/* What is wrong, first of all, with a list of which something is. */
-static int reason(const struct limits *l, const struct gr_dma_list *list)
+/* The first error of a list that has one. */
+static int first_error(const struct limits *l, const struct gr_dma_list *list)
 {
     uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX;
@@ -89,19 +94,19 @@ static int reason(const struct limits *l, const struct gr_dma_list *list)
 
         if (ret)
             return ret;
-        at = place(l, pos, next, seg);
+        at = place_seg(l, pos, next, seg);
         if (crosses(l, at, seg->len))
             return GR_EINVAL;
         pos = at + seg->len;
         next = seg->pa + seg->len;
-        if (up(l, pos) > INT64_MAX)
+        if (next_granule(l, pos) > INT64_MAX)
             return GR_EOVERFLOW;
     }
 }
 
 /*
- * Check the list, write the output, find the layout. Not inlined, and with the limits copied: all
- * that the loop needs stays in registers.
+ * Check the list, write the output, find the layout. The function is not inlined and copies the
+ * limits, so that all that the loop needs stays in registers.
  */
 static __attribute__((noinline)) int measure(const struct limits *limits, struct gr_dma_list *list,
                                              struct layout *out_layout)
@@ -115,25 +120,25 @@ static __attribute__((noinline)) int measure(const struct limits *limits, struct
     uint64_t pos = start_of(l);
     gr_pa_t next = UINT64_MAX; /* no segment ends there */
     uint64_t pas = 0;          /* all addresses, or'ed */
-    uint64_t offsets = 0; /* likewise: a PA has far fewer bits than 64, so that the top bit tells
-                             of a list that is too long before it wraps */
+    uint64_t offsets = 0; /* all ends in the range, or'ed: the top bit is set before one wraps, as
+                             a segment is not longer than a PA, which has far fewer than 64 bits */
 
     for (const struct gr_seg *seg = list->segs; seg < end; seg++) {
         const gr_pa_t pa = seg->pa;
         const uint64_t len = seg->len;
-        uint64_t at = pa == next ? pos : up(l, pos) + (pa & l->mask);
+        uint64_t at = pa == next ? pos : next_granule(l, pos) + (pa & l->mask);
 
         if (len - 1 > longest)
-            return reason(limits, list);
-        if (at + (len - 1) > l->boundary) { /* before that there is none to cross */
-            const uint64_t to = place(limits, pos, next, seg);
+            return first_error(limits, list);
+        if (at + (len - 1) > l->boundary) { /* before the first boundary none can be crossed */
+            const uint64_t to = place_seg(limits, pos, next, seg);
 
             if (crosses(l, to, len))
-                return reason(limits, list);
+                return first_error(limits, list);
             apart |= to != at;
             at = to;
         }
-        /* The first is at 0, a boundary, or not at pos. */
+        /* out[-1] exists: the first segment lies at 0, a boundary, or not at pos. */
         if (at == pos && at & l->boundary && out[-1].len <= l->max_len - len)
             out[-1].len += len;
         else
@@ -143,23 +148,23 @@ static __attribute__((noinline)) int measure(const struct limits *limits, struct
         pas |= pa | (next - 1);
         offsets |= pos;
     }
-    *out_layout = (struct layout){up(l, pos), (unsigned)(out - list->out), apart};
+    *out_layout = (struct layout){next_granule(l, pos), (unsigned)(out - list->out), apart};
     if (pas > l->pa_max || (offsets | out_layout->size) > INT64_MAX)
-        return reason(limits, list);
+        return first_error(limits, list);
     return 0;
 }
 
-/* Map `count` segments, which end at `end` in the range, as one run. */
+/* Map `count` segments, which lie from `at` to `end` in the range, as one run. */
 static int map_run(const struct limits *l, struct gri_mapping *m, struct gri_isolation *is,
                    uint64_t at, uint64_t end, const struct gr_seg *segs, unsigned count)
 {
     if (!count)
-        return 0; /* before the first */
+        return 0; /* before the first run */
     return is ? gri_isolate(is, m, at, segs->pa, end - at)
               : gri_domain_map_segs(m, at & ~l->mask, segs, count);
 }
 
-/* Map a list run by run: one that a boundary forces apart, or, with `is`, an isolated device's. */
+/* Map a list run by run: because boundaries moved runs apart or, with `is`, to isolate each run. */
 static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_isolation *is,
                      const struct gr_dma_list *list)
 {
@@ -170,7 +175,7 @@ static int map_apart(const struct limits *l, struct gri_mapping *m, struct gri_i
     int ret = 0;
 
     for (const struct gr_seg *seg = first; !ret && seg < list->segs + list->count; seg++) {
-        const uint64_t at = place(l, pos, next, seg);
+        const uint64_t at = place_seg(l, pos, next, seg);
 
         if (at != pos || seg->pa != next) {
             ret = map_run(l, m, is, first_at, pos, first, (unsigned)(seg - first));
@@ -198,7 +203,7 @@ static void sync_list(const struct gr_device *dev, const struct gr_dma_list *lis
     }
 }
 
-/* What range a list wants. */
+/* The IOVA range to ask for, for a list. */
 static inline struct gr_iova_req request(const struct gr_device *dev,
                                          const struct gr_domain *domain, const struct limits *l,
                                          uint64_t size)
@@ -208,7 +213,7 @@ static inline struct gr_iova_req request(const struct gr_device *dev,
         .last = gri_min(dev->dma_mask, domain->aperture.last),
     };
 
-    /* So that offsets and addresses agree on where a boundary is; 0, none, wraps. */
+    /* Offsets in the range and IOVAs must agree on where a boundary is. Without one, + 1 is 0. */
     if (l->boundary + 1 > size)
         req.boundary = l->boundary + 1;
     else
@@ -216,7 +221,7 @@ static inline struct gr_iova_req request(const struct gr_device *dev,
     return req;
 }
 
-/* What a map of it was given goes into the output. */
+/* Turn the output's offsets into IOVAs. */
 static inline void place_output(struct gr_dma_list *list, unsigned count, gr_iova_t iova)
 {
     for (unsigned i = 0; i < count; i++)
@@ -264,7 +269,7 @@ int gr_dma_map_sg(struct gr_device *dev, struct gr_dma_list *list, enum gr_dma_d
 
     list->out_count = 0;
     if (!domain)
-        return gri_direct_map_sg(dev, list, dir, attrs);
+        return gri_offset_map_sg(dev, list, dir, attrs);
     ret = gri_dma_check_list(list, dir, attrs);
     if (ret)
         return ret;
@@ -305,15 +310,15 @@ int gri_dma_map_one(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma
 }
 
 /*
- * Unmap the range of an isolated device's list. `one` is its only segment, where the address of
- * that has to be found, else NULL.
+ * Unmap the range of an isolated device's list. `one`, unless NULL, is the list's only segment,
+ * whose PA is not known yet and is filled in.
  */
 static int unmap_isolated(struct gr_device *dev, const struct gr_dma_list *list, struct gr_seg *one,
                           gr_iova_t first, uint64_t size, enum gr_dma_dir dir, unsigned attrs)
 {
     struct gr_domain *const domain = gri_dma_domain(dev);
     struct gri_isolation is;
-    int ret = gr_iova_check(&domain->iova, first, size); /* from here on it is ours to look at */
+    int ret = gr_iova_check(&domain->iova, first, size); /* only an owned range may be looked up */
 
     if (ret)
         return ret;
@@ -322,7 +327,7 @@ static int unmap_isolated(struct gr_device *dev, const struct gr_dma_list *list,
         gri_isolation_find(&is, list->out[i].iova, list->out[i].len);
     if (one)
         one->pa = gri_isolation_origin(&is, list->out->iova);
-    /* Slots that wait for an invalidation are another's to free: copy out first. */
+    /* In a DEFERRED domain the slots go to the queue, which any CPU may flush: copy out first. */
     if (is.slots && domain->defer && !(attrs & GR_DMA_SKIP_SYNC)) {
         ret = gri_dma_sync(dev, list->out, list->out_count, dir, true);
         attrs |= GR_DMA_SKIP_SYNC;
@@ -363,7 +368,7 @@ int gr_dma_unmap_sg(struct gr_device *dev, const struct gr_dma_list *list, enum 
     int ret;
 
     if (!domain)
-        return gri_direct_unmap_sg(dev, list, dir, attrs);
+        return gri_offset_unmap_sg(dev, list, dir, attrs);
     ret = gri_dma_check_list(list, dir, attrs);
     if (ret)
         return ret;
@@ -397,11 +402,11 @@ static int sync_sg(struct gr_device *dev, const struct gr_dma_list *list, enum g
     int ret;
 
     if (!gri_dma_domain(dev))
-        return gri_direct_sync_sg(dev, list, dir, for_cpu);
+        return gri_offset_sync_sg(dev, list, dir, for_cpu);
     ret = gri_dma_check_list(list, dir, 0);
     if (ret)
         return ret;
-    if (gri_isolated(dev)) /* its memory is not all where the caller put it */
+    if (gri_isolated(dev)) /* parts of the buffer may be in slots */
         return gri_dma_sync(dev, list->out, list->out_count, dir, for_cpu);
     if (!dev->config.coherent)
         sync_list(dev, list, dir, for_cpu);

@@ -10,9 +10,9 @@ struct text {
 };
 
 /* Names and strings come from the tree: only printable ASCII passes. */
-static void put(struct text *t, const char *s, size_t max)
+static void put_text(struct text *t, const char *s, size_t max)
 {
-    for (; *s != '\0' && max != 0 && t->at < t->end; s++, max--)
+    for (; *s && max && t->at < t->end; s++, max--)
         *t->at++ = *s >= 0x20 && *s < 0x7f ? *s : '?';
 }
 
@@ -25,8 +25,8 @@ static void put_number(struct text *t, uint64_t n, unsigned base)
     do {
         *--d = "0123456789abcdef"[n % base];
         n /= base;
-    } while (n != 0);
-    put(t, d, sizeof(digits));
+    } while (n);
+    put_text(t, d, sizeof(digits));
 }
 
 static void put_path(struct text *t, struct gr_dt *dt, const struct gr_dt_chain *at)
@@ -34,29 +34,29 @@ static void put_path(struct text *t, struct gr_dt *dt, const struct gr_dt_chain 
     struct text part = {t->at, t->at + GR_DT_PATH < t->end ? t->at + GR_DT_PATH : t->end};
 
     if (at->depth == 1)
-        put(&part, "/", 1);
+        put_text(&part, "/", 1);
     for (int i = 1; i < at->depth; i++) {
-        const char *name = fdt_get_name(dt->fdt, at->node[i], NULL);
+        const char *const name = fdt_get_name(dt->fdt, at->node[i], NULL);
 
-        put(&part, "/", 1);
-        put(&part, name != NULL ? name : "?", SIZE_MAX);
+        put_text(&part, "/", 1);
+        put_text(&part, name ? name : "?", SIZE_MAX);
     }
     t->at = part.at;
 }
 
 static void put_format(struct text *t, const char *fmt, va_list ap)
 {
-    for (; *fmt != '\0'; fmt++) {
+    for (; *fmt; fmt++) {
         if (*fmt != '%') {
-            put(t, fmt, 1);
+            put_text(t, fmt, 1);
         } else if (fmt[1] == 's') {
-            put(t, va_arg(ap, const char *), GR_DT_PATH);
+            put_text(t, va_arg(ap, const char *), GR_DT_PATH);
             fmt += 1;
         } else if (fmt[1] == 'u') {
             put_number(t, va_arg(ap, unsigned), 10);
             fmt += 1;
         } else { /* %llx */
-            put(t, "0x", 2);
+            put_text(t, "0x", 2);
             put_number(t, va_arg(ap, unsigned long long), 16);
             fmt += 3;
         }
@@ -68,9 +68,9 @@ int gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt,
     struct text t = {dt->error, dt->error + sizeof(dt->error) - 1};
     va_list ap;
 
-    if (at != NULL) {
+    if (at) {
         put_path(&t, dt, at);
-        put(&t, ": ", 2);
+        put_text(&t, ": ", 2);
     }
     va_start(ap, fmt);
     put_format(&t, fmt, ap);
@@ -93,7 +93,7 @@ static bool short_strings(const void *blob, size_t size)
         return true; /* fdt_check_full() says what is wrong */
     s += fdt_off_dt_strings(blob);
     for (size_t i = 0; i < fdt_size_dt_strings(blob) && run < GR_DT_NAME; i++)
-        run = s[i] != '\0' ? run + 1 : 0;
+        run = s[i] ? run + 1 : 0;
     return run < GR_DT_NAME;
 }
 
@@ -114,12 +114,12 @@ static bool short_nodes(const void *blob)
 
 int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
 {
-    int rc;
+    int ret;
 
     dt->fdt = blob;
     dt->work = 0;
     dt->error[0] = '\0';
-    if (blob == NULL || ((uintptr_t)blob & 7) != 0) {
+    if (!blob || (uintptr_t)blob & 7) {
         (void)gri_dt_fail(dt, NULL, "the device tree must lie at an 8-byte aligned address");
         return GR_EINVAL;
     }
@@ -129,12 +129,12 @@ int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
     if (!short_strings(blob, size))
         return gri_dt_fail(dt, NULL, "a property's name is longer than %u characters; shorten it",
                            GR_DT_NAME - 1u);
-    rc = fdt_check_full(blob, size);
-    if (rc != 0)
+    ret = fdt_check_full(blob, size);
+    if (ret)
         return gri_dt_fail(dt, NULL,
                            "this is not a device tree, or a damaged one (%s); give a whole .dtb",
-                           fdt_strerror(rc));
-    if (fdt_get_name(blob, 0, NULL) == NULL)
+                           fdt_strerror(ret));
+    if (!fdt_get_name(blob, 0, NULL))
         return gri_dt_fail(dt, NULL, "the device tree has no root node; compile it again with dtc");
     if (!short_nodes(blob))
         return gri_dt_fail(dt, NULL, "a node's name is longer than %u characters; shorten it",
@@ -142,18 +142,18 @@ int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
     return 0;
 }
 
-int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int rc)
+int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int ret)
 {
     it->work = GR_DT_WORK - dt->work;
-    if (dt->work == 0 && it->at.depth > 0)
-        rc = gri_dt_fail(dt, &it->at,
-                         "to read the tree up to here takes more looks at nodes, properties and "
-                         "windows than we make; give a smaller tree, or fewer references");
-    if (rc < 0) {
+    if (!dt->work && it->at.depth > 0)
+        ret = gri_dt_fail(dt, &it->at,
+                          "to read the tree up to here takes more looks at nodes, properties and "
+                          "windows than we make; give a smaller tree, or fewer references");
+    if (ret < 0) {
         it->at.depth = -1;
         it->entry = 0;
     }
-    return rc;
+    return ret;
 }
 
 int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
@@ -163,7 +163,7 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
 
     if (depth < 0)
         return 0;
-    if (depth == 0) {
+    if (!depth) {
         depth = 1;
     } else {
         const uint32_t here = (uint32_t)gri_dt_node(at);
@@ -171,7 +171,7 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
         node = fdt_next_node(dt->fdt, gri_dt_node(at), &depth);
         /* one for each tag passed, at most */
         gri_dt_spend(dt, ((node < 0 ? fdt_totalsize(dt->fdt) : (uint32_t)node) - here) / 4);
-        if (dt->work == 0)
+        if (!dt->work)
             return GR_EBADMSG;
         if (node < 0 || depth < 2) {
             at->depth = -1;
@@ -189,22 +189,23 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
 static bool has_phandle(struct gr_dt *dt, const struct gr_dt_chain *at, uint32_t phandle)
 {
     int len = 0;
+
     const fdt32_t *value = gri_dt_get(dt, at, "phandle", &len);
 
-    if (value == NULL || len != 4)
+    if (!value || len != 4)
         value = gri_dt_get(dt, at, "linux,phandle", &len);
-    return value != NULL && len == 4 && fdt32_ld(value) == phandle;
+    return value && len == 4 && fdt32_ld(value) == phandle;
 }
 
 int gri_dt_locate(struct gr_dt *dt, uint32_t phandle, struct gr_dt_chain *out)
 {
-    int rc;
+    int ret;
 
     out->depth = 0;
     do
-        rc = gri_dt_step(dt, out);
-    while (rc > 0 && !has_phandle(dt, out, phandle));
-    return rc;
+        ret = gri_dt_step(dt, out);
+    while (ret > 0 && !has_phandle(dt, out, phandle));
+    return ret;
 }
 
 int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf)
@@ -213,9 +214,9 @@ int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf)
 
     for (int i = 1; i < at->depth; i++) {
         int len = 0;
-        const char *name = fdt_get_name(dt->fdt, at->node[i], &len);
+        const char *const name = fdt_get_name(dt->fdt, at->node[i], &len);
 
-        if (name == NULL || len <= 0)
+        if (!name || len <= 0)
             return gri_dt_fail(dt, at, "a node on this path has no name; name it");
         if (used + 1 + (size_t)len >= GR_DT_PATH)
             return gri_dt_fail(dt, at, "the path is longer than %u characters; shorten the names",
@@ -230,7 +231,7 @@ int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf)
         memcpy(buf + used, name, (size_t)len);
         used += (size_t)len;
     }
-    if (used == 0)
+    if (!used)
         buf[used++] = '/';
     buf[used] = '\0';
     return 0;
@@ -250,12 +251,12 @@ const void *gri_dt_get(struct gr_dt *dt, const struct gr_dt_chain *at, const cha
         tag = fdt_next_tag(dt->fdt, here, &next);
         gri_dt_spend(dt, 1);
         if (tag == FDT_PROP) {
-            const void *value = fdt_getprop_by_offset(dt->fdt, here, &name, len);
+            const void *const value = fdt_getprop_by_offset(dt->fdt, here, &name, len);
 
             if (gri_dt_same(name, prop))
                 return value;
         }
-    } while (dt->work != 0 && (tag == FDT_PROP || tag == FDT_NOP));
+    } while (dt->work && (tag == FDT_PROP || tag == FDT_NOP));
     return NULL;
 }
 
@@ -269,18 +270,18 @@ bool gri_dt_has(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop
 bool gri_dt_is(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, const char *text)
 {
     int len = 0;
-    const char *value = gri_dt_get(dt, at, prop, &len);
-    size_t want = gri_dt_length(text) + 1;
+    const char *const value = gri_dt_get(dt, at, prop, &len);
+    const size_t want = gri_dt_length(text) + 1;
 
-    return value != NULL && (size_t)len == want && memcmp(value, text, want) == 0;
+    return value && (size_t)len == want && memcmp(value, text, want) == 0;
 }
 
 bool gri_dt_compatible(struct gr_dt *dt, const struct gr_dt_chain *at, const char *with)
 {
     int len = 0;
-    const char *value = gri_dt_get(dt, at, "compatible", &len);
+    const char *const value = gri_dt_get(dt, at, "compatible", &len);
 
-    if (value == NULL)
+    if (!value)
         return false;
     gri_dt_spend(dt, (uint32_t)len);
     return fdt_stringlist_contains(value, len, with) != 0;
@@ -302,9 +303,9 @@ int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
                      struct gri_dt_cells *out)
 {
     int len = 0;
-    const void *value = gri_dt_get(dt, at, prop, &len);
+    const void *const value = gri_dt_get(dt, at, prop, &len);
 
-    if (value == NULL)
+    if (!value)
         return 0;
     if (len % 4 != 0)
         return gri_dt_fail(dt, at,
@@ -318,10 +319,10 @@ int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
 int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, uint32_t *out)
 {
     struct gri_dt_cells cells;
-    int rc = gri_dt_get_cells(dt, at, prop, &cells);
+    const int ret = gri_dt_get_cells(dt, at, prop, &cells);
 
-    if (rc <= 0)
-        return rc;
+    if (ret <= 0)
+        return ret;
     if (cells.n != 1)
         return gri_dt_fail(dt, at, "%s has %u cells; give one", prop, cells.n);
     *out = fdt32_ld(cells.v);
@@ -330,7 +331,7 @@ int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *p
 
 static bool same_text(const char *a, const char *b)
 {
-    while (*a != '\0' && *a == *b) {
+    while (*a && *a == *b) {
         a++;
         b++;
     }
@@ -384,13 +385,13 @@ int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const cha
     struct gr_dt_chain parent = *bus;
     struct gri_dt_cells cells;
     unsigned unused;
-    int rc = gri_dt_get_cells(dt, bus, prop, &cells);
+    const int ret = gri_dt_get_cells(dt, bus, prop, &cells);
 
-    if (rc <= 0)
-        return rc;
+    if (ret <= 0)
+        return ret;
     parent.depth--;
-    if (gri_dt_bus_cells(dt, bus, &out->child_cells, &out->size_cells) != 0 ||
-        gri_dt_bus_cells(dt, &parent, &out->parent_cells, &unused) != 0)
+    if (gri_dt_bus_cells(dt, bus, &out->child_cells, &out->size_cells) ||
+        gri_dt_bus_cells(dt, &parent, &out->parent_cells, &unused))
         return GR_EBADMSG;
     out->stride = out->child_cells + out->parent_cells + out->size_cells;
     if (cells.n % out->stride != 0)
@@ -408,14 +409,14 @@ int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const cha
 int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
                       const struct gri_dt_ranges *ranges, unsigned index, struct gri_dt_window *out)
 {
-    const fdt32_t *child = ranges->v + (size_t)index * ranges->stride;
-    const fdt32_t *parent = child + ranges->child_cells;
-    unsigned child_flags = ranges->child_cells == 3;
-    unsigned parent_flags = ranges->parent_cells == 3;
-    uint64_t size = gri_dt_number(parent + ranges->parent_cells, ranges->size_cells);
+    const fdt32_t *const child = ranges->v + (size_t)index * ranges->stride;
+    const fdt32_t *const parent = child + ranges->child_cells;
+    const unsigned child_flags = ranges->child_cells == 3;
+    const unsigned parent_flags = ranges->parent_cells == 3;
+    const uint64_t size = gri_dt_number(parent + ranges->parent_cells, ranges->size_cells);
 
     gri_dt_spend(dt, 1);
-    if (dt->work == 0)
+    if (!dt->work)
         return GR_EBADMSG;
     out->flags = child_flags ? fdt32_ld(child) : 0;
     if (!gri_dt_make_range(gri_dt_number(child + child_flags, ranges->child_cells - child_flags),
@@ -436,21 +437,21 @@ static int translate_once(struct gr_dt *dt, const struct gr_dt_chain *at,
 {
     struct gri_dt_ranges ranges;
     struct gri_dt_window w;
-    int rc = gri_dt_get_ranges(dt, bus, "ranges", &ranges);
+    int ret = gri_dt_get_ranges(dt, bus, "ranges", &ranges);
 
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
+    if (ret < 0)
+        return ret;
+    if (!ret)
         return gri_dt_fail(
             dt, bus, "ranges is missing, so that the CPU cannot reach what is below; give it");
     if (ranges.child_cells == 3)
         return gri_dt_fail(dt, at, "reg lies on a PCI bus and is not a CPU address; move the node");
-    if (ranges.n == 0)
+    if (!ranges.n)
         return 0;
     for (unsigned i = 0; i < ranges.n; i++) {
-        rc = gri_dt_get_window(dt, bus, &ranges, i, &w);
-        if (rc != 0)
-            return rc;
+        ret = gri_dt_get_window(dt, bus, &ranges, i, &w);
+        if (ret)
+            return ret;
         if (r->first >= w.child.first && r->last <= w.child.last) {
             r->last = r->last - w.child.first + w.parent.first;
             r->first = r->first - w.child.first + w.parent.first;
@@ -470,17 +471,17 @@ int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned inde
     unsigned address_cells;
     unsigned size_cells;
     unsigned flags;
-    int rc;
+    int ret;
 
     bus.depth--;
-    if (bus.depth == 0)
+    if (!bus.depth)
         return 0; /* the root */
-    rc = gri_dt_get_cells(dt, at, "reg", &reg);
-    if (rc > 0)
-        rc = gri_dt_bus_cells(dt, &bus, &address_cells, &size_cells) == 0 ? 1 : GR_EBADMSG;
-    if (rc <= 0)
-        return rc;
-    if (reg.n == 0 || reg.n % (address_cells + size_cells) != 0)
+    ret = gri_dt_get_cells(dt, at, "reg", &reg);
+    if (ret > 0)
+        ret = gri_dt_bus_cells(dt, &bus, &address_cells, &size_cells) ? GR_EBADMSG : 1;
+    if (ret <= 0)
+        return ret;
+    if (!reg.n || reg.n % (address_cells + size_cells) != 0)
         return gri_dt_fail(
             dt, at,
             "reg has %u cells, not a multiple of the %u of an entry; give %u of address "
@@ -492,16 +493,16 @@ int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned inde
     flags = address_cells == 3;
     *base = gri_dt_number(reg.v + flags, address_cells - flags);
     *size = gri_dt_number(reg.v + address_cells, size_cells);
-    if (*size == 0)
+    if (!*size)
         return 1;
     if (!gri_dt_make_range(*base, *size, &r))
         return gri_dt_fail(
             dt, at, "reg %llx with size %llx passes the end of the address space; correct it",
             (unsigned long long)*base, (unsigned long long)*size);
     for (; bus.depth > 1; bus.depth--) {
-        rc = translate_once(dt, at, &bus, &r);
-        if (rc != 0)
-            return rc;
+        ret = translate_once(dt, at, &bus, &r);
+        if (ret)
+            return ret;
     }
     *base = r.first;
     return 1;

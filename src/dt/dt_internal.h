@@ -35,14 +35,14 @@ static inline size_t gri_dt_length(const char *text)
 {
     size_t n = 0;
 
-    while (text[n] != '\0')
+    while (text[n])
         n++;
     return n;
 }
 
 static inline bool gri_dt_same(const char *a, const char *b)
 {
-    while (*a != '\0' && *a == *b) {
+    while (*a && *a == *b) {
         a++;
         b++;
     }
@@ -77,9 +77,10 @@ static inline void gri_dt_begin(struct gr_dt *dt, const struct gr_dt_iter *it)
 }
 
 /* The end of each gr_dt_*_next(). After an error an iteration is at its end. */
-int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int rc);
+int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int ret);
 
-/* To the next node in tree order: 1, 0 at the end, or an error. A zeroed chain is before the root.
+/*
+ * To the next node in tree order: 1, 0 at the end, or an error. A zeroed chain is before the root.
  */
 int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at);
 
@@ -122,7 +123,7 @@ static inline bool gri_dt_make_range(uint64_t start, uint64_t size, struct gr_ra
 {
     out->first = start;
     out->last = start + (size - 1);
-    return size != 0 && out->last >= start;
+    return size && out->last >= start;
 }
 
 /* The part that two ranges share; false, and `r` undefined, when there is none. */
@@ -148,8 +149,10 @@ int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
                       const struct gri_dt_ranges *ranges, unsigned index,
                       struct gri_dt_window *out);
 
-/* Entry `index` of `reg`: 1 and CPU addresses (size 0: neither checked nor translated), 0 past the
- * end or without a `reg`, or an error. */
+/*
+ * Entry `index` of `reg`: 1 and CPU addresses (size 0: neither checked nor translated), 0 past the
+ * end or without a `reg`, or an error.
+ */
 int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned index, uint64_t *base,
                    uint64_t *size);
 

@@ -4,7 +4,7 @@
 
 #include "core/bits.h"
 
-/* The table of dt.h; facts/DART.md 1, 4 and 6. Pairs are for pages of 4 KiB and 16 KiB. */
+/* The table of dt.h; DART.md 1, 4 and 6. Pairs are for pages of 4 KiB and 16 KiB. */
 static const struct kind {
     const char *compatible;
     enum gr_dt_driver driver;
@@ -15,7 +15,7 @@ static const struct kind {
     uint32_t streams;
     uint32_t streams_max;
     uint8_t bypass;  /* as usual, and at most */
-    bool drops_bits; /* of an IOVA, those that the start of the aperture has: section 6 */
+    bool drops_bits; /* of an IOVA, those that the start of the aperture has: DART.md 6 */
 } kinds[] = {
     {"apple,t8103-dart", GR_DT_DART_T8020, {14, 12}, {32, 32}, {32, 38}, 36, 16, 16, 1, false},
     {"apple,t6000-dart", GR_DT_DART_T6000, {14, 12}, {32, 32}, {32, 38}, 42, 16, 16, 1, false},
@@ -46,21 +46,21 @@ static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_d
     const char *s = gri_dt_get(dt, at, "compatible", &left);
 
     *out_kind = NULL;
-    for (int i = 0; s != NULL && left != 0 && i < COMPATIBLES; i++) {
+    for (int i = 0; s && left && i < COMPATIBLES; i++) {
         int len = 0;
 
-        while (len < left && s[len] != '\0')
+        while (len < left && s[len])
             len++;
         gri_dt_spend(dt, (uint32_t)len);
         if (len == left)
             return gri_dt_fail(dt, at, "compatible does not end with a NUL; write strings");
-        if (i == 0) {
+        if (!i) {
             if (len >= GR_DT_COMPATIBLE)
                 return gri_dt_fail(dt, at,
                                    "compatible has a string of more than %u characters; "
                                    "shorten it",
                                    GR_DT_COMPATIBLE - 1u);
-            for (const char *c = s; *c != '\0'; c++) {
+            for (const char *c = s; *c; c++) {
                 if (*c < 0x20 || *c >= 0x7f)
                     return gri_dt_fail(dt, at, "compatible is not printable; write text");
             }
@@ -82,7 +82,7 @@ static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_d
 static void set_reason(struct gr_dt_iommu *out)
 {
     static const char prefix[] = "no driver for ";
-    const char *what = out->compatible[0] != '\0' ? out->compatible : "a node without compatible";
+    const char *const what = out->compatible[0] ? out->compatible : "a node without compatible";
 
     memcpy(out->reason, prefix, sizeof(prefix) - 1);
     memcpy(out->reason + sizeof(prefix) - 1, what, gri_dt_length(what) + 1);
@@ -93,10 +93,10 @@ static int override(struct gr_dt *dt, const struct gr_dt_chain *at, const char *
                     unsigned max, unsigned *value)
 {
     uint32_t v;
-    int rc = gri_dt_get_u32(dt, at, prop, &v);
+    const int ret = gri_dt_get_u32(dt, at, prop, &v);
 
-    if (rc <= 0)
-        return rc;
+    if (ret <= 0)
+        return ret;
     if (v < min || v > max)
         return gri_dt_fail(dt, at, "%s is %u; give a value from %u to %u", prop, (unsigned)v, min,
                            max);
@@ -110,7 +110,7 @@ static int override_either(struct gr_dt *dt, const struct gr_dt_chain *at, const
 {
     unsigned v = a;
 
-    if (override(dt, at, prop, 0, UINT32_MAX, &v) != 0)
+    if (override(dt, at, prop, 0, UINT32_MAX, &v))
         return GR_EBADMSG;
     if (v != a && v != b)
         return gri_dt_fail(dt, at, a == b ? "%s is %u; give %u" : "%s is %u; give %u or %u", prop,
@@ -143,11 +143,11 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
 static int read_verified(struct gr_dt *dt, const struct gr_dt_chain *at, bool *out)
 {
     struct gri_dt_cells cells = {NULL, 0};
-    const int rc = gri_dt_get_cells(dt, at, verified_name, &cells);
+    const int ret = gri_dt_get_cells(dt, at, verified_name, &cells);
 
-    if (rc < 0 || cells.n != 0)
+    if (ret < 0 || cells.n)
         return gri_dt_fail(dt, at, "%s has a value; leave it empty, or remove it", verified_name);
-    *out = rc > 0;
+    *out = ret > 0;
     return 0;
 }
 
@@ -160,9 +160,9 @@ static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struc
         return override_either(dt, at, page_bits_name, kind->page_bits[1], kind->page_bits[0],
                                &out->page_bits);
     }
-    if (override(dt, at, page_bits_name, 12, 16, &out->page_bits) != 0)
+    if (override(dt, at, page_bits_name, 12, 16, &out->page_bits))
         return GR_EBADMSG;
-    if ((out->page_bits & 1) != 0)
+    if (out->page_bits & 1)
         return gri_dt_fail(dt, at, "%s is %u; give 12, 14 or 16", page_bits_name, out->page_bits);
     return 0;
 }
@@ -176,18 +176,18 @@ static int read_numbers(struct gr_dt *dt, const struct gr_dt_chain *at, const st
 
     out->pa_bits = kind->pa_bits;
     out->streams = kind->streams;
-    if (check_overrides(dt, at) != 0 || read_page(dt, at, kind, out) != 0)
+    if (check_overrides(dt, at) || read_page(dt, at, kind, out))
         return GR_EBADMSG;
     va_min = kind->driver == GR_DT_SMMUV3 ? SMMUV3_VA_MIN : out->page_bits + 1;
     large = out->page_bits == 14;
     out->va_bits = kind->va_bits[large];
-    if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) != 0 ||
-        override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) != 0 ||
-        override(dt, at, streams_name, 1, kind->streams_max, &out->streams) != 0 ||
-        override(dt, at, bypass_name, 0, kind->bypass, &bypass) != 0 ||
-        read_verified(dt, at, &out->window_verified) != 0)
+    if (override(dt, at, va_bits_name, va_min, kind->va_max[large], &out->va_bits) ||
+        override_either(dt, at, pa_bits_name, 36, kind->pa_bits, &out->pa_bits) ||
+        override(dt, at, streams_name, 1, kind->streams_max, &out->streams) ||
+        override(dt, at, bypass_name, 0, kind->bypass, &bypass) ||
+        read_verified(dt, at, &out->window_verified))
         return GR_EBADMSG;
-    out->bypass = bypass != 0;
+    out->bypass = bypass;
     return 0;
 }
 
@@ -204,7 +204,7 @@ static int read_firmware(struct gr_dt *dt, const struct gr_dt_chain *at, struct 
             out->firmware = (enum gr_dt_firmware)i;
             if ((out->firmware != GR_DT_FIRMWARE_BYPASS || out->bypass) &&
                 (out->firmware != GR_DT_FIRMWARE_LOCKED || out->driver != GR_DT_DART_S5L8960X))
-                return 0; /* that one has no lock: facts/DART.md 6 */
+                return 0; /* that one has no lock: DART.md 6 */
         }
     }
     return gri_dt_fail(
@@ -215,19 +215,19 @@ static int read_firmware(struct gr_dt *dt, const struct gr_dt_chain *at, struct 
 
 static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out)
 {
-    int rc = gri_dt_get_reg(dt, at, 0, &out->reg_base, &out->reg_size);
+    const int ret = gri_dt_get_reg(dt, at, 0, &out->reg_base, &out->reg_size);
 
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
+    if (ret < 0)
+        return ret;
+    if (!ret)
         return gri_dt_fail(dt, at, "reg is missing; give address and size of the registers");
-    if (out->reg_size == 0)
+    if (!out->reg_size)
         return gri_dt_fail(dt, at, "reg has size 0; give the size of the register block");
     return 0;
 }
 
 /*
- * facts/DART.md 10: start and end lie in one aligned block of 2^va_bits. 6: where the bus drops the
+ * DART.md 10: start and end lie in one aligned block of 2^va_bits. 6: where the bus drops the
  * bits of the start, an aperture that is a block by itself is all that is decoded.
  */
 static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
@@ -237,12 +237,12 @@ static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, const s
     const uint64_t mask = ((uint64_t)1 << out->page_bits) - 1;
     struct gri_dt_cells cells;
     struct gr_range r;
-    int rc = gri_dt_get_cells(dt, at, prop, &cells);
+    const int ret = gri_dt_get_cells(dt, at, prop, &cells);
 
     out->aperture.first = 0;
     out->aperture.last = ((uint64_t)1 << out->va_bits) - 1;
-    if (rc <= 0)
-        return rc;
+    if (ret <= 0)
+        return ret;
     if (cells.n != 4)
         return gri_dt_fail(dt, at, "%s has %u cells; give four, start and size of 64 bits each",
                            prop, cells.n);
@@ -279,47 +279,47 @@ int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_
     memset(out, 0, sizeof(*out));
     out->node = gri_dt_node(at);
     out->enabled = gri_dt_enabled(dt, at);
-    if (gri_dt_path(dt, at, out->path) != 0 || find_kind(dt, at, out, &kind) != 0 ||
+    if (gri_dt_path(dt, at, out->path) || find_kind(dt, at, out, &kind) ||
         gri_dt_get_u32(dt, at, "#iommu-cells", &cells) < 0)
         return GR_EBADMSG;
     if (cells > 8)
         return gri_dt_fail(dt, at, "#iommu-cells is %u; give 8 at most", (unsigned)cells);
     out->iommu_cells = cells;
-    out->driver = kind != NULL ? kind->driver : GR_DT_NONE;
-    if (kind == NULL)
+    out->driver = kind ? kind->driver : GR_DT_NONE;
+    if (!kind)
         set_reason(out);
-    if (!out->enabled || kind == NULL)
+    if (!out->enabled || !kind)
         return 0;
     if (cells != 1 && cells != 5)
         return gri_dt_fail(dt, at, "#iommu-cells is %u; give 1 (SID) or 5 (SID, start, size)",
                            (unsigned)cells);
-    if (read_registers(dt, at, out) != 0 || read_numbers(dt, at, kind, out) != 0 ||
-        read_firmware(dt, at, out) != 0 || read_aperture(dt, at, kind, out) != 0)
+    if (read_registers(dt, at, out) || read_numbers(dt, at, kind, out) ||
+        read_firmware(dt, at, out) || read_aperture(dt, at, kind, out))
         return GR_EBADMSG;
     return 0;
 }
 
 static int iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
-    int rc;
+    int ret;
 
     do {
-        rc = gri_dt_step(dt, &it->at);
-        if (rc <= 0)
-            return rc;
+        ret = gri_dt_step(dt, &it->at);
+        if (ret <= 0)
+            return ret;
     } while (!gri_dt_has(dt, &it->at, "#iommu-cells"));
-    rc = gri_dt_read_iommu(dt, &it->at, out);
-    return rc != 0 ? rc : 1;
+    ret = gri_dt_read_iommu(dt, &it->at, out);
+    return ret ? ret : 1;
 }
 
 int gr_dt_iommu_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_iommu *out)
 {
     struct gr_dt_iommu record;
-    int rc;
+    int ret;
 
     gri_dt_begin(dt, it);
-    rc = gri_dt_end(dt, it, iommu_next(dt, it, &record));
-    if (rc > 0)
+    ret = gri_dt_end(dt, it, iommu_next(dt, it, &record));
+    if (ret > 0)
         *out = record;
-    return rc;
+    return ret;
 }

@@ -10,31 +10,31 @@ static const struct {
     const char *compatible;
     struct gr_range page;
 } msi_pages[] = {
-    {"apple,pcie", {0xfffff000, 0xffffffff}}, /* facts/DART.md 7 */
+    {"apple,pcie", {0xfffff000, 0xffffffff}}, /* DART.md 7 */
 };
 
-/* ------------------------------------------------------------------ streams */
+/* ---- streams ---- */
 
 /* The IOMMU that a reference in `prop` of `at` names. */
 static int resolve(struct gr_dt *dt, struct gr_dt_iter *it, const char *prop, uint32_t phandle,
                    struct gr_dt_iommu *out)
 {
     struct gr_dt_chain *const target = &it->target;
-    int rc = 1;
+    int ret = 1;
 
     if (++it->count > GR_DT_REFS)
         return gri_dt_fail(dt, &it->at,
                            "%s is past the %u references to IOMMUs that we follow; "
                            "remove some",
                            prop, (unsigned)GR_DT_REFS);
-    if (phandle == 0 || phandle == UINT32_MAX) /* what no phandle may be */
-        rc = 0;
+    if (!phandle || phandle == UINT32_MAX) /* what no phandle may be */
+        ret = 0;
     else if (phandle != it->phandle) /* one walk where several in a row name the same */
-        rc = gri_dt_locate(dt, phandle, target);
-    if (rc == 0)
+        ret = gri_dt_locate(dt, phandle, target);
+    if (!ret)
         return gri_dt_fail(dt, &it->at, "%s names phandle %llx, which no node has; name an IOMMU",
                            prop, (unsigned long long)phandle);
-    if (rc < 0)
+    if (ret < 0)
         return gri_dt_fail(dt, &it->at, "%s names a node nested too deep; flatten the tree", prop);
     it->phandle = phandle;
     if (!gri_dt_has(dt, target, "#iommu-cells"))
@@ -50,7 +50,7 @@ static int add_stream(struct gr_dt *dt, const struct gr_dt_chain *at, const char
                       struct gr_dt_master *out)
 {
     struct gr_dt_stream *s = out->streams;
-    struct gr_dt_stream *end = s + out->nstreams;
+    struct gr_dt_stream *const end = s + out->nstreams;
 
     if (iommu->driver != GR_DT_NONE && sid >= iommu->streams)
         return gri_dt_fail(dt, at,
@@ -77,7 +77,7 @@ static int add_stream(struct gr_dt *dt, const struct gr_dt_chain *at, const char
     return 0;
 }
 
-/* The four cells after the SID; facts/DART.md 10. */
+/* The four cells after the SID; DART.md 10. */
 static int five_cells(struct gr_dt *dt, const struct gr_dt_chain *at,
                       const struct gr_dt_iommu *iommu, const fdt32_t *v, struct gr_range *out)
 {
@@ -116,18 +116,18 @@ static int read_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
     static const char prop[] = "iommus";
     struct gri_dt_cells cells;
     struct gr_dt_iommu iommu;
-    int rc = gri_dt_get_cells(dt, &it->at, prop, &cells);
+    int ret = gri_dt_get_cells(dt, &it->at, prop, &cells);
 
-    if (rc < 0)
-        return rc;
-    if (cells.n == 0)
+    if (ret < 0)
+        return ret;
+    if (!cells.n)
         return gri_dt_fail(dt, &it->at, "iommus is empty; name an IOMMU or remove it");
     for (const fdt32_t *v = cells.v, *end = v + cells.n; v < end; v += iommu.iommu_cells) {
         struct gr_range window;
 
-        rc = resolve(dt, it, prop, fdt32_ld(v++), &iommu);
-        if (rc != 0)
-            return rc;
+        ret = resolve(dt, it, prop, fdt32_ld(v++), &iommu);
+        if (ret)
+            return ret;
         if ((size_t)(end - v) < iommu.iommu_cells)
             return gri_dt_fail(dt, &it->at,
                                "iommus ends within the entry of %s, whose "
@@ -137,17 +137,17 @@ static int read_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
             continue;
         window = iommu.driver != GR_DT_NONE ? iommu.aperture : ALL_ADDRESSES;
         if (iommu.driver != GR_DT_NONE && iommu.iommu_cells == 5)
-            rc = five_cells(dt, &it->at, &iommu, v + 1, &window);
-        if (rc == 0)
-            rc = add_stream(dt, &it->at, prop, &iommu, iommu.iommu_cells != 0 ? fdt32_ld(v) : 0,
-                            &window, out);
-        if (rc != 0)
-            return rc;
+            ret = five_cells(dt, &it->at, &iommu, v + 1, &window);
+        if (!ret)
+            ret = add_stream(dt, &it->at, prop, &iommu, iommu.iommu_cells ? fdt32_ld(v) : 0,
+                             &window, out);
+        if (ret)
+            return ret;
     }
     return 0;
 }
 
-/* ------------------------------------------------------------------ what else binds a device */
+/* ---- what else binds a device ---- */
 
 static int reserve(struct gr_dt *dt, const struct gr_dt_chain *at, const struct gr_range *r,
                    struct gr_dt_master *out)
@@ -168,26 +168,26 @@ static int reserve_host(struct gr_dt *dt, const struct gr_dt_chain *bridge,
     struct gri_dt_ranges ranges;
     struct gri_dt_window w;
     uint32_t cells = 2;
-    int rc = bridge->depth > 1 && gri_dt_has(dt, bridge, "ranges");
+    int ret = bridge->depth > 1 && gri_dt_has(dt, bridge, "ranges");
 
-    if (rc != 0 && gri_dt_get_u32(dt, bridge, "#address-cells", &cells) >= 0 && cells != 3)
+    if (ret && gri_dt_get_u32(dt, bridge, "#address-cells", &cells) >= 0 && cells != 3)
         return gri_dt_fail(dt, bridge, "#address-cells is %u on a PCI host bridge; give 3",
                            (unsigned)cells);
-    if (rc != 0)
-        rc = gri_dt_get_ranges(dt, bridge, "ranges", &ranges);
-    if (rc < 0)
-        return rc;
-    for (unsigned i = 0; rc > 0 && i < ranges.n; i++) {
-        if (gri_dt_get_window(dt, bridge, &ranges, i, &w) != 0)
+    if (ret)
+        ret = gri_dt_get_ranges(dt, bridge, "ranges", &ranges);
+    if (ret < 0)
+        return ret;
+    for (unsigned i = 0; ret > 0 && i < ranges.n; i++) {
+        if (gri_dt_get_window(dt, bridge, &ranges, i, &w))
             return GR_EBADMSG;
         /* Space codes: 0 configuration, 1 I/O, 2 and 3 memory of 32 and 64 bits. */
-        if ((w.flags >> 24 & 3) >= 2 && reserve(dt, bridge, &w.child, out) != 0)
+        if ((w.flags >> 24 & 3) >= 2 && reserve(dt, bridge, &w.child, out))
             return GR_EBADMSG;
     }
     for (size_t i = 0; i < sizeof(msi_pages) / sizeof(msi_pages[0]); i++) {
         if (gri_dt_has(dt, bridge, "msi-controller") &&
             gri_dt_compatible(dt, bridge, msi_pages[i].compatible) &&
-            reserve(dt, bridge, &msi_pages[i].page, out) != 0)
+            reserve(dt, bridge, &msi_pages[i].page, out))
             return GR_EBADMSG;
     }
     return 0;
@@ -205,7 +205,7 @@ static int sorted_dma(struct gr_dt *dt, const struct gr_dt_chain *bus,
     for (unsigned i = 0; i < ranges->n; i++) {
         unsigned k = i;
 
-        if (gri_dt_get_window(dt, bus, ranges, i, &w) != 0)
+        if (gri_dt_get_window(dt, bus, ranges, i, &w))
             return GR_EBADMSG;
         if (w.child.first != w.parent.first)
             return gri_dt_fail(dt, bus,
@@ -223,22 +223,22 @@ static int sorted_dma(struct gr_dt *dt, const struct gr_dt_chain *bus,
 /* Cut out->dma to what one bus lets through; gaps are reserved. */
 static int limit_dma(struct gr_dt *dt, const struct gr_dt_chain *bus, struct gr_dt_master *out)
 {
-    struct gr_range list[DMA_RANGES];
+    struct gr_range list[DMA_RANGES] = {{0, 0}};
     struct gri_dt_ranges ranges;
     struct gr_range hull;
-    int rc = gri_dt_get_ranges(dt, bus, "dma-ranges", &ranges);
+    int ret = gri_dt_get_ranges(dt, bus, "dma-ranges", &ranges);
 
-    if (rc <= 0 || ranges.n == 0)
-        return rc < 0 ? rc : 0;
-    rc = sorted_dma(dt, bus, &ranges, list);
-    if (rc != 0)
-        return rc;
+    if (ret <= 0 || !ranges.n)
+        return ret < 0 ? ret : 0;
+    ret = sorted_dma(dt, bus, &ranges, list);
+    if (ret)
+        return ret;
     hull = list[0];
     for (unsigned i = 1; i < ranges.n; i++) {
         struct gr_range gap = {hull.last + 1, list[i].first - 1};
 
         /* hull.last + 1 cannot wrap where the next range begins above it */
-        if (list[i].first > hull.last && gap.first <= gap.last && reserve(dt, bus, &gap, out) != 0)
+        if (list[i].first > hull.last && gap.first <= gap.last && reserve(dt, bus, &gap, out))
             return GR_EBADMSG;
         hull.last = list[i].last > hull.last ? list[i].last : hull.last;
     }
@@ -312,23 +312,23 @@ static int read_mode(struct gr_dt *dt, const struct gr_dt_chain *at, enum gr_dt_
 static int read_own(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_master *out)
 {
     static const char *const known[] = {mode_name, unit_name, overread_name};
-    int rc;
+    int ret;
 
     if (gri_dt_check_own(dt, at, known, sizeof(known) / sizeof(known[0]),
-                         "granule,dma-mode, -access-unit and -overread") != 0 ||
-        read_mode(dt, at, &out->mode) != 0)
+                         "granule,dma-mode, -access-unit and -overread") ||
+        read_mode(dt, at, &out->mode))
         return GR_EBADMSG;
-    rc = gri_dt_get_u32(dt, at, unit_name, &out->access_unit);
-    if (rc > 0 && (out->access_unit == 0 || out->access_unit > 4096 ||
-                   (out->access_unit & (out->access_unit - 1)) != 0))
+    ret = gri_dt_get_u32(dt, at, unit_name, &out->access_unit);
+    if (ret > 0 && (!out->access_unit || out->access_unit > 4096 ||
+                    (out->access_unit & (out->access_unit - 1)) != 0))
         return gri_dt_fail(dt, at, "%s is %u; give a power of two from 1 to 4096", unit_name,
                            (unsigned)out->access_unit);
-    if (rc >= 0)
-        rc = gri_dt_get_u32(dt, at, overread_name, &out->overread);
-    if (rc > 0 && out->overread > 4096)
+    if (ret >= 0)
+        ret = gri_dt_get_u32(dt, at, overread_name, &out->overread);
+    if (ret > 0 && out->overread > 4096)
         return gri_dt_fail(dt, at, "%s is %u; give a value from 0 to 4096", overread_name,
                            (unsigned)out->overread);
-    return rc < 0 ? rc : 0;
+    return ret < 0 ? ret : 0;
 }
 
 /* Everything but path, node and streams, for the device at `at` whose DMA enters the bus `bus`. */
@@ -339,7 +339,7 @@ static int read_limits(struct gr_dt *dt, const struct gr_dt_chain *at,
 
     out->dma = ALL_ADDRESSES;
     for (; up.depth > 1; up.depth--) {
-        if (limit_dma(dt, &up, out) != 0)
+        if (limit_dma(dt, &up, out))
             return GR_EBADMSG;
     }
     for (unsigned i = 0; i < out->nstreams; i++) {
@@ -351,12 +351,12 @@ static int read_limits(struct gr_dt *dt, const struct gr_dt_chain *at,
                                "aperture through; let them overlap");
     }
     out->untrusted |= external_facing(dt, at);
-    if (read_own(dt, at, out) != 0)
+    if (read_own(dt, at, out))
         return GR_EBADMSG;
     return read_coherent(dt, at, out);
 }
 
-/* ------------------------------------------------------------------ masters */
+/* ---- masters ---- */
 
 /* The `iommus` of the node at it->at: 1 and a device, 0, or an error. */
 static int from_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
@@ -367,14 +367,14 @@ static int from_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
         return 0;
     bus.depth--;
     memset(out, 0, sizeof(*out));
-    if (read_iommus(dt, it, out) != 0)
+    if (read_iommus(dt, it, out))
         return GR_EBADMSG;
-    if (out->nstreams == 0)
+    if (!out->nstreams)
         return 0;
     out->node = gri_dt_node(&it->at);
-    if (gri_dt_path(dt, &it->at, out->path) != 0 ||
-        (gri_dt_is(dt, &it->at, "device_type", "pci") && reserve_host(dt, &it->at, out) != 0) ||
-        read_limits(dt, &it->at, &bus, out) != 0 || gri_dt_read_regions(dt, it, &it->at, out) != 0)
+    if (gri_dt_path(dt, &it->at, out->path) ||
+        (gri_dt_is(dt, &it->at, "device_type", "pci") && reserve_host(dt, &it->at, out)) ||
+        read_limits(dt, &it->at, &bus, out) || gri_dt_read_regions(dt, it, &it->at, out))
         return GR_EBADMSG;
     return 1;
 }
@@ -401,7 +401,7 @@ static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
 
     do {
         if (add_stream(dt, bridge, "iommu-map", iommu, e->sid + (rid - e->first),
-                       driven ? &iommu->aperture : &ALL_ADDRESSES, out) != 0)
+                       driven ? &iommu->aperture : &ALL_ADDRESSES, out))
             return GR_EBADMSG;
         rid = ((rid | ~e->mask) + 1) & e->mask;
     } while (driven && !segment && rid > e->first && rid <= e->last);
@@ -421,17 +421,17 @@ static int find_port(struct gr_dt *dt, const struct gr_dt_chain *bridge, const s
     const uint32_t high = whole_bus ? e->last >> 8 : 255;
     struct gr_dt_chain below = *bridge;
     struct gri_dt_cells buses;
-    int rc;
+    int ret;
 
     port->depth = 0;
-    while ((rc = gri_dt_step(dt, &below)) > 0 && below.depth > bridge->depth) {
+    while ((ret = gri_dt_step(dt, &below)) > 0 && below.depth > bridge->depth) {
         uint32_t first;
         uint32_t last;
 
-        rc = gri_dt_get_cells(dt, &below, "bus-range", &buses);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
+        ret = gri_dt_get_cells(dt, &below, "bus-range", &buses);
+        if (ret < 0)
+            return ret;
+        if (!ret)
             continue;
         first = buses.n == 2 ? fdt32_ld(buses.v) : 1;
         last = buses.n == 2 ? fdt32_ld(buses.v + 1) : 0;
@@ -439,12 +439,12 @@ static int find_port(struct gr_dt *dt, const struct gr_dt_chain *bridge, const s
             return gri_dt_fail(dt, &below,
                                "bus-range is not two bus numbers up to 255 in order; "
                                "give first and last bus");
-        if (port->depth == 0 && first <= e->first >> 8 && last >= e->first >> 8)
+        if (!port->depth && first <= e->first >> 8 && last >= e->first >> 8)
             *port = below;
         if (first <= high && last >= low && gri_dt_has(dt, &below, "external-facing"))
             *external = true;
     }
-    return rc < 0 ? rc : 0;
+    return ret < 0 ? ret : 0;
 }
 
 /* "<bridge>/rid@HEX". */
@@ -454,7 +454,7 @@ static int rid_path(struct gr_dt *dt, const struct gr_dt_chain *bridge, uint32_t
     size_t used;
     int shift = 12;
 
-    if (gri_dt_path(dt, bridge, buf) != 0)
+    if (gri_dt_path(dt, bridge, buf))
         return GR_EBADMSG;
     used = bridge->depth > 1 ? gri_dt_length(buf) : 0;
     if (used + sizeof(name) + 4 > GR_DT_PATH)
@@ -475,22 +475,21 @@ static int map_device(struct gr_dt *dt, const struct gr_dt_chain *bridge, const 
                       const struct gr_dt_iommu *iommu, struct gr_dt_master *out)
 {
     struct gr_dt_chain port;
-    int rc;
+    int ret;
 
     memset(out, 0, sizeof(*out));
-    if (map_streams(dt, bridge, e, iommu, out) != 0 ||
-        find_port(dt, bridge, e, &port, &out->untrusted) != 0)
+    if (map_streams(dt, bridge, e, iommu, out) || find_port(dt, bridge, e, &port, &out->untrusted))
         return GR_EBADMSG;
-    if (port.depth != 0) {
-        rc = gri_dt_path(dt, &port, out->path);
+    if (port.depth) {
+        ret = gri_dt_path(dt, &port, out->path);
     } else {
         port = *bridge;
-        rc = rid_path(dt, bridge, e->first, out->path);
+        ret = rid_path(dt, bridge, e->first, out->path);
     }
-    if (rc != 0)
-        return rc;
+    if (ret)
+        return ret;
     out->node = gri_dt_node(&port);
-    if (reserve_host(dt, bridge, out) != 0)
+    if (reserve_host(dt, bridge, out))
         return GR_EBADMSG;
     return read_limits(dt, &port, bridge, out);
 }
@@ -499,27 +498,27 @@ static int map_device(struct gr_dt *dt, const struct gr_dt_chain *bridge, const 
 static int open_map(struct gr_dt *dt, const struct gr_dt_chain *bridge, struct gri_dt_cells *cells,
                     struct map_entry *e)
 {
-    int rc;
+    int ret;
 
     if (!gri_dt_has(dt, bridge, "iommu-map") || !gri_dt_enabled(dt, bridge))
         return 0;
-    rc = gri_dt_get_cells(dt, bridge, "iommu-map", cells);
-    if (rc <= 0)
-        return rc;
-    if (cells->n == 0 || cells->n % 4 != 0)
+    ret = gri_dt_get_cells(dt, bridge, "iommu-map", cells);
+    if (ret <= 0)
+        return ret;
+    if (!cells->n || cells->n % 4 != 0)
         return gri_dt_fail(dt, bridge,
                            "iommu-map has %u cells, not a multiple of the 4 of an entry; "
                            "give RID base, IOMMU, SID base and length",
                            cells->n);
     e->mask = UINT32_MAX;
-    rc = gri_dt_get_u32(dt, bridge, "iommu-map-mask", &e->mask);
-    return rc < 0 ? rc : 1;
+    ret = gri_dt_get_u32(dt, bridge, "iommu-map-mask", &e->mask);
+    return ret < 0 ? ret : 1;
 }
 
 static int check_entry(struct gr_dt *dt, const struct gr_dt_chain *bridge, unsigned index,
                        const struct map_entry *e, uint32_t length, const struct gr_dt_iommu *iommu)
 {
-    if (length == 0 || e->first > 0xffff || length > 0x10000 - e->first)
+    if (!length || e->first > 0xffff || length > 0x10000 - e->first)
         return gri_dt_fail(dt, bridge,
                            "iommu-map entry %u covers no RIDs or some above 0xffff; "
                            "correct RID base or length",
@@ -549,21 +548,23 @@ static int check_entry(struct gr_dt *dt, const struct gr_dt_chain *bridge, unsig
 static int read_entry(struct gr_dt *dt, struct gr_dt_iter *it, const struct gri_dt_cells *cells,
                       unsigned index, struct map_entry *e, struct gr_dt_iommu *iommu)
 {
-    const fdt32_t *v = cells->v + (size_t)index * 4;
-    const uint32_t length = fdt32_ld(v + 3);
-    int rc = resolve(dt, it, "iommu-map", fdt32_ld(v + 1), iommu);
+    const fdt32_t *const v = cells->v + (size_t)index * 4;
 
-    if (rc != 0 || !iommu->enabled)
-        return rc;
+    const uint32_t length = fdt32_ld(v + 3);
+    const int ret = resolve(dt, it, "iommu-map", fdt32_ld(v + 1), iommu);
+
+    if (ret || !iommu->enabled)
+        return ret;
     e->first = fdt32_ld(v);
     e->sid = fdt32_ld(v + 2);
-    if (check_entry(dt, &it->at, index, e, length, iommu) != 0)
+    if (check_entry(dt, &it->at, index, e, length, iommu))
         return GR_EBADMSG;
     e->last = e->first + (length - 1);
     return 1;
 }
 
-/* Entry it->entry - 1 of the iommu-map at it->at: 1 and a device, 0 (also past the end), an error.
+/*
+ * Entry it->entry - 1 of the iommu-map at it->at: 1 and a device, 0 (also past the end), an error.
  */
 static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
@@ -571,31 +572,31 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
     struct gri_dt_cells cells = {NULL, 0};
     struct gr_dt_iommu iommu;
     struct map_entry e;
-    int rc = open_map(dt, &it->at, &cells, &e);
+    int ret = open_map(dt, &it->at, &cells, &e);
 
-    if (rc < 0)
-        return rc;
+    if (ret < 0)
+        return ret;
     if (index >= cells.n / 4) {
         it->entry = 0;
         return 0;
     }
     it->entry++;
-    rc = read_entry(dt, it, &cells, index, &e, &iommu);
-    if (rc <= 0)
-        return rc;
-    rc = map_device(dt, &it->at, &e, &iommu, out);
-    return rc != 0 ? rc : 1;
+    ret = read_entry(dt, it, &cells, index, &e, &iommu);
+    if (ret <= 0)
+        return ret;
+    ret = map_device(dt, &it->at, &e, &iommu, out);
+    return ret ? ret : 1;
 }
 
 /* To a node that is known by its offset. */
 static int go_to(struct gr_dt *dt, int node, struct gr_dt_chain *out)
 {
-    int rc;
+    int ret;
 
     do
-        rc = gri_dt_step(dt, out);
-    while (rc > 0 && gri_dt_node(out) != node);
-    return rc;
+        ret = gri_dt_step(dt, out);
+    while (ret > 0 && gri_dt_node(out) != node);
+    return ret;
 }
 
 static int pci_function(struct gr_dt *dt, struct gr_dt_iter *it, int bridge, uint32_t rid,
@@ -604,62 +605,62 @@ static int pci_function(struct gr_dt *dt, struct gr_dt_iter *it, int bridge, uin
     struct gri_dt_cells cells = {NULL, 0};
     struct gr_dt_iommu iommu;
     struct map_entry e;
-    int rc = go_to(dt, bridge, &it->at);
+    int ret = go_to(dt, bridge, &it->at);
 
-    if (rc > 0)
-        rc = open_map(dt, &it->at, &cells, &e);
-    for (unsigned i = 0; i < cells.n / 4 && rc >= 0; i++) {
-        rc = read_entry(dt, it, &cells, i, &e, &iommu);
-        if (rc <= 0 || (rid & e.mask) < e.first || (rid & e.mask) > e.last)
+    if (ret > 0)
+        ret = open_map(dt, &it->at, &cells, &e);
+    for (unsigned i = 0; i < cells.n / 4 && ret >= 0; i++) {
+        ret = read_entry(dt, it, &cells, i, &e, &iommu);
+        if (ret <= 0 || (rid & e.mask) < e.first || (rid & e.mask) > e.last)
             continue;
         e.sid += (rid & e.mask) - e.first;
         e.first = e.last = rid & e.mask;
-        rc = map_device(dt, &it->at, &e, &iommu, out);
-        return rc != 0 ? rc : 1;
+        ret = map_device(dt, &it->at, &e, &iommu, out);
+        return ret ? ret : 1;
     }
-    return rc < 0 ? rc : 0;
+    return ret < 0 ? ret : 0;
 }
 
 int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid, struct gr_dt_master *out)
 {
     struct gr_dt_iter it = {0};
     struct gr_dt_master record;
-    int rc;
+    int ret;
 
     gri_dt_begin(dt, &it);
-    rc = gri_dt_end(dt, &it, pci_function(dt, &it, bridge, rid, &record));
-    if (rc > 0)
+    ret = gri_dt_end(dt, &it, pci_function(dt, &it, bridge, rid, &record));
+    if (ret > 0)
         *out = record;
-    return rc;
+    return ret;
 }
 
 /* it->entry is 0 where the next node is due, else 1 + the index of the next entry of iommu-map. */
 static int master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
-    int rc;
+    int ret;
 
     do {
-        if (it->entry == 0) {
-            rc = gri_dt_step(dt, &it->at);
-            if (rc <= 0)
-                return rc;
+        if (!it->entry) {
+            ret = gri_dt_step(dt, &it->at);
+            if (ret <= 0)
+                return ret;
             it->entry = 1;
-            rc = from_iommus(dt, it, out);
+            ret = from_iommus(dt, it, out);
         } else {
-            rc = from_map(dt, it, out);
+            ret = from_map(dt, it, out);
         }
-    } while (rc == 0);
-    return rc;
+    } while (!ret);
+    return ret;
 }
 
 int gr_dt_master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
     struct gr_dt_master record;
-    int rc;
+    int ret;
 
     gri_dt_begin(dt, it);
-    rc = gri_dt_end(dt, it, master_next(dt, it, &record));
-    if (rc > 0)
+    ret = gri_dt_end(dt, it, master_next(dt, it, &record));
+    if (ret > 0)
         *out = record;
-    return rc;
+    return ret;
 }

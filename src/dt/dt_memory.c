@@ -12,23 +12,23 @@ static int next_entry(struct gr_dt *dt, struct gr_dt_iter *it,
                       uint64_t *size)
 {
     for (;;) {
-        int rc;
+        int ret;
 
-        if (it->entry == 0) {
-            rc = gri_dt_step(dt, &it->at);
-            if (rc <= 0)
-                return rc;
-            rc = wanted(dt, &it->at);
-            if (rc < 0)
-                return rc;
-            if (rc == 0)
+        if (!it->entry) {
+            ret = gri_dt_step(dt, &it->at);
+            if (ret <= 0)
+                return ret;
+            ret = wanted(dt, &it->at);
+            if (ret < 0)
+                return ret;
+            if (!ret)
                 continue;
         }
-        rc = gri_dt_get_reg(dt, &it->at, it->entry, base, size);
-        if (rc < 0)
-            return rc;
-        it->entry = rc > 0 ? it->entry + 1 : 0;
-        if (rc > 0)
+        ret = gri_dt_get_reg(dt, &it->at, it->entry, base, size);
+        if (ret < 0)
+            return ret;
+        it->entry = ret > 0 ? it->entry + 1 : 0;
+        if (ret > 0)
             return 1;
     }
 }
@@ -47,10 +47,10 @@ static int next_bank(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *o
 {
     uint64_t base;
     uint64_t size;
-    int rc = next_entry(dt, it, is_memory, &base, &size);
+    const int ret = next_entry(dt, it, is_memory, &base, &size);
 
-    if (rc <= 0)
-        return rc;
+    if (ret <= 0)
+        return ret;
     if (!gri_dt_make_range(base, size, out))
         return gri_dt_fail(dt, &it->at,
                            "reg has a bank of size 0; give the size of the RAM fitted");
@@ -68,15 +68,15 @@ static int memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range 
     struct gr_dt_iter before = {0};
     struct gr_range bank;
     struct gr_range other;
-    int rc = next_bank(dt, it, &bank);
+    const int ret = next_bank(dt, it, &bank);
 
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
-        return it->count != 0 ? 0
-                              : gri_dt_fail(dt, NULL,
-                                            "/: no enabled node has device_type = \"memory\" and a "
-                                            "reg; add one with the machine's RAM");
+    if (ret < 0)
+        return ret;
+    if (!ret)
+        return it->count ? 0
+                         : gri_dt_fail(dt, NULL,
+                                       "/: no enabled node has device_type = \"memory\" and a "
+                                       "reg; add one with the machine's RAM");
     while (before.count + 1 < it->count && next_bank(dt, &before, &other) > 0) {
         if (gri_dt_cut(&other, &bank))
             return gri_dt_fail(dt, &it->at,
@@ -95,7 +95,7 @@ static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_ra
     uint64_t size = 0;
 
     (void)fdt_get_mem_rsv(dt->fdt, (int)it->entry++, &base, &size); /* is 0 up to the empty one */
-    if (size == 0) {
+    if (!size) {
         it->entry = 0;
         return 0;
     }
@@ -107,36 +107,36 @@ static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_ra
     return 1;
 }
 
-static int is_reserved(struct gr_dt *dt, const struct gr_dt_chain *at)
+static int is_reserved_node(struct gr_dt *dt, const struct gr_dt_chain *at)
 {
-    const char *name = at->depth == 3 ? fdt_get_name(dt->fdt, at->node[1], NULL) : NULL;
+    const char *const name = at->depth == 3 ? fdt_get_name(dt->fdt, at->node[1], NULL) : NULL;
 
-    return name != NULL && gri_dt_same(name, "reserved-memory") && gri_dt_enabled(dt, at);
+    return name && gri_dt_same(name, "reserved-memory") && gri_dt_enabled(dt, at);
 }
 
 static int reserved_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
 {
     uint64_t base;
     uint64_t size;
-    int rc = it->at.depth == 0 ? next_memreserve(dt, it, out) : 0;
+    int ret = !it->at.depth ? next_memreserve(dt, it, out) : 0;
 
-    if (rc != 0)
-        return rc;
+    if (ret)
+        return ret;
     do {
-        rc = next_entry(dt, it, is_reserved, &base, &size);
-        if (rc <= 0)
-            return rc;
+        ret = next_entry(dt, it, is_reserved_node, &base, &size);
+        if (ret <= 0)
+            return ret;
     } while (!gri_dt_make_range(base, size, out));
     return 1;
 }
 
-static int range_end(struct gr_dt *dt, struct gr_dt_iter *it, int rc, const struct gr_range *range,
+static int range_end(struct gr_dt *dt, struct gr_dt_iter *it, int ret, const struct gr_range *range,
                      struct gr_range *out)
 {
-    rc = gri_dt_end(dt, it, rc);
-    if (rc > 0)
+    ret = gri_dt_end(dt, it, ret);
+    if (ret > 0)
         *out = *range;
-    return rc;
+    return ret;
 }
 
 int gr_dt_memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)

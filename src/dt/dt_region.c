@@ -2,7 +2,7 @@
 /*
  * Reserved IOVAs: `memory-region` of a master, and `iommu-addresses` of what it names. Known
  * readers skip one cell of an entry that is another master's, and so take its address for a phandle
- * (facts/DART.md 10); here every entry has the length that the bus of its own master gives it.
+ * (DART.md 10); here every entry has the length that the bus of its own master gives it.
  */
 #include "dt_internal.h"
 
@@ -13,16 +13,16 @@ static const char addresses_name[] = "iommu-addresses";
 static int follow(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_chain *at,
                   const char *prop, uint32_t phandle, struct gr_dt_chain *out)
 {
-    int rc;
+    int ret;
 
     if (++it->count > GR_DT_REFS)
         return gri_dt_fail(dt, at, "%s is past the %u references that we follow; remove some", prop,
                            (unsigned)GR_DT_REFS);
-    rc = phandle == 0 || phandle == UINT32_MAX ? 0 : gri_dt_locate(dt, phandle, out);
-    if (rc == 0)
+    ret = !phandle || phandle == UINT32_MAX ? 0 : gri_dt_locate(dt, phandle, out);
+    if (!ret)
         return gri_dt_fail(dt, at, "%s names phandle %llx, which no node has; correct it", prop,
                            (unsigned long long)phandle);
-    if (rc < 0)
+    if (ret < 0)
         return gri_dt_fail(dt, at, "%s names a node nested too deep; flatten the tree", prop);
     return 0;
 }
@@ -35,10 +35,10 @@ static int add_region(struct gr_dt *dt, const struct gr_dt_chain *node, const st
     const uint64_t len = iova->last - iova->first;
     uint64_t base = 0;
     uint64_t size = 0;
-    const int rc = gri_dt_get_reg(dt, node, 0, &base, &size);
+    const int ret = gri_dt_get_reg(dt, node, 0, &base, &size);
 
-    if (rc < 0)
-        return rc;
+    if (ret < 0)
+        return ret;
     if (iova->first < out->dma.first || iova->last > out->dma.last)
         return gri_dt_fail(dt, node,
                            "iommu-addresses has an IOVA of %llx, which dma-ranges above %s do not "
@@ -65,11 +65,12 @@ static int read_addresses(struct gr_dt *dt, struct gr_dt_iter *it, const struct 
                           const struct gr_dt_chain *node, struct gr_dt_master *out)
 {
     struct gri_dt_cells cells = {NULL, 0};
-    int rc = gri_dt_get_cells(dt, node, addresses_name, &cells);
+    int ret = gri_dt_get_cells(dt, node, addresses_name, &cells);
     unsigned need;
 
-    for (unsigned i = 0; rc >= 0 && i < cells.n; i += need) {
+    for (unsigned i = 0; ret >= 0 && i < cells.n; i += need) {
         const fdt32_t *const v = &cells.v[i + 1];
+
         struct gr_dt_chain bus;
         struct gr_range iova;
         unsigned address;
@@ -77,14 +78,14 @@ static int read_addresses(struct gr_dt *dt, struct gr_dt_iter *it, const struct 
         unsigned flags;
         bool ours;
 
-        rc = follow(dt, it, node, addresses_name, fdt32_ld(&cells.v[i]), &bus);
-        if (rc < 0)
-            return rc;
+        ret = follow(dt, it, node, addresses_name, fdt32_ld(&cells.v[i]), &bus);
+        if (ret < 0)
+            return ret;
         ours = gri_dt_node(&bus) == gri_dt_node(at);
         bus.depth -= bus.depth > 1;
-        rc = gri_dt_bus_cells(dt, &bus, &address, &size);
-        if (rc < 0)
-            return rc;
+        ret = gri_dt_bus_cells(dt, &bus, &address, &size);
+        if (ret < 0)
+            return ret;
         need = 1 + address + size;
         if (cells.n - i < need)
             return gri_dt_fail(dt, node,
@@ -100,23 +101,23 @@ static int read_addresses(struct gr_dt *dt, struct gr_dt_iter *it, const struct 
                                "iommu-addresses gives %s a size that is zero or passes the end of "
                                "the address space; correct it",
                                out->path);
-        rc = add_region(dt, node, &iova, out);
+        ret = add_region(dt, node, &iova, out);
     }
-    return rc < 0 ? rc : 0;
+    return ret < 0 ? ret : 0;
 }
 
 int gri_dt_read_regions(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_chain *at,
                         struct gr_dt_master *out)
 {
     struct gri_dt_cells cells = {NULL, 0};
-    int rc = gri_dt_get_cells(dt, at, regions_name, &cells);
+    int ret = gri_dt_get_cells(dt, at, regions_name, &cells);
 
-    for (unsigned i = 0; rc >= 0 && i < cells.n; i++) {
+    for (unsigned i = 0; ret >= 0 && i < cells.n; i++) {
         struct gr_dt_chain node;
 
-        rc = follow(dt, it, at, regions_name, fdt32_ld(&cells.v[i]), &node);
-        if (rc == 0 && gri_dt_enabled(dt, &node))
-            rc = read_addresses(dt, it, at, &node, out);
+        ret = follow(dt, it, at, regions_name, fdt32_ld(&cells.v[i]), &node);
+        if (!ret && gri_dt_enabled(dt, &node))
+            ret = read_addresses(dt, it, at, &node, out);
     }
-    return rc < 0 ? rc : 0;
+    return ret < 0 ? ret : 0;
 }

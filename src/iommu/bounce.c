@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bounce pool. A chunk is 64 units of 4 KiB, so that one word says which are in use, and a slot
- * a naturally aligned block of them: finding one takes a few shifts. Areas keep their chunks by the
- * largest block that is free in them.
+ * The bounce pool. A chunk is 64 units of 4 KiB, so that one word has a bit for each unit. A slot
+ * is a naturally aligned block of units; a few shifts find a free block. An area keeps each of its
+ * chunks in the bin of the chunk's largest free block.
  *
- * Whoever unmaps knows an address only: a table hashed by PA leads to the chunk. It only ever
- * grows, so it is read without a lock.
+ * An unmap knows an address only: a table hashed by PA finds the chunk. The table only ever grows,
+ * so it is read without a lock.
  */
 #include "iommu/bounce.h"
 
@@ -21,14 +21,14 @@
 #define CHUNKS_MAX 0x100000u
 
 struct gr_bounce_chunk {
-    struct gr_link link; /* in a bin of its area, or alone: full */
+    struct gr_link link; /* in a bin of its area; in none while the chunk is full */
     struct gr_bounce *pool;
     struct gr_bounce_area *area;
     gr_pa_t pa;
     unsigned char *va;
     uint64_t used;        /* a bit for each unit */
-    bool lost;            /* one of its slots is */
-    uint8_t start[UNITS]; /* of the slot that a unit is in */
+    bool lost;            /* a slot of it is lost: the chunk's memory is never freed */
+    uint8_t start[UNITS]; /* for each unit: the first unit of its slot */
     struct gri_slot slot[UNITS];
 };
 
@@ -43,7 +43,7 @@ static struct gr_bounce_chunk *chunk_of(const struct gri_slot *slot)
 
 /* ---- blocks of one chunk ---- */
 
-/* Units at which a block of 2^order units is free. */
+/* A bit for each unit at which a free block of 2^order units starts. */
 static uint64_t free_blocks(uint64_t used, unsigned order)
 {
     static const uint64_t aligned[ORDERS] = {
@@ -62,7 +62,7 @@ static uint64_t free_blocks(uint64_t used, unsigned order)
     return at & aligned[order];
 }
 
-/* Put a chunk where the largest block that is free in it belongs. */
+/* Move a chunk to the bin of its largest free block. */
 static void file_chunk(struct gr_bounce_chunk *chunk)
 {
     gri_list_remove(&chunk->link);
@@ -74,8 +74,8 @@ static void file_chunk(struct gr_bounce_chunk *chunk)
     }
 }
 
-/* Take a block from an area; its lock is held. NULL: there is none. */
-static struct gri_slot *take(struct gr_bounce_area *area, unsigned order)
+/* Take a block from an area, whose lock is held. NULL: the area has no such block. */
+static struct gri_slot *take_block(struct gr_bounce_area *area, unsigned order)
 {
     unsigned bin = order;
 
@@ -116,7 +116,7 @@ struct gri_slot *gri_bounce_find(const struct gr_bounce *pool, gr_pa_t pa)
     const gr_pa_t base = pa & ~gri_mask(CHUNK_LG2);
     struct gr_bounce_chunk *chunk;
 
-    /* Twice as many entries as chunks, so there is an empty one. */
+    /* The table has twice as many entries as chunks: an empty entry ends the search. */
     for (size_t at = hash(pool, base);; at = next_in(pool, at)) {
         chunk = __atomic_load_n(&pool->table[at], __ATOMIC_ACQUIRE);
         if (!chunk)
@@ -127,9 +127,9 @@ struct gri_slot *gri_bounce_find(const struct gr_bounce *pool, gr_pa_t pa)
     return &chunk->slot[chunk->start[(pa - base) >> UNIT_LG2]];
 }
 
-/* Make a chunk for an area and take a block from it. */
-static int grow(struct gr_bounce *pool, struct gr_bounce_area *area, unsigned order, unsigned flags,
-                struct gri_slot **out)
+/* Make a chunk for an area and, unless `out` is NULL, take a block from it. */
+static int add_chunk(struct gr_bounce *pool, struct gr_bounce_area *area, unsigned order,
+                     unsigned flags, struct gri_slot **out)
 {
     struct gr_bounce_chunk *chunk = NULL;
     unsigned char *va = NULL;
@@ -137,7 +137,7 @@ static int grow(struct gr_bounce *pool, struct gr_bounce_area *area, unsigned or
     int ret = pool->chunks < pool->chunks_max ? 0 : GR_ENOBUFS;
     size_t at;
 
-    if (!ret) /* a place is ours, whatever others do */
+    if (!ret) /* counted first: other CPUs cannot exceed the limit meanwhile */
         pool->chunks++;
     gr_port_unlock(&pool->lock, state);
     if (ret)
@@ -161,7 +161,7 @@ static int grow(struct gr_bounce *pool, struct gr_bounce_area *area, unsigned or
     for (unsigned i = 0; i < UNITS; i++)
         chunk->slot[i].chunk_unit = (uint8_t)i;
 
-    state = gr_port_lock(&pool->lock); /* findable before anybody has a slot of it */
+    state = gr_port_lock(&pool->lock); /* into the table before any slot of the chunk is used */
     at = hash(pool, chunk->pa);
     while (pool->table[at])
         at = next_in(pool, at);
@@ -171,7 +171,7 @@ static int grow(struct gr_bounce *pool, struct gr_bounce_area *area, unsigned or
     state = gr_port_lock(&area->lock);
     file_chunk(chunk);
     if (out)
-        *out = take(area, order);
+        *out = take_block(area, order);
     gr_port_unlock(&area->lock, state);
     return 0;
 }
@@ -183,7 +183,7 @@ static struct gr_bounce_area *my_area(struct gr_bounce *pool)
     return &pool->area[gr_port_cpu() % GR_CFG_BOUNCE_AREAS];
 }
 
-/* From the own area, then from the others', then from a new chunk. */
+/* Take a block from this CPU's area, then from the other areas, then from a new chunk. */
 static int find_room(struct gr_bounce *pool, unsigned order, struct gri_slot **out)
 {
     struct gr_bounce_area *const own = my_area(pool);
@@ -192,14 +192,14 @@ static int find_room(struct gr_bounce *pool, unsigned order, struct gri_slot **o
     do {
         const gr_lock_state_t state = gr_port_lock(&area->lock);
 
-        *out = take(area, order);
+        *out = take_block(area, order);
         gr_port_unlock(&area->lock, state);
         if (*out)
             return 0;
         if (++area == pool->area + GR_CFG_BOUNCE_AREAS)
             area = pool->area;
     } while (area != own);
-    return grow(pool, own, order, 0, out);
+    return add_chunk(pool, own, order, 0, out);
 }
 
 static void count(struct gr_bounce_area *area, uint64_t bounced, uint64_t copied)
@@ -243,7 +243,7 @@ int gri_bounce_make(struct gr_bounce *pool, uint64_t size, uint32_t offset, gr_p
     slot->len = len;
     slot->next = NULL;
     va = gri_bounce_va(slot);
-    memset(va, 0, offset); /* what was there before is nobody's business */
+    memset(va, 0, offset); /* a device must not see what the slot held before */
     memset(va + offset + len, 0, slot->size - offset - len);
     count(chunk_of(slot)->area, len, 0);
     gri_bounce_copy(slot, 0, slot->size, false);
@@ -312,7 +312,7 @@ static bool config_is_valid(const struct gr_bounce_config *config)
            config->reserve <= config->limit && config->limit >> CHUNK_LG2 <= CHUNKS_MAX;
 }
 
-/* log2 of the bytes of a table of so many entries. */
+/* log2 of the bytes of a table of 2^table_lg2 entries. */
 static unsigned table_bytes_lg2(unsigned table_lg2)
 {
     const unsigned lg2 = table_lg2 + (sizeof(void *) == 8 ? 3 : 2);
@@ -362,7 +362,7 @@ int gr_bounce_init(struct gr_bounce *pool, gr_env_t env, const struct gr_bounce_
             gri_list_init(&pool->area[i].bin[k]);
     }
     while (!ret && pool->chunks < config->reserve >> CHUNK_LG2)
-        ret = grow(pool, my_area(pool), 0, GR_PAGES_MAY_SLEEP, NULL);
+        ret = add_chunk(pool, my_area(pool), 0, GR_PAGES_MAY_SLEEP, NULL);
     if (ret)
         free_all(pool);
     return ret;

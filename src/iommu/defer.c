@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deferred invalidation. What was unmapped waits in a ring of the CPU that did it, its IOVAs held,
- * until one invalidation has covered all that was queued before.
+ * Deferred invalidation. An unmap waits in a ring of the CPU that unmapped, its IOVAs held, until
+ * one invalidation covers all unmaps that were queued before it.
  *
- * domain->lock is for flushing, the ring's own lock for its head and tail. Entries between them
- * belong to who flushes.
+ * A flush holds domain->lock. A ring's own lock is for its head and tail; the entries between head
+ * and tail belong to the flush.
  */
 #include "core/bits.h"
 #include "iommu/bounce.h"
@@ -12,9 +12,9 @@
 
 struct gr_defer_queue {
     gr_lock_t lock;
-    unsigned head; /* both count on for ever */
+    unsigned head; /* head and tail count on for ever */
     unsigned tail;
-    uint64_t since_ns; /* when the oldest was queued, at the latest */
+    uint64_t since_ns; /* the oldest entry was queued at this time or before */
     struct gri_deferred entry[GR_CFG_DEFER];
 } __attribute__((aligned(GR_PORT_CACHE_LINE)));
 
@@ -47,7 +47,7 @@ void gri_defer_fini(struct gr_domain *domain)
     domain->defer = NULL;
 }
 
-/* Put one at the end of a ring; false: it is full. *out_due: it is time to flush. */
+/* Append an entry to a ring; false: the ring is full. *out_due: it is time to flush. */
 static bool push(struct gr_defer_queue *q, const struct gri_deferred *entry, uint64_t now,
                  bool *out_due)
 {
@@ -64,8 +64,8 @@ static bool push(struct gr_defer_queue *q, const struct gri_deferred *entry, uin
     return room;
 }
 
-/* Let go what one ring had queued up to `end`; `ret` says how its invalidation went. */
-static int retire_ring(struct gr_domain *domain, struct gr_defer_queue *q, unsigned end, int ret)
+/* Remove a ring's entries up to `end`. Free what they hold if their invalidation's `ret` is 0. */
+static int finish_ring(struct gr_domain *domain, struct gr_defer_queue *q, unsigned end, int ret)
 {
     gr_lock_state_t state;
     int result = ret;
@@ -87,10 +87,10 @@ static int retire_ring(struct gr_domain *domain, struct gr_defer_queue *q, unsig
     return result;
 }
 
-/* Invalidate `range`, empty where first > last, and all that is queued; retire the latter. */
+/* Invalidate `range`, empty where first > last, and all queued unmaps; finish the latter. */
 static int flush_locked(struct gr_domain *domain, struct gr_range range)
 {
-    struct gr_pt_gather gather = domain->defer_tables; /* of entries that are queued */
+    struct gr_pt_gather gather = domain->defer_tables; /* of queued unmaps */
     const bool map = range.first <= range.last;
     unsigned end[GR_CFG_COUNTS];
     uint64_t len = 0;
@@ -116,12 +116,12 @@ static int flush_locked(struct gr_domain *domain, struct gr_range range)
     domain->defer_tables = (struct gr_pt_gather){0};
     ret = gri_domain_invalidate(domain, range.first, range.last, map || gather.count);
     if (!len)
-        return ret; /* a map's alone, which is undone, and that asks again */
+        return ret; /* a map's range alone: if this failed, undoing the map invalidates again */
     ret = gri_domain_settle(domain, ret, len, &gather);
     result = ret;
     for (unsigned i = 0; i < GR_CFG_COUNTS; i++) {
         if (domain->defer[i].head != end[i]) {
-            const int one = retire_ring(domain, &domain->defer[i], end[i], ret);
+            const int one = finish_ring(domain, &domain->defer[i], end[i], ret);
 
             result = result ? result : one;
         }
@@ -144,7 +144,7 @@ static int flush_all(struct gr_domain *domain, bool locked)
                   : gr_domain_flush(domain);
 }
 
-/* Queue one, and retire the tables of `span`; `locked`: domain->lock is held. */
+/* Queue an unmap, and retire the tables of `span` or none; `locked`: domain->lock is held. */
 static int push_or_flush(struct gr_domain *domain, const struct gri_deferred *entry,
                          const struct gr_range *span, bool locked)
 {
@@ -153,7 +153,7 @@ static int push_or_flush(struct gr_domain *domain, const struct gri_deferred *en
     int ret = 0;
 
     while (!push(q, entry, gr_port_now_ns(domain->env), &due))
-        ret = flush_all(domain, locked); /* others share the ring: it may be full again */
+        ret = flush_all(domain, locked); /* CPUs may share the ring: it may be full again */
     if (span)
         gr_pt_retire(&domain->pt, span, &domain->defer_tables);
     return due ? flush_all(domain, locked) : ret;
@@ -167,7 +167,7 @@ int gri_defer_push(struct gr_domain *domain, const struct gri_deferred *entry,
 
     if (!span)
         return push_or_flush(domain, entry, NULL, false);
-    /* A table goes, as is rare: nobody may flush between the entry and its table. */
+    /* Rare: a table is retired. No flush may come between the entry and its table. */
     state = gr_port_lock(&domain->lock);
     ret = push_or_flush(domain, entry, span, true);
     gr_port_unlock(&domain->lock, state);
@@ -188,7 +188,7 @@ void gri_defer_flush(struct gr_domain *domain)
 {
     const int ret = gr_domain_flush(domain);
 
-    (void)ret; /* what it could not confirm is quarantined, and the domain says so */
+    (void)ret; /* what the flush could not invalidate is quarantined: gr_domain_stats() tells */
 }
 
 uint64_t gri_defer_count(struct gr_domain *domain)

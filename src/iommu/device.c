@@ -12,7 +12,7 @@ static struct gr_group *group_of_stream(const struct gr_stream *stream)
         const struct gr_stream *const other = GRI_CONTAINER(link, struct gr_stream, link);
 
         if (other->sid == stream->sid || (stream->adopted && other->adopted == stream->adopted))
-            return other->dev->group; /* what is mapped for one is mapped for both */
+            return other->dev->group; /* what is mapped for one stream is mapped for the other */
     }
     return NULL;
 }
@@ -23,7 +23,7 @@ static bool is_isolated(const struct gr_device_config *config)
            config->isolation == GR_ISOLATION_BOUNCE;
 }
 
-static void join(struct gr_device *dev, struct gr_group *group)
+static void join_group(struct gr_device *dev, struct gr_group *group)
 {
     gri_list_append(&group->members, &dev->group_link);
     group->untrusted += dev->config.untrusted;
@@ -31,7 +31,7 @@ static void join(struct gr_device *dev, struct gr_group *group)
     dev->group = group;
 }
 
-static void leave(struct gr_device *dev)
+static void leave_group(struct gr_device *dev)
 {
     gri_list_remove(&dev->group_link);
     dev->group->untrusted -= dev->config.untrusted;
@@ -45,8 +45,8 @@ static void move_members(struct gr_group *from, struct gr_group *to)
         struct gr_device *const member =
             GRI_CONTAINER(from->members.next, struct gr_device, group_link);
 
-        leave(member);
-        join(member, to);
+        leave_group(member);
+        join_group(member, to);
     }
 }
 
@@ -91,7 +91,7 @@ static int check_access(const struct gr_device_config *config)
     return 0;
 }
 
-/* May a device with this stream join? */
+/* May a device with this stream be registered? Not while the stream's group has a domain. */
 static int check_idle(const struct gr_stream *stream)
 {
     const struct gr_group *const met = group_of_stream(stream);
@@ -116,14 +116,14 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
     ret = gri_region_check(config);
     for (unsigned i = 0; !ret && i < config->stream_count; i++) {
         config->streams[i].adopted = NULL;
-        ret = check_idle(&config->streams[i]); /* else the registers are not firmware's */
+        ret = check_idle(&config->streams[i]); /* with a domain, registers are not firmware's */
     }
     if (!ret)
         ret = gri_adopt_streams(config);
     for (unsigned i = 0; !ret && i < config->stream_count; i++) {
         ret = check_idle(&config->streams[i]);
         if (ret)
-            gri_adopt_forget(config);
+            gri_adopt_drop(config);
     }
     if (ret)
         return ret;
@@ -144,7 +144,7 @@ int gr_device_init(struct gr_device *dev, const struct gr_device_config *config)
         else if (met)
             group = met;
     }
-    join(dev, group ? group : &dev->own_group);
+    join_group(dev, group ? group : &dev->own_group);
     for (unsigned i = 0; i < config->stream_count; i++) {
         struct gr_stream *const s = &config->streams[i];
 
@@ -175,9 +175,10 @@ int gr_device_fini(struct gr_device *dev)
         gri_list_remove(&s->link);
         gr_port_unlock(&s->inst->lock, state);
     }
-    gri_adopt_forget(&dev->config);
-    leave(dev);
-    /* The group's storage is a member's: if it was ours, the others move to one of theirs. */
+    gri_adopt_drop(&dev->config);
+    leave_group(dev);
+    /* A group is stored in one of its members. If that was this device, the other members move to
+     * the group stored in one of them. */
     if (group == &dev->own_group && !gri_list_empty(&group->members)) {
         struct gr_device *const heir =
             GRI_CONTAINER(group->members.next, struct gr_device, group_link);
@@ -195,93 +196,4 @@ struct gr_domain *gr_device_domain(const struct gr_device *dev)
 bool gr_device_untrusted(const struct gr_device *dev)
 {
     return dev->group->untrusted;
-}
-
-/* ---- policy ---- */
-
-/* The strictest first. */
-static const enum gr_domain_type strictness[] = {
-    GR_DOMAIN_BLOCKED,
-    GR_DOMAIN_TRANSLATED,
-    GR_DOMAIN_LINEAR,
-    GR_DOMAIN_IDENTITY,
-};
-
-static unsigned rank(enum gr_domain_type type)
-{
-    unsigned i = 0;
-
-    while (i < GRI_ARRAY_SIZE(strictness) && strictness[i] != type)
-        i++;
-    return i;
-}
-
-/* What the group of a device wants. */
-static void ask(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
-{
-    const enum gr_domain_type usual = wish ? wish : GR_DOMAIN_TRANSLATED;
-
-    out->type = dev->config.mode ? dev->config.mode : usual;
-    out->reason = dev->config.mode ? "asked for by the device's configuration"
-                  : wish           ? "asked for by the host"
-                                   : "the default";
-    GRI_LIST_FOREACH(link, &dev->group->members) {
-        const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
-        const enum gr_domain_type its = member->config.mode ? member->config.mode : usual;
-
-        if (rank(its) < rank(out->type)) {
-            out->type = its;
-            out->reason = "asked for by another device of its group";
-        }
-    }
-}
-
-/* Do all streams of the group have this? */
-static bool all_streams(const struct gr_group *group, bool (*has)(const struct gr_stream *))
-{
-    GRI_LIST_FOREACH(link, &group->members) {
-        const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
-
-        for (unsigned i = 0; i < member->config.stream_count; i++) {
-            if (!has(&member->config.streams[i]))
-                return false;
-        }
-    }
-    return true;
-}
-
-static bool is_open(const struct gr_stream *stream)
-{
-    return !stream->inst->locked && !stream->adopted;
-}
-
-static bool can_bypass(const struct gr_stream *stream)
-{
-    return stream->inst->bypass;
-}
-
-int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
-{
-    if (wish && rank(wish) == GRI_ARRAY_SIZE(strictness)) {
-        *out = (struct gr_policy){GR_DOMAIN_BLOCKED, "no device can have a domain of this type"};
-        return GR_EINVAL;
-    }
-    ask(dev, wish, out);
-    if (out->type != GR_DOMAIN_LINEAR && out->type != GR_DOMAIN_IDENTITY)
-        return 0;
-    if (dev->group->untrusted) {
-        *out =
-            (struct gr_policy){GR_DOMAIN_TRANSLATED,
-                               "the device is untrusted, or shares streams with an untrusted one"};
-    } else if (!all_streams(dev->group, is_open)) {
-        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
-                                  "an instance is locked, or translates for firmware"};
-    } else if (gri_has_regions(dev->group)) {
-        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
-                                  "the device has memory reserved at fixed IOVAs"};
-    } else if (out->type == GR_DOMAIN_IDENTITY && !all_streams(dev->group, can_bypass)) {
-        out->reason = "an instance cannot bypass translation, which IDENTITY needs";
-        return GR_EOPNOTSUPP;
-    }
-    return 0;
 }

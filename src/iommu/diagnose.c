@@ -6,7 +6,7 @@
 #include "core/list.h"
 #include "iommu/adopt.h"
 
-/* Reasons that tables can give; the others come from elsewhere. */
+/* Reasons that tables can give for a fault; all others come from elsewhere in the hardware. */
 #define OF_TABLES                                                                                  \
     (GR_FAULT_NO_ROOT | GR_FAULT_NO_TABLE | GR_FAULT_NO_LEAF | GR_FAULT_READ_PROT |                \
      GR_FAULT_WRITE_PROT | GR_FAULT_WINDOW | GR_FAULT_UNKNOWN)
@@ -28,7 +28,7 @@ const char *gr_diagnosis_name(enum gr_diagnosis diagnosis)
     return (size_t)diagnosis < GRI_ARRAY_SIZE(names) ? names[diagnosis] : NULL;
 }
 
-static bool is_reserved(const struct gr_group *group, gr_iova_t iova)
+static bool group_reserves(const struct gr_group *group, gr_iova_t iova)
 {
     GRI_LIST_FOREACH(link, &group->members) {
         const struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
@@ -41,10 +41,10 @@ static bool is_reserved(const struct gr_group *group, gr_iova_t iova)
     return false;
 }
 
-static bool is_reserved_in(const struct gr_domain *domain, gr_iova_t iova)
+static bool is_reserved(const struct gr_domain *domain, gr_iova_t iova)
 {
     GRI_LIST_FOREACH(link, &domain->groups) {
-        if (is_reserved(GRI_CONTAINER(link, struct gr_group, domain_link), iova))
+        if (group_reserves(GRI_CONTAINER(link, struct gr_group, domain_link), iova))
             return true;
     }
     return false;
@@ -58,7 +58,7 @@ static bool is_allocated(struct gr_domain *domain, gr_iova_t iova)
            gr_iova_check(&domain->iova, iova & ~mask, mask + 1) != GR_ENOENT;
 }
 
-/* Of an IOVA that is mapped. */
+/* Why an access to an IOVA that is mapped was refused. */
 static enum gr_diagnosis diagnose_leaf(const struct gr_domain *domain, const struct gr_fault *fault,
                                        const struct gr_pt_walk *walk)
 {
@@ -72,7 +72,7 @@ static enum gr_diagnosis diagnose_leaf(const struct gr_domain *domain, const str
     return GR_DIAGNOSIS_STALE;
 }
 
-/* domain->lock is held, so that no table goes. */
+/* domain->lock is held, so that no table is freed under the walk. */
 static enum gr_diagnosis diagnose(struct gr_domain *domain, const struct gr_fault *fault)
 {
     const gr_iova_t iova = fault->iova;
@@ -83,11 +83,11 @@ static enum gr_diagnosis diagnose(struct gr_domain *domain, const struct gr_faul
         return GR_DIAGNOSIS_HARDWARE;
     if (domain->broken || domain->type == GR_DOMAIN_BLOCKED)
         return GR_DIAGNOSIS_BLOCKED;
-    if (!domain->pt.ops) /* IDENTITY: nothing of ours can have refused it */
+    if (!domain->pt.ops) /* IDENTITY: no tables that could have refused the access */
         return GR_DIAGNOSIS_HARDWARE;
     if (inside && !gr_pt_walk(&domain->pt, iova, &walk))
         return diagnose_leaf(domain, fault, &walk);
-    if (is_reserved_in(domain, iova) || gri_adopt_owns(domain, iova, iova))
+    if (is_reserved(domain, iova) || gri_fixed_overlaps(domain, iova, iova))
         return GR_DIAGNOSIS_FIRMWARE;
     if (!inside)
         return GR_DIAGNOSIS_OUTSIDE;

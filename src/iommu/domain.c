@@ -3,11 +3,13 @@
  * Domains. Lock order: domain->lock, then the table's, then an instance's (inside the driver's
  * calls).
  *
- * In a TRANSLATED domain map and unmap take no lock: an operation touches only IOVAs that it owns,
- * and a table is taken out only by who holds its whole span (iova.h). domain->lock is for what is
- * rare: tables that go, since gr_domain_iova_to_phys() walks IOVAs that it does not own, and a
- * domain that breaks. In an UNMANAGED one the caller owns the IOVAs, nobody knows whose a span is,
- * and everything happens under the lock.
+ * In a TRANSLATED domain map and unmap take no lock. An operation touches only IOVAs that it owns,
+ * and only the operation that holds a table's whole span takes that table out (iova.h).
+ * domain->lock is for the rare cases: a table that is taken out, because gr_domain_iova_to_phys()
+ * walks IOVAs that it does not own, and a domain that breaks.
+ *
+ * In an UNMANAGED domain the caller owns the IOVAs. The library cannot tell which call owns a
+ * table's span, so every operation takes the lock.
  */
 #include <granule/domain.h>
 
@@ -15,26 +17,8 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "iommu/adopt.h"
-#include "iommu/bounce.h"
 #include "iommu/iommu_internal.h"
 #include "iova/iova_internal.h"
-
-/* Looks for room before a map gives up: see gri_domain_alloc_again(). */
-#define ENOUGH 64u
-
-int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
-                        int (*fn)(struct gr_domain *domain, struct gr_stream *stream))
-{
-    int ret = 0;
-
-    GRI_LIST_FOREACH(link, &group->members) {
-        struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
-
-        for (unsigned i = 0; !ret && i < dev->config.stream_count; i++)
-            ret = fn(domain, &dev->config.streams[i]);
-    }
-    return ret;
-}
 
 /* ---- making a domain ---- */
 
@@ -43,7 +27,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     const struct gr_instance *const inst = stream->inst;
     struct gr_pt_config *const t = &domain->table;
 
-    const int ret = gri_adopt_fold(domain, stream);
+    const int ret = gri_coexist_fold(domain, stream);
 
     if (ret || domain->type == GR_DOMAIN_BLOCKED)
         return ret;
@@ -78,7 +62,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     return 0;
 }
 
-/* Narrow a range to the whole granules inside; false if there is none. */
+/* Narrow a range to the whole granules inside; false if no whole granule is. */
 static bool whole_granules(struct gr_range *range, uint64_t mask)
 {
     if (range->first > UINT64_MAX - mask || range->last < mask)
@@ -89,7 +73,7 @@ static bool whole_granules(struct gr_range *range, uint64_t mask)
     return range->first <= range->last;
 }
 
-/* The shallowest tables that reach all of the aperture: fewer fetches for each TLB miss. */
+/* Take the fewest levels that reach the whole aperture: each level is a fetch on a TLB miss. */
 static void settle_levels(struct gr_domain *domain)
 {
     struct gr_pt_config *const t = &domain->table;
@@ -119,7 +103,7 @@ static int settle_aperture(struct gr_domain *domain, const struct gr_device *dev
     return GR_ERANGE;
 }
 
-/* Bits that only one of table and hardware looks at must be 0 in every IOVA (DART.md 4). */
+/* IOVA bits that only the domain's tables or only the instance looks at must be 0 (DART.md 4). */
 static bool compares_alike(const struct gr_domain *domain, const struct gr_instance *inst)
 {
     const unsigned most = domain->fixed_levels ? gr_pt_reach_bits(&domain->table) : 64;
@@ -139,7 +123,7 @@ static int check_bits(struct gr_domain *domain, struct gr_stream *stream)
     return GR_EOPNOTSUPP;
 }
 
-/* Call `fn` for the reserved ranges of all members, until it fails; how many there were. */
+/* Call `fn` for each reserved range of all members until a call fails; *out_count: the calls. */
 static int for_each_reserved(struct gr_domain *domain, const struct gr_group *group,
                              int (*fn)(struct gr_iova *space, gr_iova_t first, gr_iova_t last),
                              uint64_t *out_count)
@@ -163,8 +147,8 @@ static int reserve_all(struct gr_domain *domain, const struct gr_group *group)
     return for_each_reserved(domain, group, gr_iova_reserve, &count);
 }
 
-/* After a 0, reserve_all() cannot fail until something else is done with the space. */
-static int ready_to_reserve(struct gr_domain *domain, const struct gr_group *group)
+/* Prepare reserve_all(): after a 0 it cannot fail, unless the space is used in between. */
+static int prepare_reserve(struct gr_domain *domain, const struct gr_group *group)
 {
     uint64_t count;
     const int ret = for_each_reserved(domain, group, gri_iova_reserve_check, &count);
@@ -184,7 +168,7 @@ static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
     gr_iova_set_spans(&domain->iova, span_lg2, gr_pt_spans(&domain->pt, span_lg2));
     ret = reserve_all(domain, dev->group);
     if (!ret)
-        ret = gri_adopt_reserve(domain);
+        ret = gri_fixed_reserve(domain);
     gr_iova_stats(&domain->iova, &stats);
     if (!ret && !stats.available) {
         gri_log(domain->env, GR_LOG_ERR, "%s: no domain: reserved ranges fill the aperture %x..%x",
@@ -196,7 +180,7 @@ static int init_iova(struct gr_domain *domain, const struct gr_device *dev)
     return ret;
 }
 
-/* What no device of the group may be given. */
+/* Refuse a type and flags that do not go together, or that a member of the group rules out. */
 static int check_type(const struct gr_domain *domain, const struct gr_device *dev, unsigned flags)
 {
     const bool open = domain->type == GR_DOMAIN_IDENTITY || domain->type == GR_DOMAIN_LINEAR;
@@ -220,7 +204,8 @@ static int check_type(const struct gr_domain *domain, const struct gr_device *de
     return 0;
 }
 
-/* Bits of an address that are the buffer's: the offset in a granule is. */
+/* An IOVA keeps a buffer's offset in its granule and no higher bit: is that enough for all members?
+ */
 static int check_alignment(const struct gr_domain *domain, const struct gr_device *dev)
 {
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -236,7 +221,8 @@ static int check_alignment(const struct gr_domain *domain, const struct gr_devic
     return 0;
 }
 
-/* Fold the group's instances into an empty domain; with tables if it has any. */
+/* Start a domain from what the group's instances have in common, with tables if its type has any.
+ */
 static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
                       enum gr_domain_type type, unsigned flags)
 {
@@ -254,7 +240,7 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
     if (ret || type == GR_DOMAIN_BLOCKED)
         return ret;
     if (type == GR_DOMAIN_IDENTITY) {
-        domain->direct.last = gri_mask(domain->table.pa_bits);
+        domain->passing.last = gri_mask(domain->table.pa_bits);
         return 0;
     }
     ret = settle_aperture(domain, dev);
@@ -276,13 +262,13 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
     domain->table_span = gri_mask(2u * domain->table.granule_lg2 - 3u);
     if (ret)
         return ret;
-    ret = gri_adopt_build(domain, dev);
+    ret = gri_coexist_build(domain, dev);
     if (ret)
         gr_pt_fini(&domain->pt);
     return ret;
 }
 
-static void ready(struct gr_domain *domain)
+static void init_lists_and_lock(struct gr_domain *domain)
 {
     gri_list_init(&domain->groups);
     gri_list_init(&domain->doubtful);
@@ -308,12 +294,12 @@ int gr_domain_init(struct gr_domain *domain, gr_env_t env, struct gr_device *dev
                 gr_iova_fini(&domain->iova);
         }
         if (ret) {
-            gri_adopt_fini(domain);
+            gri_fixed_fini(domain);
             gr_pt_fini(&domain->pt);
         }
     }
     if (!ret)
-        ready(domain);
+        init_lists_and_lock(domain);
     return ret;
 }
 
@@ -328,13 +314,13 @@ int gr_domain_init_linear(struct gr_domain *domain, gr_env_t env, struct gr_devi
     if (ret)
         gr_pt_fini(&domain->pt);
     else
-        ready(domain);
+        init_lists_and_lock(domain);
     return ret;
 }
 
 int gr_domain_set_bounce(struct gr_domain *domain, struct gr_bounce *pool)
 {
-    gr_pa_t last = domain->direct.last;
+    gr_pa_t last = domain->passing.last;
 
     if (domain->type == GR_DOMAIN_TRANSLATED)
         last = domain->pt.pa_mask;
@@ -348,16 +334,6 @@ int gr_domain_set_bounce(struct gr_domain *domain, struct gr_bounce *pool)
     return 0;
 }
 
-static bool in_doubt(const struct gr_domain *domain)
-{
-    return domain->unconfirmed || !gri_list_empty(&domain->doubtful);
-}
-
-bool gri_domain_is_unsafe(const struct gr_domain *domain)
-{
-    return gri_domain_is_broken(domain) || in_doubt(domain);
-}
-
 int gr_domain_fini(struct gr_domain *domain)
 {
     struct gr_iova_stats stats = {0};
@@ -367,17 +343,17 @@ int gr_domain_fini(struct gr_domain *domain)
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_stats(&domain->iova, &stats);
     if (!gri_list_empty(&domain->groups) ||
-        (stats.allocations && !domain->broken && !in_doubt(domain)))
+        (stats.allocations && !domain->broken && !gri_domain_in_doubt(domain)))
         return GR_EBUSY;
     gri_overlap_fini(domain);
     gr_port_lock_fini(&domain->lock);
     gri_defer_fini(domain);
     if (domain->holes)
         gr_port_pages_free(domain->env, domain->holes, domain->holes_lg2);
-    gri_adopt_fini(domain);
+    gri_fixed_fini(domain);
     if (domain->type == GR_DOMAIN_TRANSLATED)
         gr_iova_fini(&domain->iova);
-    doubt = in_doubt(domain);
+    doubt = gri_domain_in_doubt(domain);
     while (!gri_list_empty(&domain->doubtful))
         gri_list_remove(domain->doubtful.next);
     if (!domain->pt.ops)
@@ -397,15 +373,6 @@ int gr_domain_fini(struct gr_domain *domain)
 
 /* ---- attaching ---- */
 
-static struct gr_binding *find_binding(struct gr_domain *domain, const struct gr_instance *inst)
-{
-    for (unsigned i = 0; i < domain->bindings; i++) {
-        if (domain->binding[i].inst == inst)
-            return &domain->binding[i];
-    }
-    return NULL;
-}
-
 static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
 {
     const struct gr_instance *const inst = stream->inst;
@@ -419,8 +386,8 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     if (domain->type == GR_DOMAIN_BLOCKED)
         return 0;
     if (domain->type == GR_DOMAIN_IDENTITY)
-        return fixed || !inst->bypass || gri_mask(t->pa_bits) < domain->direct.last ? GR_EOPNOTSUPP
-                                                                                    : 0;
+        return fixed || !inst->bypass || gri_mask(t->pa_bits) < domain->passing.last ? GR_EOPNOTSUPP
+                                                                                     : 0;
     if ((fixed && domain->type == GR_DOMAIN_LINEAR) || t->granule_lg2 != pt->granule_lg2 ||
         t->format != domain->table.format || t->levels < pt->levels ||
         t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||
@@ -432,7 +399,7 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     return 0;
 }
 
-/* Under the instance's lock, because faults may be dispatched at any time. */
+/* Under the instance's lock: a dispatch of faults reads stream->domain at any time. */
 static void set_stream_domain(struct gr_stream *stream, struct gr_domain *domain)
 {
     const gr_lock_state_t state = gr_port_lock(&stream->inst->lock);
@@ -444,10 +411,10 @@ static void set_stream_domain(struct gr_stream *stream, struct gr_domain *domain
 int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
     struct gr_instance *const inst = stream->inst;
-    struct gr_binding *const binding = find_binding(domain, inst);
+    struct gr_binding *const binding = gri_domain_binding(domain, inst);
 
     if (stream->adopted)
-        return gri_adopt_attach(domain, stream, binding);
+        return gri_coexist_attach(domain, stream, binding);
     if (domain->type == GR_DOMAIN_BLOCKED)
         return inst->ops->block(inst, stream->sid, binding);
     if (domain->type == GR_DOMAIN_IDENTITY)
@@ -457,7 +424,7 @@ int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream)
 
 static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
-    struct gr_binding *binding = find_binding(domain, stream->inst);
+    struct gr_binding *binding = gri_domain_binding(domain, stream->inst);
     int ret;
 
     if (!binding) {
@@ -466,47 +433,42 @@ static int attach_stream(struct gr_domain *domain, struct gr_stream *stream)
         binding = &domain->binding[domain->bindings++];
         *binding = (struct gr_binding){.inst = stream->inst};
     }
-    /* Counted before the hardware sees it, so that every invalidation from here on includes it. */
+    /* Count the stream before the hardware uses the tables: from then on every invalidation has to
+     * include its instance. */
     binding->streams++;
     set_stream_domain(stream, domain);
     domain->invalidate_on_map = domain->invalidate_on_map || stream->inst->caches_absent;
     ret = gri_domain_open_stream(domain, stream);
     if (!ret || ret == GR_EIO)
-        gri_list_remove(&stream->doubt); /* whatever tables it had, they are forgotten now */
+        gri_list_remove(&stream->doubt); /* 0 or GR_EIO: its earlier tables are invalidated */
     return ret == GR_EIO ? GR_ETIMEDOUT : ret;
-}
-
-/* Let nothing of a stream pass but what firmware left in it. */
-static int shut(struct gr_stream *stream, struct gr_binding *binding)
-{
-    return stream->adopted ? gri_adopt_release(stream, binding)
-                           : stream->inst->ops->block(stream->inst, stream->sid, binding);
 }
 
 /* Block a stream and drop it from its binding. */
 static int detach_stream(struct gr_domain *domain, struct gr_stream *stream)
 {
-    struct gr_binding *const binding = find_binding(domain, stream->inst);
+    struct gr_binding *const binding = gri_domain_binding(domain, stream->inst);
 
     if (!stream->domain)
         return 0;
-    if (!shut(stream, binding)) {
+    if (!gri_stream_block(stream, binding)) {
         gri_list_remove(&stream->doubt);
     } else if (gri_list_empty(&stream->doubt)) {
         stream->doubted = domain;
         gri_list_append(&domain->doubtful, &stream->doubt);
-    } /* else it never came to use our tables, and may know those that it had before */
+    } /* else its instance may cache the tables of an earlier domain, but never used this domain's
+       */
     set_stream_domain(stream, NULL);
     if (!--binding->streams)
         *binding = domain->binding[--domain->bindings];
-    return 0; /* the others must be blocked as well */
+    return 0; /* go on: the group's other streams must be blocked as well */
 }
 
 static void detach_group(struct gr_domain *domain, struct gr_group *group)
 {
     gr_lock_state_t state;
 
-    gri_defer_flush(domain); /* while there is somebody to ask */
+    gri_defer_flush(domain); /* while the domain has bindings to invalidate on */
     state = gr_port_lock(&domain->lock);
     (void)gri_for_each_stream(domain, group, detach_stream);
     gri_list_remove(&group->domain_link);
@@ -526,30 +488,6 @@ static int attach_group(struct gr_domain *domain, struct gr_group *group)
     return ret;
 }
 
-static int block_stream(struct gr_domain *domain, struct gr_stream *stream)
-{
-    if (stream->domain)
-        (void)shut(stream, find_binding(domain, stream->inst));
-    return 0;
-}
-
-/*
- * An invalidation that failed cannot be undone (DESIGN "Errors"): every stream is blocked, and the
- * domain takes no more maps. What it covered stays held by the caller.
- */
-static void mark_broken(struct gr_domain *domain)
-{
-    __atomic_store_n(&domain->broken, true, __ATOMIC_RELAXED);
-    GRI_LIST_FOREACH(link, &domain->groups) {
-        (void)gri_for_each_stream(domain, GRI_CONTAINER(link, struct gr_group, domain_link),
-                                  block_stream);
-    }
-    gri_log(domain->env, GR_LOG_ERR,
-            "domain: an invalidation failed: its streams are blocked, and %x bytes of IOVA are "
-            "quarantined: their memory is not safe to reuse",
-            domain->quarantined_bytes);
-}
-
 int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
 {
     struct gr_group *const group = dev->group;
@@ -565,9 +503,9 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         return ret;
     ret = domain->broken ? GR_EIO : gri_for_each_stream(domain, group, check_fits);
     if (!ret)
-        ret = gri_adopt_fits(domain, dev);
+        ret = gri_coexist_fits(domain, dev);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
-        ret = ready_to_reserve(domain, group);
+        ret = prepare_reserve(domain, group);
     if (!ret && domain->type == GR_DOMAIN_LINEAR)
         ret = gri_linear_check(domain, dev);
     if (ret)
@@ -576,7 +514,7 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
         detach_group(before, group);
     ret = attach_group(domain, group);
     if (!ret && domain->type == GR_DOMAIN_TRANSLATED)
-        return reserve_all(domain, group); /* the device has no address of it yet */
+        return reserve_all(domain, group); /* in time: the device has no IOVA of the domain yet */
     if (ret)
         detach_group(domain, group);
     if (ret && before && attach_group(before, group)) {
@@ -592,332 +530,7 @@ int gr_domain_detach(struct gr_domain *domain, struct gr_device *dev)
     if (dev->group->domain != domain)
         return GR_ENODEV;
     detach_group(domain, dev->group);
-    return in_doubt(domain) ? GR_ETIMEDOUT : 0;
-}
-
-/* ---- mapping; domain->lock is held unless a function takes it ---- */
-
-/*
- * Forget [first, last] on every instance, also when one fails; the first error. The cleared or new
- * entries have been stored.
- */
-static int invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
-{
-    int ret = 0;
-
-    gri_domain_add(&gri_domain_counts(domain)->invalidations, 1);
-    for (unsigned i = 0; i < domain->bindings; i++) {
-        struct gr_binding *const b = &domain->binding[i];
-        const int one = b->inst->ops->invalidate(b->inst, b, first, last, tables);
-
-        ret = ret ? ret : one;
-    }
-    return ret;
-}
-
-int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last, bool tables)
-{
-    gr_port_wmb(); /* the cleared entries before the command to forget them */
-    return invalidate(domain, first, last, tables);
-}
-
-int gri_domain_settle(struct gr_domain *domain, int ret, uint64_t len, struct gr_pt_gather *gather)
-{
-    if (!ret && !in_doubt(domain)) {
-        gr_pt_gather_free(&domain->pt, gather);
-        return 0;
-    }
-    gr_pt_gather_join(&domain->pt, &domain->quarantined, gather);
-    domain->quarantined_bytes += len;
-    if (ret)
-        mark_broken(domain);
-    return GR_ETIMEDOUT;
-}
-
-/* Invalidate what was unmapped, then free the tables that were retired. domain->lock is held. */
-static int retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
-                  struct gr_pt_gather *gather)
-{
-    return gri_domain_settle(
-        domain, gri_domain_invalidate(domain, iova, iova + len - 1, gather->count), len, gather);
-}
-
-/* ---- TRANSLATED domains: no lock is held ---- */
-
-/*
- * What a held range means to the tables: it stops at the ends of the aperture, but a table there
- * spans IOVAs that nothing can use. False if no table's span lies in it.
- */
-static bool holds_table(const struct gr_domain *domain, struct gr_range *held)
-{
-    const uint64_t span = domain->table_span;
-    const uint64_t rest = domain->pt.va_mask | span;
-    const bool at_first = held->first == domain->aperture.first;
-    const bool at_last = held->last == domain->aperture.last;
-
-    if (held->last - held->first < span && !at_first && !at_last)
-        return false; /* as mostly */
-    /* Unless firmware has mapped some of those: the copies of its leaves are in such a table. */
-    if (at_first && !gri_adopt_owns(domain, held->first & ~rest, held->first))
-        held->first &= ~rest;
-    if (at_last && !gri_adopt_owns(domain, held->last, held->last | rest))
-        held->last |= rest;
-    /* From the first span that begins in it, one must end in it. */
-    return held->last - held->first >= span && held->last - span >= ((held->first - 1) | span) + 1;
-}
-
-int gri_domain_retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
-{
-    int ret;
-
-    do {
-        struct gr_pt_gather gather = {0};
-        struct gr_range span = held;
-
-        ret = 0;
-        if (holds_table(domain, &span))
-            gr_pt_retire(&domain->pt, &span, &gather);
-        if (gather.count)
-            ret = gri_domain_invalidate(domain, held.first, held.last, true);
-        else if (len)
-            ret = gri_domain_invalidate(domain, iova, iova + len - 1, false);
-        if (len || gather.count)
-            ret = gri_domain_settle(domain, ret, len, &gather);
-        len = 0;
-    } while (!ret && gr_iova_free_end(&domain->iova, &held, &held));
-    return ret;
-}
-
-static int retire_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len, struct gr_range held)
-{
-    const gr_lock_state_t state = gr_port_lock(&domain->lock);
-    const int ret = gri_domain_retire(domain, iova, len, held);
-
-    gr_port_unlock(&domain->lock, state);
-    return ret;
-}
-
-/* The same where no table goes, as mostly: no lock. */
-static int end_held(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
-                    const struct gri_iova_hold *hold)
-{
-    struct gr_range held;
-    int ret = len ? gri_domain_invalidate(domain, iova, iova + len - 1, false) : 0;
-
-    if (ret || in_doubt(domain)) {
-        const gr_lock_state_t state = gr_port_lock(&domain->lock);
-
-        ret = gri_domain_settle(domain, ret, len, &(struct gr_pt_gather){0});
-        gr_port_unlock(&domain->lock, state);
-    }
-    if (!ret && gri_iova_end(&domain->iova, hold, &held))
-        ret = retire_held(domain, held.first, 0, held); /* others were being freed beside it */
-    return ret;
-}
-
-/* gr_pt_unmap() of a range that is known to be good, where no table goes. */
-static int clear(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
-{
-    const uint64_t va = iova & domain->pt.va_mask;
-
-    return domain->pt.ops->unmap(&domain->pt, va, va + len - 1, (struct gr_range){1, 0}, NULL);
-}
-
-/*
- * Take [iova, iova + done) out of the tables, and free the allocation [iova, iova + size). Where it
- * led goes to *out_pa if that is not NULL.
- */
-static int unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t done, uint64_t size,
-                      gr_pa_t *out_pa, bool defer, struct gri_slot *slots)
-{
-    struct gri_iova_hold hold;
-    struct gr_range span;
-    int ret;
-
-    gri_overlap_enter(domain, iova, iova + size - 1);
-    ret = gri_iova_begin(&domain->iova, iova, size, &hold);
-    if (!ret && out_pa)
-        ret = gri_pt_to_phys(&domain->pt, iova, out_pa);
-    if (!ret && done)
-        ret = clear(domain, iova, done);
-    gri_overlap_leave(domain, iova, iova + size - 1); /* from here on they may be another's */
-    if (ret)
-        return ret;
-    span = hold.range;
-    if (defer) {
-        const struct gri_deferred entry = {hold.range, iova, done, slots};
-
-        return gri_defer_push(domain, &entry,
-                              !hold.arena && holds_table(domain, &span) ? &span : NULL);
-    }
-    return !hold.arena && holds_table(domain, &span) ? retire_held(domain, iova, done, hold.range)
-                                                     : end_held(domain, iova, done, &hold);
-}
-
-/*
- * What is on its way out may hold all the room that there is for a moment: wait for that, but not
- * for ever, since we may be the interrupt of who does it.
- */
-int gri_domain_alloc_again(struct gr_domain *domain, const struct gr_iova_req *req,
-                           gr_iova_t *out_iova)
-{
-    int ret = GR_ENOSPC;
-
-    if (domain->defer) {
-        gri_defer_flush(domain);
-        ret = gr_iova_alloc(&domain->iova, req, out_iova);
-    }
-    for (unsigned i = 0; ret == GR_ENOSPC && i < ENOUGH; i++) {
-        const gr_lock_state_t state = gr_port_lock(&domain->lock);
-        struct gr_iova_stats stats;
-
-        gr_iova_stats(&domain->iova, &stats);
-        ret = gr_iova_alloc(&domain->iova, req, out_iova);
-        if (stats.held <= domain->quarantined_bytes)
-            i = ENOUGH;
-        gr_port_unlock(&domain->lock, state);
-        gr_port_relax(domain->env);
-    }
-    return ret;
-}
-
-int gri_domain_map_settle(struct gri_mapping *m, int ret)
-{
-    struct gr_domain *const domain = m->domain;
-
-    if (!ret && domain->defer)
-        ret = gri_defer_flush_with(domain, m->iova, m->iova + m->size - 1);
-    else if (!ret)
-        ret = invalidate(domain, m->iova, m->iova + m->size - 1, true);
-    if (ret) {
-        const uint64_t done = m->cursor.end - (m->iova & domain->pt.va_mask);
-        const int undo = unmap_free(domain, m->iova, done, m->size, NULL, false, NULL);
-
-        ret = undo ? undo : ret;
-    }
-    return ret;
-}
-
-int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req, unsigned prot,
-                         gr_pa_t pa, gr_iova_t *out_iova)
-{
-    struct gri_mapping m;
-    int ret = gri_domain_map_begin(domain, req, prot, &m);
-
-    if (!ret) {
-        const struct gr_seg seg = {pa, req->size};
-
-        ret = gri_domain_map_finish(&m, gri_domain_map_segs(&m, 0, &seg, 1));
-    }
-    if (!ret)
-        *out_iova = m.iova;
-    return ret;
-}
-
-int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size, gr_pa_t *out_pa,
-                          struct gri_slot *slots)
-{
-    return unmap_free(domain, iova, size, size, out_pa, domain->defer, slots);
-}
-
-/* ---- UNMANAGED domains ---- */
-
-static int check_range(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
-{
-    if (!len)
-        return GR_ENODATA;
-    if ((iova | len) & gri_mask(domain->pt.granule_lg2))
-        return GR_EINVAL;
-    if (gri_overflows(iova, len))
-        return GR_EOVERFLOW;
-    return gri_range_contains(&domain->aperture, iova, iova + len - 1) ? 0 : GR_ERANGE;
-}
-
-static int check_unmanaged(const struct gr_domain *domain, gr_iova_t iova, uint64_t len)
-{
-    const int ret =
-        domain->type == GR_DOMAIN_UNMANAGED ? check_range(domain, iova, len) : GR_ENODEV;
-
-    return !ret && gri_adopt_owns(domain, iova, iova + len - 1) ? GR_EBUSY : ret;
-}
-
-/* Undo a map that stopped after `done` bytes: also a table that it made for the first of them. */
-static int roll_back(struct gr_domain *domain, gr_iova_t iova, uint64_t done)
-{
-    const struct gr_range whole = {iova, iova + done - 1};
-    struct gr_pt_gather gather = {0};
-    int ret = gr_pt_unmap(&domain->pt, iova, done, &whole, &gather);
-
-    if (!ret)
-        ret = gr_pt_trim(&domain->pt, iova, done, &gather);
-    return ret ? ret : retire(domain, iova, done, &gather);
-}
-
-int gr_domain_map(struct gr_domain *domain, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsigned prot)
-{
-    gr_lock_state_t state;
-    uint64_t done = 0;
-    int ret = check_unmanaged(domain, iova, len);
-
-    if (ret)
-        return ret;
-    gri_overlap_enter(domain, iova, iova + len - 1);
-    state = gr_port_lock(&domain->lock);
-    ret = domain->broken ? GR_EIO : gr_pt_map(&domain->pt, iova, pa, len, prot, &done);
-    if (!ret && domain->invalidate_on_map)
-        ret = invalidate(domain, iova, iova + len - 1, true);
-    if (ret && done) {
-        const int undo = roll_back(domain, iova, done);
-
-        ret = undo ? undo : ret;
-    }
-    gri_overlap_leave(domain, iova, iova + len - 1);
-    gr_port_unlock(&domain->lock, state);
-    return ret;
-}
-
-int gr_domain_unmap(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
-{
-    const struct gr_range whole = {iova, iova + len - 1};
-    struct gr_pt_gather gather = {0};
-    gr_lock_state_t state;
-    int ret = check_unmanaged(domain, iova, len);
-
-    if (ret)
-        return ret;
-    gri_overlap_enter(domain, iova, iova + len - 1);
-    state = gr_port_lock(&domain->lock);
-    ret = gr_pt_check_mapped(&domain->pt, iova, len);
-    if (!ret)
-        ret = gr_pt_unmap(&domain->pt, iova, len, &whole, &gather);
-    if (!ret)
-        ret = retire(domain, iova, len, &gather);
-    gri_overlap_leave(domain, iova, iova + len - 1);
-    gr_port_unlock(&domain->lock, state);
-    return ret;
-}
-
-int gr_domain_trim(struct gr_domain *domain, gr_iova_t iova, uint64_t len)
-{
-    struct gr_pt_gather gather = {0};
-    gr_lock_state_t state;
-    int ret = domain->pt.ops ? check_range(domain, iova, len) : GR_ENODEV;
-
-    if (ret)
-        return ret;
-    if (domain->type == GR_DOMAIN_LINEAR)
-        return 0; /* nothing of it ever goes */
-    gri_defer_flush(domain);
-    if (domain->type == GR_DOMAIN_TRANSLATED)
-        (void)gr_iova_drain(&domain->iova);
-    gri_overlap_enter(domain, iova, iova + len - 1);
-    state = gr_port_lock(&domain->lock);
-    ret = gr_pt_trim(&domain->pt, iova, len, &gather);
-    if (!ret && gather.count)
-        ret = retire(domain, iova, len, &gather);
-    gri_overlap_leave(domain, iova, iova + len - 1);
-    gr_port_unlock(&domain->lock, state);
-    return ret;
+    return gri_domain_in_doubt(domain) ? GR_ETIMEDOUT : 0;
 }
 
 /* ---- questions ---- */

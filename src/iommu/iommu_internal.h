@@ -6,20 +6,56 @@
 #include <granule/domain.h>
 
 #include "core/bits.h"
+#include "core/list.h"
 #include "pt/pt_internal.h"
 
 struct gri_slot;
 
-/* Without the lock: it may break at any time. */
+/* Read without the lock: the domain may break at any time. */
 static inline bool gri_domain_is_broken(const struct gr_domain *domain)
 {
     return __atomic_load_n(&domain->broken, __ATOMIC_RELAXED);
 }
 
-/* After a map that failed with GR_ETIMEDOUT: may a device still know what it had mapped? */
-bool gri_domain_is_unsafe(const struct gr_domain *domain);
+/* May an instance still cache the domain's tables for a stream that has left the domain? */
+static inline bool gri_domain_in_doubt(const struct gr_domain *domain)
+{
+    return domain->unconfirmed || !gri_list_empty(&domain->doubtful);
+}
 
-/* No more than a load and a store: two CPUs that share a counter may lose a count. */
+/* After a map that failed with GR_ETIMEDOUT: may a device still reach the memory of that map? */
+static inline bool gri_domain_is_unsafe(const struct gr_domain *domain)
+{
+    return gri_domain_is_broken(domain) || gri_domain_in_doubt(domain);
+}
+
+/* The domain's binding to an instance, or NULL. */
+static inline struct gr_binding *gri_domain_binding(struct gr_domain *domain,
+                                                    const struct gr_instance *inst)
+{
+    for (unsigned i = 0; i < domain->bindings; i++) {
+        if (domain->binding[i].inst == inst)
+            return &domain->binding[i];
+    }
+    return NULL;
+}
+
+/* Visit every stream of every member of a group, until `fn` gives something other than 0. */
+static inline int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
+                                      int (*fn)(struct gr_domain *domain, struct gr_stream *stream))
+{
+    int ret = 0;
+
+    GRI_LIST_FOREACH(link, &group->members) {
+        struct gr_device *const dev = GRI_CONTAINER(link, struct gr_device, group_link);
+
+        for (unsigned i = 0; !ret && i < dev->config.stream_count; i++)
+            ret = fn(domain, &dev->config.streams[i]);
+    }
+    return ret;
+}
+
+/* A load and a store, no atomic addition: two CPUs that share a counter may lose a count. */
 static inline void gri_domain_add(uintptr_t *counter, uint64_t n)
 {
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + (uintptr_t)n,
@@ -31,6 +67,8 @@ static inline struct gr_domain_counts *gri_domain_counts(struct gr_domain *domai
     return &domain->counts[gr_port_cpu() % GR_CFG_COUNTS];
 }
 
+/* ---- mapping.c ---- */
+
 /* A map under way in a TRANSLATED domain. */
 struct gri_mapping {
     struct gr_domain *domain;
@@ -39,7 +77,7 @@ struct gri_mapping {
     struct gri_pt_cursor cursor;
 };
 
-/* There was no room: wait for what is on its way out. */
+/* After GR_ENOSPC: retry while frees in flight hold IOVAs. Returns as gr_iova_alloc(). */
 GR_MUST_CHECK int gri_domain_alloc_again(struct gr_domain *domain, const struct gr_iova_req *req,
                                          gr_iova_t *out_iova);
 
@@ -71,7 +109,7 @@ GR_MUST_CHECK static inline int gri_domain_map_begin(struct gr_domain *domain,
 }
 
 /*
- * Map a list from `offset` in the range on, which is on a granule, as gri_pt_map_segs() does.
+ * Map a list at `offset` in the range, a multiple of the granule, as gri_pt_map_segs() does.
  * Returns 0, GR_EEXIST, GR_ENOMEM.
  */
 GR_MUST_CHECK static inline int gri_domain_map_segs(struct gri_mapping *m, uint64_t offset,
@@ -87,12 +125,12 @@ GR_MUST_CHECK static inline int gri_domain_map_window(struct gri_mapping *m, uin
     return gri_pt_map_window(&m->cursor, (m->iova + offset) & m->domain->pt.va_mask, seg);
 }
 
-/* The rest of gri_domain_map_finish(), where there is any. */
+/* The slow part of gri_domain_map_finish(): invalidate for the map, or undo a map that failed. */
 GR_MUST_CHECK int gri_domain_map_settle(struct gri_mapping *m, int ret);
 
 /*
- * Finish: with `ret` 0, make the mapping usable; else, or if that fails, undo it all.
- * Returns ret, or GR_ETIMEDOUT.
+ * Finish a map. With `ret` 0 make the mapping usable; if `ret` is an error or that fails, undo the
+ * whole map. Returns ret, or GR_ETIMEDOUT.
  */
 GR_MUST_CHECK static inline int gri_domain_map_finish(struct gri_mapping *m, int ret)
 {
@@ -101,41 +139,59 @@ GR_MUST_CHECK static inline int gri_domain_map_finish(struct gri_mapping *m, int
     return ret || m->domain->invalidate_on_map ? gri_domain_map_settle(m, ret) : 0;
 }
 
-/* The three in one, for a single run of req->size bytes at `pa`. */
+/* Begin, map and finish in one call, for a single run of req->size bytes at `pa`. */
 GR_MUST_CHECK int gri_domain_map_range(struct gr_domain *domain, const struct gr_iova_req *req,
                                        unsigned prot, gr_pa_t pa, gr_iova_t *out_iova);
 
 /*
- * Unmap and free the allocation [iova, iova + size), and say where it led if out_pa is not NULL.
- * In a DEFERRED domain `slots` are freed once that was invalidated; else they stay the caller's.
+ * Unmap and free the allocation [iova, iova + size). *out_pa, unless out_pa is NULL, becomes the PA
+ * that `iova` was mapped to. A DEFERRED domain takes the slots over and frees them after the
+ * invalidation; otherwise they stay the caller's.
  * Returns 0, GR_ENOENT, GR_EMSGSIZE, GR_ETIMEDOUT (quarantined).
  */
 GR_MUST_CHECK int gri_domain_unmap_free(struct gr_domain *domain, gr_iova_t iova, uint64_t size,
                                         gr_pa_t *out_pa, struct gri_slot *slots);
 
-/* Visit every stream of every member of a group, until `fn` gives something other than 0. */
-int gri_for_each_stream(struct gr_domain *domain, const struct gr_group *group,
-                        int (*fn)(struct gr_domain *domain, struct gr_stream *stream));
+/* ---- domain.c; domain->lock is held ---- */
 
-/* ---- domain.c for instance.c and defer.c; domain->lock is held ---- */
-
-/* Let a stream of the domain do what its type says. Returns as the instance's `ops`. */
+/* Let a stream translate, pass or be blocked, as the domain's type says. Returns as `ops`. */
 GR_MUST_CHECK int gri_domain_open_stream(struct gr_domain *domain, struct gr_stream *stream);
 
-/* Invalidate [first, last], cleared before. Returns 0, GR_ETIMEDOUT. */
+/* ---- retire.c; domain->lock is held, except for an invalidation of leaves alone ---- */
+
+/* Block a stream, except for the mappings that firmware left in it. Returns 0, GR_ETIMEDOUT. */
+GR_MUST_CHECK int gri_stream_block(struct gr_stream *stream, struct gr_binding *binding);
+
+/*
+ * Invalidate [first, last] on every instance, also after an instance has failed. The range's new or
+ * cleared entries are visible to the hardware already. Returns 0 or the first error, GR_ETIMEDOUT.
+ */
+GR_MUST_CHECK int gri_domain_invalidate_visible(struct gr_domain *domain, gr_iova_t first,
+                                                gr_iova_t last, bool tables);
+
+/* The same for entries that were stored only: a barrier makes them visible first. */
 GR_MUST_CHECK int gri_domain_invalidate(struct gr_domain *domain, gr_iova_t first, gr_iova_t last,
                                         bool tables);
 
 /*
- * What an invalidation covered may go, if `ret` is 0: free the tables. Else, or while streams that
- * left may still know the tables, keep them for good. Returns 0, GR_ETIMEDOUT.
+ * Free the tables of `gather` after an invalidation that returned `ret`. If the invalidation
+ * failed, or an instance may still cache the tables for a stream that has left, keep them for good
+ * and count `len` bytes of IOVA as quarantined. Returns 0, GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gri_domain_settle(struct gr_domain *domain, int ret, uint64_t len,
                                     struct gr_pt_gather *gather);
 
 /*
- * Take the tables out whose spans lie in `held`, and end it; [iova, iova + len) of it was unmapped.
- * All under the lock, so that who finds no room can wait for it. Returns 0, GR_ETIMEDOUT.
+ * Widen a held range to the tables that it frees. A held range stops at the ends of the aperture,
+ * but a table there also spans IOVAs outside, which nothing can use. False if no table's whole span
+ * lies in the range.
+ */
+bool gri_domain_holds_table(const struct gr_domain *domain, struct gr_range *held);
+
+/*
+ * Take out and free the tables whose spans lie in `held`, invalidate [iova, iova + len), which was
+ * unmapped, and free `held`. All under the lock, so that an allocation that finds no room can wait
+ * for the free. Returns 0, GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gri_domain_retire(struct gr_domain *domain, gr_iova_t iova, uint64_t len,
                                     struct gr_range held);
@@ -144,7 +200,7 @@ GR_MUST_CHECK int gri_domain_retire(struct gr_domain *domain, gr_iova_t iova, ui
 
 struct gri_deferred {
     struct gr_range held; /* of gr_iova_free_begin() */
-    gr_iova_t iova;       /* what was unmapped */
+    gr_iova_t iova;       /* what was unmapped: `len` bytes of it */
     uint64_t len;
     struct gri_slot *slots;
 };
@@ -154,19 +210,19 @@ GR_MUST_CHECK int gri_defer_init(struct gr_domain *domain);
 void gri_defer_fini(struct gr_domain *domain);
 
 /*
- * Queue one, and retire the tables of `span` if that is not NULL. Returns 0, GR_ETIMEDOUT (it had
- * to flush, and that failed).
+ * Queue an unmap, and retire the tables of `span` unless that is NULL. Returns 0, GR_ETIMEDOUT (a
+ * flush was due, and failed).
  */
 GR_MUST_CHECK int gri_defer_push(struct gr_domain *domain, const struct gri_deferred *entry,
                                  const struct gr_range *span);
 
 /*
- * Invalidate [first, last] for a map, and retire all that was queued before. Returns 0,
- * GR_ETIMEDOUT.
+ * Invalidate [first, last] for a map together with all queued unmaps, and finish the latter.
+ * Returns 0, GR_ETIMEDOUT.
  */
 GR_MUST_CHECK int gri_defer_flush_with(struct gr_domain *domain, gr_iova_t first, gr_iova_t last);
 
-/* gr_domain_flush() where the caller goes on whatever comes of it. */
+/* gr_domain_flush() for a caller that goes on also if the flush fails. */
 void gri_defer_flush(struct gr_domain *domain);
 
 uint64_t gri_defer_count(struct gr_domain *domain);
@@ -176,16 +232,16 @@ uint64_t gri_defer_count(struct gr_domain *domain);
 GR_MUST_CHECK int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
                                    const struct gr_linear_config *config);
 
-/* Does it map none of what the device's group must not have? Returns 0, GR_EBUSY. */
+/* Does the domain leave out the reserved IOVAs of the device's group? Returns 0, GR_EBUSY. */
 GR_MUST_CHECK int gri_linear_check(const struct gr_domain *domain, const struct gr_device *dev);
 
 /* Do [pa, pa + len) and its IOVAs up to `mask` pass in a LINEAR or IDENTITY domain? */
 bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len, uint64_t mask);
 
 /*
- * With GR_CFG_DEBUG: a call on IOVAs that the caller names enters before it does anything and
- * leaves before it gives them back (or domain->lock), since from then on they may be somebody
- * else's. Between, another call that enters on one of them is complained about.
+ * With GR_CFG_DEBUG: a call on IOVAs that the caller names enters before its first step. It leaves
+ * before it frees the IOVAs or releases domain->lock: from then on another call may own them. A
+ * call that enters in between with one of the same IOVAs is logged as the caller's error.
  */
 #if GR_CFG_DEBUG
 void gri_overlap_init(struct gr_domain *domain);

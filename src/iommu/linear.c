@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LINEAR domains: memory mapped once, at a constant offset. Built before anything is attached, so
- * nothing has to be invalidated.
+ * LINEAR domains: memory is mapped once, at a constant offset. The tables are built before any
+ * device is attached, so nothing has to be invalidated.
  *
- * Holes are kept as sorted physical ranges. Which tables there are is known only once memory is
- * mapped, and making a hole in a block takes another table; so tables are looked for and their
- * granules taken out until no new one is found.
+ * Holes are kept as sorted physical ranges. A domain's own tables must not be mapped either. Where
+ * they lie is known only once memory is mapped, and a hole in a block takes another table. So the
+ * build looks for tables and unmaps their granules until it finds none that is mapped.
  */
 #include "core/bits.h"
 #include "core/list.h"
@@ -17,15 +17,15 @@ struct build {
     struct gr_domain *domain;
     const struct gr_linear_config *config;
     uint64_t mask; /* of the granule */
-    unsigned room; /* holes that fit */
+    unsigned room; /* for so many holes */
 };
 
-static gr_iova_t iova_of(const struct gr_domain *domain, gr_pa_t pa)
+static gr_iova_t linear_iova(const struct gr_domain *domain, gr_pa_t pa)
 {
-    return pa - domain->direct_offset;
+    return pa - domain->pa_offset;
 }
 
-/* The first hole that ends at or above `pa`; hole_count: none. */
+/* The index of the first hole that ends at or above `pa`, or hole_count. */
 static unsigned find_hole(const struct gr_domain *domain, gr_pa_t pa)
 {
     unsigned low = 0;
@@ -53,13 +53,13 @@ bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
 {
     const gr_pa_t last = pa + (len - 1);
 
-    return gri_range_contains(&domain->direct, pa, last) && iova_of(domain, last) <= mask &&
+    return gri_range_contains(&domain->passing, pa, last) && linear_iova(domain, last) <= mask &&
            !in_hole(domain, pa, last);
 }
 
 /* ---- holes ---- */
 
-/* Add the whole granules of [first, last], as far as they lie in the window. */
+/* Make a hole of all granules that [first, last] touches, as far as they lie in the window. */
 static int add_hole(struct build *b, uint64_t first, uint64_t last)
 {
     struct gr_domain *const domain = b->domain;
@@ -67,12 +67,12 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
     unsigned from;
     unsigned to;
 
-    if (first > domain->direct.last || last < domain->direct.first)
+    if (first > domain->passing.last || last < domain->passing.first)
         return 0;
-    first = gri_max(first & ~b->mask, domain->direct.first);
-    last = gri_min(last | b->mask, domain->direct.last);
+    first = gri_max(first & ~b->mask, domain->passing.first);
+    last = gri_min(last | b->mask, domain->passing.last);
     after = last + (last < UINT64_MAX);
-    /* Holes that it touches become one with it. */
+    /* Holes that touch the new hole become one with it. */
     from = find_hole(domain, first ? first - 1 : 0);
     for (to = from; to < domain->hole_count && domain->holes[to].first <= after; to++) {
         first = gri_min(first, domain->holes[to].first);
@@ -88,15 +88,15 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
     return 0;
 }
 
-/* What is not memory: between banks, in whole granules of neither. */
+/* Make holes of the gaps between banks: of every granule that is not memory as a whole. */
 static int add_gaps(struct build *b)
 {
     const struct gr_linear_config *const c = b->config;
-    gr_pa_t at = b->domain->direct.first;
+    gr_pa_t at = b->domain->passing.first;
     int ret = 0;
 
-    while (!ret && at <= b->domain->direct.last) {
-        struct gr_range next = {UINT64_MAX, UINT64_MAX}; /* the window ends in a bank */
+    while (!ret && at <= b->domain->passing.last) {
+        struct gr_range next = {UINT64_MAX, UINT64_MAX}; /* replaced: the window ends in a bank */
 
         for (unsigned i = 0; i < c->ram_count; i++) {
             if (c->ram[i].last >= at && c->ram[i].first < next.first)
@@ -104,10 +104,10 @@ static int add_gaps(struct build *b)
         }
         if (next.first > at)
             ret = add_hole(b, at, next.first - 1);
-        if (next.last >= b->domain->direct.last)
+        if (next.last >= b->domain->passing.last)
             break;
         at = next.last + 1;
-        /* The bank ends inside a granule: unless the next one begins there, that goes too. */
+        /* The bank ends inside a granule: a hole, unless another bank begins right there. */
         if (!ret && at & b->mask) {
             bool goes_on = false;
 
@@ -120,12 +120,12 @@ static int add_gaps(struct build *b)
     return ret;
 }
 
-/* Reserved IOVAs of the group. */
+/* Make holes of the group's reserved IOVAs. */
 static int add_reserved(struct build *b, const struct gr_device *dev)
 {
     const struct gr_domain *const domain = b->domain;
-    const struct gr_range iovas = {iova_of(domain, domain->direct.first),
-                                   iova_of(domain, domain->direct.last)};
+    const struct gr_range iovas = {linear_iova(domain, domain->passing.first),
+                                   linear_iova(domain, domain->passing.last)};
     int ret = 0;
 
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -136,8 +136,8 @@ static int add_reserved(struct build *b, const struct gr_device *dev)
 
             if (r->first > iovas.last || r->last < iovas.first)
                 continue;
-            ret = add_hole(b, gri_max(r->first, iovas.first) + domain->direct_offset,
-                           gri_min(r->last, iovas.last) + domain->direct_offset);
+            ret = add_hole(b, gri_max(r->first, iovas.first) + domain->pa_offset,
+                           gri_min(r->last, iovas.last) + domain->pa_offset);
         }
     }
     return ret;
@@ -145,7 +145,7 @@ static int add_reserved(struct build *b, const struct gr_device *dev)
 
 /* ---- mapping ---- */
 
-/* Map what of [first, last] is no hole. */
+/* Map [first, last] except for the holes in it. */
 static int map_around(struct build *b, gr_pa_t first, gr_pa_t last)
 {
     struct gr_domain *const domain = b->domain;
@@ -153,11 +153,11 @@ static int map_around(struct build *b, gr_pa_t first, gr_pa_t last)
 
     for (unsigned i = find_hole(domain, first); !ret && first <= last; i++) {
         const bool hole = i < domain->hole_count && domain->holes[i].first <= last;
-        const gr_pa_t stop = hole ? domain->holes[i].first : last + 1; /* 0: all of it */
+        const gr_pa_t stop = hole ? domain->holes[i].first : last + 1; /* 0 stands for 2^64 */
         uint64_t done;
 
         if (stop != first)
-            ret = gr_pt_map(&domain->pt, iova_of(domain, first), first, stop - first,
+            ret = gr_pt_map(&domain->pt, linear_iova(domain, first), first, stop - first,
                             GR_PROT_READ | GR_PROT_WRITE, &done);
         if (!hole || domain->holes[i].last >= last)
             break;
@@ -166,7 +166,7 @@ static int map_around(struct build *b, gr_pa_t first, gr_pa_t last)
     return ret;
 }
 
-/* Take the granule at `pa` out, which has just become a hole: also from the block it is in. */
+/* Unmap the granule at `pa`, which has just become a hole. A block around it is mapped anew. */
 static int punch(struct build *b, gr_pa_t pa)
 {
     struct gr_domain *const domain = b->domain;
@@ -174,50 +174,50 @@ static int punch(struct build *b, gr_pa_t pa)
     int ret;
 
     do {
-        ret = gr_pt_unmap(&domain->pt, iova_of(domain, pa) & ~(size - 1), size, NULL, NULL);
+        ret = gr_pt_unmap(&domain->pt, linear_iova(domain, pa) & ~(size - 1), size, NULL, NULL);
         size *= 2;
     } while (ret == GR_EMSGSIZE);
     size /= 2;
     if (!ret && size > b->mask + 1) {
-        const gr_pa_t first = (iova_of(domain, pa) & ~(size - 1)) + domain->direct_offset;
+        const gr_pa_t first = (linear_iova(domain, pa) & ~(size - 1)) + domain->pa_offset;
 
         ret = map_around(b, first, first + size - 1);
     }
     return ret;
 }
 
-/* Take out one page of tables; *found: it had been mapped. */
-static int hide(struct build *b, gr_pa_t pa, bool *found)
+/* Make a hole of the granule at `pa`, which holds a table; *found: the granule was mapped. */
+static int hide_granule(struct build *b, gr_pa_t pa, bool *found)
 {
     struct gr_domain *const domain = b->domain;
     int ret;
 
-    if (!gri_range_contains(&domain->direct, pa, pa) || in_hole(domain, pa, pa))
+    if (!gri_range_contains(&domain->passing, pa, pa) || in_hole(domain, pa, pa))
         return 0;
     *found = true;
     ret = add_hole(b, pa, pa);
     return ret ? ret : punch(b, pa);
 }
 
-/* Take out every table that a walk to somewhere in the window meets. */
+/* Make holes of all tables that a walk for any IOVA of the window reads. */
 static int hide_tables(struct build *b, bool *found)
 {
     struct gr_domain *const domain = b->domain;
-    const gr_iova_t last = iova_of(domain, domain->direct.last);
-    gr_iova_t at = iova_of(domain, domain->direct.first);
+    const gr_iova_t last = linear_iova(domain, domain->passing.last);
+    gr_iova_t at = linear_iova(domain, domain->passing.first);
     int ret = 0;
 
     for (uint64_t i = 0; !ret && i < (uint64_t)1 << (domain->pt.root_lg2 - domain->pt.granule_lg2);
          i++)
-        ret = hide(b, domain->pt.root_pa + (i << domain->pt.granule_lg2), found);
+        ret = hide_granule(b, domain->pt.root_pa + (i << domain->pt.granule_lg2), found);
     while (!ret) {
         struct gr_pt_walk walk;
-        /* 0 or GR_ENOENT: the steps are there in either case. */
+        /* Returns 0 or GR_ENOENT, and fills in the steps in either case. */
         const int walked = gr_pt_walk(&domain->pt, at, &walk);
 
         (void)walked;
         for (unsigned i = 1; !ret && i < walk.steps; i++)
-            ret = hide(b, walk.step[i].entry_pa & ~b->mask, found);
+            ret = hide_granule(b, walk.step[i].entry_pa & ~b->mask, found);
         if ((at | domain->table_span) >= last)
             break;
         at = (at | domain->table_span) + 1;
@@ -228,7 +228,7 @@ static int hide_tables(struct build *b, bool *found)
 static int map_all(struct build *b)
 {
     bool found = true;
-    int ret = map_around(b, b->domain->direct.first, b->domain->direct.last);
+    int ret = map_around(b, b->domain->passing.first, b->domain->passing.last);
 
     while (!ret && found) {
         found = false;
@@ -257,7 +257,7 @@ static int check_banks(const struct gr_linear_config *c, struct gr_range *out)
     return c->ram_count ? 0 : GR_EINVAL;
 }
 
-/* Where the window lies: offset and ends. False: nowhere. */
+/* Choose the window's offset and ends. False: no memory is within reach. */
 static bool settle_window(struct build *b, struct gr_range ram)
 {
     struct gr_domain *const domain = b->domain;
@@ -273,23 +273,23 @@ static bool settle_window(struct build *b, struct gr_range ram)
     ram.last = ((ram.last - b->mask) | b->mask); /* the last whole granule */
     if (ram.first > ram.last)
         return false;
-    /* As it is, if that works; else as aligned as memory is, so that blocks fit and buffers keep
-     * their alignment. */
-    domain->direct_offset = 0;
+    /* Offset 0 if all memory is within the aperture. Else memory keeps its alignment, up to the
+     * span of a leaf table, so that blocks fit and buffers stay aligned. */
+    domain->pa_offset = 0;
     if (!gri_range_contains(&a, ram.first, ram.last))
-        domain->direct_offset =
+        domain->pa_offset =
             (ram.first & ~span) - (start <= a.last && start >= a.first ? start : a.first);
-    domain->direct.first = ram.first;
-    domain->direct.last =
-        gri_min(ram.last - ram.first, a.last - iova_of(domain, ram.first)) + ram.first;
-    domain->beyond = domain->direct.last < highest;
-    return gri_range_contains(&a, iova_of(domain, ram.first), iova_of(domain, ram.first));
+    domain->passing.first = ram.first;
+    domain->passing.last =
+        gri_min(ram.last - ram.first, a.last - linear_iova(domain, ram.first)) + ram.first;
+    domain->beyond = domain->passing.last < highest;
+    return gri_range_contains(&a, linear_iova(domain, ram.first), linear_iova(domain, ram.first));
 }
 
 static bool all_holes(const struct gr_domain *domain)
 {
-    return domain->hole_count && domain->holes[0].first <= domain->direct.first &&
-           domain->holes[0].last >= domain->direct.last;
+    return domain->hole_count && domain->holes[0].first <= domain->passing.first &&
+           domain->holes[0].last >= domain->passing.last;
 }
 
 int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
@@ -310,7 +310,7 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
     domain->holes_lg2 = 13;
     while ((uint64_t)1 << (domain->holes_lg2 - 4) <
            2u * config->ram_count + config->hole_count + 256u +
-               2 * ((domain->direct.last - domain->direct.first) >> table_lg2))
+               2 * ((domain->passing.last - domain->passing.first) >> table_lg2))
         domain->holes_lg2++;
     domain->holes =
         gr_port_pages_alloc(domain->env, domain->holes_lg2, UINT64_MAX, GR_PAGES_MAY_SLEEP);
@@ -334,19 +334,19 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
     return ret;
 }
 
-/* Is all of it a hole, or outside the window? */
+/* Does a range lie in one hole, as far as it is inside the window? */
 static bool is_left_out(const struct gr_domain *domain, const struct gr_range *iovas)
 {
-    const gr_iova_t first = gri_max(iovas->first, iova_of(domain, domain->direct.first));
-    const gr_iova_t last = gri_min(iovas->last, iova_of(domain, domain->direct.last));
+    const gr_iova_t first = gri_max(iovas->first, linear_iova(domain, domain->passing.first));
+    const gr_iova_t last = gri_min(iovas->last, linear_iova(domain, domain->passing.last));
     unsigned i;
 
     if (first > last)
         return true;
-    i = find_hole(domain, first + domain->direct_offset);
+    i = find_hole(domain, first + domain->pa_offset);
     return i < domain->hole_count &&
-           gri_range_contains(&domain->holes[i], first + domain->direct_offset,
-                              last + domain->direct_offset);
+           gri_range_contains(&domain->holes[i], first + domain->pa_offset,
+                              last + domain->pa_offset);
 }
 
 int gri_linear_check(const struct gr_domain *domain, const struct gr_device *dev)

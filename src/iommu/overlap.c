@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Debug builds: calls on disjoint ranges of a domain may run at the same time, calls on overlapping
- * ones are the caller's error. A call that is under way is noted here; the next one looks.
+ * ranges are the caller's error. Each call notes its range while it runs, and looks for ranges of
+ * other calls that overlap its own.
  */
 #include "core/log.h"
 #include "iommu/iommu_internal.h"
@@ -25,7 +26,7 @@ void gri_overlap_enter(struct gr_domain *domain, gr_iova_t first, gr_iova_t last
 
     for (unsigned i = 0; i < domain->busy_count; i++)
         met = met || (domain->busy[i].first <= last && domain->busy[i].last >= first);
-    if (domain->busy_count < GR_CFG_DEBUG_CALLS) /* else this one goes unwatched */
+    if (domain->busy_count < GR_CFG_DEBUG_CALLS) /* else this call goes unnoted */
         domain->busy[domain->busy_count++] = (struct gr_range){first, last};
     domain->overlaps += met;
     gr_port_unlock(&domain->busy_lock, state);
@@ -59,6 +60,6 @@ uint64_t gri_overlap_count(struct gr_domain *domain)
 
 #else
 
-typedef int gri_overlap_is_off; /* a file must hold something */
+typedef int gri_overlap_is_off; /* ISO C wants a declaration in every file */
 
 #endif

@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What places ranges where the caller says: exclusive calls, for which the arenas that are met turn
- * back into ranges of the core first.
+ * The exclusive calls that place a range where the caller says. Arenas in the way are dissolved
+ * into ranges of the core first.
  */
 #include "iova/iova_arena.h"
 
-/* Turn an arena back into ranges of the core. GR_ENOMEM: it is as it was. */
+/* Turn an arena into ranges of the core. On GR_ENOMEM the arena is unchanged. */
 static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
 {
-    unsigned units = gri_arena_units(space);
+    const unsigned units = gri_arena_units(space);
     unsigned end;
-    int err = gri_core_ready(space, 2 * (uint64_t)gri_count_ranges(&arena->busy));
-    if (err)
-        return err;
+    const int ret = gri_core_ready(space, 2 * (uint64_t)gri_count_ranges(&arena->busy));
+
+    if (ret)
+        return ret;
     gri_arena_detach(space, arena);
-    gri_arena_forget(space, arena);
+    gri_arena_free(space, arena);
     gri_core_settle(space, gri_core_find(space, arena->first), GRI_IOVA_FREE);
     for (unsigned at = gri_mark_next(arena, units, 0, GRI_A_RANGE); at < units;
          at = gri_mark_next(arena, units, end, GRI_A_RANGE)) {
         end = gri_mark_next(arena, units, at + 1, GRI_ANY_MARK);
+
         struct gr_iova_node *node = gri_core_find(space, arena->first + at);
+
         if (gri_mark(arena, at) == GRI_HELD) {
             (void)gri_core_carve(space, &node, arena->first + at, arena->first + end,
                                  GRI_IOVA_HELD);
@@ -34,20 +37,25 @@ static int dissolve(struct gr_iova *space, struct gr_iova_arena *arena)
     return 0;
 }
 
-/* All arenas that [first, end) meets, as far as the first range of the core that is in use. */
+/*
+ * Dissolve the arenas that [first, end) meets. Stops at the first allocated or held range of the
+ * core, since that makes the caller fail.
+ */
 static int dissolve_within(struct gr_iova *space, uint64_t first, uint64_t end)
 {
-    int err = 0;
-    while (!err && first < end) {
-        const struct gr_iova_node *node = gri_core_find(space, first);
+    int ret = 0;
+
+    while (!ret && first < end) {
+        const struct gr_iova_node *const node = gri_core_find(space, first);
+
         if (node->state == GRI_IOVA_ARENA)
-            err = dissolve(space, gri_arena_of(space, first));
+            ret = dissolve(space, gri_arena_of(space, first));
         else if (node->state == GRI_IOVA_FREE || node->state == GRI_IOVA_RESERVED)
             first = gri_iova_end_of(node);
         else
             break;
     }
-    return err;
+    return ret;
 }
 
 int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
@@ -58,39 +66,50 @@ int gr_iova_alloc_fixed(struct gr_iova *space, gr_iova_t start, uint64_t size)
         return GR_EINVAL;
     if (gri_overflows(start, size))
         return GR_EOVERFLOW;
-    uint64_t first = start >> space->unit_lg2;
-    uint64_t end = first + (size >> space->unit_lg2);
+
+    const uint64_t first = start >> space->unit_lg2;
+    const uint64_t end = first + (size >> space->unit_lg2);
+
     if (first < space->first || end > space->end)
         return GR_ERANGE;
-    int err = dissolve_within(space, first, end);
-    if (err)
-        return err;
+
+    int ret = dissolve_within(space, first, end);
+
+    if (ret)
+        return ret;
+
     struct gr_iova_node *node = gri_core_find(space, first);
+
     if (node->state != GRI_IOVA_FREE || gri_iova_end_of(node) < end)
         return GR_EEXIST;
-    err = gri_core_carve(space, &node, first, end, GRI_IOVA_ALLOCATED);
-    if (err)
-        return err;
+    ret = gri_core_carve(space, &node, first, end, GRI_IOVA_ALLOCATED);
+    if (ret)
+        return ret;
     space->allocations++;
     space->used_units += end - first;
     return 0;
 }
 
-/* The units that [first, last] touches, and how many of them are free; nothing else but reserved
- * ones may be there. */
+/*
+ * The units [*out_from, *out_end) that [first, last] touches, and how many of them are free. All
+ * others must be reserved already: GR_EBUSY.
+ */
 static int reservable(struct gr_iova *space, gr_iova_t first, gr_iova_t last, uint64_t *out_from,
                       uint64_t *out_end, uint64_t *out_fresh)
 {
     uint64_t from = gri_max(first >> space->unit_lg2, space->first);
-    uint64_t end = gri_min((last >> space->unit_lg2) + 1, space->end);
+    const uint64_t end = gri_min((last >> space->unit_lg2) + 1, space->end);
+
     *out_from = from;
     *out_end = end;
     *out_fresh = 0;
     if (first > last)
         return GR_EINVAL;
-    int err = dissolve_within(space, from, end);
-    if (err)
-        return err;
+
+    const int ret = dissolve_within(space, from, end);
+
+    if (ret)
+        return ret;
     for (const struct gr_iova_node *part; from < end; from = gri_iova_end_of(part)) {
         part = gri_core_find(space, from);
         if (part->state == GRI_IOVA_FREE)
@@ -106,6 +125,7 @@ int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t las
     uint64_t from;
     uint64_t end;
     uint64_t fresh;
+
     return reservable(space, first, last, &from, &end, &fresh);
 }
 
@@ -119,15 +139,18 @@ int gr_iova_reserve(struct gr_iova *space, gr_iova_t first, gr_iova_t last)
     uint64_t from;
     uint64_t end;
     uint64_t fresh;
-    int err = reservable(space, first, last, &from, &end, &fresh);
-    if (err || from >= end)
-        return err;
+    int ret = reservable(space, first, last, &from, &end, &fresh);
+
+    if (ret || from >= end)
+        return ret;
+
     struct gr_iova_node *node = gri_core_find(space, from);
+
     if (node->state == GRI_IOVA_FREE) {
-        err = gri_core_carve(space, &node, from, gri_min(gri_iova_end_of(node), end),
+        ret = gri_core_carve(space, &node, from, gri_min(gri_iova_end_of(node), end),
                              GRI_IOVA_RESERVED);
-        if (err)
-            return err;
+        if (ret)
+            return ret;
     }
     while (gri_iova_end_of(node) < end)
         node =

@@ -21,11 +21,11 @@ enum gri_iova_state {
     GRI_IOVA_ALLOCATED,
     GRI_IOVA_HELD,
     GRI_IOVA_RESERVED,
-    GRI_IOVA_ARENA, /* handed to a CPU: iova_arena.h */
+    GRI_IOVA_ARENA, /* given to a CPU's slot: iova_arena.h */
 };
 
 struct gr_iova_node {
-    struct gr_iova_node *child[2]; /* [0] lower, [1] higher addresses; [0] links spares and slabs */
+    struct gr_iova_node *child[2]; /* [0] lower, [1] higher addresses; [0] links spares, slabs */
     struct gr_iova_node *parent;
     uint64_t first;
     uint64_t units;
@@ -62,51 +62,60 @@ bool gri_iova_place(const struct gri_iova_want *want, uint64_t first, uint64_t e
 
 /* ---- The core; space->lock is held, or the space is the caller's alone ---- */
 
-/* One free range, all of the space: GR_ENOMEM. And free all nodes. */
+/* Make the tree: one free range, all of the space. GR_ENOMEM. */
 int gri_core_start(struct gr_iova *space);
+
+/* Free all nodes. */
 void gri_core_stop(struct gr_iova *space);
 
-/* Have `count` nodes ready: GR_ENOMEM. The calls below that need some say how many. */
+/* Have `count` spare nodes. GR_ENOMEM. A call below that needs spare nodes says how many. */
 int gri_core_ready(struct gr_iova *space, uint64_t count);
 
 /* The range that holds `unit`, which must be in the space. */
 struct gr_iova_node *gri_core_find(const struct gr_iova *space, uint64_t unit);
 
-/* The range just below (side 0) or above (side 1); NULL at the end of the space. */
+/* The range just below `node` (side 0) or above it (side 1); NULL at the end of the space. */
 struct gr_iova_node *gri_core_neighbour(const struct gr_iova_node *node, unsigned side);
 
-/* Place `want` and give the range `state`. GR_ENOSPC, GR_ENOMEM. */
+/* Find a place for `want` and make it a range of `state`. GR_ENOSPC, GR_ENOMEM. */
 int gri_core_alloc(struct gr_iova *space, const struct gri_iova_want *want,
                    enum gri_iova_state state, uint64_t *out_first);
 
-/* Give [first, end) of the free range `*node` another state; *node becomes that part. Needs two
- * nodes, or is GR_ENOMEM. */
+/*
+ * Make [first, end), part of the free range *node, a range of `state`; *node becomes that range.
+ * Needs up to two spare nodes and allocates what is missing: GR_ENOMEM.
+ */
 int gri_core_carve(struct gr_iova *space, struct gr_iova_node **node, uint64_t first, uint64_t end,
                    enum gri_iova_state state);
 
-/* `node` takes `units` from its neighbour on `side`; returns what stands for the grown range. */
+/* `node` takes `units` from its neighbour on `side`. Returns the node of the grown range. */
 struct gr_iova_node *gri_core_take(struct gr_iova *space, struct gr_iova_node *node, unsigned side,
                                    uint64_t units);
 
-/* `node` is free or reserved from now on: join it with neighbours of its kind. */
+/* Make `node` free or reserved and join it with neighbours of that state. Needs no memory. */
 void gri_core_settle(struct gr_iova *space, struct gr_iova_node *node, enum gri_iova_state state);
 
-/* Hold `node` and the free neighbourhood of which tables' spans are left without a user. */
+/*
+ * Hold `node`, and of the free ranges beside it what lies in tables' spans that are now without a
+ * user. Needs no memory.
+ */
 void gri_core_hold(struct gr_iova *space, struct gr_iova_node *node, struct gr_range *out_held);
 
-/* ---- To free in two steps, for who does the second soon ---- */
+/* ---- Freeing in two steps, for a caller that finishes before any exclusive call ---- */
 
-/* What gr_iova_free_begin() finds. */
+/* A held range and, where that is enough to end it, its place in an arena. */
 struct gri_iova_hold {
-    struct gr_range range;       /* as it says */
-    struct gr_iova_arena *arena; /* the current one of this CPU, and none of its tables is held; or
-                                    NULL: not so simple */
-    unsigned first;              /* then: where in it, and how long */
+    struct gr_range range; /* *out_held of gr_iova_free_begin() */
+    /* Was current on this CPU, and no table's span is held with the range. NULL: look again. */
+    struct gr_iova_arena *arena;
+    unsigned first; /* unit in the arena */
     unsigned units;
 };
 
-/* gr_iova_free_begin(), and gr_iova_free_end() of what it gave, without looking for it again: no
- * exclusive call has come between. */
+/*
+ * gr_iova_free_begin(), and gr_iova_free_end() of the range that it held. The second call does not
+ * search for the range again, which is why no exclusive call may come between.
+ */
 GR_MUST_CHECK int gri_iova_begin(struct gr_iova *space, gr_iova_t start, uint64_t size,
                                  struct gri_iova_hold *out);
 GR_MUST_CHECK bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hold *hold,
@@ -115,10 +124,12 @@ GR_MUST_CHECK bool gri_iova_end(struct gr_iova *space, const struct gri_iova_hol
 /* ---- Exclusive calls ---- */
 
 /*
- * For who must reserve several ranges or none. gri_iova_reserve_check(): what gr_iova_reserve()
- * would return, but for nodes; gri_iova_reserve_ready(): have them for so many of its calls.
+ * For a caller that must reserve several ranges or none. Check each range first: this returns what
+ * gr_iova_reserve() would with enough spare nodes.
  */
 int gri_iova_reserve_check(struct gr_iova *space, gr_iova_t first, gr_iova_t last);
+
+/* Then have spare nodes for that many calls of gr_iova_reserve(). GR_ENOMEM. */
 int gri_iova_reserve_ready(struct gr_iova *space, uint64_t ranges);
 
 #endif

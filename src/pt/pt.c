@@ -20,7 +20,7 @@ static const struct gri_pt_format *format_of(const struct gr_pt_config *config)
     }
 }
 
-/* Which of a format's granules: 4, 16 and 64 KiB are numbers 0 to 2. */
+/* The index of the granule: 4, 16 and 64 KiB are 0 to 2. */
 static unsigned granule_number(const struct gr_pt_config *config)
 {
     return (config->granule_lg2 - 12u) / 2;
@@ -39,7 +39,7 @@ const struct gr_pt_ops *gri_pt_ops_of(const struct gr_pt_config *config)
 }
 
 /* log2 of the bytes that one table of the top level translates. */
-static unsigned one_root(const struct gr_pt_config *config)
+static unsigned one_root_bits(const struct gr_pt_config *config)
 {
     return config->granule_lg2 + config->levels * (config->granule_lg2 - 3u);
 }
@@ -50,23 +50,29 @@ unsigned gr_pt_reach_bits(const struct gr_pt_config *config)
 
     if (!shape_is_valid(format, config))
         return 0;
-    return (unsigned)gri_min(one_root(config) + config->roots_lg2, format->va_bits_max);
+    return (unsigned)gri_min(one_root_bits(config) + config->roots_lg2, format->va_bits_max);
 }
 
-/* With so many IOVA bits one level less would do; two are the fewest that there are. */
-static unsigned too_few(const struct gri_pt_format *format, const struct gr_pt_config *config)
+/*
+ * va_bits up to this are too few. Where the number of levels follows from va_bits, one level less
+ * would translate them. The engine has no trees of one level, so several roots of such a tree do
+ * not count.
+ */
+static unsigned va_bits_too_few(const struct gri_pt_format *format,
+                                const struct gr_pt_config *config)
 {
     if (!format->levels_follow_va)
         return config->granule_lg2;
-    return one_root(config) - (config->granule_lg2 - 3u) +
+    return one_root_bits(config) - (config->granule_lg2 - 3u) +
            (config->levels > 2 ? format->roots_lg2_max : 0);
 }
 
 static bool widths_are_valid(const struct gri_pt_format *format, const struct gr_pt_config *config)
 {
     return config->va_bits <= gr_pt_reach_bits(config) &&
-           config->va_bits > too_few(format, config) && config->va_bits >= format->va_bits_min &&
-           config->pa_bits < 64 && (format->pa_bits >> config->pa_bits & 1) &&
+           config->va_bits > va_bits_too_few(format, config) &&
+           config->va_bits >= format->va_bits_min && config->pa_bits < 64 &&
+           (format->pa_bits >> config->pa_bits & 1) &&
            !(format->va_within_pa && config->va_bits > config->pa_bits);
 }
 
@@ -91,8 +97,9 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
         .va_bits = config->va_bits,
         .pa_bits = config->pa_bits,
         .format = (uint8_t)config->format,
-        .roots_lg2 =
-            (uint8_t)(config->va_bits > one_root(config) ? config->va_bits - one_root(config) : 0),
+        .roots_lg2 = (uint8_t)(config->va_bits > one_root_bits(config)
+                                   ? config->va_bits - one_root_bits(config)
+                                   : 0),
         .coherent = config->coherent,
     };
     pt->root_lg2 = (uint8_t)gri_max(pt->granule_lg2 + pt->roots_lg2, format->root_align_lg2);
@@ -105,7 +112,7 @@ int gr_pt_init(struct gr_pt *pt, gr_env_t env, const struct gr_pt_config *config
     pt->tables = (uint64_t)1 << pt->roots_lg2;
     if (!pt->coherent)
         gr_port_cache(env, pt->root, (size_t)1 << pt->root_lg2, GR_CACHE_CLEAN);
-    gr_port_wmb(); /* the zeroes before the register that points to them */
+    gr_port_wmb(); /* the zeroed root before the register that points to it */
     return 0;
 }
 
@@ -161,15 +168,16 @@ void gr_pt_gather_join(const struct gr_pt *pt, struct gr_pt_gather *to, struct g
 }
 
 /*
- * Is [iova, iova + len) something to work on? One test for all that can be wrong: a length of 0 is
- * longer than anything here, and what ends within the mask does not pass 2^64.
+ * Is [iova, iova + len) in whole granules and within one block of translated bits? One comparison
+ * does for length and end: a length of 0, less 1, is longer than any block, and a range that ends
+ * within its block does not pass 2^64.
  */
 static inline bool range_is_good(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
     return !((iova | len) & pt->granule_mask) && len - 1 <= pt->va_mask - (iova & pt->va_mask);
 }
 
-/* What is wrong with it. */
+/* The error of a range that is not good. */
 static int range_error(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
 {
     if (!len)
@@ -179,6 +187,7 @@ static int range_error(const struct gr_pt *pt, gr_iova_t iova, uint64_t len)
     return gri_overflows(iova, len) ? GR_EOVERFLOW : GR_ERANGE;
 }
 
+/* The error of a map that was refused. */
 static int map_error(const struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len,
                      unsigned prot)
 {
@@ -207,7 +216,11 @@ int gr_pt_map(struct gr_pt *pt, gr_iova_t iova, gr_pa_t pa, uint64_t len, unsign
     return pt->ops->map(pt, iova & pt->va_mask, pa, len, prot, out_done);
 }
 
-/* `retire` in translated bits, as far as it lies in the block that `iova` is in. */
+/*
+ * `retire` in translated bits, clipped to the block of 2^va_bits that `iova` is in. A range that
+ * includes the block's last IOVA covers the end of any span there, since nothing is mapped beyond:
+ * see fmt_retire().
+ */
 static struct gr_range mask_range(const struct gr_pt *pt, gr_iova_t iova, struct gr_range retire)
 {
     const uint64_t block = iova & ~pt->va_mask;
@@ -215,7 +228,6 @@ static struct gr_range mask_range(const struct gr_pt *pt, gr_iova_t iova, struct
 
     if (retire.first > block_last || retire.last < block)
         return (struct gr_range){1, 0};
-    /* Where all bits end within a table's span, the rest of the span is nobody's. */
     return (struct gr_range){gri_max(retire.first, block) - block,
                              retire.last < block_last ? retire.last - block : UINT64_MAX};
 }

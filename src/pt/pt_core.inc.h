@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The page-table engine. A format's .c file includes its codec (fmt/<name>.h) and then this file,
- * which defines the operations of one format; nothing here knows which. What is called for every
- * mapping is compiled once more for each granule, so that every shift and mask is a constant: those
- * functions take `g`, the granule's log2, and are inlined where it is known.
+ * which defines the operations of that format and knows formats only by their codec. Functions on
+ * the way of every map and unmap are compiled once more for each granule: they take the granule's
+ * log2 as `g`, and are inlined where `g` is a constant, so that shifts and masks are constants.
  *
- * Hardware may walk between any two stores, and so may other CPUs. So: a new table is zeroed, made
- * visible, and only then hung into its parent (DESIGN "Store order"); its entries come after that.
+ * Hardware may walk between any two stores, and so may other CPUs. So a new table is zeroed and
+ * made visible before its parent points to it, and leaves are stored into it later (docs/DESIGN.md
+ * on the order of stores).
  *
- * Entries above the leaves that others may be making at the same time are read by gri_pt_load().
- * Leaves are the caller's alone, as far as its IOVAs are, and so is a table whose span it holds.
+ * Another CPU may be storing an entry above the leaves, so those are read by gri_pt_load(). A leaf
+ * belongs to the caller that owns its IOVA. A table belongs to a caller that holds its whole span.
  *
- * Where a format has them, one entry above the leaves may map a *block*, and a *group* of entries
- * side by side may be marked as one. Both are written and cleared whole: see is_cut().
+ * In some formats an entry above the leaves may map a *block*, and a *group* of neighbouring
+ * entries may be marked as contiguous. Both are written and cleared as a whole: see is_cut().
  */
 #include "pt/pt_internal.h"
 
 #ifndef GRI_FMT_NAME
-#include "pt/fmt/dart1.h" /* so that an editor can read this file alone */
+#include "pt/fmt/dart1.h" /* lets an editor read this file alone */
 #endif
+
+#include "pt/pt_names.inc.h"
 
 #ifndef GRI_PT_INLINE /* coverage counts each function once */
 #define GRI_PT_INLINE __attribute__((always_inline))
@@ -32,19 +35,19 @@ GRI_PT_HOT unsigned span_lg2(unsigned g, unsigned level)
     return g + level * (g - 3);
 }
 
-/* Of a level below the root, whose index is all the bits that are left. */
+/* The index of `va` in a table below the root. The root's index is all bits above root_shift. */
 GRI_PT_HOT size_t index_of(unsigned g, unsigned level, uint64_t va)
 {
     return (size_t)(va >> span_lg2(g, level) & gri_mask(g - 3));
 }
 
-/* Are there blocks of this level? */
+/* May an entry of this level, above the leaves, map a block? */
 GRI_PT_HOT bool has_blocks(unsigned g, unsigned level)
 {
     return gri_fmt_block_levels(g) >> level & 1;
 }
 
-/* Bytes of a group of this level, less 1; 0 where there are none. */
+/* Bytes of a group of this level, less 1; 0 where the level has no groups. */
 GRI_PT_HOT uint64_t group_mask(unsigned g, unsigned level)
 {
     const unsigned lg2 = gri_fmt_group_lg2(g, level);
@@ -57,7 +60,7 @@ GRI_PT_HOT uint64_t *table_of(const struct gr_pt *pt, unsigned g, uint64_t entry
     return gr_port_phys_to_virt(pt->env, gri_fmt_pa(entry, g));
 }
 
-/* Make stores to [first, first + count) leave the CPU where the walker does not snoop. */
+/* Write `count` entries back to memory, where the walker does not snoop. */
 GRI_PT_HOT void clean(const struct gr_pt *pt, const uint64_t *first, size_t count)
 {
     if (!pt->coherent)
@@ -69,9 +72,9 @@ GRI_PT_HOT void store(const struct gr_pt *pt, uint64_t *slot, uint64_t entry)
     gr_port_table_store64(pt->env, slot, entry);
 }
 
-/* ---- Tables of others that lead to ours: walkers that snoop only, and no clean ---- */
+/* ---- Mirrors: foreign tables that lead to ours; walkers snoop, so nothing is cleaned ---- */
 
-/* The slot of `va` at `level`, of our own, as far as there is a table for it. */
+/* The entry for `va` at `level` in our own tables; NULL where a table above is missing. */
 static const uint64_t *own_slot(const struct gr_pt *pt, unsigned level, uint64_t va)
 {
     const uint64_t *slot = &pt->root[va >> pt->root_shift];
@@ -86,6 +89,7 @@ static const uint64_t *own_slot(const struct gr_pt *pt, unsigned level, uint64_t
     return slot;
 }
 
+/* The mirror's foreign table of this level whose span holds `va`, or NULL. */
 static const struct gri_pt_foreign *
 foreign_of(const struct gr_pt *pt, const struct gr_pt_mirror *mirror, unsigned level, uint64_t va)
 {
@@ -99,8 +103,9 @@ foreign_of(const struct gr_pt *pt, const struct gr_pt_mirror *mirror, unsigned l
 }
 
 /*
- * Entry `i` of a table that is not ours, not a leaf. What leads to a table of its owner's above the
- * leaf tables stays: below it the two trees meet further down.
+ * Bring entry `i` of the foreign table `t`, above the leaves, up to date. `ours`: the entry leads
+ * to our table where we have one there; everywhere else it is what the owner had. An owner's entry
+ * that leads to a table above the leaf tables stays: that table is foreign too, and leads to ours.
  */
 static void reflect_entry(const struct gr_pt *pt, const struct gri_pt_foreign *t, size_t i,
                           bool ours)
@@ -134,7 +139,12 @@ static void fmt_reflect(const struct gr_pt *pt, const struct gr_pt_mirror *mirro
     }
 }
 
-/* Our entry for `va` at `level`, above the leaves, has changed. */
+/*
+ * Our entry for `va` at `level`, above the leaves, has changed: bring the mirrors up to date. Where
+ * the owner's entry leads to a foreign table one level down, our table for that span is new or
+ * gone, and all entries of the foreign one follow. Mirrors are of DARTs, whose root is at level 2
+ * at most, so one level down is enough.
+ */
 GRI_PT_COLD void reflect_change(const struct gr_pt *pt, unsigned level, uint64_t va)
 {
     for (const struct gr_pt_mirror *m = pt->mirrors; m; m = m->next) {
@@ -143,7 +153,7 @@ GRI_PT_COLD void reflect_change(const struct gr_pt *pt, unsigned level, uint64_t
             (size_t)(va >> span_lg2(pt->granule_lg2, level) & gri_mask(pt->index_bits));
 
         if (!t)
-            continue; /* what leads there is ours, and so is the table */
+            continue; /* the mirror comes here through our tables */
         reflect_entry(pt, t, i, true);
         if (level > 1 && gri_fmt_is_table(t->boot[i])) {
             t = foreign_of(pt, m, level - 1, va);
@@ -152,7 +162,7 @@ GRI_PT_COLD void reflect_change(const struct gr_pt *pt, unsigned level, uint64_t
     }
 }
 
-/* Store an entry above the leaves. */
+/* Store our entry for `va` at `level`, above the leaves; mirrors follow. */
 GRI_PT_HOT void store_upper(const struct gr_pt *pt, uint64_t *slot, uint64_t entry, unsigned level,
                             uint64_t va)
 {
@@ -165,8 +175,9 @@ GRI_PT_HOT void store_upper(const struct gr_pt *pt, uint64_t *slot, uint64_t ent
 /* ---- Retired tables ---- */
 
 /*
- * Take a table out of the tree. Links run through entry 0 of the retired tables: a table's address
- * is aligned, so the link reads as "not valid" to a walker that still holds a stale pointer here.
+ * Put a table that no entry points to any more on the gather. Entry 0 links the retired tables. A
+ * table's address is aligned, so a walker that still has a stale pointer to this table reads the
+ * link as an entry that is not valid.
  */
 static void gather_table(const struct gr_pt *pt, struct gr_pt_gather *gather, uint64_t *table)
 {
@@ -211,11 +222,12 @@ static void fmt_gather_all(struct gr_pt *pt, struct gr_pt_gather *gather)
     }
 }
 
-/* ---- The way down ---- */
+/* ---- Walking down ---- */
 
 /*
- * The lowest slot that there is for `va`, and its level. A table is published once it is zeroed and
- * visible, so no lock is needed to go down, and what is above IOVAs that the caller has stays.
+ * The lowest slot that exists for `va`, and its level. This needs no lock: a table is zeroed and
+ * visible before its parent points to it, and no table above an IOVA that the caller owns is
+ * retired.
  */
 GRI_PT_HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
 {
@@ -247,22 +259,23 @@ GRI_PT_HOT uint64_t *descend(const struct gr_pt *pt, unsigned g, uint64_t va, un
 }
 
 /*
- * May one go down without the lock, to map below? Where the walker does not snoop, whoever made a
- * table may have stored the pointer to it and not cleaned it yet; where tables of others lead here,
- * not stored it in those yet.
+ * May a map descend without the lock? A map that returns promises that hardware reaches its leaves.
+ * Where the walker does not snoop, another CPU may have stored the pointer to a table that it made,
+ * and not cleaned that pointer yet. Where mirrors exist, it may not have stored the pointer in the
+ * foreign table yet. Taking the lock waits for both.
  */
-GRI_PT_HOT bool is_lockless(const struct gr_pt *pt)
+GRI_PT_HOT bool may_descend_unlocked(const struct gr_pt *pt)
 {
     return pt->coherent && !__atomic_load_n(&pt->mirrors, __ATOMIC_RELAXED);
 }
 
-/* descend(), to map below it. */
+/* descend() for a map. */
 GRI_PT_HOT uint64_t *find(struct gr_pt *pt, unsigned g, uint64_t va, unsigned *out_level)
 {
     gr_lock_state_t state;
     uint64_t *slot;
 
-    if (is_lockless(pt))
+    if (may_descend_unlocked(pt))
         return descend(pt, g, va, out_level);
     state = gr_port_lock(&pt->lock);
     slot = descend(pt, g, va, out_level);
@@ -270,15 +283,16 @@ GRI_PT_HOT uint64_t *find(struct gr_pt *pt, unsigned g, uint64_t va, unsigned *o
     return slot;
 }
 
-/* The slot of `va` in a table of this level; not the root. */
+/* The slot of `va` in a table of this level, below the root. */
 static uint64_t *slot_in(const struct gr_pt *pt, uint64_t *table, unsigned level, uint64_t va)
 {
     return &table[index_of(pt->granule_lg2, level, va)];
 }
 
 /*
- * Hang tables between `slot`, of level `top`, and the entry of level `bottom` for `va` into the
- * tree; the lock is held. From the bottom up: nothing of it is visible until the last store.
+ * Make the tables that are missing between `slot`, of level `top`, and the entry of level `bottom`
+ * for `va`. The lock is held. The tables are made from the bottom up, and one store to `slot`
+ * publishes all of them.
  */
 static int make_tables(struct gr_pt *pt, uint64_t *slot, unsigned top, unsigned bottom, uint64_t va)
 {
@@ -289,7 +303,7 @@ static int make_tables(struct gr_pt *pt, uint64_t *slot, unsigned top, unsigned 
             gr_port_pages_alloc(pt->env, pt->granule_lg2, pt->pa_mask, GR_PAGES_TABLE);
 
         if (!table) {
-            while (level-- > bottom) { /* nobody has seen them */
+            while (level-- > bottom) { /* free those made: no entry of the tree points to them */
                 uint64_t *const next =
                     level > bottom ? table_of(pt, pt->granule_lg2, *slot_in(pt, child, level, va))
                                    : NULL;
@@ -312,8 +326,8 @@ static int make_tables(struct gr_pt *pt, uint64_t *slot, unsigned top, unsigned 
 }
 
 /*
- * Make the tables down to the entry of level `bottom` for `va`, unless somebody else has meanwhile.
- * On failure nothing has changed.
+ * Make the tables down to the entry of level `bottom` for `va`, unless another CPU has meanwhile.
+ * GR_ENOMEM: nothing has changed.
  */
 static int make_path(struct gr_pt *pt, uint64_t va, unsigned bottom)
 {
@@ -328,7 +342,7 @@ static int make_path(struct gr_pt *pt, uint64_t va, unsigned bottom)
 
 /* ---- Mapping ---- */
 
-/* Fill `count` slots as far as they are empty; how many were. */
+/* Write leaves into `count` slots, up to the first valid one. Returns how many were written. */
 GRI_PT_HOT size_t fill(const struct gr_pt *pt, uint64_t *slot, size_t count, uint64_t entry,
                        uint64_t step)
 {
@@ -351,7 +365,10 @@ GRI_PT_HOT size_t fill(const struct gr_pt *pt, uint64_t *slot, size_t count, uin
     return (size_t)(slot - first);
 }
 
-/* The same for slots whose address and PA are as aligned as each other: whole groups are marked. */
+/*
+ * fill() where IOVA and PA have the same offset in a group: a group that is empty, and written as a
+ * whole, is marked as contiguous.
+ */
 GRI_PT_COLD size_t fill_groups(const struct gr_pt *pt, uint64_t *slot, size_t count,
                                unsigned group_lg2, uint64_t entry, uint64_t step)
 {
@@ -377,25 +394,28 @@ GRI_PT_COLD size_t fill_groups(const struct gr_pt *pt, uint64_t *slot, size_t co
     return done;
 }
 
-/* The leaf table that mapping is in. */
+/* The leaf table that a map is in. */
 struct place {
     uint64_t *table;
-    uint64_t end; /* of its span, exclusive; 0: none yet */
-    uint64_t walks;
+    uint64_t end;   /* of the table's span, exclusive; 0: none yet */
+    uint64_t walks; /* from the root, to find tables */
 };
 
-/* What a range that is being mapped has left: [va, last] to pa. */
-struct rest {
+/* What remains of a range that is being mapped: [va, last] to pa. */
+struct remaining {
     uint64_t va, last;
     gr_pa_t pa;
 };
 
-/* Fill slots of one level from the start of `r` on, and take them off it; false: one was live. */
+/*
+ * Map the start of `r` in one table of `level`, from `slot` on to the end of the table or of `r`,
+ * and take what was mapped off `r`. False: a slot was valid.
+ */
 GRI_PT_HOT bool fill_level(const struct gr_pt *pt, unsigned g, unsigned level, uint64_t *slot,
-                           struct rest *r, uint64_t attrs)
+                           struct remaining *r, uint64_t attrs)
 {
     const unsigned lg2 = span_lg2(g, level);
-    const uint64_t span = gri_mask(span_lg2(g, level + 1)); /* of the table */
+    const uint64_t span = gri_mask(span_lg2(g, level + 1)); /* of the table, less 1 */
     const size_t count = (size_t)((gri_min(r->va | span, r->last) - r->va + 1) >> lg2);
     const uint64_t entry = gri_fmt_leaf(r->pa, attrs);
     const uint64_t step = gri_fmt_step((uint64_t)1 << lg2);
@@ -414,14 +434,14 @@ GRI_PT_HOT bool fill_level(const struct gr_pt *pt, unsigned g, unsigned level, u
 }
 
 /*
- * There is no leaf table for the start of `r`, `slot` of `level` is the lowest: map blocks into it,
- * or make what is missing below it. On success there is more to be found than before.
+ * The start of `r` has no leaf table; its lowest slot is `slot`, of `level`. Map blocks there, or
+ * make tables below. On 0, find() gets at least one level deeper, or `r` has shrunk.
  */
-GRI_PT_COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, struct rest *r,
+GRI_PT_COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, struct remaining *r,
                           uint64_t attrs)
 {
     const unsigned g = pt->granule_lg2;
-    const uint64_t entry = gri_pt_load(slot); /* somebody's table by now, perhaps */
+    const uint64_t entry = gri_pt_load(slot); /* another CPU may have stored a table by now */
     unsigned best = level;
 
     if (gri_fmt_valid(entry) && !gri_fmt_is_table(entry))
@@ -438,8 +458,8 @@ GRI_PT_COLD int map_above(struct gr_pt *pt, uint64_t *slot, unsigned level, stru
     return 0;
 }
 
-/* Map `r`, which says afterwards what is left of it. */
-GRI_PT_HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct rest *r,
+/* Map `r`; afterwards `r` is what was not mapped. */
+GRI_PT_HOT int map_range(struct gr_pt *pt, unsigned g, struct place *at, struct remaining *r,
                          uint64_t attrs)
 {
     for (;;) {
@@ -472,17 +492,17 @@ GRI_PT_HOT int map_hot(struct gr_pt *pt, unsigned g, uint64_t va, gr_pa_t pa, ui
 {
     const uint64_t attrs = gri_fmt_attrs(prot);
     struct place at = {NULL, 0, 0};
-    struct rest r = {va, va + len - 1, pa};
+    struct remaining r = {va, va + len - 1, pa};
     unsigned level;
     uint64_t *slot;
     int ret;
 
-    /* What most maps are, and all that they need. */
-    if (len == (uint64_t)1 << g && is_lockless(pt)) {
+    /* Fast path: one granule, and its leaf table is there. */
+    if (len == (uint64_t)1 << g && may_descend_unlocked(pt)) {
         slot = descend(pt, g, va, &level);
         if (__builtin_expect(!level && !gri_fmt_valid(*slot), 1)) {
             store(pt, slot, gri_fmt_leaf(pa, attrs));
-            gr_port_wmb(); /* the tables before the device is told of the address */
+            gr_port_wmb(); /* the tables before the device is told the address */
             *out_done = len;
             return 0;
         }
@@ -505,7 +525,7 @@ GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
     struct place at = {c->table, c->table_end, c->walks};
     int ret = 0;
 
-    if (va >= at.end && is_lockless(pt)) { /* the table that most lists need is there */
+    if (va >= at.end && may_descend_unlocked(pt)) { /* most lists find their leaf table */
         unsigned level;
         uint64_t *const slot = descend(pt, g, va, &level);
 
@@ -518,11 +538,11 @@ GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
     while (segs < end) {
         const gr_pa_t pa = segs->pa & ~(granule - 1);
         gr_pa_t next = segs->pa + segs->len;
-        struct rest r;
+        struct remaining r;
 
         while (++segs < end && segs->pa == next)
             next += segs->len;
-        if (next - pa <= granule && va < at.end && coherent) { /* most runs */
+        if (next - pa <= granule && va < at.end && coherent) { /* most runs: one granule */
             uint64_t *const slot = &at.table[index_of(g, 0, va)];
 
             if (!gri_fmt_valid(*slot)) {
@@ -531,7 +551,7 @@ GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
                 continue;
             }
         }
-        r = (struct rest){va, va + ((next - 1 - pa) | (granule - 1)), pa};
+        r = (struct remaining){va, va + ((next - 1 - pa) | (granule - 1)), pa};
         ret = map_range(pt, g, &at, &r, attrs);
         va = r.va;
         if (ret)
@@ -546,7 +566,7 @@ GRI_PT_HOT int map_segs_hot(struct gri_pt_cursor *c, unsigned g, uint64_t va,
 }
 
 #if GRI_FMT_WINDOWS
-/* One leaf that lets through only the bytes of `seg`, which lies in one granule. */
+/* Map one leaf that lets through the bytes of `seg` only; `seg` lies in one granule. */
 static int fmt_map_window(struct gri_pt_cursor *c, uint64_t va, const struct gr_seg *seg)
 {
     struct gr_pt *const pt = c->pt;
@@ -554,7 +574,7 @@ static int fmt_map_window(struct gri_pt_cursor *c, uint64_t va, const struct gr_
     const uint64_t first = seg->pa & pt->granule_mask;
     const uint64_t attrs = gri_fmt_window(gri_fmt_attrs(c->prot), g, first, first + seg->len - 1);
     struct place at = {c->table, c->table_end, c->walks};
-    struct rest r = {va, va + pt->granule_mask, seg->pa - first};
+    struct remaining r = {va, va + pt->granule_mask, seg->pa - first};
     const int ret = map_range(pt, g, &at, &r, attrs);
 
     c->table = at.table;
@@ -568,7 +588,7 @@ static int fmt_map_window(struct gri_pt_cursor *c, uint64_t va, const struct gr_
 
 /* ---- Unmapping ---- */
 
-/* Would the edge between the byte before `va` and `va` cut what `entry`, of `level`, maps? */
+/* Would the edge between `va` - 1 and `va` cut what `entry`, of `level`, maps? */
 GRI_PT_HOT bool cuts(unsigned g, unsigned level, uint64_t entry, uint64_t va)
 {
     const uint64_t mask =
@@ -578,8 +598,8 @@ GRI_PT_HOT bool cuts(unsigned g, unsigned level, uint64_t entry, uint64_t va)
 }
 
 /*
- * Is an edge between granules inside a block or a group? `va` is the caller's, on one side of it:
- * the tables on the other side may be going.
+ * Is the edge between two granules inside a block or a group? `va`, on one side of the edge, is an
+ * IOVA that the caller owns. Another CPU may be retiring the tables on the other side.
  */
 static bool is_cut(const struct gr_pt *pt, uint64_t va, uint64_t edge)
 {
@@ -608,9 +628,9 @@ GRI_PT_HOT void clear(const struct gr_pt *pt, uint64_t *slot, size_t count)
 }
 
 /*
- * Retire the tables above and at the leaf that `va` has walked through, slot[level] being the entry
- * that points to the table of level - 1, as far as their spans lie in `retire` and this call will
- * not come back to them.
+ * Retire tables on the path of `va`, from the one that slot[from] points to upwards: slot[level] is
+ * the entry of `level` for `va`. A table goes if its whole span lies in `retire`, and if the chunk
+ * that ends at `chunk_last` is the last one that the unmap clears in it.
  */
 static void retire_path(struct gr_pt *pt, uint64_t *const *slot, unsigned from, uint64_t va,
                         bool is_last, uint64_t chunk_last, struct gr_range retire,
@@ -629,7 +649,7 @@ static void retire_path(struct gr_pt *pt, uint64_t *const *slot, unsigned from, 
     }
 }
 
-/* The slots of every level for `va` as far down as there are tables; the lowest level. */
+/* Write the slot of `va` at every level, as far down as there are tables; returns the lowest. */
 static unsigned path(const struct gr_pt *pt, uint64_t va, uint64_t **slot)
 {
     unsigned level = pt->levels - 1u;
@@ -645,7 +665,7 @@ static unsigned path(const struct gr_pt *pt, uint64_t va, uint64_t **slot)
     return level;
 }
 
-/* Any range, with what it retires. */
+/* Slow path: any range, and tables may be retired. */
 GRI_PT_COLD int unmap_any(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_range retire,
                           struct gr_pt_gather *gather)
 {
@@ -691,8 +711,9 @@ GRI_PT_HOT int unmap_hot(struct gr_pt *pt, unsigned g, uint64_t va, uint64_t las
 }
 
 /*
- * Take out every table whose span lies in [va, last], from the top down. Where all bits end within
- * a table's span, the rest of the span is nobody's.
+ * Take out every table whose span lies in [va, last], from the top down. A span may reach beyond
+ * the last IOVA that va_bits can express. Nothing is mapped there, so a range that ends with that
+ * IOVA reaches as far as any span.
  */
 static void fmt_retire(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_gather *gather)
 {
@@ -703,7 +724,7 @@ static void fmt_retire(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_p
     for (;;) {
         unsigned level = pt->levels - 1u;
         uint64_t *slot = &pt->root[va >> pt->root_shift];
-        uint64_t span = gri_mask(pt->root_shift); /* of the slot, less one */
+        uint64_t span = gri_mask(pt->root_shift); /* of the slot, less 1 */
 
         while (level && gri_fmt_is_table(gri_pt_load(slot))) {
             uint64_t *const table = table_of(pt, g, *slot);
@@ -743,7 +764,7 @@ static void fmt_trim(struct gr_pt *pt, uint64_t va, uint64_t last, struct gr_pt_
         unsigned level = path(pt, va, slot);
         const uint64_t chunk_last = va | gri_mask(span_lg2(g, level ? level : 1));
 
-        /* Take out what is empty, upwards; but look at a table only once, on leaving it. */
+        /* Take out empty tables, upwards. A table is read only once: when the loop leaves it. */
         while (++level < pt->levels &&
                (chunk_last >= last || chunk_last == (va | gri_mask(span_lg2(g, level))))) {
             uint64_t *const table = table_of(pt, g, *slot[level]);
@@ -824,7 +845,7 @@ static int fmt_walk(const struct gr_pt *pt, uint64_t va, struct gr_pt_walk *out)
     }
 }
 
-/* ---- What others made: walkers that snoop only, and no clean ---- */
+/* ---- Firmware's entries; walkers snoop, so nothing is cleaned ---- */
 
 static bool fmt_decode(uint64_t entry, unsigned granule_lg2, gr_pa_t *out_pa)
 {
@@ -887,16 +908,13 @@ static int fmt_import(struct gr_pt *pt, uint64_t va, uint64_t leaf)
 #define GRI_PT_MAP_WINDOW NULL
 #endif
 
-#define GRI_PT_NAME_(fmt) gri_pt_##fmt
-#define GRI_PT_NAME(fmt) GRI_PT_NAME_(fmt)
-
 GRI_PT_OPS_FUNCTIONS(12)
 GRI_PT_OPS_FUNCTIONS(14)
 #if GRI_FMT_GRANULES == 3
 GRI_PT_OPS_FUNCTIONS(16)
 #endif
 
-const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
+const struct gri_pt_format GRI_FMT_JOIN(gri_pt, GRI_FMT_NAME) = {
     .levels_max = GRI_FMT_LEVELS_MAX,
     .roots_lg2_max = GRI_FMT_ROOTS_LG2_MAX,
     .root_align_lg2 = GRI_FMT_ROOT_ALIGN_LG2,
@@ -916,3 +934,5 @@ const struct gri_pt_format GRI_PT_NAME(GRI_FMT_NAME) = {
 #endif
         },
 };
+
+#include "pt/pt_names.inc.h"

@@ -171,7 +171,7 @@ static uint64_t find(struct host *h, struct stream *s, uint64_t va)
 /* Somebody asks for what is near the last access. */
 static void prefetch(struct host *h)
 {
-    const uint64_t dice = prop_draw(&h->rng);
+    const uint64_t dice = chance_next(&h->rng);
 
     if (h->hot && h->hot->translates && !(dice & 7))
         (void)find(h, h->hot,
@@ -345,7 +345,8 @@ struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_rang
     h->m.env = h;
     h->m.snoops = sizeof(void *) < 8; /* any PA of a buffer must have an address */
     h->shape = shape;
-    h->format = walker_entries(shape->entries, UINT64_C(1) << shape->granule_lg2);
+    h->format =
+        walker_entries(format_of(shape->format)->entries, UINT64_C(1) << shape->granule_lg2);
     h->rng = seed;
     h->cache = (struct prop_cache){.first = UINT64_MAX};
     /* Tables from PA 0, somewhere, and up to the last PA. */

@@ -11,7 +11,6 @@
 
 #include <string.h>
 
-#define MIB (UINT64_C(1) << 20)
 #define MMIO_SIZE 0xc000u /* of every generation */
 #define TOP_SIZE (128 * MIB)
 
@@ -144,9 +143,9 @@ struct prop_machine *machine_make(const struct prop_shape *shape, struct gr_rang
         struct dart *const d = &machine.dart[i];
 
         if (shape->hardware == PROP_SMMUV3)
-            make_smmu(d, shape, aperture, prop_mix(seed + i));
+            make_smmu(d, shape, aperture, chance_mix(seed + i));
         else
-            make_dart(d, shape, aperture, prop_mix(seed + i));
+            make_dart(d, shape, aperture, chance_mix(seed + i));
         machine.m.inst[i] = d->is_smmu ? &d->smmu.inst : &d->drv.inst;
     }
     host_set_observer(machine.host, on_store, NULL);

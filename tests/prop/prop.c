@@ -20,14 +20,55 @@
 #define SHRINK_SECONDS 20
 #define HANG_SECONDS 120
 
-#define PROP_REFER(name) &prop_##name,
-static const struct prop_row *const rows[] = {PROP_ROWS(PROP_REFER)};
+/*
+ * DARTs' geometries are those of DART.md 1, 3 and 4. The columns: name, hardware, format,
+ * lg2 of the granule, levels, lg2 of the roots, bits of VA and PA.
+ */
+static const struct prop_shape rows[] = {
+    /* The M1's usual instance, one TTBR of four in use; two TTBRs; all four. */
+    {"dart1_16k_va32", PROP_T8020, GR_PT_DART1, 14, 2, 2, 32, 36},
+    {"dart1_16k_va37", PROP_T8020, GR_PT_DART1, 14, 2, 2, 37, 36},
+    {"dart1_16k_va38", PROP_T8020, GR_PT_DART1, 14, 2, 2, 38, 36},
+    /* 4 KiB granules, four TTBRs of 1 GiB. */
+    {"dart1_4k_va32", PROP_T8020, GR_PT_DART1, 12, 2, 2, 32, 36},
+    /* t6000 with a narrow PA. */
+    {"dart2_16k_va32", PROP_T6000, GR_PT_DART2, 14, 2, 2, 32, 36},
+    /* t8110, its only TTBR used to the end with two levels. */
+    {"dart2_16k_va36", PROP_T8110, GR_PT_DART2, 14, 2, 0, 36, 42},
+    /* t6000 with all four TTBRs. */
+    {"dart2_16k_va38", PROP_T6000, GR_PT_DART2, 14, 2, 2, 38, 42},
+    /* t8110 with two levels and t6000 with four TTBRs, 4 KiB granules. */
+    {"dart2_4k_va30", PROP_T8110, GR_PT_DART2, 12, 2, 0, 30, 42},
+    {"dart2_4k_va32", PROP_T6000, GR_PT_DART2, 12, 2, 2, 32, 42},
+    /* t8110, three levels below the TTBR: the top one in part, used to the end, of 4 KiB. */
+    {"dart2_16k_va42", PROP_T8110, GR_PT_DART2, 14, 3, 0, 42, 42},
+    {"dart2_16k_va47", PROP_T8110, GR_PT_DART2, 14, 3, 0, 47, 42},
+    {"dart2_4k_va39", PROP_T8110, GR_PT_DART2, 12, 3, 0, 39, 42},
+    /* ARM LPAE stage 1: the IOVA space of most SMMUs, and four levels. */
+    {"lpae_4k_va39", PROP_SMMUV3, GR_PT_LPAE_S1, 12, 3, 0, 39, 40},
+    {"lpae_4k_va48", PROP_SMMUV3, GR_PT_LPAE_S1, 12, 4, 0, 48, 48},
+    /* Two levels and three, used to the end, and a root of two entries. */
+    {"lpae_16k_va36", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 2, 0, 36, 36},
+    {"lpae_16k_va47", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 3, 0, 47, 42},
+    {"lpae_16k_va48", PROP_SMMUV3, GR_PT_LPAE_S1, 14, 4, 0, 48, 48},
+    /* Two levels, used to the end, and a root of 64 entries. */
+    {"lpae_64k_va42", PROP_SMMUV3, GR_PT_LPAE_S1, 16, 2, 0, 42, 44},
+    {"lpae_64k_va48", PROP_SMMUV3, GR_PT_LPAE_S1, 16, 3, 0, 48, 48},
+    /* Stage 2, all used to the end: 16 roots of two levels, 8 of three. */
+    {"lpae_s2_4k_va34", PROP_SMMUV3, GR_PT_LPAE_S2, 12, 2, 4, 34, 36},
+    {"lpae_s2_4k_va42", PROP_SMMUV3, GR_PT_LPAE_S2, 12, 3, 4, 42, 42},
+    /* 16 roots of two levels, 2 of three. */
+    {"lpae_s2_16k_va40", PROP_SMMUV3, GR_PT_LPAE_S2, 14, 2, 4, 40, 40},
+    {"lpae_s2_16k_va48", PROP_SMMUV3, GR_PT_LPAE_S2, 14, 3, 4, 48, 48},
+    /* Four roots of two levels. */
+    {"lpae_s2_64k_va44", PROP_SMMUV3, GR_PT_LPAE_S2, 16, 2, 4, 44, 44},
+};
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
 /* One after the other, a row each: unit u is episode u / rows in use of row u % rows in use. */
 struct plan {
     const char *name;
-    const struct prop_row *row[ROWS];
+    const struct prop_shape *row[ROWS];
     unsigned nrows;
     uint64_t seed;
     uint64_t end; /* units from 0 on */
@@ -44,7 +85,7 @@ struct board {
     uint64_t step[WORKERS];
 };
 
-static const struct prop_row *playing;
+static const struct prop_shape *playing;
 static struct prop_episode *episode;
 static bool quiet;
 
@@ -53,7 +94,7 @@ void prop_fail(const char *format, ...)
     va_list args;
 
     if (!quiet) {
-        fprintf(stderr, "%s, step %u: ", playing->shape->name, episode->step);
+        fprintf(stderr, "%s, step %u: ", playing->name, episode->step);
         va_start(args, format);
         vfprintf(stderr, format, args);
         va_end(args);
@@ -82,16 +123,16 @@ static uint64_t number(const char *name, uint64_t otherwise)
     return given && *given ? strtoull(given, NULL, 0) : otherwise;
 }
 
-static uint64_t unit_seed(const struct plan *plan, const struct prop_row *row, uint64_t unit)
+static uint64_t unit_seed(const struct plan *plan, const struct prop_shape *row, uint64_t unit)
 {
     uint64_t z = plan->seed;
 
-    for (const char *c = row->shape->name; *c; c++) /* a row's own, whichever others run */
-        z = prop_mix(z ^ (uint64_t)*c);
-    return prop_mix(z ^ prop_mix(unit / plan->nrows));
+    for (const char *c = row->name; *c; c++) /* a row's own, whichever others run */
+        z = chance_mix(z ^ (uint64_t)*c);
+    return chance_mix(z ^ chance_mix(unit / plan->nrows));
 }
 
-static const struct prop_row *unit_row(const struct plan *plan, uint64_t unit)
+static const struct prop_shape *unit_row(const struct plan *plan, uint64_t unit)
 {
     return plan->row[unit % plan->nrows];
 }
@@ -102,7 +143,7 @@ static void play(const struct plan *plan, uint64_t unit, struct prop_episode *e)
     episode = e;
     e->seed = unit_seed(plan, playing, unit);
     alarm(HANG_SECONDS);
-    playing->play(e);
+    prop_play(playing, e);
     alarm(0);
 }
 
@@ -217,7 +258,7 @@ static void report(const struct plan *plan, struct board *board, unsigned worker
                 WTERMSIG(status) == SIGALRM ? ": it hangs" : "");
     fprintf(stderr,
             "FAILED: step %" PRIu64 "; replay: SEED=%" PRIu64 " ROW=%s EPISODE=%" PRIu64 " %s\n",
-            board->step[worker], plan->seed, unit_row(plan, unit)->shape->name, unit / plan->nrows,
+            board->step[worker], plan->seed, unit_row(plan, unit)->name, unit / plan->nrows,
             plan->name);
     if (number("SHRINK", SHRINK_SECONDS))
         shrink(plan, unit, board);
@@ -275,14 +316,6 @@ static bool run(const struct plan *plan)
 
 /* ---- main ---- */
 
-static uint64_t fresh_seed(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return ((uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20) & UINT32_MAX;
-}
-
 /* EPISODE=: that one of each row, told. */
 static bool tell(const struct plan *plan)
 {
@@ -298,12 +331,12 @@ static bool tell(const struct plan *plan)
 int prop_main(const char *name, uint64_t ops)
 {
     const char *const only = getenv("ROW");
-    struct plan plan = {.name = name, .seed = number("SEED", fresh_seed())};
+    struct plan plan = {.name = name};
     bool good;
 
     for (size_t i = 0; i < ROWS; i++) {
-        if (!only || strstr(rows[i]->shape->name, only))
-            plan.row[plan.nrows++] = rows[i];
+        if (!only || strstr(rows[i].name, only))
+            plan.row[plan.nrows++] = &rows[i];
     }
     if (!plan.nrows) {
         fprintf(stderr, "%s: no row's name has %s in it\n", name, only);
@@ -316,7 +349,7 @@ int prop_main(const char *name, uint64_t ops)
     plan.ops = plan.end * PROP_STEPS;
     plan.jobs = (unsigned)number("JOBS", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
     plan.jobs = plan.jobs < 1 ? 1 : plan.jobs > WORKERS ? WORKERS : plan.jobs;
-    printf("%s: SEED=%" PRIu64 "\n", name, plan.seed);
+    plan.seed = chance_seed(name);
     good = getenv("EPISODE") ? tell(&plan) : run(&plan);
     /* What did not fail may not have ended: it does not count. */
     printf("%u passed, %u failed\n", good ? plan.nrows : 0, good ? 0 : 1);

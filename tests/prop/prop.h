@@ -3,11 +3,10 @@
  * The property tests: random operations on domains of every format and geometry, after each of
  * which devices probe.
  *
- *   row_*.c            one format and geometry: a descriptor, and prop_core.inc.h with it
- *   prop_core.inc.h    the suite
- *   prop.c             runs episodes in processes of their own, replays and shrinks what fails
- *   on_fast.c          a program: on a machine that does little, for volume
- *   on_model.c         another: on the hosted port with models of the hardware
+ *   suite.c       what an episode does
+ *   prop.c        the table of rows: formats and geometries; runs episodes in processes of their
+ * own, replays and shrinks what fails on_fast.c     a program: on a machine that does little, for
+ * volume on_model.c    another: on the hosted port with models of the hardware
  *
  * An episode is a fresh machine and up to PROP_STEPS steps. A step draws its numbers from the
  * episode's seed and its own number alone, so steps can be left out of a replay.
@@ -21,7 +20,10 @@
 
 #include <granule/granule.h>
 
-#include "cli/walker.h"
+#include "chance.h"
+#include "sim/walker.h"
+#include "formats.h"
+#include "units.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -36,9 +38,9 @@
 /* The hardware that the model's machine makes for a row. */
 enum prop_hardware { PROP_T8020, PROP_T6000, PROP_T8110, PROP_SMMUV3 };
 
+/* A row. */
 struct prop_shape {
     const char *name;
-    const char *entries; /* the walker's name of the format */
     enum prop_hardware hardware;
     enum gr_pt_format format;
     uint8_t granule_lg2;
@@ -47,43 +49,6 @@ struct prop_shape {
     uint8_t va_bits;
     uint8_t pa_bits;
 };
-
-struct prop_episode;
-
-struct prop_row {
-    const struct prop_shape *shape;
-    void (*play)(struct prop_episode *episode);
-};
-
-#define PROP_ROWS(X)                                                                               \
-    X(dart1_16k_va32)                                                                              \
-    X(dart1_16k_va37)                                                                              \
-    X(dart1_16k_va38)                                                                              \
-    X(dart1_4k_va32)                                                                               \
-    X(dart2_16k_va32)                                                                              \
-    X(dart2_16k_va36)                                                                              \
-    X(dart2_16k_va38)                                                                              \
-    X(dart2_4k_va30)                                                                               \
-    X(dart2_4k_va32)                                                                               \
-    X(dart2_16k_va42)                                                                              \
-    X(dart2_16k_va47)                                                                              \
-    X(dart2_4k_va39)                                                                               \
-    X(lpae_4k_va39)                                                                                \
-    X(lpae_4k_va48)                                                                                \
-    X(lpae_16k_va36)                                                                               \
-    X(lpae_16k_va47)                                                                               \
-    X(lpae_16k_va48)                                                                               \
-    X(lpae_64k_va42)                                                                               \
-    X(lpae_64k_va48)                                                                               \
-    X(lpae_s2_4k_va34)                                                                             \
-    X(lpae_s2_4k_va42)                                                                             \
-    X(lpae_s2_16k_va40)                                                                            \
-    X(lpae_s2_16k_va48)                                                                            \
-    X(lpae_s2_64k_va44)
-
-#define PROP_DECLARE(name) extern const struct prop_row prop_##name;
-PROP_ROWS(PROP_DECLARE)
-#undef PROP_DECLARE
 
 /* ---- One episode ---- */
 
@@ -96,22 +61,8 @@ struct prop_episode {
     volatile uint64_t *at; /* where to note the number of the step under way; may be NULL */
 };
 
-static inline uint64_t prop_mix(uint64_t z)
-{
-    z += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static inline uint64_t prop_draw(uint64_t *rng)
-{
-    uint64_t z = *rng += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
+/* Play one episode on a machine of this shape. What fails ends the process. */
+void prop_play(const struct prop_shape *shape, struct prop_episode *episode);
 
 /* Say what is wrong and end the process of this episode. */
 __attribute__((noreturn, format(printf, 1, 2))) void prop_fail(const char *format, ...);

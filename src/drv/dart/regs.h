@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Registers of Apple's DART, facts/DART.md 2 (t8020, t6000), 3 (t8110), 5 (errors), 6 (s5l8960x).
+/* Registers of Apple's DART, DART.md 2 (t8020, t6000), 3 (t8110), 5 (errors), 6 (s5l8960x).
  */
 #ifndef GRI_DART_REGS_H
 #define GRI_DART_REGS_H
 
 #include <granule/port.h>
 
-/* The smallest windows: section 1. */
+/* The smallest windows: DART.md 1. */
 #define GRI_DART_MMIO_SIZE 0x4000u
 #define GRI_S5L8960X_MMIO_SIZE 0x2000u
 
@@ -76,7 +76,7 @@
 #define GRI_T8110_TTBR 0x1400u
 #define GRI_T8110_TTBR_VALID 0x00000001u
 
-/* t8110 from revision 2.2 on: a record for each stream (section 3, at its end) */
+/* t8110 from revision 2.2 on: a record for each stream (DART.md 3, at its end) */
 #define GRI_T8110_EXCEPTIONS 0x4000u /* bitmap; ones clear */
 #define GRI_T8110_EXCEPTION(sid) (0x8000u + 0x40u * (sid))
 #define GRI_T8110_EXCEPTION_CODE 0x0000000fu

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DART1 entries (facts/DART.md 4.1, 4.3, 4.4): s5l8960x, t8020, t8103. Pure functions on values.
+ * DART1 entries (DART.md 4.1, 4.3, 4.4): s5l8960x, t8020, t8103. Pure functions on values.
  */
 #ifndef GRI_PT_FMT_DART1_H
 #define GRI_PT_FMT_DART1_H
@@ -8,6 +8,7 @@
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_NAME dart1
 #define GRI_FMT_LEAF_ONLY 0u
@@ -21,7 +22,7 @@
 #define GRI_FMT_WINDOWS 1
 #define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
 #define GRI_FMT_GROUP ((uint64_t)0)
-#define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: facts/DART.md 1 */
+#define GRI_FMT_ROOT_ALIGN_LG2 12u /* TTBR holds PA >> 12: DART.md 1 */
 
 enum {
     GRI_DART1_START_BIT = 52,
@@ -29,7 +30,7 @@ enum {
 };
 
 #define GRI_DART1_VALID ((uint64_t)1 << 0)
-#define GRI_DART1_SP_DIS ((uint64_t)1 << 1) /* ignore START and END: the whole granule */
+#define GRI_DART1_SP_DIS ((uint64_t)1 << 1) /* START and END are ignored: the whole granule */
 #define GRI_DART1_NO_WRITE ((uint64_t)1 << 7)
 #define GRI_DART1_NO_READ ((uint64_t)1 << 8)
 #define GRI_DART1_PA ((uint64_t)0xffffff000) /* bits 35:12 */
@@ -39,13 +40,13 @@ static inline bool gri_fmt_valid(uint64_t entry)
     return entry & GRI_DART1_VALID;
 }
 
-/* Above the leaves: every valid entry leads to a table. */
+/* For entries above the leaves: every valid one leads to a table. */
 static inline bool gri_fmt_is_table(uint64_t entry)
 {
     return gri_fmt_valid(entry);
 }
 
-/* The PA that an entry names, leaf or table: address bits lie in place in both. */
+/* The PA in an entry, of a leaf's granule or of a table; the bits lie in place (DART.md 4.1). */
 static inline gr_pa_t gri_fmt_pa(uint64_t entry, unsigned granule_lg2)
 {
     return entry & GRI_DART1_PA & ~gri_mask(granule_lg2);
@@ -56,7 +57,7 @@ static inline uint64_t gri_fmt_table(gr_pa_t pa)
     return pa | GRI_DART1_VALID;
 }
 
-/* Everything of a leaf but its address, for a mapping that opens whole granules. */
+/* A leaf without its PA, that opens the whole granule. */
 static inline uint64_t gri_fmt_attrs(unsigned prot)
 {
     return GRI_DART1_VALID | GRI_DART1_SP_DIS | (uint64_t)0xfff << GRI_DART1_END_BIT |
@@ -64,7 +65,7 @@ static inline uint64_t gri_fmt_attrs(unsigned prot)
            (prot & GR_PROT_WRITE ? 0 : GRI_DART1_NO_WRITE);
 }
 
-/* The same narrowed to bytes [first, last] of the granule, in units of granule / 4096. */
+/* Narrow a leaf to bytes [first, last] of its granule, in units of granule / 4096. */
 static inline uint64_t gri_fmt_window(uint64_t attrs, unsigned granule_lg2, uint64_t first,
                                       uint64_t last)
 {
@@ -80,13 +81,13 @@ static inline uint64_t gri_fmt_leaf(gr_pa_t pa, uint64_t attrs)
     return pa | attrs;
 }
 
-/* What the next leaf, `size` bytes on, has more. */
+/* What a leaf grows by when its PA grows by `size`. */
 static inline uint64_t gri_fmt_step(uint64_t size)
 {
     return size;
 }
 
-/* Only leaves map. */
+/* No level has blocks: only leaves of level 0 map. */
 static inline unsigned gri_fmt_block_levels(unsigned granule_lg2)
 {
     (void)granule_lg2;

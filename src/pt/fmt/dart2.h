@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DART2 entries (facts/DART.md 4.2, 4.3, 4.4): t6000, t8110. Pure functions on values.
- * Bit 1 is not DART1's: it keeps an access out of the cache, and there is no bit that turns the
+ * DART2 entries (DART.md 4.2, 4.3, 4.4): t6000, t8110. Pure functions on values.
+ * Bit 1 is not what it is in DART1: here it keeps an access out of the cache. No bit turns the
  * sub-page window off.
  */
 #ifndef GRI_PT_FMT_DART2_H
@@ -10,10 +10,11 @@
 #include <granule/pt.h>
 
 #include "core/bits.h"
+#include "pt/fmt/name.h"
 
 #define GRI_FMT_NAME dart2
 #define GRI_FMT_LEAF_ONLY 0u
-#define GRI_FMT_LEVELS_MAX 3u /* below the TTBR; two unless TCR.FOUR_LEVELS (facts/DART.md 3) */
+#define GRI_FMT_LEVELS_MAX 3u /* below the TTBR; two unless TCR.FOUR_LEVELS (DART.md 3) */
 #define GRI_FMT_ROOTS_LG2_MAX 2u
 #define GRI_FMT_VA_BITS_MIN 0u
 #define GRI_FMT_VA_BITS_MAX 64u
@@ -23,7 +24,7 @@
 #define GRI_FMT_WINDOWS 1
 #define GRI_FMT_GRANULES 2 /* 4 and 16 KiB */
 #define GRI_FMT_GROUP ((uint64_t)0)
-#define GRI_FMT_ROOT_ALIGN_LG2 14u /* the TTBR of t8110 holds PA >> 14: facts/DART.md 1 */
+#define GRI_FMT_ROOT_ALIGN_LG2 14u /* the TTBR of t8110 holds PA >> 14: DART.md 1 */
 
 enum {
     GRI_DART2_START_BIT = 52,
@@ -36,8 +37,8 @@ enum {
 #define GRI_DART2_NO_WRITE ((uint64_t)1 << 2)
 #define GRI_DART2_NO_READ ((uint64_t)1 << 3)
 /*
- * PA[41:14] at 37:10. For 4 KiB granules we continue downwards, PA[13:12] at 9:8: an assumption
- * (docs/ASSUMPTIONS.md), no such instance is known.
+ * PA[41:14] at bits 37:10. With 4 KiB granules PA[13:12] is taken to be at bits 9:8. That is an
+ * assumption (docs/ASSUMPTIONS.md): no instance with 4 KiB granules is known.
  */
 #define GRI_DART2_PA ((uint64_t)0x3fffffff00)
 
@@ -84,13 +85,13 @@ static inline uint64_t gri_fmt_leaf(gr_pa_t pa, uint64_t attrs)
     return pa >> GRI_DART2_PA_SHIFT | attrs;
 }
 
-/* What the next leaf, `size` bytes on, has more. */
+/* What a leaf grows by when its PA grows by `size`. */
 static inline uint64_t gri_fmt_step(uint64_t size)
 {
     return size >> GRI_DART2_PA_SHIFT;
 }
 
-/* Only leaves map. */
+/* No level has blocks: only leaves of level 0 map. */
 static inline unsigned gri_fmt_block_levels(unsigned granule_lg2)
 {
     (void)granule_lg2;

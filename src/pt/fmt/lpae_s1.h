@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ARM LPAE stage 1 entries. Whoever points hardware at them sets MAIR to what the attribute indices
- * below stand for, and takes T0SZ from va_bits and IPS from pa_bits. Where its walks begin follows
- * from T0SZ, so the number of levels has to be the least that translates va_bits.
+ * ARM LPAE stage 1 entries. The driver that points hardware at them sets MAIR to what the attribute
+ * indices below stand for, and derives T0SZ from va_bits and IPS from pa_bits. Hardware derives the
+ * level where walks begin from T0SZ, so the number of levels must be the least that translates
+ * va_bits.
  */
 #ifndef GRI_PT_FMT_LPAE_S1_H
 #define GRI_PT_FMT_LPAE_S1_H
 
-#include "pt/fmt/lpae.h"
-
 #define GRI_FMT_NAME lpae_s1
+
+#include "pt/fmt/lpae.inc.h"
+
 #define GRI_FMT_ROOTS_LG2_MAX 0u /* concatenation is for stage 2 */
 #define GRI_FMT_VA_WITHIN_PA false
 
@@ -25,7 +27,7 @@ enum {
     GRI_LPAE_S1_UNCACHED = 1,   /* 0x44: normal, not cacheable */
 };
 
-/* Everything of a leaf of level 0 but its address. There is no write-only: it is read and write. */
+/* A leaf of level 0 without its PA. Stage 1 has no write-only: GR_PROT_WRITE opens reading too. */
 static inline uint64_t gri_fmt_attrs(unsigned prot)
 {
     const uint64_t attr = prot & GR_PROT_UNCACHED ? GRI_LPAE_S1_UNCACHED : GRI_LPAE_S1_WRITE_BACK;

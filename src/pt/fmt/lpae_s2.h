@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ARM LPAE stage 2 entries (Arm ARM D8.3, D8.5.5 and D8.6): what a leaf says of memory stands in
- * it, and reading and writing are permitted each by a bit of its own. Whoever points hardware at
- * them takes S2T0SZ from va_bits, S2SL0 from the number of levels and S2PS from pa_bits.
+ * ARM LPAE stage 2 entries (Arm ARM D8.3, D8.5.5 and D8.6). A leaf holds its memory type itself,
+ * not an index, and has one bit that permits reading and one that permits writing. The driver that
+ * points hardware at these tables derives S2T0SZ from va_bits, S2SL0 from the number of levels and
+ * S2PS from pa_bits.
  *
- * Up to 16 tables side by side are one root, which is aligned to its size. So the number of levels
- * is the least with which such a root translates va_bits. That, and no more input than output bits,
- * is what the hardware wants: a start level beyond that exists only where PAs are wide enough.
+ * A root is up to 16 tables side by side, aligned to the root's size. The number of levels is the
+ * least with which such a root translates va_bits, and va_bits are no more than pa_bits. Hardware
+ * asks for both: a higher start level exists only where PAs are wide enough.
  */
 #ifndef GRI_PT_FMT_LPAE_S2_H
 #define GRI_PT_FMT_LPAE_S2_H
 
-#include "pt/fmt/lpae.h"
-
 #define GRI_FMT_NAME lpae_s2
+
+#include "pt/fmt/lpae.inc.h"
+
 #define GRI_FMT_ROOTS_LG2_MAX 4u
 #define GRI_FMT_VA_WITHIN_PA true
 
@@ -27,7 +29,7 @@ enum {
     GRI_LPAE_S2_WRITE_BACK = 0xf,
 };
 
-/* Everything of a leaf of level 0 but its address. */
+/* A leaf of level 0 without its PA. */
 static inline uint64_t gri_fmt_attrs(unsigned prot)
 {
     const uint64_t attr = prot & GR_PROT_UNCACHED ? GRI_LPAE_S2_UNCACHED : GRI_LPAE_S2_WRITE_BACK;
