@@ -2,6 +2,9 @@
 #
 # GNU make. Everything is built in $(B); `make help` lists the targets and variables.
 
+ifeq ($(wildcard sources.mk),)
+$(error paths are relative to the folder of this Makefile: use make -C FOLDER for make -f$(MAKEFILE_LIST))
+endif
 include sources.mk
 
 ifeq ($(origin CC),default)
@@ -12,6 +15,10 @@ B ?= build
 PORT ?= host
 BOARD ?= boards/mac-mini-m1.dts
 export CC
+
+ifneq ($(words $(B)),1)
+$(error B='$(B)': the folder for everything that is built has a name without spaces)
+endif
 
 ifeq ($(SAN),)
 CFLAGS ?= -O2 -g
@@ -80,7 +87,7 @@ ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOS
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib run examples tests fuzzers test threads exclusive fuzz check check-long check-layers check-objects check-unit check-size check-symbols check-headers \
-	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu format tidy clean help FORCE
+	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix check-fresh bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-fresh deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
 
@@ -156,12 +163,15 @@ check-planted: deps-check ## each bug of tests/planted is found by a test; takes
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check-planted.sh
 
 check-freestanding: ## build without libc for CC and list what is undefined (TARGET_FLAGS= for CC)
-	@B='$(B)' SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \
+	@SRCS='$(GR_SRCS)' SRCS_DT='$(GR_SRCS_dt)' WARNINGS='$(WARNINGS)' \
 	sh scripts/check-freestanding.sh $(TARGET_FLAGS)
 
 check-32bit: ## the library compiles for 32 bits without libc, and all tests run on i686; needs clang
 	+@MAKE='$(MAKE)' B='$(B)' SRCS='$(GR_SRCS)' HOSTED_SRCS='$(HOST_SRCS) $(MODEL_SRCS)' \
 	WARNINGS='$(WARNINGS)' sh scripts/check-32bit.sh
+
+check-fresh: ## make run and make check side by side in a new Debian root (FRESH=whole: all of it)
+	+@B='$(B)' sh scripts/fresh-root.sh $(FRESH)
 
 check-removal: $(SITE_TESTS) ## each barrier, cache operation and invalidation is needed by a test
 	@B='$(B)' sh scripts/check-removal.sh $(SITE_TESTS)
@@ -218,8 +228,9 @@ qemu-run: qemu-image ## NVMe behind QEMU's SMMUv3, for people
 qemu-bench: qemu-image ## map + NVMe read + unmap per second on the image, by granule
 	@B='$(B)/qemu' sh scripts/qemu-check.sh bench
 
-deps-build deps-check deps-ci deps-dev deps-peer deps-plots deps-qemu: ## install what make needs (others: check, .ci/run, tidy, bench-peer, bench-plots)
-	@sh scripts/deps.sh $(@:deps-%=%)
+# Several of them in one make are one list.
+deps-build deps-check deps-ci deps-dev deps-fresh deps-peer deps-plots deps-qemu: ## install what make needs (others: check, .ci/run, ...); GR_INSTALL=no prints it
+	@sh scripts/deps.sh $(patsubst deps-%,%,$(sort $@ $(filter deps-%,$(MAKECMDGOALS))))
 
 format: ## lay out every source with clang-format
 	@sh scripts/deps.sh dev
@@ -247,17 +258,22 @@ help: ## print this
 		'PORT=$(PORT)' 'the folder in ports/ that lib is built for' \
 		'BOARD=$(BOARD)' 'the device tree that run takes'
 
+# Rules write a draft and rename it: a second make in the same folder reads whole files only.
+draft = $@.$$$$.tmp
+
 # A change of compiler or flags builds everything anew.
 $(B)/.flags: FORCE
 	@mkdir -p $(B)
-	@echo '$(CC) $(GR_CFLAGS) $(PORT)' | cmp -s - $@ || echo '$(CC) $(GR_CFLAGS) $(PORT)' > $@
+	@echo '$(CC) $(GR_CFLAGS) $(PORT)' | cmp -s - $@ || { echo '$(CC) $(GR_CFLAGS) $(PORT)' > $(draft) && mv $(draft) $@; }
 
-$(B)/.deps-build: scripts/deps.sh
-	@mkdir -p $(B)
-	@sh scripts/deps.sh build
+# One list for the installer: goals that want tests have it bring the tests' packages with the rest.
+NEEDS = $(if $(filter test tests threads fuzzers properties lists check-removal $(B)/tests/%,$(MAKECMDGOALS)),check,build)
+
+$(B)/.deps-build: scripts/deps.sh $(B)/.flags
+	@sh scripts/deps.sh $(NEEDS)
 	@touch $@
 
-$(B)/.deps-check: scripts/deps.sh | $(B)/.deps-build
+$(B)/.deps-check: scripts/deps.sh $(B)/.flags | $(B)/.deps-build
 	@sh scripts/deps.sh check
 	@touch $@
 
@@ -267,24 +283,23 @@ $(call obj,$(GR_SRCS)): | $(B)/.deps-build
 endif
 $(TEST_OBJS): | $(B)/.deps-check
 
-# $(call compile,FLAGS)
+# $(call compile,FLAGS[,SOURCE])
 define compile
 @mkdir -p $(@D)
-@echo '  CC  $<'
-@$(CC) $(GR_CFLAGS) $(1) -MMD -MP -c -o $@ $<
+@echo '  CC  $(or $(2),$<)'
+@$(CC) $(GR_CFLAGS) $(1) -MMD -MP -MT $@ -MF $(draft).d -c -o $(draft) $(or $(2),$<) && mv $(draft).d $(@:.o=.d) && mv $(draft) $@
 endef
 
 # $(call link,LIBRARIES): archives twice, because the library and the port want each other.
 define link
 @mkdir -p $(@D)
 @echo '  LD  $@'
-@$(CC) $(SAN_FLAGS) $(CFLAGS) -pthread $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(filter %.a,$^) $(1)
+@$(CC) $(SAN_FLAGS) $(CFLAGS) -pthread $(LDFLAGS) -o $(draft) $(filter %.o,$^) $(filter %.a,$^) $(filter %.a,$^) $(1) && mv $(draft) $@
 endef
 
 define archive
 @echo '  AR  $@'
-@rm -f $@
-@ar rcs $@ $(filter %.o,$^)
+@rm -f $(draft) && ar rcs $(draft) $(filter %.o,$^) && mv $(draft) $@
 endef
 
 $(B)/obj/src/%.o: src/%.c $(B)/.flags
@@ -351,13 +366,10 @@ $(FUZZERS): $(B)/tests/%: $(B)/obj/fuzz/%.o $(FUZZ_MAIN) $(call obj,$(TEST_LIB_S
 
 $(SITE_LIST): scripts/removal-sites.awk $(wildcard src/*/*.[ch] src/*/*/*.[ch])
 	@find src -type d | sed 's,^,$(@D)/,' | xargs mkdir -p
-	@find src -name '*.[ch]' | sort | xargs awk -v OUT=$(@D) -f scripts/removal-sites.awk > $@
+	@find src -name '*.[ch]' | sort | xargs awk -v OUT=$(@D) -f scripts/removal-sites.awk > $(draft) && mv $(draft) $@
 
 $(B)/obj-sites/%.o: %.c $(SITE_LIST) $(B)/.flags
-	@mkdir -p $(@D)
-	@echo '  CC  $(B)/removal/$<'
-	@$(CC) $(GR_CFLAGS) -include tests/removal/site.h -Iinclude -I$(B)/removal/src -Iports/host \
-		-MMD -MP -c -o $@ $(B)/removal/$<
+	$(call compile,-include tests/removal/site.h -Iinclude -I$(B)/removal/src -Iports/host,$(B)/removal/$<)
 
 $(SITE_TESTS): $(B)/removal/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_LIB_SRCS)) $(SITE_OBJS) $(SIM) $(MACHINE) $(LIB_DT)
 	$(call link,-lfdt -lcmocka)

@@ -4,11 +4,11 @@
 # port and no libc, link it relocatably, and hold what is left undefined against what a host is
 # told to supply: the functions of include/granule/port.h and memcpy memmove memset memcmp; for the
 # device-tree front end libfdt's fdt_* as well, and the string functions that libfdt itself wants.
-# `make check-freestanding` calls this with CC, B, SRCS, SRCS_DT and WARNINGS set.
+# `make check-freestanding` calls this with CC, SRCS, SRCS_DT and WARNINGS set.
 set -u
 
-out=$B/freestanding/$($CC -dumpmachine)
-rm -rf "$out"
+out=$(mktemp -d) || exit 1
+trap 'rm -rf "$out"' EXIT
 mkdir -p "$out/include/gnu" || exit 1
 
 # What a host without libc gives libfdt: its header libfdt_env.h, which is libfdt's own port.

@@ -18,11 +18,13 @@ done
 
 # Without optimisation, a branch is one of the source; threads count as well, so the counters are
 # atomic; with a seed, the next run takes the same branches. What the page-table engine inlines for
-# each granule is one function here, or constants would count as branches.
+# each granule is one function here, or constants would count as branches. Notes and counters are
+# named by -dumpdir and -dumpbase: the Makefile compiles into a draft of another name.
 # shellcheck disable=SC2086 # lists of arguments
 {
     $MAKE --no-print-directory B="$cov" CC=gcc SAN= W='-DGR_CFG_DEBUG=1 -DGRI_PT_INLINE=' \
-        CFLAGS='-O0 -g --coverage -fprofile-abs-path -fprofile-update=atomic' $programs || exit 1
+        CFLAGS='-O0 -g --coverage -fprofile-abs-path -fprofile-update=atomic \
+            -dumpdir $(@D)/ -dumpbase $(<F) -dumpbase-ext .c' $programs || exit 1
     find "$cov" -name '*.gcda' -exec rm -f {} +
     SEED=${SEED:-1} GR_TALLY='' sh scripts/run-tests.sh $programs || exit 1
 }

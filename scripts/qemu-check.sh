@@ -10,12 +10,13 @@
 #   run          the NVMe demonstration, for people
 #   bench        map + 4 KiB NVMe read + unmap per second, by granule, on the host's clock
 #   --self-test  a QEMU that hangs, lies or dies, and sees it found
-# B is the folder of the images. GR_TIMEOUT: seconds for one boot (240). APPEND: more arguments for
+# B is the folder of the images. GR_CPU (240), GR_WALL: of one boot, see bounded(). APPEND: more arguments for
 # the image or program (seed=N, only=NAME, stage=N). QEMU: another qemu-system-aarch64. It fails if
 # QEMU does not end in time, if the closing line is not there or does not add up, or if the guest's
 # exit status is not the one expected.
 set -u
 . scripts/lib.sh
+export GR_CPU="${GR_CPU:-240}"
 
 B=${B:-build/qemu}
 image=$B/granule-qemu.elf
@@ -29,7 +30,7 @@ machine() {
     _out=$1
     shift
     # shellcheck disable=SC2086 # a command, or empty
-    timeout "${GR_TIMEOUT:-240}" $under "$qemu" -M "$board,iommu=smmuv3" -m 256M \
+    bounded $under "$qemu" -M "$board,iommu=smmuv3" -m 256M \
         -nodefaults -display none -no-reboot \
         -drive "file=$B/nvme.img,if=none,id=nvme,format=raw,snapshot=on" \
         -device nvme,drive=nvme,serial=granule,addr=1 \
@@ -41,7 +42,9 @@ machine() {
     _status=$?
     tr -d '\r' < "$_out.raw" > "$_out"
     rm -f "$_out.raw"
-    [ "$_status" -ne 124 ] || echo "qemu-check: QEMU did not end within ${GR_TIMEOUT:-240} s" >&2
+    case $_status in
+    124 | 137 | 152) echo "qemu-check: QEMU: $(how_it_ended $_status)" >&2 ;;
+    esac
     return $_status
 }
 
@@ -190,12 +193,12 @@ main() {
 
 # ---- Self-test ----
 
-# expect PASS? WHAT SCRIPT...: a QEMU that is this shell script; `check` must pass, or not.
+# expect PASS? WHAT SCRIPT [SECONDS]: a QEMU that is this shell script; `check` must pass, or not.
 expect() {
     printf '#!/bin/sh\nfor last; do :; done\n%s\n' "$3" > "$tmp/bin/qemu-system-aarch64"
     chmod +x "$tmp/bin/qemu-system-aarch64"
     _rc=0
-    PATH=$tmp/bin:$PATH QEMU='' GR_TALLY='' B=$tmp GR_TIMEOUT=1 sh scripts/qemu-check.sh check \
+    PATH=$tmp/bin:$PATH QEMU='' GR_TALLY='' B=$tmp GR_WALL="${4:-600}" sh scripts/qemu-check.sh check \
         > "$tmp/out" 2>&1 || _rc=1
     [ "$_rc" -eq "$1" ] || {
         cat "$tmp/out"
@@ -221,7 +224,7 @@ esac'
     expect 0 "what is right" "$traps
 $good"
     expect 1 "no end" "$traps
-$good; exec sleep 5"
+$good; exec sleep 600" 1
     expect 1 "an exit status" "$traps
 $good; exit 1"
     expect 1 "no closing line" "$traps

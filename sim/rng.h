@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one generator of random numbers of the simulator, the tests and the fuzz targets (splitmix64):
- * small, seeded, and the same on every host. One state per purpose. Inline, and free of the other
- * headers of sim/, since tests that need nothing else of the simulator draw from it.
+ * The one generator of random numbers of the simulator, the tests and the fuzz targets
+ * (splitmix64): small, seeded, and the same on every host. One state per purpose. Inline, and free
+ * of the other headers of sim/, since tests that need nothing else of the simulator draw from it.
  */
 #ifndef SIM_RNG_H
 #define SIM_RNG_H

@@ -629,6 +629,40 @@ static void test_fails_soon(void **state)
     }
 }
 
+/* Starts and sizes that no range has, with and without a current arena of this CPU. */
+static void test_unaligned(void **state)
+{
+    static struct world w;
+    const struct gr_iova_req req = {.size = 2 * K4};
+
+    (void)state;
+    for (int spans = 0; spans < 2; spans++) {
+        gr_iova_t at = 0;
+
+        make(&w, spans);
+        host_set_cpu(0);
+        for (unsigned step = 0; step < 3; step++) {
+            for (unsigned i = 0; i < 4; i++) {
+                const gr_iova_t near = step == 1 ? at : i / 2 * K4;
+                const gr_iova_t start = i & 1 ? near + 1 : near - 1;
+                const int inside = step == 1 && start > near ? GR_EMSGSIZE : GR_ENOENT;
+                struct gr_range held;
+
+                assert_int_equal(gr_iova_free_begin(&w.space, start, 2 * K4, &held), inside);
+                assert_int_equal(gr_iova_free(&w.space, start, 2 * K4), inside);
+                assert_int_equal(gr_iova_check(&w.space, start, 2 * K4), inside);
+                assert_int_equal(gr_iova_free(&w.space, near, 2 * K4 - 1),
+                                 step == 1 ? GR_EMSGSIZE : GR_ENOENT);
+            }
+            if (step == 0)
+                assert_int_equal(gr_iova_alloc(&w.space, &req, &at), 0);
+            else if (step == 1)
+                assert_int_equal(gr_iova_free(&w.space, at, 2 * K4), 0);
+        }
+        end(&w);
+    }
+}
+
 int main(void)
 {
     rng_state = chance_seed_or("iova_arena", 1);
@@ -646,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_remote),
         cmocka_unit_test(test_double_free),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_unaligned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -368,7 +368,7 @@ static void push(struct host *h, struct queue *q, uint64_t pa, uint64_t len)
 }
 
 /* Drop the stores that are pending in freed memory. */
-static void forget(struct host *h, uint64_t pa, uint64_t len)
+static void drop_pending(struct host *h, uint64_t pa, uint64_t len)
 {
     for (struct queue *q = h->queues; q; q = q->host_next) {
         size_t kept = 0;
@@ -510,10 +510,10 @@ static struct bank *place_first(struct host *h, uint64_t size, uint64_t align, u
 
 /* ---- Creation and destruction ---- */
 
-/* So that CPU addresses are as aligned as physical ones (port.h), as far as anyone allocates. */
+/* Blocks up to this size are as aligned at the CPU's address as at the physical (port.h). */
 #define MAP_ALIGN ((uint64_t)64 << 20)
 
-/* The address is congruent to `base`. */
+/* Map `size` bytes at an address that is congruent to `base`, modulo MAP_ALIGN. */
 static void *map(uint64_t size, uint64_t base)
 {
     uint8_t *p;
@@ -768,7 +768,7 @@ static void unplace(struct host *h, struct bank *b, uint64_t pa, uint8_t state)
 {
     uint64_t at = (pa - b->base) >> UNIT_LG2, n = b->nunits[at];
 
-    forget(h, pa, n << UNIT_LG2);
+    drop_pending(h, pa, n << UNIT_LG2);
     if (n << UNIT_LG2 > FREED_KEPT && state == FREE) /* a test's large buffer */
         drop(b, at << UNIT_LG2, n << UNIT_LG2);
     else

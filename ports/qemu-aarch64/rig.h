@@ -65,8 +65,7 @@ struct rig {
     } faults;
 };
 
-/* The stage that a rig asks its SMMU for where it has both; 0 where it has one: the driver finds
- * it. */
+/* The stage to ask an SMMU for that has both; 0 for an SMMU that has one: the driver finds it. */
 static inline uint8_t rig_asks(unsigned stage)
 {
     const uint32_t idr0 = mmio_read32((volatile void *)(uintptr_t)machine.smmu, 0);

@@ -42,8 +42,7 @@ static bool fit_window(const struct gri_isolation *is, struct gr_seg *seg)
     const uint64_t unit = is->unit - 1;
     const uint64_t end = (seg->pa & mask) + seg->len;
     uint64_t first = seg->pa & mask;
-    /* At the end of the granule the overread is in the next granule: of the buffer, if it goes on.
-     */
+    /* Overread from the granule's end on lies in the next granule, which is mapped on its own. */
     uint64_t wide = end > mask ? end : end + is->dev->config.overread;
 
     if (!is->unit)

@@ -39,8 +39,7 @@ static inline uint64_t next_granule(const struct limits *l, uint64_t at)
     return (at + l->over + l->mask) & ~l->mask;
 }
 
-/* The position before the first segment: less by the overread, so that next_granule() makes it 0.
- */
+/* The position before the first segment: minus the overread, so that next_granule() gives 0. */
 static inline uint64_t start_of(const struct limits *l)
 {
     return 0 - l->over;

@@ -25,8 +25,7 @@ static int find_run(struct gr_domain *domain, gr_iova_t iova, uint64_t *len, gr_
     return 0;
 }
 
-/* Find all of [iova, iova + len), and with `touch` clean or drop its lines. Returns 0, GR_ENOENT.
- */
+/* Find all of [iova, iova + len); with `touch` clean or drop its lines. Returns 0, GR_ENOENT. */
 static int sync_caches(struct gr_domain *domain, gr_iova_t iova, uint64_t len, enum gr_dma_dir dir,
                        bool for_cpu, bool touch)
 {

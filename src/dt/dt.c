@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The tree itself: opening, walking, properties, addresses, error sentences. */
+/* The tree itself: opening, walking, properties, addresses, sentences of errors. */
 #include "dt_internal.h"
 
 #include <stdarg.h>
 
 struct text {
     char *at;
-    char *end; /* where the NUL goes at the latest */
+    char *end; /* the last byte of the buffer, for the NUL */
 };
 
-/* Names and strings come from the tree: only printable ASCII passes. */
+/* Names and strings come from an untrusted tree: only printable ASCII is kept. */
 static void put_text(struct text *t, const char *s, size_t max)
 {
     for (; *s && max && t->at < t->end; s++, max--)
@@ -80,8 +80,8 @@ int gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt,
 }
 
 /*
- * libfdt reads a name to its end whenever it passes one, fdt_check_full() too. False where one in
- * the strings block has no end in GR_DT_NAME bytes.
+ * Has each name in the strings block its NUL within GR_DT_NAME bytes? libfdt, fdt_check_full()
+ * included, reads a name to its end whenever it passes the name: long names cost too much.
  */
 static bool short_strings(const void *blob, size_t size)
 {
@@ -97,7 +97,7 @@ static bool short_strings(const void *blob, size_t size)
     return run < GR_DT_NAME;
 }
 
-/* The same of nodes, whose names lie between two tags. */
+/* Has each node's name its NUL within GR_DT_NAME bytes? The name lies between two tags. */
 static bool short_nodes(const void *blob)
 {
     int node = 0;
@@ -169,7 +169,7 @@ int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at)
         const uint32_t here = (uint32_t)gri_dt_node(at);
 
         node = fdt_next_node(dt->fdt, gri_dt_node(at), &depth);
-        /* one for each tag passed, at most */
+        /* four bytes hold one tag at most: count them instead of the tags that were passed */
         gri_dt_spend(dt, ((node < 0 ? fdt_totalsize(dt->fdt) : (uint32_t)node) - here) / 4);
         if (!dt->work)
             return GR_EBADMSG;
@@ -237,7 +237,7 @@ int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf)
     return 0;
 }
 
-/* As fdt_getprop(), but counting. */
+/* As fdt_getprop(), but counts the work. */
 const void *gri_dt_get(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, int *len)
 {
     int next = 0;
@@ -359,7 +359,7 @@ int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
     return 0;
 }
 
-/* How the children of a bus write addresses. The defaults are those of the specification. */
+/* How a bus's children write addresses. The defaults are those of the devicetree specification. */
 int gri_dt_bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
                      unsigned *out_size)
 {
@@ -431,7 +431,7 @@ int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
     return 0;
 }
 
-/* From the address space of one bus to that of its parent. */
+/* Translate a range from the address space of a bus to that of the bus's parent. */
 static int translate_once(struct gr_dt *dt, const struct gr_dt_chain *at,
                           const struct gr_dt_chain *bus, struct gr_range *r)
 {

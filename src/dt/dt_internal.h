@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the device-tree front end share. `at` is always the node that is meant. */
+/* Shared by the files of the device-tree front end. `at` is the node that a function is about. */
 #ifndef GRI_DT_INTERNAL_H
 #define GRI_DT_INTERNAL_H
 
@@ -12,25 +12,25 @@ struct gri_dt_cells {
     unsigned n;
 };
 
-/* A `ranges` or `dma-ranges` property: n entries of `stride` cells, none where it is empty. */
+/* A `ranges` or `dma-ranges` property: n entries of `stride` cells; 0 if the property is empty. */
 struct gri_dt_ranges {
     const char *name;
     const fdt32_t *v;
     unsigned n;
     unsigned stride;
-    unsigned child_cells; /* 1 or 2, or 3 on PCI: flags before the address */
+    unsigned child_cells; /* 1 or 2, or 3 on a PCI bus: a cell of flags, then the address */
     unsigned parent_cells;
     unsigned size_cells;
 };
 
-/* One entry of it; neither side overflows, the size is not 0. */
+/* One entry of such a property. Neither range is empty or passes the end of the addresses. */
 struct gri_dt_window {
     uint32_t flags; /* PCI's first cell, or 0 */
     struct gr_range child;
     struct gr_range parent;
 };
 
-/* strlen is not among the four functions that the library takes from libc. */
+/* strlen(), which is not among the four functions that the library takes from libc. */
 static inline size_t gri_dt_length(const char *text)
 {
     size_t n = 0;
@@ -55,16 +55,16 @@ static inline int gri_dt_node(const struct gr_dt_chain *at)
 }
 
 /*
- * Set dt->error to "<path>: <sentence>" and return GR_EBADMSG. `at` may be NULL: no path. The
- * format knows %s, %u and %llx (64 bits, printed with 0x).
+ * Set dt->error to "<path>: <sentence>" and return GR_EBADMSG. With `at` NULL there is no path. The
+ * format may have %s, %u and %llx (64 bits, printed with 0x).
  */
 __attribute__((format(printf, 3, 4))) int
 gri_dt_fail(struct gr_dt *dt, const struct gr_dt_chain *at, const char *fmt, ...);
 
 /*
- * Work: a hostile tree makes every lookup slow, and asks for many. What takes time that the size of
- * a record does not bound is counted, and where nothing is left, lookups find nothing, steps and
- * windows fail, and gri_dt_end() makes an error of whatever came out.
+ * Work: a hostile tree makes every lookup slow, and needs many of them. So every look at a node, a
+ * property or a window is counted. Once nothing is left of GR_DT_WORK, lookups find nothing, steps
+ * and windows fail, and gri_dt_end() returns an error whatever the iteration found.
  */
 static inline void gri_dt_spend(struct gr_dt *dt, uint32_t work)
 {
@@ -76,35 +76,37 @@ static inline void gri_dt_begin(struct gr_dt *dt, const struct gr_dt_iter *it)
     dt->work = GR_DT_WORK - it->work;
 }
 
-/* The end of each gr_dt_*_next(). After an error an iteration is at its end. */
+/* The last step of each gr_dt_*_next(). Puts the iteration to its end after an error. */
 int gri_dt_end(struct gr_dt *dt, struct gr_dt_iter *it, int ret);
 
 /*
- * To the next node in tree order: 1, 0 at the end, or an error. A zeroed chain is before the root.
+ * Go to the next node in the order of the tree: 1, 0 at the end, or an error. From a chain of all
+ * zeros the next node is the root.
  */
 int gri_dt_step(struct gr_dt *dt, struct gr_dt_chain *at);
 
-/* The node with this phandle: 1, 0 where there is none, or an error. */
+/* Find the node with a phandle: 1, 0 if no node has it, or an error. */
 int gri_dt_locate(struct gr_dt *dt, uint32_t phandle, struct gr_dt_chain *out);
 
-/* The full path into buf[GR_DT_PATH]. Fails when it does not fit or a name is not printable. */
+/* Write the full path into buf[GR_DT_PATH]. Fails if it does not fit or a name is not printable. */
 int gri_dt_path(struct gr_dt *dt, const struct gr_dt_chain *at, char *buf);
 
-/* The value of a property and its bytes, or NULL. */
+/* The value of a property, and its number of bytes in *len; NULL if there is no such property. */
 const void *gri_dt_get(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, int *len);
 bool gri_dt_has(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop);
 bool gri_dt_is(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, const char *text);
 bool gri_dt_compatible(struct gr_dt *dt, const struct gr_dt_chain *at, const char *with);
 bool gri_dt_enabled(struct gr_dt *dt, const struct gr_dt_chain *at);
 
-/* 1 and the value, 0 when absent, or an error when the length is wrong. */
+/* Read a property: 1 and the value, 0 if it is absent, or an error if its length is wrong. */
 int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
                      struct gri_dt_cells *out);
 int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, uint32_t *out);
 
 /*
- * Is each property of the node whose name begins with "granule," among the `count` of `known`? A
- * typing error in one would change the machine in silence. `hint` says what may stand there.
+ * Fail if the node has a property whose name begins with "granule," and is not among the `count` of
+ * `known`: a typing error in a name would change the machine in silence. `hint` lists the names for
+ * the sentence.
  */
 int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char *const *known,
                      size_t count, const char *hint);
@@ -118,7 +120,7 @@ static inline uint64_t gri_dt_number(const fdt32_t *v, unsigned cells)
     return n;
 }
 
-/* [start, start + size) as a range; false when it is empty or passes the end. */
+/* Make [start, start + size) a range. False if it is empty or passes the end of the addresses. */
 static inline bool gri_dt_make_range(uint64_t start, uint64_t size, struct gr_range *out)
 {
     out->first = start;
@@ -126,7 +128,7 @@ static inline bool gri_dt_make_range(uint64_t start, uint64_t size, struct gr_ra
     return size && out->last >= start;
 }
 
-/* The part that two ranges share; false, and `r` undefined, when there is none. */
+/* Cut `r` to what it shares with `with`. False, and `r` undefined, if they share nothing. */
 static inline bool gri_dt_cut(struct gr_range *r, const struct gr_range *with)
 {
     r->first = r->first > with->first ? r->first : with->first;
@@ -134,15 +136,18 @@ static inline bool gri_dt_cut(struct gr_range *r, const struct gr_range *with)
     return r->first <= r->last;
 }
 
-/* #address-cells and #size-cells of a bus: 1 to 3, and 0 to 2. */
+/* Read a bus's #address-cells, 1 to 3, and #size-cells, 0 to 2. */
 int gri_dt_bus_cells(struct gr_dt *dt, const struct gr_dt_chain *bus, unsigned *out_address,
                      unsigned *out_size);
 
-/* The regions of a master; `it` counts what is followed. */
+/* Read the regions of the master at `at`. `it` counts the references that are followed. */
 int gri_dt_read_regions(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_chain *at,
                         struct gr_dt_master *out);
 
-/* The ranges of a bus that is not the root: 1, 0 when the property is absent, or an error. */
+/*
+ * Read the `ranges` or `dma-ranges` of a bus that is not the root: 1, 0 if the property is absent,
+ * or an error. Then read one entry: 0 or an error.
+ */
 int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const char *prop,
                       struct gri_dt_ranges *out);
 int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
@@ -150,13 +155,13 @@ int gri_dt_get_window(struct gr_dt *dt, const struct gr_dt_chain *bus,
                       struct gri_dt_window *out);
 
 /*
- * Entry `index` of `reg`: 1 and CPU addresses (size 0: neither checked nor translated), 0 past the
- * end or without a `reg`, or an error.
+ * Read entry `index` of `reg`: 1 and its CPU address and size, 0 past the last entry or without a
+ * `reg`, or an error. An entry of size 0 is neither checked nor translated to a CPU address.
  */
 int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned index, uint64_t *base,
                    uint64_t *size);
 
-/* The IOMMU at a node with `#iommu-cells`. */
+/* Read the IOMMU at a node with `#iommu-cells`. Returns 0 or an error. */
 int gri_dt_read_iommu(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out);
 
 #endif

@@ -1,26 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-/* IOMMU nodes and what is known about each compatible. */
+/* IOMMU nodes, and facts about each compatible string. */
 #include "dt_internal.h"
 
 #include "core/bits.h"
 
-/* The table of dt.h; DART.md 1, 4 and 6. Pairs are for pages of 4 KiB and 16 KiB. */
+/* The table of dt.h; DART.md 1, 4 and 6. */
 static const struct kind {
     const char *compatible;
     enum gr_dt_driver driver;
-    uint8_t page_bits[2]; /* as usual, and the other that an override may give */
-    uint8_t va_bits[2];
-    uint8_t va_max[2];
+    uint8_t page_bits[2]; /* the usual value, and the other that an override may give */
+    uint8_t va_bits[2];   /* with pages of 4 KiB, and of 16 KiB */
+    uint8_t va_max[2];    /* with pages of 4 KiB, and of 16 KiB */
     uint8_t pa_bits;
     uint32_t streams;
     uint32_t streams_max;
-    uint8_t bypass;  /* as usual, and at most */
-    bool drops_bits; /* of an IOVA, those that the start of the aperture has: DART.md 6 */
+    uint8_t bypass;  /* the usual value, and the highest */
+    bool drops_bits; /* the bus drops the IOVA bits that its window's start has (DART.md 6) */
 } kinds[] = {
     {"apple,t8103-dart", GR_DT_DART_T8020, {14, 12}, {32, 32}, {32, 38}, 36, 16, 16, 1, false},
     {"apple,t6000-dart", GR_DT_DART_T6000, {14, 12}, {32, 32}, {32, 38}, 42, 16, 16, 1, false},
     {"apple,t8110-dart", GR_DT_DART_T8110, {14, 12}, {30, 36}, {48, 48}, 42, 16, 256, 1, false},
-    /* A t8103-dart after it in `compatible` would have the wrong register offsets. */
+    /*
+     * If such a node also names t8103-dart, after this string, the first string must decide: the
+     * offsets of a t8103-dart's registers are wrong here.
+     */
     {"apple,t8103-usb4-dart",
      GR_DT_DART_T8103_USB4,
      {14, 12},
@@ -38,7 +41,10 @@ static const struct kind {
 #define SMMUV3_VA_MIN 32u
 #define COMPATIBLES 8
 
-/* The first string into out->compatible; the row of the first string that has one, or NULL. */
+/*
+ * Copy the first string of `compatible` to out->compatible, and find the row of the first string
+ * that has a row; *out_kind is NULL if none has.
+ */
 static int find_kind(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_iommu *out,
                      const struct kind **out_kind)
 {
@@ -88,7 +94,7 @@ static void set_reason(struct gr_dt_iommu *out)
     memcpy(out->reason + sizeof(prefix) - 1, what, gri_dt_length(what) + 1);
 }
 
-/* One `granule,` property: what it says, a value from `min` to `max`, or *value as it is. */
+/* Read one `granule,` property, from `min` to `max`. *value is unchanged if it is absent. */
 static int override(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop, unsigned min,
                     unsigned max, unsigned *value)
 {
@@ -104,7 +110,7 @@ static int override(struct gr_dt *dt, const struct gr_dt_chain *at, const char *
     return 0;
 }
 
-/* The same where only `a` and `b` will do. */
+/* Read one `granule,` property whose value is `a` or `b`. *value is unchanged if it is absent. */
 static int override_either(struct gr_dt *dt, const struct gr_dt_chain *at, const char *prop,
                            unsigned a, unsigned b, unsigned *value)
 {
@@ -139,7 +145,7 @@ static int check_overrides(struct gr_dt *dt, const struct gr_dt_chain *at)
                             "-window-verified and -firmware");
 }
 
-/* A flag: `= <0>` would read as set. */
+/* Read the flag granule,window-verified. A value is refused, because `= <0>` would read as set. */
 static int read_verified(struct gr_dt *dt, const struct gr_dt_chain *at, bool *out)
 {
     struct gri_dt_cells cells = {NULL, 0};
@@ -151,7 +157,7 @@ static int read_verified(struct gr_dt *dt, const struct gr_dt_chain *at, bool *o
     return 0;
 }
 
-/* The granule. */
+/* Read the granule. An SMMUv3's is 0 unless the tree chooses one. */
 static int read_page(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                      struct gr_dt_iommu *out)
 {
@@ -204,7 +210,7 @@ static int read_firmware(struct gr_dt *dt, const struct gr_dt_chain *at, struct 
             out->firmware = (enum gr_dt_firmware)i;
             if ((out->firmware != GR_DT_FIRMWARE_BYPASS || out->bypass) &&
                 (out->firmware != GR_DT_FIRMWARE_LOCKED || out->driver != GR_DT_DART_S5L8960X))
-                return 0; /* that one has no lock: DART.md 6 */
+                return 0; /* "locked" only if there is a lock: an s5l8960x has none (DART.md 6) */
         }
     }
     return gri_dt_fail(
@@ -227,8 +233,9 @@ static int read_registers(struct gr_dt *dt, const struct gr_dt_chain *at, struct
 }
 
 /*
- * DART.md 10: start and end lie in one aligned block of 2^va_bits. 6: where the bus drops the
- * bits of the start, an aperture that is a block by itself is all that is decoded.
+ * Start and end of apple,dma-range lie in one aligned block of 2^va_bits (DART.md 10). If the bus
+ * drops bits (DART.md 6) and the aperture is an aligned block itself, only the bits below the block
+ * are decoded: then these are the va_bits.
  */
 static int read_aperture(struct gr_dt *dt, const struct gr_dt_chain *at, const struct kind *kind,
                          struct gr_dt_iommu *out)

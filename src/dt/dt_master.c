@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is behind the IOMMUs: nodes with `iommus` and the entries of `iommu-map`. */
+/* The masters behind the IOMMUs: nodes with `iommus`, and entries of `iommu-map`. */
 #include "dt_internal.h"
 
 #define ALL_ADDRESSES ((struct gr_range){0, UINT64_MAX})
-#define DMA_RANGES 8 /* entries of one dma-ranges */
+#define DMA_RANGES 8 /* the most entries of one dma-ranges */
 
-/* Where a host bridge decodes MSI writes: inbound stores there never reach memory. */
+/* The page at which a host bridge takes inbound stores as MSIs: they never reach memory. */
 static const struct {
     const char *compatible;
     struct gr_range page;
@@ -15,7 +15,7 @@ static const struct {
 
 /* ---- streams ---- */
 
-/* The IOMMU that a reference in `prop` of `at` names. */
+/* Read the IOMMU that a reference in `prop` of the node at it->at names. Returns 0 or an error. */
 static int resolve(struct gr_dt *dt, struct gr_dt_iter *it, const char *prop, uint32_t phandle,
                    struct gr_dt_iommu *out)
 {
@@ -27,9 +27,9 @@ static int resolve(struct gr_dt *dt, struct gr_dt_iter *it, const char *prop, ui
                            "%s is past the %u references to IOMMUs that we follow; "
                            "remove some",
                            prop, (unsigned)GR_DT_REFS);
-    if (!phandle || phandle == UINT32_MAX) /* what no phandle may be */
+    if (!phandle || phandle == UINT32_MAX) /* values that no phandle may have */
         ret = 0;
-    else if (phandle != it->phandle) /* one walk where several in a row name the same */
+    else if (phandle != it->phandle) /* references in a row often name the same IOMMU: one walk */
         ret = gri_dt_locate(dt, phandle, target);
     if (!ret)
         return gri_dt_fail(dt, &it->at, "%s names phandle %llx, which no node has; name an IOMMU",
@@ -77,7 +77,7 @@ static int add_stream(struct gr_dt *dt, const struct gr_dt_chain *at, const char
     return 0;
 }
 
-/* The four cells after the SID; DART.md 10. */
+/* Make a window of the four cells after the SID, start and size (DART.md 10). */
 static int five_cells(struct gr_dt *dt, const struct gr_dt_chain *at,
                       const struct gr_dt_iommu *iommu, const fdt32_t *v, struct gr_range *out)
 {
@@ -147,7 +147,7 @@ static int read_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
     return 0;
 }
 
-/* ---- what else binds a device ---- */
+/* ---- other facts about a device ---- */
 
 static int reserve(struct gr_dt *dt, const struct gr_dt_chain *at, const struct gr_range *r,
                    struct gr_dt_master *out)
@@ -161,7 +161,7 @@ static int reserve(struct gr_dt *dt, const struct gr_dt_chain *at, const struct 
     return 0;
 }
 
-/* Bus addresses that a PCI host bridge claims for itself. */
+/* Reserve the bus addresses that a PCI host bridge claims: memory windows and the MSI page. */
 static int reserve_host(struct gr_dt *dt, const struct gr_dt_chain *bridge,
                         struct gr_dt_master *out)
 {
@@ -193,7 +193,7 @@ static int reserve_host(struct gr_dt *dt, const struct gr_dt_chain *bridge,
     return 0;
 }
 
-/* The 1:1 entries of one dma-ranges into list[DMA_RANGES], sorted. */
+/* Read the entries of one dma-ranges, all of which are 1:1, into list[DMA_RANGES], sorted. */
 static int sorted_dma(struct gr_dt *dt, const struct gr_dt_chain *bus,
                       const struct gri_dt_ranges *ranges, struct gr_range *list)
 {
@@ -220,7 +220,7 @@ static int sorted_dma(struct gr_dt *dt, const struct gr_dt_chain *bus,
     return 0;
 }
 
-/* Cut out->dma to what one bus lets through; gaps are reserved. */
+/* Cut out->dma to what the dma-ranges of one bus let through, and reserve the gaps in them. */
 static int limit_dma(struct gr_dt *dt, const struct gr_dt_chain *bus, struct gr_dt_master *out)
 {
     struct gr_range list[DMA_RANGES] = {{0, 0}};
@@ -308,7 +308,7 @@ static int read_mode(struct gr_dt *dt, const struct gr_dt_chain *at, enum gr_dt_
                        mode_name);
 }
 
-/* What the tree says of how a device makes its accesses, and of its domain. */
+/* Read the `granule,` properties of a device: how it makes its accesses, and its domain. */
 static int read_own(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt_master *out)
 {
     static const char *const known[] = {mode_name, unit_name, overread_name};
@@ -331,7 +331,7 @@ static int read_own(struct gr_dt *dt, const struct gr_dt_chain *at, struct gr_dt
     return ret < 0 ? ret : 0;
 }
 
-/* Everything but path, node and streams, for the device at `at` whose DMA enters the bus `bus`. */
+/* Read all but path, node and streams of the device at `at`, whose DMA enters the bus `bus`. */
 static int read_limits(struct gr_dt *dt, const struct gr_dt_chain *at,
                        const struct gr_dt_chain *bus, struct gr_dt_master *out)
 {
@@ -358,7 +358,7 @@ static int read_limits(struct gr_dt *dt, const struct gr_dt_chain *at,
 
 /* ---- masters ---- */
 
-/* The `iommus` of the node at it->at: 1 and a device, 0, or an error. */
+/* Read the device at it->at by its `iommus`: 1 and the device, 0 if it is none, or an error. */
 static int from_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
     struct gr_dt_chain bus = it->at;
@@ -379,7 +379,7 @@ static int from_iommus(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_mas
     return 1;
 }
 
-/* An entry of iommu-map: RIDs first, first + 1, ... get SIDs from `sid` on. */
+/* An entry of iommu-map: a RID of first .. last, after the mask, has SID sid + (RID - first). */
 struct map_entry {
     uint32_t mask;
     uint32_t first;
@@ -388,8 +388,8 @@ struct map_entry {
 };
 
 /*
- * The SIDs of the RIDs that the mask can produce, or the first where there is no driver, or where
- * an SMMUv3's entry is a whole segment rather than a device.
+ * Add the SIDs of those RIDs of an entry that the mask can produce. Only the first is added if the
+ * IOMMU has no driver, or if the entry is a whole segment behind an SMMUv3 rather than a device.
  */
 static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
                        const struct map_entry *e, const struct gr_dt_iommu *iommu,
@@ -409,9 +409,9 @@ static int map_streams(struct gr_dt *dt, const struct gr_dt_chain *bridge,
 }
 
 /*
- * Bridges below `bridge` that requests of this entry come through: the outermost that holds the
- * first RID's bus into *port, whose depth is 0 when there is none, and whether one of them is
- * external-facing.
+ * Look at the bridges below `bridge` that requests of an entry may come through. *port is the
+ * outermost that holds the first RID's bus; its depth is 0 if there is none. *external is set if
+ * one of the bridges is external-facing.
  */
 static int find_port(struct gr_dt *dt, const struct gr_dt_chain *bridge, const struct map_entry *e,
                      struct gr_dt_chain *port, bool *external)
@@ -447,7 +447,7 @@ static int find_port(struct gr_dt *dt, const struct gr_dt_chain *bridge, const s
     return ret < 0 ? ret : 0;
 }
 
-/* "<bridge>/rid@HEX". */
+/* Write the path of a RID without a port: "<bridge>/rid@HEX". */
 static int rid_path(struct gr_dt *dt, const struct gr_dt_chain *bridge, uint32_t rid, char *buf)
 {
     static const char name[] = "/rid@";
@@ -494,7 +494,10 @@ static int map_device(struct gr_dt *dt, const struct gr_dt_chain *bridge, const 
     return read_limits(dt, &port, bridge, out);
 }
 
-/* The mask into e->mask, the whole property into *cells: 1, 0 when this is no bridge for us. */
+/*
+ * Read the mask of an iommu-map to e->mask, and the whole property to *cells: 1, 0 if the node is
+ * disabled or has no iommu-map, or an error.
+ */
 static int open_map(struct gr_dt *dt, const struct gr_dt_chain *bridge, struct gri_dt_cells *cells,
                     struct map_entry *e)
 {
@@ -542,8 +545,8 @@ static int check_entry(struct gr_dt *dt, const struct gr_dt_chain *bridge, unsig
 }
 
 /*
- * Entry `index` of the iommu-map at it->at, into *e (but its mask) and *iommu: 1, 0 where the IOMMU
- * is disabled, or an error.
+ * Read entry `index` of the iommu-map at it->at to *e, except for the mask, and the entry's IOMMU
+ * to *iommu: 1, 0 if the IOMMU is disabled, or an error.
  */
 static int read_entry(struct gr_dt *dt, struct gr_dt_iter *it, const struct gri_dt_cells *cells,
                       unsigned index, struct map_entry *e, struct gr_dt_iommu *iommu)
@@ -564,7 +567,8 @@ static int read_entry(struct gr_dt *dt, struct gr_dt_iter *it, const struct gri_
 }
 
 /*
- * Entry it->entry - 1 of the iommu-map at it->at: 1 and a device, 0 (also past the end), an error.
+ * Read the device of entry it->entry - 1 of the iommu-map at it->at, and go to the next entry: 1
+ * and the device, 0 if the IOMMU is disabled or past the last entry, or an error.
  */
 static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
@@ -588,7 +592,7 @@ static int from_map(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master
     return ret ? ret : 1;
 }
 
-/* To a node that is known by its offset. */
+/* Go to the node at an offset: 1, 0 if no node is there, or an error. */
 static int go_to(struct gr_dt *dt, int node, struct gr_dt_chain *out)
 {
     int ret;
@@ -634,7 +638,10 @@ int gr_dt_pci_function(struct gr_dt *dt, int bridge, uint32_t rid, struct gr_dt_
     return ret;
 }
 
-/* it->entry is 0 where the next node is due, else 1 + the index of the next entry of iommu-map. */
+/*
+ * The next device: 1, 0 at the end, or an error. it->entry is 0 if the next node is due, else 1 +
+ * the index of the next entry of iommu-map.
+ */
 static int master_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_dt_master *out)
 {
     int ret;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* RAM and what of it is reserved. */
+/* RAM, and the parts of RAM that are reserved. */
 #include "dt_internal.h"
 
 /*
- * The next `reg` entry of the nodes that `wanted` picks (1, 0 or an error): 1, 0 or an error.
- * it->entry is 1 + the index of the entry that comes next in the current node, 0 when the node is
- * done.
+ * The next `reg` entry of the nodes for which `wanted` returns 1: 1 and the entry, 0 at the end, or
+ * an error, also one of `wanted`. it->entry is 0 before a node and after its last entry. Within a
+ * node it is the index of the next entry.
  */
 static int next_entry(struct gr_dt *dt, struct gr_dt_iter *it,
                       int (*wanted)(struct gr_dt *, const struct gr_dt_chain *), uint64_t *base,
@@ -42,7 +42,7 @@ static int is_memory(struct gr_dt *dt, const struct gr_dt_chain *at)
     return 1;
 }
 
-/* One bank that is sound by itself. */
+/* The next bank, which is sound by itself: 1, 0 at the end, or an error. */
 static int next_bank(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
 {
     uint64_t base;
@@ -88,13 +88,14 @@ static int memory_next(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range 
     return 1;
 }
 
-/* The /memreserve/ block, which an empty entry ends: 1, 0 at its end, or an error. */
+/* The next entry of /memreserve/: 1, 0 at the empty entry that ends the block, or an error. */
 static int next_memreserve(struct gr_dt *dt, struct gr_dt_iter *it, struct gr_range *out)
 {
     uint64_t base = 0;
     uint64_t size = 0;
 
-    (void)fdt_get_mem_rsv(dt->fdt, (int)it->entry++, &base, &size); /* is 0 up to the empty one */
+    /* This cannot fail: gr_dt_open() saw the empty entry, and none behind it is read. */
+    (void)fdt_get_mem_rsv(dt->fdt, (int)it->entry++, &base, &size);
     if (!size) {
         it->entry = 0;
         return 0;

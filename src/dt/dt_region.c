@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reserved IOVAs: `memory-region` of a master, and `iommu-addresses` of what it names. Known
- * readers skip one cell of an entry that is another master's, and so take its address for a phandle
- * (DART.md 10); here every entry has the length that the bus of its own master gives it.
+ * Reserved IOVAs: `memory-region` of a master, and `iommu-addresses` of the nodes that it names.
+ * Known parsers skip only one cell of an entry that is another master's, and so take the entry's
+ * address for a phandle (DART.md 10). Here each entry has as many cells as the bus of the master in
+ * the entry says.
  */
 #include "dt_internal.h"
 
 static const char regions_name[] = "memory-region";
 static const char addresses_name[] = "iommu-addresses";
 
-/* The node with this phandle, which `prop` of `at` names. */
+/* Find the node with the phandle that `prop` of `at` holds. Returns 0 or an error. */
 static int follow(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_chain *at,
                   const char *prop, uint32_t phandle, struct gr_dt_chain *out)
 {
@@ -27,7 +28,7 @@ static int follow(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_ch
     return 0;
 }
 
-/* What the node's memory makes of an entry. */
+/* Add an entry of iommu-addresses as a region. The `reg` of its node decides what kind it is. */
 static int add_region(struct gr_dt *dt, const struct gr_dt_chain *node, const struct gr_range *iova,
                       struct gr_dt_master *out)
 {
@@ -60,7 +61,7 @@ static int add_region(struct gr_dt *dt, const struct gr_dt_chain *node, const st
     return 0;
 }
 
-/* The entries of one node that are the master's. */
+/* Add the entries of one node's iommu-addresses that are the master's. */
 static int read_addresses(struct gr_dt *dt, struct gr_dt_iter *it, const struct gr_dt_chain *at,
                           const struct gr_dt_chain *node, struct gr_dt_master *out)
 {

@@ -68,8 +68,7 @@ static gr_iova_t domain_iova(const struct gr_domain *domain, uint64_t va)
     return (domain->aperture.first & ~domain->pt.va_mask) | va;
 }
 
-/* Call `fn` for each leaf table of firmware's that the domain's tables reach, until a call fails.
- */
+/* Call `fn` for firmware's leaf tables that the domain's tables reach, until a call fails. */
 static int for_leaf_tables(struct gr_domain *domain, const struct gr_adopted *a,
                            int (*fn)(struct gr_domain *domain, const struct gr_adopted *a,
                                      const struct gri_pt_foreign *t))

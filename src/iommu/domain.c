@@ -204,8 +204,7 @@ static int check_type(const struct gr_domain *domain, const struct gr_device *de
     return 0;
 }
 
-/* An IOVA keeps a buffer's offset in its granule and no higher bit: is that enough for all members?
- */
+/* An IOVA keeps a buffer's offset in its granule: does no member ask for higher bits? */
 static int check_alignment(const struct gr_domain *domain, const struct gr_device *dev)
 {
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -221,8 +220,7 @@ static int check_alignment(const struct gr_domain *domain, const struct gr_devic
     return 0;
 }
 
-/* Start a domain from what the group's instances have in common, with tables if its type has any.
- */
+/* Start a domain from what the group's instances share, with tables if its type has any. */
 static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *dev,
                       enum gr_domain_type type, unsigned flags)
 {

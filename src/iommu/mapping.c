@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Mapping and unmapping in TRANSLATED and UNMANAGED domains; domain.c says which locks they take.
- */
+/* Mapping and unmapping in TRANSLATED and UNMANAGED domains; domain.c tells of their locks. */
 #include "core/bits.h"
 #include "iommu/adopt.h"
 #include "iommu/iommu_internal.h"

@@ -1194,7 +1194,7 @@ static inline __attribute__((always_inline)) bool find_here(const struct gr_iova
 
     const uint64_t offset = start - slot->base;
 
-    if (offset >= space->arena_size || (offset | size) & space->unit_mask ||
+    if (offset >= space->arena_size || (start | offset | size) & space->unit_mask ||
         (spans && gri_count_ranges(&slot->cur->busy) == 1))
         return false;
     out->arena = slot->cur;

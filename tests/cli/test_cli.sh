@@ -131,13 +131,13 @@ sed -e '/odd: iommu/,/};/d' -e '/stranded {/,/};/d' tests/data/driverless.dts > 
 dtc -q -I dts -O dtb -o "$dir/good.dtb" "$dir/good.dts"
 mkfifo "$dir/pipe.dtb"
 feed() { # not for ever where nobody reads
-    timeout 60 sh -c "cat '$dir/good.dtb' > '$dir/pipe.dtb'"
+    timeout "${GR_WALL:-1800}" sh -c "cat '$dir/good.dtb' > '$dir/pipe.dtb'"
 }
 if command -v script > /dev/null; then
     told="granule run $dir/pipe.dtb on a terminal"
     script -qefc "'$granule' run '$dir/pipe.dtb' > '$dir/out'; echo \$? > '$dir/rc'" "$dir/err" \
         > /dev/null 2>&1 < /dev/null &
-    for _ in $(seq 600); do
+    for _ in $(seq 18000); do
         ! grep -q ' s$' "$dir/err" 2> /dev/null || break
         sleep 0.1
     done

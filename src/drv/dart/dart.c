@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Apple's DART: parameters, reset, and power. What is known of it: docs/hardware/DART.md. */
+/* Apple's DART: parameters, reset and power. What is known of DARTs: docs/hardware/DART.md. */
 #include "drv/dart/dart_internal.h"
 
 static const struct gr_instance_ops dart_ops = {
@@ -23,8 +23,8 @@ static int dart_refuse(const struct gr_dart_config *config, int err, const char 
 }
 
 /*
- * DART.md 3: t8110 says its widths, its streams and which row of `layouts` it is; a configured
- * value can only narrow them.
+ * A t8110 has its widths and its number of streams in PARAMS3 and PARAMS4 (DART.md 3). A configured
+ * value can only narrow them. The revision in PARAMS3 chooses the layout.
  */
 static int read_t8110(struct gr_dart *dart, const struct gr_dart_config *config)
 {
@@ -78,7 +78,7 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
     inst->locked = dart_is_locked(dart);
     dart->unlockable = inst->locked && l->lock_final && !gri_dart_read(dart, l->lock_final);
     inst->window_verified = config->window_verified;
-    inst->caches_absent = true; /* DART.md 4.5: Linux flushes after map as well */
+    inst->caches_absent = true; /* inferred: Linux flushes after map as well (DART.md 4.5) */
     inst->table = (struct gr_pt_config){
         .format = l->format,
         .granule_lg2 = l->granule_lg2 ? l->granule_lg2 : granule_lg2,
@@ -107,7 +107,7 @@ static int read_params(struct gr_dart *dart, const struct gr_dart_config *config
     return 0;
 }
 
-/* Aperture and translated bits: what is configured, cut to what the tables reach. */
+/* The configured aperture and va_bits, cut to what the tables reach. */
 static int dart_settle_aperture(struct gr_dart *dart, const struct gr_dart_config *config)
 {
     struct gr_instance *const inst = &dart->inst;
@@ -115,7 +115,7 @@ static int dart_settle_aperture(struct gr_dart *dart, const struct gr_dart_confi
     const bool given = a.first || a.last;
 
     inst->aperture = given ? a : (struct gr_range){0, gri_mask(inst->table.va_bits)};
-    /* Hardware drops higher bits, so both ends must agree in them: DART.md 10. */
+    /* The hardware ignores bits above va_bits, so both ends must agree in them (DART.md 4, 10). */
     if (inst->aperture.first > inst->aperture.last ||
         ((inst->aperture.first ^ inst->aperture.last) & ~gri_mask(inst->table.va_bits)))
         return dart_refuse(config, GR_EINVAL,
@@ -131,8 +131,9 @@ static int dart_settle_aperture(struct gr_dart *dart, const struct gr_dart_confi
 }
 
 /*
- * Each stream goes as itself (DART.md 2), or it would use the tables of another, with a domain or
- * without. On t8110 the remap is a part of TCR (DART.md 3).
+ * Let STREAM_REMAP map each stream to itself (DART.md 2): a remapped stream would use the TCR and
+ * the tables of another stream, whatever its domain says. On t8110 the remap is a part of TCR
+ * (DART.md 3). Returns 0, GR_EIO.
  */
 static int reset_remap(const struct gr_dart *dart)
 {
@@ -152,8 +153,9 @@ static int reset_remap(const struct gr_dart *dart)
 }
 
 /*
- * Every stream that can pass, also those that the host has not counted: a t8110's ENABLE_STREAMS
- * only ever adds (DART.md 3), and others have none.
+ * Block every stream but those that stay firmware's. Streams beyond inst.streams are included: they
+ * may be enabled, because stores to a t8110's ENABLE_STREAMS only add streams (DART.md 3), and
+ * USB4 and s5l8960x have no enable for them (DART.md 6, 14.2).
  */
 static void close_streams(const struct gr_dart *dart)
 {
@@ -171,7 +173,7 @@ static void clear_ttbrs(const struct gr_dart *dart)
     }
 }
 
-/* What was raised before anybody listened. */
+/* Clear the faults that were raised before the reset, and let later ones interrupt. */
 static void drop_faults(const struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -183,7 +185,7 @@ static void drop_faults(const struct gr_dart *dart)
         gri_dart_write(dart, l->error_mask, 0);
 }
 
-/* DART.md 7, in this order, but for streams that firmware left translating: they go on. */
+/* Reset in the order of DART.md 7. Streams that firmware left translating go on. */
 static int dart_reset(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -250,7 +252,7 @@ int gr_dart_fini(struct gr_dart *dart)
 {
     const int ret = gr_instance_fini(&dart->inst);
 
-    if (!ret && !dart->off) { /* every stream was blocked when it left its domain; let none pass */
+    if (!ret && !dart->off) { /* streams were blocked at reset or on detach: make sure of it */
         for (uint32_t sid = 0; sid < dart->inst.streams; sid++) {
             if (!gri_dart_is_kept(dart, sid))
                 gri_dart_write_tcr(dart, sid, 0);
@@ -274,7 +276,7 @@ int gr_dart_suspend(struct gr_dart *dart)
     if (keeps_any(dart)) {
         ret = GR_EOPNOTSUPP;
     } else if (!dart->off) {
-        /* Closed and forgotten, so that what is unmapped from here on needs no command. */
+        /* Blocked, with an empty TLB: later unmaps need no TLB command. */
         close_streams(dart);
         clear_ttbrs(dart);
         ret = gri_dart_flush_streams(dart, 0, dart->streams);
@@ -292,7 +294,7 @@ void gr_dart_lost(struct gr_dart *dart)
     gr_port_unlock(&dart->inst.lock, state);
 }
 
-/* Does it answer as it did? */
+/* Are all PARAMS what they were at init? */
 static bool is_back(const struct gr_dart *dart)
 {
     for (uint32_t i = 0; i < dart->layout->params; i++) {
@@ -313,7 +315,7 @@ int gr_dart_resume(struct gr_dart *dart)
         ret = GR_EOPNOTSUPP;
     } else {
         ret = dart_reset(dart);
-        dart->off = false; /* also after a failure: whoever unmaps asks it again */
+        dart->off = false; /* also after a failure, so that invalidations ask the hardware again */
     }
     gr_port_unlock(&dart->inst.lock, state);
     if (ret)

@@ -8,7 +8,7 @@ static uint64_t read_fault_address(const struct gr_dart *dart, uint32_t lo, uint
     uint32_t low;
     uint32_t again;
 
-    /* Two registers: a later fault may replace the record between the reads (DART.md 5). */
+    /* A later fault may replace the address between the two reads (DART.md 5): read HI again. */
     for (unsigned tries = 0; tries < 4; tries++) {
         low = gri_dart_read(dart, lo);
         again = gri_dart_read(dart, hi);
@@ -19,7 +19,10 @@ static uint64_t read_fault_address(const struct gr_dart *dart, uint32_t lo, uint
     return (uint64_t)high << 32 | low;
 }
 
-/* Where ERROR has too few bits for all streams, the one that is open, if it is only one. */
+/*
+ * Which stream raised a fault. Where ERROR holds too few bits of the number (USB4: four of six,
+ * DART.md 5), it is the open stream with these bits, and the lowest of several.
+ */
 static void find_stream(const struct gr_dart *dart, uint32_t error, struct gr_fault *out)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -60,8 +63,9 @@ static void dart_decode(const struct gr_dart_layout *l, uint32_t error, struct g
 }
 
 /*
- * Record a fault, and one for each other stream whose fault found the record taken: nothing else is
- * known of those.
+ * Record a fault, and a GR_FAULT_SECONDARY for each other stream in ERROR_STREAMS. The faults of
+ * these found the record taken: nothing but the stream is known of them. If SECONDARY is set and no
+ * stream is named, one fault is lost.
  */
 static void record_all(struct gr_dart *dart, struct gr_fault *fault)
 {
@@ -94,7 +98,7 @@ static void record_all(struct gr_dart *dart, struct gr_fault *fault)
     }
 }
 
-/* The one record of DART.md 5; acknowledged by writing it back. */
+/* Record and acknowledge the fault in ERROR, if there is any (DART.md 5). */
 static bool take_record(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -111,19 +115,22 @@ static bool take_record(struct gr_dart *dart)
         fault.iova = read_fault_address(dart, l->error_addr_lo, l->error_addr_hi);
     else
         fault.iova = gri_dart_read(dart, l->error_addr_lo);
-    if (l->fault_low) /* DART.md 6: as the device gave it */
+    if (l->fault_low) /* add the high bits that the bus dropped (DART.md 6) */
         fault.iova |= dart->inst.aperture.first & ~gri_mask(dart->inst.table.va_bits);
     find_stream(dart, error, &fault);
     dart_decode(l, error, &fault);
     record_all(dart, &fault);
-    /* What is not cleared interrupts again (DART.md 5). */
+    /* A word of ERROR_STREAMS that is not cleared interrupts again (DART.md 5). */
     gri_dart_write(dart, l->error, error);
     for (uint32_t word = 0; l->error_streams && word * 32 < l->streams_max; word++)
         gri_dart_write(dart, l->error_streams + 4 * word, UINT32_MAX);
     return true;
 }
 
-/* Revision 2.2: a number instead of bits, and for 0 the level. Here bits again, and the access. */
+/*
+ * An exception's status as bits, which the layout's `code` names: bits 0 to 3 for code 0, by the
+ * level; bit 3 + n for code n (DART.md 5); and GRI_T8110_ERROR_WRITE.
+ */
 static uint32_t exception_bits(uint32_t status)
 {
     const uint32_t code = gri_field_get(status, GRI_T8110_EXCEPTION_CODE);
@@ -139,7 +146,7 @@ static void take_exception(struct gr_dart *dart, uint32_t sid)
     struct gr_fault fault = {
         .instance = &dart->inst,
         .stream = sid,
-        .reasons = GR_FAULT_STREAM, /* if its record is beyond the window */
+        .reasons = GR_FAULT_STREAM, /* unless the register window holds the stream's record */
         .level = GR_FAULT_LEVEL_UNKNOWN,
         .time_ns = gr_port_now_ns(dart->inst.env),
     };
@@ -154,7 +161,7 @@ static void take_exception(struct gr_dart *dart, uint32_t sid)
     gr_instance_fault(&dart->inst, &fault, 0);
 }
 
-/* Revision 2.2: a record for each stream. */
+/* Record and acknowledge all exceptions: from revision 2.2 on each stream has a record. */
 static bool take_exceptions(struct gr_dart *dart)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -192,7 +199,7 @@ bool gr_dart_isr(struct gr_dart *dart)
     if (ours && dart->lock_on_error) {
         const int ret = gri_dart_unlock_tlb(dart);
 
-        (void)ret; /* counted in `timeouts`; the next command waits again */
+        (void)ret; /* counted in `timeouts`; the next TLB command waits again */
     }
     if (ours && l->error_mask && dart->inst.fault_storm)
         gri_dart_write(dart, l->error_mask, UINT32_MAX); /* until gri_dart_rearm() */

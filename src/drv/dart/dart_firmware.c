@@ -8,7 +8,7 @@ static const struct gr_dart *const_dart_of(const struct gr_instance *inst)
                                                   offsetof(struct gr_dart, inst));
 }
 
-/* Does it go as itself? Else TCR and TTBR of another count (DART.md 2, 3). */
+/* Is the stream not remapped? Else TCR and TTBR of another stream count (DART.md 2, 3). */
 static bool goes_as_itself(const struct gr_dart *dart, uint32_t sid, uint32_t tcr)
 {
     const struct gr_dart_layout *const l = dart->layout;
@@ -57,8 +57,9 @@ void gri_dart_find_kept(struct gr_dart *dart)
 }
 
 /*
- * Let the top registers say what `pt` needs, or else what they said: each changes with one store,
- * from a table to one that translates all that it did (docs/ASSUMPTIONS.md).
+ * Point the TTBRs of a stream that translates at the tables of `pt`, or with NULL at firmware's
+ * again. Each TTBR changes with one store, so that every access uses either the old table or the
+ * new one; both translate all that firmware mapped (docs/ASSUMPTIONS.md).
  */
 static void swap_ttbrs(const struct gr_dart *dart, uint32_t sid, const struct gr_firmware *firmware,
                        const struct gr_pt *pt)
@@ -84,8 +85,8 @@ int gri_dart_adopt(struct gr_instance *inst, uint32_t stream, const struct gr_fi
 
     binding->hw[stream / 64] |= (uint64_t)1 << stream % 64;
     if (!dart->off) {
-        const bool lost =
-            !(gri_dart_read_tcr(dart, stream) & l->tcr_translate); /* with the power */
+        /* Did the registers lose firmware's values with the power? */
+        const bool lost = !(gri_dart_read_tcr(dart, stream) & l->tcr_translate);
 
         if (pt || lost)
             swap_ttbrs(dart, stream, firmware, pt);
@@ -109,7 +110,7 @@ int gri_dart_release(struct gr_instance *inst, uint32_t stream, const struct gr_
         swap_ttbrs(dart, stream, firmware, NULL);
         ret = gri_dart_flush_streams(dart, stream, stream + 1);
     }
-    if (!ret) /* else invalidate() goes on asking for a confirmation */
+    if (!ret) /* else the next invalidation asks for a confirmation again */
         binding->hw[stream / 64] &= ~((uint64_t)1 << stream % 64);
     gr_port_unlock(&inst->lock, state);
     return ret;

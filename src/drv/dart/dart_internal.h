@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the DART's driver share. What differs between the generations is data (struct
- * gr_dart_layout), but for the TLB command, which is a function. What is known of it:
- * docs/hardware/DART.md.
+ * Shared by the parts of the DART driver. The generations differ in data (struct gr_dart_layout),
+ * and in the function that gives a TLB command. What is known of DARTs: docs/hardware/DART.md.
  */
 #ifndef GRI_DART_INTERNAL_H
 #define GRI_DART_INTERNAL_H
@@ -13,68 +12,73 @@
 #include "core/log.h"
 #include "drv/dart/regs.h"
 
+/* What bits of ERROR mean. Several bits may have the same meaning. */
 struct gri_dart_code {
     uint32_t bits;
-    uint32_t reason;
-    uint8_t level;
+    uint32_t reason; /* GR_FAULT_* */
+    uint8_t level;   /* of the entry, or GR_FAULT_LEVEL_UNKNOWN */
 };
 
-/* What a TLB command shall invalidate. */
+/* What a TLB command invalidates. */
 struct gri_dart_flush {
-    uint64_t streams[4];
-    bool range; /* limited to [first, last], in the register's units */
-    bool tables;
+    uint64_t streams[4]; /* a bitmap */
+    bool range;          /* limited to [first, last], in the register's units; else all IOVAs */
+    bool tables;         /* entries above the leaves as well */
     uint32_t first;
     uint32_t last;
 };
 
+/*
+ * One generation, or a t8110 from one revision on: offsets of registers, bits, and facts. Where an
+ * offset, a mask of bits or a number of words is 0, the hardware has none.
+ */
 struct gr_dart_layout {
     enum gr_dart_kind kind;
-    uint16_t revision; /* the first that it is for: PARAMS3 */
+    uint16_t revision; /* the first revision (PARAMS3) that the row is for */
     enum gr_pt_format format;
-    uint8_t levels;      /* of tables that it walks */
-    uint8_t params;      /* registers of parameters, from 0 on */
-    uint8_t granule_lg2; /* where PARAMS1 does not say */
-    uint8_t ttbrs_lg2;
-    uint8_t ttbr_pa_shift; /* TTBR = valid | (pa >> pa_shift) << field_shift */
+    uint8_t levels;        /* of the deepest tables that the hardware walks */
+    uint8_t params;        /* how many words of PARAMS there are, from offset 0 on */
+    uint8_t granule_lg2;   /* 0: PARAMS1 tells it */
+    uint8_t ttbrs_lg2;     /* log2 of the TTBRs of a stream */
+    uint8_t ttbr_pa_shift; /* TTBR = ttbr_valid | (pa >> ttbr_pa_shift) << ttbr_field_shift */
     uint8_t ttbr_field_shift;
-    uint8_t tcr_lg2; /* bytes of a stream's TCR: 4, or 1 of a register that four streams share */
-    uint8_t va_bits; /* usual values, where no register says them (DART.md 1) */
+    uint8_t tcr_lg2; /* log2 of the bytes of a stream's TCR: 2, or 0: four streams in one word */
+    uint8_t va_bits; /* usual values, where no register tells them (DART.md 1) */
     uint8_t pa_bits;
     uint16_t streams;
     uint16_t streams_max;
-    uint16_t streams_open; /* these pass whatever `enable` says: blocked also where not counted */
-    bool fault_low;        /* a fault's address lacks the bits above those translated: DART.md 6 */
-    bool flush_closed;     /* the flush opens a stream: no table may be installed (DART.md 6) */
-    uint32_t mmio_size;    /* at least */
+    uint16_t streams_open; /* so many may pass whatever `enable` holds: blocked at reset, too */
+    bool fault_low;        /* a fault's address lacks the bits above va_bits (DART.md 6) */
+    bool flush_closed;     /* a TLB command lets its streams translate: without TTBRs (DART.md 6) */
+    uint32_t mmio_size;    /* the smallest register window */
     uint32_t ttbr_valid;
     uint32_t ttbr;
     uint32_t tcr;
     uint32_t tcr_translate;
-    uint32_t tcr_bypass;      /* DART.md 2: of DART and of DAPF, as known drivers set it; */
-    uint32_t tcr_bypass_dart; /* the former alone */
-    uint32_t tcr_remap;       /* the stream goes as another; or see `remap` */
-    uint32_t tcr_four_levels; /* three levels below the TTBR */
-    uint32_t enable;          /* a bitmap, as far as `enable_words`; */
+    uint32_t tcr_bypass;      /* BYPASS_DART and BYPASS_DAPF, as known drivers set it (DART.md 2) */
+    uint32_t tcr_bypass_dart; /* BYPASS_DART alone */
+    uint32_t tcr_remap;       /* the stream uses another stream's TCR and TTBR; or see `remap` */
+    uint32_t tcr_four_levels; /* three levels of tables below the TTBR */
+    uint32_t enable;          /* a bitmap of streams, `enable_words` long */
     uint32_t enable_words;
-    uint32_t remap; /* byte n says which stream n goes as */
+    uint32_t remap; /* byte n: the stream whose TCR and TTBR stream n uses */
     uint32_t remap_words;
     uint32_t lock;
     uint32_t lock_bit;
-    uint32_t lock_final; /* while it is 0, the lock can be undone; no such register: 0 */
+    uint32_t lock_final; /* while this register is 0, the lock can be undone */
     uint32_t error;
-    uint32_t error_mask; /* 0: faults cannot be kept from interrupting */
+    uint32_t error_mask; /* ones keep faults from interrupting */
     uint32_t error_addr_lo;
-    uint32_t error_addr_hi; /* 0: there is none */
+    uint32_t error_addr_hi;
     uint32_t error_stream;
-    uint32_t error_write;     /* 0: the register does not tell reads from writes */
+    uint32_t error_write;     /* 0: ERROR does not tell reads from writes */
     uint32_t error_secondary; /* set when a fault found the record taken */
-    uint32_t error_streams;   /* bitmaps of those, to be cleared; 0: none */
-    uint32_t exceptions;      /* bitmaps of streams with a record of their own; 0: `error` it is */
-    bool select_hi;           /* t8020: SELECT has a word for streams from 32 on */
-    uint32_t flush_flags;     /* t8110: in every command that flushes a stream */
-    bool flush_range;         /* t8110: commands for a range */
-    bool flush_unlock;        /* t8110: DIAG_LOCK may want a command after each fault */
+    uint32_t error_streams;   /* a bitmap of the streams of such faults; writing ones clears it */
+    uint32_t exceptions;      /* a bitmap of streams that have a record each; 0: `error` is used */
+    bool select_hi;           /* t8020: STREAM_SELECT has a second word, for streams from 32 on */
+    uint32_t flush_flags;     /* t8110: set in every command that flushes a stream */
+    bool flush_range;         /* t8110: there are commands for a range */
+    bool flush_unlock;        /* t8110: after a fault DIAG_LOCK may ask for a command (DART.md 5) */
     struct gri_dart_code code[16];
     int (*flush)(struct gr_dart *dart, const struct gri_dart_flush *what);
 };
@@ -94,7 +98,7 @@ static inline struct gr_dart *gri_dart_of(struct gr_instance *inst)
     return GRI_CONTAINER(inst, struct gr_dart, inst);
 }
 
-/* Is its state firmware's, so that no register of it is stored to? */
+/* Did firmware leave the stream translating or locked, so that its registers stay firmware's? */
 static inline bool gri_dart_is_kept(const struct gr_dart *dart, uint32_t sid)
 {
     return dart->kept[sid / 64] >> sid % 64 & 1;
@@ -102,22 +106,25 @@ static inline bool gri_dart_is_kept(const struct gr_dart *dart, uint32_t sid)
 
 /* ---- dart_layout.c; inst.lock is held ---- */
 
-/* The row of a kind, or NULL. */
+/* The layout of a kind and revision, or NULL if there is no such kind. */
 const struct gr_dart_layout *gri_dart_find_layout(enum gr_dart_kind kind, uint32_t revision);
 
-/* Flush all that is cached of streams [first, end). Returns 0, GR_ETIMEDOUT. */
+/* Invalidate all that is cached for streams [first, end). Returns 0, GR_ETIMEDOUT. */
 GR_MUST_CHECK int gri_dart_flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end);
 
-/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (DART.md 5). Returns the same. */
+/*
+ * Give the command that must follow each fault if DIAG_LOCK.LOCK_ON_ERR is set (DART.md 5). Returns
+ * 0, GR_ETIMEDOUT.
+ */
 GR_MUST_CHECK int gri_dart_unlock_tlb(struct gr_dart *dart);
 
 /* ---- dart_stream.c; inst.lock is held ---- */
 
-/* The register of a stream's TTBR `i`; and what it says for `pt`. */
+/* The offset of a stream's TTBR `i`; and the value that TTBR `i` has for the tables of `pt`. */
 uint32_t gri_dart_ttbr_at(const struct gr_dart_layout *l, uint32_t sid, uint32_t i);
 uint32_t gri_dart_ttbr_of(const struct gr_dart_layout *l, const struct gr_pt *pt, uint32_t i);
 
-/* All TTBRs of a stream: those of `pt`, the others invalid. NULL: all are. */
+/* Write all TTBRs of a stream: for the tables of `pt`, the rest invalid; with NULL all invalid. */
 void gri_dart_write_ttbrs(const struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt);
 
 uint32_t gri_dart_read_tcr(const struct gr_dart *dart, uint32_t sid);
@@ -145,7 +152,7 @@ int gri_dart_adopt(struct gr_instance *inst, uint32_t stream, const struct gr_fi
 int gri_dart_release(struct gr_instance *inst, uint32_t stream, const struct gr_firmware *firmware,
                      struct gr_binding *binding);
 
-/* Note the streams that firmware left translating; before the reset. */
+/* Note the streams that firmware left translating or locked, before the reset. */
 void gri_dart_find_kept(struct gr_dart *dart);
 
 #endif

@@ -23,8 +23,9 @@ static int dart_wait_idle(struct gr_dart *dart, gr_reg32 reg, uint32_t busy)
 }
 
 /*
- * One command: wait, since writes are ignored while an earlier one runs (DART.md 2, the emulator);
- * start it; wait until it is done. Stores to the tables were made visible by pt/.
+ * One command for all streams. Writes are ignored while an earlier command runs (DART.md 2, of the
+ * emulator), so wait before the command, and after it until it is done. The caller has made stores
+ * to tables visible.
  */
 static int flush_t8020(struct gr_dart *dart, const struct gri_dart_flush *what)
 {
@@ -41,7 +42,7 @@ static int flush_t8020(struct gr_dart *dart, const struct gri_dart_flush *what)
     return dart_wait_idle(dart, command, GRI_T8020_STREAM_COMMAND_BUSY);
 }
 
-/* One command for each stream: DART.md 3. */
+/* One command for each stream (DART.md 3). */
 static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
@@ -64,9 +65,9 @@ static int flush_t8110(struct gr_dart *dart, const struct gri_dart_flush *what)
 }
 
 /*
- * DART.md 6: a command reaches only streams that translate. Blocked streams are set to translate
- * while the command runs. They have no TTBR (set_stream()), so they can only hit the stale entries
- * that the command removes.
+ * A command reaches only streams that translate (DART.md 6). So blocked streams are set to
+ * translate while the command runs. They have no valid TTBR (set_stream()), so they can only hit
+ * the stale entries that the command removes.
  */
 static int flush_s5l8960x(struct gr_dart *dart, const struct gri_dart_flush *what)
 {
@@ -90,7 +91,6 @@ static int flush_s5l8960x(struct gr_dart *dart, const struct gri_dart_flush *wha
     return ret;
 }
 
-/* Streams [first, end). */
 int gri_dart_flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end)
 {
     struct gri_dart_flush what = {.tables = true};
@@ -100,7 +100,6 @@ int gri_dart_flush_streams(struct gr_dart *dart, uint32_t first, uint32_t end)
     return dart->layout->flush(dart, &what);
 }
 
-/* DIAG_LOCK.LOCK_ON_ERR: after a fault the TLB waits for this (DART.md 5). */
 int gri_dart_unlock_tlb(struct gr_dart *dart)
 {
     const gr_reg32 command = GRI_T8110_TLB_CMD;
@@ -168,7 +167,7 @@ int gri_dart_unlock_tlb(struct gr_dart *dart)
         {3u << 11, GR_FAULT_CACHE, GR_FAULT_LEVEL_UNKNOWN},                                        \
     }
 
-/* One row for each generation, of t8110 for each revision from which on something differs. */
+/* A row for each generation; a t8110 has a row for each revision from which on it differs. */
 static const struct gr_dart_layout layouts[] = {
     {
         .kind = GR_DART_T8020,
@@ -191,7 +190,7 @@ static const struct gr_dart_layout layouts[] = {
         GRI_T8020_COMMON,
     },
     {
-        /* DART.md 2 and 14.2: no second word of ENABLED_STREAMS, since that would be TCR 0. */
+        /* No second word of ENABLED_STREAMS: at that offset is TCR 0 (DART.md 2, 14.2). */
         .kind = GR_DART_T8103_USB4,
         .format = GR_PT_DART1,
         .pa_bits = 36,
@@ -225,7 +224,7 @@ static const struct gr_dart_layout layouts[] = {
         .flush_unlock = true,
         .exceptions = GRI_T8110_EXCEPTIONS,
         GRI_T8110_COMMON,
-        .code = /* by number: see exception_bits() */
+        .code = /* bits as exception_bits() makes them */
         {
             {1u << 0, GR_FAULT_NO_ROOT, GR_FAULT_LEVEL_UNKNOWN},
             {1u << 1, GR_FAULT_NO_TABLE, 2},
@@ -242,8 +241,7 @@ static const struct gr_dart_layout layouts[] = {
         },
     },
     {
-        /* DART.md 6 */
-        .kind = GR_DART_S5L8960X,
+        .kind = GR_DART_S5L8960X, /* DART.md 6 */
         .format = GR_PT_DART1,
         .levels = 2,
         .granule_lg2 = 12,
@@ -277,7 +275,6 @@ static const struct gr_dart_layout layouts[] = {
     },
 };
 
-/* The row of a kind, or NULL. */
 const struct gr_dart_layout *gri_dart_find_layout(enum gr_dart_kind kind, uint32_t revision)
 {
     const struct gr_dart_layout *found = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Streams of a DART: where they lead, and what the TLB keeps of them. inst.lock is held. */
+/* Streams of a DART: their TTBRs, their TCRs, and what the TLB holds of them. */
 #include "drv/dart/dart_internal.h"
 
 uint32_t gri_dart_ttbr_at(const struct gr_dart_layout *l, uint32_t sid, uint32_t i)
@@ -40,15 +40,15 @@ void gri_dart_write_tcr(const struct gr_dart *dart, uint32_t sid, uint32_t value
     const uint32_t offset = l->tcr + (byte & ~3u);
     const uint32_t shift = byte % 4 * 8;
 
-    if (!l->tcr_lg2) /* the other streams' as they are: DART.md 6 */
+    if (!l->tcr_lg2) /* keep the bytes of the other three streams (DART.md 6) */
         value = (gri_dart_read(dart, offset) & ~(0xffu << shift)) | value << shift;
     gri_dart_write(dart, offset, value);
 }
 
 /*
- * Point a stream at tables, or at none, and let it do what `tcr` says. It is blocked first and let
- * go last, after the TLB forgot what it had, so no access meets a mix: the drivers of DART.md 7
- * enable first and flush after.
+ * Give a stream the tables of `pt`, or none, and the mode `tcr`. The stream is blocked first, and
+ * opened last, when its TLB entries are invalidated, so that no access meets a mix of old and new.
+ * Known drivers open the stream before they flush (DART.md 7).
  */
 static int set_stream(struct gr_dart *dart, uint32_t sid, const struct gr_pt *pt, uint32_t tcr)
 {
@@ -98,13 +98,16 @@ int gri_dart_block(struct gr_instance *inst, uint32_t stream, struct gr_binding 
     const gr_lock_state_t state = gr_port_lock(&inst->lock);
     const int ret = dart->off ? 0 : set_stream(dart, stream, NULL, 0);
 
-    if (!ret) /* else invalidate() goes on asking for a confirmation */
+    if (!ret) /* else the next invalidation asks for a confirmation again */
         binding->hw[stream / 64] &= ~((uint64_t)1 << stream % 64);
     gr_port_unlock(&inst->lock, state);
     return ret;
 }
 
-/* Few granules go by their addresses, so that the stream keeps the rest; many go with all of it. */
+/*
+ * Limit a TLB command to [first, last] if the range is short, so that the streams keep the rest of
+ * their entries. Longer ranges are invalidated with everything else of the streams.
+ */
 static void choose_range(const struct gr_dart *dart, gr_iova_t first, gr_iova_t last,
                          struct gri_dart_flush *what)
 {

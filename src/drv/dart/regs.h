@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Registers of Apple's DART, DART.md 2 (t8020, t6000), 3 (t8110), 5 (errors), 6 (s5l8960x).
- */
+/* Registers of Apple's DART: DART.md 2 (t8020, t6000), 3 (t8110), 5 (errors), 6 (s5l8960x). */
 #ifndef GRI_DART_REGS_H
 #define GRI_DART_REGS_H
 
 #include <granule/port.h>
 
-/* The smallest windows: DART.md 1. */
+/* The smallest register windows (DART.md 1, 6) */
 #define GRI_DART_MMIO_SIZE 0x4000u
 #define GRI_S5L8960X_MMIO_SIZE 0x2000u
 
@@ -48,7 +47,7 @@
 #define GRI_T8110_TLB_CMD_BUSY 0x80000000u
 #define GRI_T8110_TLB_CMD_FLUSH_SID 0x00000100u
 #define GRI_T8110_TLB_CMD_UNLOCK 0x00000400u /* not of revision 1 */
-#define GRI_T8110_TLB_CMD_STT 0x00002000u    /* a range's entries above the leaves as well */
+#define GRI_T8110_TLB_CMD_STT 0x00002000u    /* with a range: entries above the leaves as well */
 #define GRI_T8110_TLB_CMD_RANGE 0x00004000u
 #define GRI_T8110_TLB_CMD_2_2 0x00008000u /* in every command of revision 2.2 */
 #define GRI_T8110_RANGE_FIRST ((gr_reg32){0x098})
@@ -77,7 +76,7 @@
 #define GRI_T8110_TTBR_VALID 0x00000001u
 
 /* t8110 from revision 2.2 on: a record for each stream (DART.md 3, at its end) */
-#define GRI_T8110_EXCEPTIONS 0x4000u /* bitmap; ones clear */
+#define GRI_T8110_EXCEPTIONS 0x4000u /* bitmap of streams; writing ones clears them */
 #define GRI_T8110_EXCEPTION(sid) (0x8000u + 0x40u * (sid))
 #define GRI_T8110_EXCEPTION_CODE 0x0000000fu
 #define GRI_T8110_EXCEPTION_WRITE 0x00000100u

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Registers (Arm IHI 0070, 6.3), structures in memory (5), commands (4) and events (7) of SMMUv3,
- * as far as the driver uses them. "S" is the number of the section.
+ * as far as the driver uses them. "S 5.2" is 5.2 of that document.
  */
 #ifndef GRI_SMMUV3_REGS_H
 #define GRI_SMMUV3_REGS_H
@@ -33,7 +33,7 @@
 #define GRI_SMMU_IDR3_RIL 0x00000400u
 #define GRI_SMMU_IDR5 ((gr_reg32){0x14})
 #define GRI_SMMU_IDR5_OAS 0x00000007u
-#define GRI_SMMU_IDR5_GRAN4K 0x00000010u /* 16 and 64 KiB follow */
+#define GRI_SMMU_IDR5_GRAN4K 0x00000010u /* the next two bits are GRAN16K and GRAN64K */
 
 /* Control */
 #define GRI_SMMU_CR0 ((gr_reg32){0x20})
@@ -44,8 +44,8 @@
 #define GRI_SMMU_CR1 ((gr_reg32){0x28})
 #define GRI_SMMU_CR1_COHERENT 0xd75u /* tables and queues inner shareable, write-back */
 #define GRI_SMMU_CR2 ((gr_reg32){0x2c})
-#define GRI_SMMU_CR2_RECINVSID 0x2u /* record accesses with stream numbers that no table has */
-#define GRI_SMMU_CR2_PTM 0x4u       /* CPUs' TLB maintenance does not concern it */
+#define GRI_SMMU_CR2_RECINVSID 0x2u /* record accesses with numbers beyond the stream table */
+#define GRI_SMMU_CR2_PTM 0x4u       /* ignore broadcasts of the CPUs' TLB maintenance */
 #define GRI_SMMU_GBPA ((gr_reg32){0x44})
 #define GRI_SMMU_GBPA_ABORT 0x00100000u
 #define GRI_SMMU_GBPA_UPDATE 0x80000000u
@@ -57,7 +57,7 @@
 #define GRI_SMMU_GERRORN ((gr_reg32){0x64})
 #define GRI_SMMU_GERROR_CMDQ 0x001u
 #define GRI_SMMU_GERROR_EVENTQ_ABT 0x004u
-#define GRI_SMMU_GERROR_IRQ_CFG0 ((gr_reg64){0x68}) /* the address of an MSI; 0: the wire */
+#define GRI_SMMU_GERROR_IRQ_CFG0 ((gr_reg64){0x68}) /* the address of an MSI; 0: a wire */
 
 /* Tables and queues */
 #define GRI_SMMU_STRTAB_BASE ((gr_reg64){0x80})
@@ -75,36 +75,37 @@
 #define GRI_SMMU_EVENTQ_OVERFLOW 0x80000000u       /* OVFLG in PROD, OVACKFLG in CONS: S 7.4 */
 #define GRI_SMMU_BASE_ALLOCATE ((uint64_t)1 << 62) /* RA or WA */
 
-/* Stream table, S 5.1 and 5.2: descriptors of 8 bytes lead to tables of entries of 8 words. */
+/* Stream table, S 5.1 and 5.2: descriptors of 8 bytes point to tables; entries have 8 words. */
 #define GRI_SMMU_STE_WORDS 8u
 #define GRI_SMMU_STE0_VALID 0x1u
 #define GRI_SMMU_STE0_S1_TRANSLATE 0xau            /* Config 0b101; 0b000 aborts without an event */
 #define GRI_SMMU_STE0_S2_TRANSLATE 0xcu            /* Config 0b110 */
 #define GRI_SMMU_STE0_BYPASS 0x8u                  /* Config 0b100 */
-#define GRI_SMMU_STE1_INCOMING ((uint64_t)1 << 44) /* SHCFG: what bypasses stays as shareable */
-#define GRI_SMMU_STE1_COHERENT 0xd4u /* S1CIR, S1COR write-back, S1CSH inner: reading CDs */
+#define GRI_SMMU_STE1_INCOMING ((uint64_t)1 << 44) /* SHCFG: bypass keeps shareability as it is */
+#define GRI_SMMU_STE1_COHERENT 0xd4u /* S1CIR, S1COR write-back, S1CSH inner: to read CDs */
 #define GRI_SMMU_STE2_VMID 0xffffu
 #define GRI_SMMU_STE2_T0SZ_SHIFT 32
-#define GRI_SMMU_STE2_SL0_SHIFT 38 /* 0: level 2 with 4 KiB, else 3; each one more is one less */
+/* 0: walks start at Arm's level 2 (4 KiB) or 3 (else); each 1 more, one level further up. */
+#define GRI_SMMU_STE2_SL0_SHIFT 38
 #define GRI_SMMU_STE2_COHERENT ((uint64_t)0x35 << 40) /* IR0, OR0, SH0 as in a CD */
 #define GRI_SMMU_STE2_TG_SHIFT 46
 #define GRI_SMMU_STE2_PS_SHIFT 48
 #define GRI_SMMU_STE2_AA64 GRI_SMMU_BIT(51)
-#define GRI_SMMU_STE2_RECORD GRI_SMMU_BIT(58) /* S2S is 0: what faults aborts */
+#define GRI_SMMU_STE2_RECORD GRI_SMMU_BIT(58) /* S2R; S2S is 0: an access that faults aborts */
 
 /* Context descriptor, S 5.4: 8 words */
 #define GRI_SMMU_CD_WORDS 8u
 #define GRI_SMMU_CD0_TG0_SHIFT 6
-#define GRI_SMMU_CD0_COHERENT 0x3500u /* IR0, OR0 write-back, SH0 inner: reading tables */
+#define GRI_SMMU_CD0_COHERENT 0x3500u /* IR0, OR0 write-back, SH0 inner: to read tables */
 #define GRI_SMMU_CD0_EPD1 GRI_SMMU_BIT(30)
 #define GRI_SMMU_CD0_VALID GRI_SMMU_BIT(31)
 #define GRI_SMMU_CD0_IPS_SHIFT 32
 #define GRI_SMMU_CD0_AA64 GRI_SMMU_BIT(41)
 #define GRI_SMMU_CD0_RECORD GRI_SMMU_BIT(45)
 #define GRI_SMMU_CD0_ABORT GRI_SMMU_BIT(46)
-#define GRI_SMMU_CD0_ASET GRI_SMMU_BIT(47) /* the ASID is ours alone */
+#define GRI_SMMU_CD0_ASET GRI_SMMU_BIT(47) /* the ASID is not shared with CPUs */
 #define GRI_SMMU_CD0_ASID_SHIFT 48
-#define GRI_SMMU_CD3_MAIR 0x44ffu /* index 0 write-back, 1 not cacheable, as in the leaves */
+#define GRI_SMMU_CD3_MAIR 0x44ffu /* index 0 write-back, 1 not cacheable: see GR_PT_LPAE_S1 */
 
 /* Commands, S 4: two words */
 #define GRI_SMMU_CMD_CFGI_STE 0x03u
@@ -133,6 +134,6 @@
 #define GRI_SMMU_EVENT1_READ GRI_SMMU_BIT(35)
 #define GRI_SMMU_EVENT1_S2 GRI_SMMU_BIT(39)
 #define GRI_SMMU_EVENT1_CLASS ((uint64_t)3 << 40)
-#define GRI_SMMU_EVENT1_CLASS_IN ((uint64_t)2 << 40) /* else on the way to CDs or tables */
+#define GRI_SMMU_EVENT1_CLASS_IN ((uint64_t)2 << 40) /* input; else reads of CD or table */
 
 #endif

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Arm's SMMUv3: what it is, starting and stopping it. Sections (S) are those of Arm IHI 0070.
- */
+/* Arm's SMMUv3: what the hardware is, how it starts and stops. "S 6.3" is 6.3 of Arm IHI 0070. */
 #include "drv/smmuv3/smmuv3_internal.h"
 
-#define CMDQ_LG2_MAX 8u /* commands of 16 bytes in a page */
-#define CMDQ_LG2_MIN 2u /* the longest fixed sequence is four */
-#define EVTQ_LG2_MAX 7u /* events of 32 bytes in a page */
-#define L1_MAX 17u      /* descriptors of the first level, log2: 1 MiB */
-#define LINEAR_MAX 16u  /* streams of a linear table, log2: 4 MiB */
+#define CMDQ_LG2_MAX 8u /* log2 of the commands in a page: 16 bytes each */
+#define CMDQ_LG2_MIN 2u /* the longest fixed sequence is four commands */
+#define EVTQ_LG2_MAX 7u /* log2 of the events in a page: 32 bytes each */
+#define L1_MAX 17u      /* log2 of the descriptors in the first level: 1 MiB */
+#define LINEAR_MAX 16u  /* log2 of the streams in a linear table: 4 MiB */
 
 static const struct gr_instance_ops smmu_ops = {
     .attach = gri_smmu_attach,
@@ -26,7 +24,7 @@ static int smmu_refuse(const struct gr_smmuv3_config *config, int err, const cha
     return err;
 }
 
-/* Features that the driver needs, or cannot live with: S 6.3.1, 6.3.2. */
+/* Features that the driver needs, and features that it cannot work with: S 6.3.1, 6.3.2. */
 static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config)
 {
     const uint32_t idr0 = smmu->idr0;
@@ -55,7 +53,7 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
 /* Granule and widths of the tables: S 6.3.6. */
 static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config)
 {
-    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48, 48}; /* 52 bits are not for us */
+    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48, 48}; /* 52 bits: 48 are used */
     struct gr_pt_config *const t = &smmu->inst.table;
     const uint32_t oas = gri_field_get(smmu->idr5, GRI_SMMU_IDR5_OAS);
     const uint32_t granules = smmu->idr5 / GRI_SMMU_IDR5_GRAN4K & 7;
@@ -128,7 +126,7 @@ static int choose_sizes(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
         smmu->idr0 & (gri_smmu_stage_2(smmu) ? GRI_SMMU_IDR0_VMID16 : GRI_SMMU_IDR0_ASID16) ? 65536
                                                                                             : 256,
         GRI_SMMU_CONTEXT_PAGES * GRI_SMMU_CONTEXTS);
-    /* With CFGI_ALL before them and CMD_SYNC after. */
+    /* The queue must hold them together with a CFGI_ALL before and a CMD_SYNC after them. */
     smmu->single = (uint32_t)gri_min(GR_CFG_SMMUV3_SINGLE, gri_mask(smmu->cmdq_lg2) - 1);
     return 0;
 }
@@ -176,12 +174,12 @@ static int make_memory(struct gr_smmuv3 *smmu)
         gri_smmu_clean(smmu, smmu->strtab, (size_t)1 << (smmu->stream_bits - GRI_SMMU_SPLIT));
     else
         gri_smmu_fill_entries(smmu, smmu->strtab, smmu->inst.streams);
-    if (!smmu->inst.table.coherent) /* or the zeroes may be written over events */
+    if (!smmu->inst.table.coherent) /* else the zeros may be written back over events */
         gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << GRI_SMMU_PAGE_LG2, GR_CACHE_CLEAN);
     return 0;
 }
 
-/* Returns 0, GR_ETIMEDOUT. */
+/* Wait until the bits `mask` of a register are `value`. Returns 0, GR_ETIMEDOUT. */
 static int wait_register(const struct gr_smmuv3 *smmu, gr_reg32 reg, uint32_t mask, uint32_t value)
 {
     const uint64_t start = gr_port_now_ns(smmu->inst.env);
@@ -206,7 +204,7 @@ static int set_irq_ctrl(const struct gr_smmuv3 *smmu, uint32_t value)
     return wait_register(smmu, GRI_SMMU_IRQ_CTRLACK, 0x7, value);
 }
 
-/* Disabled, it lets pass or aborts as GBPA says (S 6.3.14), so that comes first. */
+/* GBPA says what becomes of accesses while the SMMU is disabled (S 6.3.14): set ABORT first. */
 static int smmu_disable(const struct gr_smmuv3 *smmu)
 {
     int ret = wait_register(smmu, GRI_SMMU_GBPA, GRI_SMMU_GBPA_UPDATE, 0);
@@ -220,7 +218,7 @@ static int smmu_disable(const struct gr_smmuv3 *smmu)
     return ret ? ret : set_cr0(smmu, 0);
 }
 
-/* It is disabled. Everything is in place before what reads it is enabled. */
+/* Start a disabled SMMU. Tables and queues are in place before CR0 enables what reads them. */
 static int smmu_enable(struct gr_smmuv3 *smmu)
 {
     const gr_mmio_t mmio = smmu->mmio;
@@ -290,7 +288,7 @@ int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config
     if (ret)
         return ret;
     ret = smmu_disable(smmu);
-    if (ret) { /* it has not been told of our memory */
+    if (ret) { /* the hardware has no address of the driver's memory yet */
         free_memory(smmu);
         return smmu_refuse(config, ret, "it cannot be disabled; CR0ACK",
                            gr_port_read32(smmu->mmio, GRI_SMMU_CR0ACK));

@@ -4,7 +4,7 @@
 
 static const struct event {
     uint8_t type;
-    bool address; /* the record says address and direction */
+    bool address; /* the record holds address and direction */
     uint32_t reason;
 } events[] = {
     {0x02, false, GR_FAULT_NO_ROOT},  /* C_BAD_STREAMID */
@@ -33,7 +33,7 @@ static void smmu_decode(const uint64_t *record, struct gr_fault *out)
     }
     if (!out->access_known)
         return;
-    out->iova = record[2]; /* nothing comes before stage 2, so the IPA is the same */
+    out->iova = record[2]; /* with stage 2 alone, the input address is the IPA */
     out->write = !(record[1] & GRI_SMMU_EVENT1_READ);
     if (record[1] & GRI_SMMU_EVENT1_S2 &&
         (record[1] & GRI_SMMU_EVENT1_CLASS) != GRI_SMMU_EVENT1_CLASS_IN)
@@ -55,9 +55,10 @@ static void take_event(struct gr_smmuv3 *smmu, const uint64_t *record)
 }
 
 /*
- * Take events, as many as there is room for, so that none is lost while the queue holds them; but
- * where there is none at all, nobody dispatches, and they are counted. Whatever PROD says, no more
- * than a queue full. Returns whether there were any.
+ * Take as many events as the instance's ring has room for: the others wait in the queue, and none
+ * is lost. If the ring is full nobody dispatches: then take all events, so that they are counted as
+ * lost. Whatever PROD says, no more events are taken than the queue holds. Returns whether there
+ * were any.
  */
 static bool take_events(struct gr_smmuv3 *smmu)
 {
@@ -73,12 +74,12 @@ static bool take_events(struct gr_smmuv3 *smmu)
         return false;
     if ((prod ^ smmu->evtq_cons) & GRI_SMMU_EVENTQ_OVERFLOW)
         smmu->lost++;
-    gr_port_rmb(); /* PROD before the records */
+    gr_port_rmb(); /* read PROD before the records */
     if (!smmu->inst.table.coherent)
         gr_port_cache(smmu->inst.env, smmu->evtq, (size_t)1 << GRI_SMMU_PAGE_LG2, GR_CACHE_INVAL);
     for (uint32_t i = 0; i < taken; i++)
         take_event(smmu, &smmu->evtq[(size_t)((first + i) & (wrap >> 1)) * GRI_SMMU_EVENT_WORDS]);
-    gr_port_rmb(); /* the records before they may be overwritten */
+    gr_port_rmb(); /* read the records before CONS lets the hardware overwrite them */
     smmu->evtq_cons = ((first + taken) & wrap) | (prod & GRI_SMMU_EVENTQ_OVERFLOW);
     gr_port_write32(smmu->mmio, GRI_SMMU_EVENTQ_CONS, smmu->evtq_cons);
     return true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the SMMUv3's driver share. Sections (S) are those of Arm IHI 0070. */
+/* Shared by the parts of the SMMUv3 driver. "S 7.5" is 7.5 of Arm IHI 0070. */
 #ifndef GRI_SMMUV3_INTERNAL_H
 #define GRI_SMMUV3_INTERNAL_H
 
@@ -9,15 +9,15 @@
 #include "core/log.h"
 #include "drv/smmuv3/regs.h"
 
-#define GRI_SMMU_PAGE_LG2 12u /* of a queue and of a page of contexts */
-#define GRI_SMMU_SPLIT 8u     /* streams in a table of the second level, log2: those of a PCI bus */
-#define GRI_SMMU_CONTEXTS 64u /* descriptors of 64 bytes in a page */
-#define GRI_SMMU_PA_OF_L1 0x000fffffffffffc0u
+#define GRI_SMMU_PAGE_LG2 12u /* log2 of the bytes of a queue, and of a page of contexts */
+#define GRI_SMMU_SPLIT 8u     /* log2 of the streams in a second-level table: those of a PCI bus */
+#define GRI_SMMU_CONTEXTS 64u /* context descriptors in a page: 64 bytes each */
+#define GRI_SMMU_PA_OF_L1 0x000fffffffffffc0u /* the PA in a descriptor of the first level */
 
 /* A page of context descriptors; descriptor n of page p is context p * GRI_SMMU_CONTEXTS + n. */
 struct gr_smmuv3_contexts {
-    uint64_t used; /* a bit for each */
-    uint64_t *cds; /* NULL: not needed yet, or ever where there are none in stage 2 */
+    uint64_t used; /* a bit for each context that is taken */
+    uint64_t *cds; /* the descriptors; NULL: not needed yet. Stage 2 has none */
 };
 
 #define GRI_SMMU_CONTEXT_PAGES                                                                     \
@@ -28,7 +28,7 @@ static inline struct gr_smmuv3 *gri_smmu_of(struct gr_instance *inst)
     return GRI_CONTAINER(inst, struct gr_smmuv3, inst);
 }
 
-/* To memory that the hardware reads. */
+/* Store a word that the hardware reads. */
 static inline void gri_smmu_store(const struct gr_smmuv3 *smmu, uint64_t *at, uint64_t value)
 {
     gr_port_table_store64(smmu->inst.env, at, value);
@@ -68,35 +68,41 @@ static inline bool gri_smmu_two_levels(const struct gr_smmuv3 *smmu)
  */
 GR_MUST_CHECK int gri_smmu_begin(struct gr_smmuv3 *smmu, uint32_t count);
 
-/* Add a command. There is room, see gri_smmu_begin(); the hardware reads the command only later. */
+/*
+ * Add a command, for which gri_smmu_begin() reserved room. The hardware reads the command only
+ * after gri_smmu_sync().
+ */
 void gri_smmu_command(struct gr_smmuv3 *smmu, uint64_t word0, uint64_t word1);
 
 /*
- * Submit the commands with a CMD_SYNC and wait: on 0 no walk or cached translation that they cover
- * is in use any more. Returns 0, GR_ETIMEDOUT: also if a command was refused.
+ * Submit the commands with a CMD_SYNC and wait. After a 0 no walk or cached translation that the
+ * commands cover is in use any more. Returns 0, GR_ETIMEDOUT (also if a command was refused).
  */
 GR_MUST_CHECK int gri_smmu_sync(struct gr_smmuv3 *smmu);
 
-/* Commands: all that is cached of a context, of a range of it or of more, of a stream's entry. */
+/*
+ * Commands that invalidate: all translations of a context; those of a range of it, or of more; the
+ * entry of a stream, with its context descriptor; all entries and context descriptors.
+ */
 void gri_smmu_invalidate_context(struct gr_smmuv3 *smmu, uint64_t context);
 void gri_smmu_invalidate_range(struct gr_smmuv3 *smmu, uint64_t context, gr_iova_t first,
                                gr_iova_t last, bool tables);
 void gri_smmu_invalidate_config(struct gr_smmuv3 *smmu, uint32_t sid);
 void gri_smmu_invalidate_all_config(struct gr_smmuv3 *smmu);
 
-/* Global errors (S 7.5) that are active. */
+/* The global errors (S 7.5) that are active; acknowledging ends `errors`. */
 uint32_t gri_smmu_global_errors(const struct gr_smmuv3 *smmu);
 void gri_smmu_acknowledge(const struct gr_smmuv3 *smmu, uint32_t errors);
 
 /*
- * The hardware stopped at a command that it cannot read or does not know. A CMD_SYNC in its place
- * lets it go on (S 7.1). Returns whether that was so.
+ * If the hardware stopped at a command that it cannot read or does not know, put a CMD_SYNC in the
+ * command's place and let the hardware go on (S 7.1). Returns whether it had stopped.
  */
 bool gri_smmu_skip_refused(struct gr_smmuv3 *smmu);
 
 /* ---- smmuv3_stream.c ---- */
 
-/* Entries of streams that abort, without an event. */
+/* Fill a table with entries of streams that abort without an event. */
 void gri_smmu_fill_entries(const struct gr_smmuv3 *smmu, uint64_t *table, size_t count);
 
 /* The instance's operations; they take inst.lock. */

@@ -19,7 +19,7 @@ uint32_t gri_smmu_global_errors(const struct gr_smmuv3 *smmu)
            gr_port_read32(smmu->mmio, GRI_SMMU_GERRORN);
 }
 
-/* Acknowledge (S 7.5): what differs is active. */
+/* A bit that differs between GERROR and GERRORN is an active error (S 7.5). */
 void gri_smmu_acknowledge(const struct gr_smmuv3 *smmu, uint32_t errors)
 {
     gr_port_write32(smmu->mmio, GRI_SMMU_GERRORN,
@@ -42,7 +42,7 @@ bool gri_smmu_skip_refused(struct gr_smmuv3 *smmu)
     gri_smmu_store(smmu, at, GRI_SMMU_CMD_SYNC);
     gri_smmu_store(smmu, at + 1, 0);
     gri_smmu_clean(smmu, at, 2);
-    gr_port_wmb(); /* the command before it is read again */
+    gr_port_wmb(); /* the CMD_SYNC before the store that lets the hardware read it */
     gri_smmu_acknowledge(smmu, GRI_SMMU_GERROR_CMDQ);
     return true;
 }
@@ -54,7 +54,7 @@ static bool smmu_is_idle(const struct gr_smmuv3 *smmu)
     return !((cons ^ smmu->prod) & gri_mask(smmu->cmdq_lg2 + 1u));
 }
 
-/* Wait until all commands are done. Returns 0, GR_ETIMEDOUT: also if one was refused. */
+/* Wait until all commands are done. Returns 0, GR_ETIMEDOUT (also if a command was refused). */
 static int smmu_wait_idle(struct gr_smmuv3 *smmu)
 {
     const uint64_t start = gr_port_now_ns(smmu->inst.env);
@@ -93,7 +93,7 @@ int gri_smmu_sync(struct gr_smmuv3 *smmu)
 {
     gri_smmu_command(smmu, GRI_SMMU_CMD_SYNC, 0);
     smmu->syncs++;
-    gr_port_wmb(); /* the commands, and what they are about, before they are read */
+    gr_port_wmb(); /* the commands, and entries that they invalidate, before PROD */
     gr_port_write32(smmu->mmio, GRI_SMMU_CMDQ_PROD, smmu->prod);
     return smmu_wait_idle(smmu);
 }
@@ -108,8 +108,8 @@ void gri_smmu_invalidate_context(struct gr_smmuv3 *smmu, uint64_t context)
 }
 
 /*
- * Whatever is cached of a range, or of more. A range command (S 4.4.1.1) takes up to 32 times 2^n
- * granules: the range is rounded up to that, so that one is enough. One granule is no range.
+ * A range command (S 4.4.1.1) covers up to 32 times 2^n granules. The range is rounded up to such a
+ * length, so that one command is enough. A single granule has a command of its own.
  */
 void gri_smmu_invalidate_range(struct gr_smmuv3 *smmu, uint64_t context, gr_iova_t first,
                                gr_iova_t last, bool tables)
@@ -141,9 +141,9 @@ void gri_smmu_invalidate_config(struct gr_smmuv3 *smmu, uint32_t sid)
 {
     const uint64_t stream = (uint64_t)sid << GRI_SMMU_CMD_SID_SHIFT;
 
-    gri_smmu_command(smmu, GRI_SMMU_CMD_CFGI_STE | stream,
-                     0);         /* not only the leaf: also what leads to it */
-    if (!gri_smmu_stage_2(smmu)) /* where there may be no such command */
+    /* Leaf is 0: a cached descriptor of the first level is invalidated as well. */
+    gri_smmu_command(smmu, GRI_SMMU_CMD_CFGI_STE | stream, 0);
+    if (!gri_smmu_stage_2(smmu)) /* hardware without stage 1 may not know CFGI_CD */
         gri_smmu_command(smmu, GRI_SMMU_CMD_CFGI_CD | stream, 0);
 }
 

@@ -2,23 +2,25 @@
 /*
  * The stream table and the contexts of an SMMUv3.
  *
- * The first word of a stream's entry says abort, bypass, or translate. For stage 1 it also points
- * to a context descriptor, and all other words are the same for every stream; for stage 2 two more
- * say how, and are written while the stream aborts, which is confirmed before and after. Attaching
- * and blocking are one store each, so the hardware never sees a mix.
+ * The first word of a stream's entry says abort, bypass or translate. For stage 1 the first word
+ * also points to a context descriptor, and all other words are the same in every entry. For stage 2
+ * two more words hold the VMID, the root and the shape of the tables. These two are written while
+ * the stream aborts, which is confirmed before and after. Attaching and blocking are one store to
+ * the first word each, so the hardware never sees a mix of old and new.
  *
- * A domain has one context on each instance, whose number is its ASID or, in stage 2, its VMID.
+ * A domain has one context on each instance. The number of the context is its ASID or, in stage 2,
+ * its VMID.
  */
 #include "drv/smmuv3/smmuv3_internal.h"
 
-/* binding->hw */
+/* Words of binding->hw */
 enum {
-    HW_CONTEXT, /* and 1; 0: none */
-    HW_STREAMS, /* that use the context */
-    HW_DOUBT,   /* the hardware did not confirm that it forgot a stream's entry */
+    HW_CONTEXT, /* the number of the context, plus 1; 0: none */
+    HW_STREAMS, /* how many streams use the context */
+    HW_DOUBT,   /* 1: the hardware did not confirm that it invalidated a stream's entry */
 };
 
-/* ---- the stream table (S 5.1, 5.2); inst.lock is held, but while starting ---- */
+/* ---- the stream table (S 5.1, 5.2); inst.lock is held, except while starting ---- */
 
 void gri_smmu_fill_entries(const struct gr_smmuv3 *smmu, uint64_t *table, size_t count)
 {
@@ -32,7 +34,7 @@ void gri_smmu_fill_entries(const struct gr_smmuv3 *smmu, uint64_t *table, size_t
     gri_smmu_clean(smmu, table, count * GRI_SMMU_STE_WORDS);
 }
 
-/* A stream's entry, or NULL where its table has not been made. */
+/* A stream's entry, or NULL if the second-level table for it has not been made. */
 static uint64_t *find_entry(const struct gr_smmuv3 *smmu, uint32_t sid)
 {
     uint64_t descriptor;
@@ -48,7 +50,7 @@ static uint64_t *find_entry(const struct gr_smmuv3 *smmu, uint32_t sid)
     return &table[(size_t)sid * GRI_SMMU_STE_WORDS];
 }
 
-/* The same, and make the table. Returns 0, GR_ENOMEM. */
+/* A stream's entry, in a second-level table that is made if need be. Returns 0, GR_ENOMEM. */
 static int make_entry(const struct gr_smmuv3 *smmu, uint32_t sid, uint64_t **out)
 {
     uint64_t *const descriptor = &smmu->strtab[sid >> GRI_SMMU_SPLIT];
@@ -76,7 +78,7 @@ static uint64_t *cd_of(const struct gr_smmuv3 *smmu, uint64_t context)
                 .cds[context % GRI_SMMU_CONTEXTS * GRI_SMMU_CD_WORDS];
 }
 
-/* Take a context that is free. Returns 0, GR_ENOSPC, GR_ENOMEM. */
+/* Take a free context. Returns 0, GR_ENOSPC, GR_ENOMEM. */
 static int take_context(struct gr_smmuv3 *smmu, uint64_t *out_context)
 {
     struct gr_smmuv3_contexts *c = smmu->contexts;
@@ -98,6 +100,7 @@ static int take_context(struct gr_smmuv3 *smmu, uint64_t *out_context)
     return 0;
 }
 
+/* IPS, S2PS: 32, 36, 40, 42, 44, 48 bits are 0 to 5 */
 static uint64_t physical_size(unsigned pa_bits)
 {
     return pa_bits == 48 ? 5 : pa_bits == 44 ? 4 : pa_bits == 42 ? 3 : (pa_bits - 32u) / 4;
@@ -111,7 +114,7 @@ static uint64_t granule_code(const struct gr_pt *pt)
     return codes[(pt->granule_lg2 - 12u) / 2];
 }
 
-/* The descriptor of a context; nothing leads there yet. */
+/* Write the descriptor of a context. No entry points to it yet. */
 static void make_cd(const struct gr_smmuv3 *smmu, const struct gr_pt *pt, uint64_t context)
 {
     uint64_t *const cd = cd_of(smmu, context);
@@ -125,10 +128,10 @@ static void make_cd(const struct gr_smmuv3 *smmu, const struct gr_pt *pt, uint64
     gri_smmu_store(smmu, cd + 1, pt->root_pa);
     gri_smmu_store(smmu, cd + 3, GRI_SMMU_CD3_MAIR);
     gri_smmu_clean(smmu, cd, GRI_SMMU_CD_WORDS);
-    gr_port_wmb(); /* the context before the stream that points to it */
+    gr_port_wmb(); /* the descriptor before the stream's entry that points to it */
 }
 
-/* A context for `pt`. Returns 0, GR_ENOSPC, GR_ENOMEM. */
+/* Give a binding a context for the tables of `pt`. Returns 0, GR_ENOSPC, GR_ENOMEM. */
 static int make_context(struct gr_smmuv3 *smmu, const struct gr_pt *pt, struct gr_binding *binding)
 {
     uint64_t context;
@@ -142,7 +145,7 @@ static int make_context(struct gr_smmuv3 *smmu, const struct gr_pt *pt, struct g
     return 0;
 }
 
-/* Nothing leads there, and nothing of it is cached. */
+/* Free a binding's context. No entry points to it, and no translation of it is cached. */
 static void free_context(struct gr_smmuv3 *smmu, struct gr_binding *binding)
 {
     const uint64_t context = binding->hw[HW_CONTEXT] - 1;
@@ -152,7 +155,7 @@ static void free_context(struct gr_smmuv3 *smmu, struct gr_binding *binding)
     binding->hw[HW_CONTEXT] = 0;
 }
 
-/* The first word of an entry that leads to the binding's context, which there is. */
+/* The first word of an entry that translates through the binding's context. There is a context. */
 static uint64_t first_word(const struct gr_smmuv3 *smmu, const struct gr_binding *binding)
 {
     if (gri_smmu_stage_2(smmu))
@@ -161,7 +164,7 @@ static uint64_t first_word(const struct gr_smmuv3 *smmu, const struct gr_binding
            GRI_SMMU_STE0_S1_TRANSLATE | GRI_SMMU_STE0_VALID;
 }
 
-/* Does an entry lead there? */
+/* Does an entry translate through the binding's context? */
 static bool leads_to(const struct gr_smmuv3 *smmu, const uint64_t *entry,
                      const struct gr_binding *binding)
 {
@@ -180,8 +183,9 @@ static void set_entry(const struct gr_smmuv3 *smmu, uint64_t *entry, uint64_t wo
 }
 
 /*
- * Abort whatever the stream does, and have it confirmed. A context without streams is given up;
- * its ASID is free only once nothing is cached of it. Returns 0, GR_ETIMEDOUT.
+ * Let all accesses of a stream abort, and wait for the confirmation. If that leaves the binding's
+ * context without streams, the context is freed, but only once none of its translations is cached.
+ * Returns 0, GR_ETIMEDOUT.
  */
 static int smmu_stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry,
                      struct gr_binding *binding)
@@ -208,9 +212,9 @@ static int smmu_stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry,
 }
 
 /*
- * What stage 2 is to do with a stopped stream (S 5.2). It may be reading the entry at any time,
- * word by word: so this is all that it can find before the first word changes. Returns 0,
- * GR_ETIMEDOUT.
+ * Write the words of stage 2 (S 5.2) into the entry of a stopped stream. The hardware may read an
+ * entry at any time, word by word. So wait until only these words can be found, before the first
+ * word changes. Returns 0, GR_ETIMEDOUT.
  */
 static int describe_stage_2(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry,
                             const struct gr_pt *pt, const struct gr_binding *binding)
@@ -232,13 +236,13 @@ static int describe_stage_2(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entr
 }
 
 /*
- * Let a stopped stream go through the tables of `pt`, or untranslated. Returns 0, GR_EIO
- * (unconfirmed: stopped again).
+ * Start a stopped stream: through the tables of `pt`, or with NULL untranslated. Returns 0, GR_EIO
+ * (the start was not confirmed; the stream is stopped again, which is not confirmed either).
  */
 static int smmu_start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, const struct gr_pt *pt,
                       struct gr_binding *binding)
 {
-    int ret = 0; /* the queue is empty: smmu_stop() was before */
+    int ret = 0; /* no gri_smmu_begin(): smmu_stop() has left the queue empty */
 
     if (pt && gri_smmu_stage_2(smmu))
         ret = describe_stage_2(smmu, sid, entry, pt, binding);
@@ -255,7 +259,7 @@ static int smmu_start(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry, con
     return GR_EIO;
 }
 
-/* Through the tables of `pt`, or with NULL untranslated. */
+/* Open a stream: through the tables of `pt`, or with NULL untranslated. */
 static int smmu_open(struct gr_instance *inst, uint32_t stream, const struct gr_pt *pt,
                      struct gr_binding *binding)
 {
