@@ -31,21 +31,20 @@ struct told {
 
 static void print_help(const char *verb)
 {
-    printf(
-        "Usage: granule %s [OPTION]... DIR IOVA\n"
-        "\n"
-        "Translate one IOVA with the tables in a snapshot that granule run --snapshot=DIR has\n"
-        "made, as the hardware would: every level with its entry's address and value, and the\n"
-        "physical address, permissions and window, or why the walk fails.\n"
-        "\n"
-        "  --instance=PATH  this IOMMU only (every one)\n"
-        "  --stream=N       this stream only (every one that translates)\n"
-        "  --json           one line of JSON instead of text\n"
-        "  --help           this text\n"
-        "  --version        the version, in JSON with --json\n"
-        "\n"
-        "Exit status: 0 a stream translates the IOVA, 1 none does, 2 wrong usage or wrong input.\n",
-        verb);
+    printf("Usage: granule %s [OPTION]... DIR IOVA\n"
+           "\n"
+           "Translate one IOVA with the tables in a snapshot that granule run --snapshot=DIR has\n"
+           "made, as the hardware would: every level with its entry's address and value, and the\n"
+           "physical address, permissions and window, or why the walk fails.\n"
+           "\n"
+           "  --instance=PATH  this IOMMU only (every one)\n"
+           "  --stream=N       this stream only (every one that translates)\n"
+           "  --json           one line of JSON instead of text\n"
+           "  --help           this text\n"
+           "  --version        the version, in JSON with --json\n"
+           "\n"
+           "Exit status: 0 a stream translates it, 1 none does, 2 wrong usage or wrong input.\n",
+           verb);
 }
 
 static bool set(void *into, int code, const char *value, struct sim_error *error)
