@@ -232,7 +232,7 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
 #ifndef GR_PORT_HAS_FIRMWARE
     if (dart->inst.locked)
         return dart_refuse(config, GR_EOPNOTSUPP,
-                           dart->unlockable ? "it is locked by firmware, though not for good"
+                           dart->unlockable ? "it is locked by firmware; the lock can be undone"
                                             : "it is locked until reboot by firmware",
                            gri_dart_read(dart, dart->layout->lock));
 #endif

@@ -30,7 +30,7 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
     const uint32_t idr0 = smmu->idr0;
 
     if (config->stage > 2)
-        return smmu_refuse(config, GR_EINVAL, "the stages are 1 and 2, configured is",
+        return smmu_refuse(config, GR_EINVAL, "the stage must be 1 or 2; configured",
                            config->stage);
     if (config->stage == 1 && !(idr0 & GRI_SMMU_IDR0_S1P))
         return smmu_refuse(config, GR_EINVAL, "stage 1 is configured, and it has none; IDR0", idr0);
@@ -40,13 +40,13 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
         return smmu_refuse(config, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0", idr0);
     if (!(idr0 & GRI_SMMU_IDR0_TTF_AA64) ||
         gri_field_get(idr0, GRI_SMMU_IDR0_TTENDIAN) == GRI_SMMU_IDR0_TTENDIAN_BIG)
-        return smmu_refuse(config, GR_EOPNOTSUPP, "it walks no little-endian AArch64 tables; IDR0",
-                           idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP,
+                           "it cannot walk little-endian AArch64 tables; IDR0", idr0);
     if (gri_field_get(idr0, GRI_SMMU_IDR0_STALL_MODEL) == GRI_SMMU_IDR0_STALL_FORCED)
-        return smmu_refuse(config, GR_EOPNOTSUPP, "it stalls faults, always; IDR0", idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP, "it always stalls on a fault; IDR0", idr0);
     if (smmu->idr1 & GRI_SMMU_IDR1_PRESET)
         return smmu_refuse(config, GR_EOPNOTSUPP,
-                           "its tables or queues have places of their own; IDR1", smmu->idr1);
+                           "its tables or queues are at preset addresses; IDR1", smmu->idr1);
     return 0;
 }
 
@@ -72,7 +72,7 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
         return smmu_refuse(config, GR_EINVAL,
                            "it does not have the granule that is configured; IDR5", smmu->idr5);
     if (config->va_bits && (config->va_bits < 32 || config->va_bits > 48))
-        return smmu_refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
+        return smmu_refuse(config, GR_EINVAL, "IOVAs must have 32 to 48 bits; configured",
                            config->va_bits);
     *t = (struct gr_pt_config){
         .format = stage_2 ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
@@ -291,7 +291,7 @@ int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config
     ret = smmu_disable(smmu);
     if (ret) { /* the hardware has no address of the driver's memory yet */
         free_memory(smmu);
-        return smmu_refuse(config, ret, "it does not let itself be disabled; CR0ACK",
+        return smmu_refuse(config, ret, "it cannot be disabled; CR0ACK",
                            gr_port_read32(smmu->mmio, GRI_SMMU_CR0ACK));
     }
     ret = smmu_enable(smmu);

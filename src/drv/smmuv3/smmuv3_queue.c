@@ -35,7 +35,7 @@ bool gri_smmu_skip_refused(struct gr_smmuv3 *smmu)
         return false;
     cons = gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS);
     at = &smmu->cmdq[2 * (cons & gri_mask(smmu->cmdq_lg2))];
-    gri_log(smmu->inst.env, GR_LOG_ERR, "%s: command %x %x is refused, error %u", smmu->inst.name,
+    gri_log(smmu->inst.env, GR_LOG_ERR, "%s: command %x %x was refused, error %u", smmu->inst.name,
             at[0], at[1], gri_field_get(cons, GRI_SMMU_CMDQ_CONS_ERR));
     smmu->refused++;
     smmu->gerrors |= GRI_SMMU_GERROR_CMDQ;
