@@ -94,7 +94,7 @@ all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (th
 lib: $(LIB) ## build $(B)/libgranule.a for PORT; needs nothing but CC
 
 run: $(B)/granule ## bring up BOARD on the models and drive DMA through it (ARGS= adds options)
-	$(B)/granule run $(ARGS) $(BOARD)
+	$(strip $(B)/granule run $(ARGS) $(BOARD))
 
 examples: $(EXAMPLES)
 

@@ -61,8 +61,8 @@ static void print_help(void)
         "Usage: granule bench [isolation] [OPTION]...\n"
         "\n"
         "What map and unmap cost the CPU: time, instructions, page-table walks, invalidations. No\n"
-        "IOMMU is there: the library runs over ports/bench and a driver that only counts. What\n"
-        "hardware takes to invalidate is in one column, as if each command took 1000 ns (a DART) "
+        "IOMMU is there: the library runs over ports/bench and a driver that only counts. Column\n"
+        "hw adds the time of the hardware's invalidations, as if one took 1000 ns (a DART) "
         "or\n"
         "500 ns (an SMMU). `make bench-peer` compares with Linux.\n"
         "\n"
@@ -89,15 +89,16 @@ static void print_help(void)
         "  --json          one line of JSON instead of a table\n"
         "  --help          this text\n"
         "\n"
-        "`granule bench isolation` measures instead what it costs to keep from a device what lies\n"
-        "beside a buffer: window, bounce or expose; invalidations strict or deferred; and copying\n"
-        "a whole buffer into memory that is mapped for good (copy). It takes --rounds, --time,\n"
+        "`granule bench isolation` measures instead what it costs to keep a device from the bytes\n"
+        "beside a buffer: window, bounce or expose, with strict or deferred invalidation, and\n"
+        "copying the whole buffer into memory that stays mapped (copy). It takes --rounds, "
+        "--time,\n"
         "--iterations, --no-absent and --json.\n"
         "\n"
         "Instructions are counted where the machine lets a program do so (most virtual ones do\n"
         "not). With valgrind, in the source folder: sh bench/icount.sh PROGRAM [ROW]...\n"
         "\n"
-        "Exit status: 0 all held, 1 something did not, 2 wrong usage.\n");
+        "Exit status: 0 every check passed, 1 a check failed, 2 wrong usage.\n");
 }
 
 /* One sentence on stderr and, for machines, on stdout. Returns `status`. */
@@ -189,7 +190,8 @@ static int parse(int argc, char **argv, struct options *o)
             return refuse(USAGE, o->json, "--iterations=%s: give a number from 1 to 1000000000",
                           optarg);
         if (code == 's' && !parse_number(optarg, 0, INT64_MAX, &o->seed))
-            return refuse(USAGE, o->json, "--seed=%s is no seed: give a number below 2^63", optarg);
+            return refuse(USAGE, o->json, "--seed=%s is not a seed: give a number below 2^63",
+                          optarg);
         if (code == 'n' && !parse_hardware(optarg, &o->hardware))
             return refuse(USAGE, o->json, "--invalidation=%s: give none, dart or smmu", optarg);
         if (code == 'v')
@@ -301,7 +303,8 @@ static int draw(const struct options *o, const struct row *rows, const struct po
     if ((unsigned)snprintf(path, sizeof(path), "%s/lists.svg", o->svg) >= sizeof(path))
         return refuse(USAGE, o->json, "--svg: the name is too long");
     if (strpbrk(path, "'\"\\\n"))
-        return refuse(USAGE, o->json, "--svg=%s: no quotes or backslashes, please", o->svg);
+        return refuse(USAGE, o->json, "--svg=%s: give a name without quotes and backslashes",
+                      o->svg);
     gnuplot = popen("gnuplot", "w");
     if (!gnuplot)
         return refuse(FAILED, o->json, "--svg: gnuplot does not start");

@@ -22,7 +22,7 @@ int cli_finish(int status)
 
     if (written || status == CLI_USAGE)
         return status;
-    sim_refuse(&error, "not all of the output could be written: make room where it goes");
+    sim_refuse(&error, "not all of the output could be written: standard output is full or closed");
     return cli_refuse(&error, false);
 }
 

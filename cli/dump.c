@@ -40,17 +40,17 @@ static void print_help(const char *verb)
 {
     printf("Usage: granule %s [OPTION]... DIR\n"
            "\n"
-           "Decode the tables in a snapshot that granule run --snapshot=DIR has made: for every\n"
-           "stream that translates, which IOVAs lead where with which permissions, the memory\n"
-           "that its tables take, and a picture of its IOVA space.\n"
+           "Decode the tables in a snapshot that granule run --snapshot=DIR has made. Of every\n"
+           "stream that translates: the IOVAs with their physical addresses and permissions, the\n"
+           "memory that the tables take, and a picture of the IOVA space.\n"
            "\n"
-           "  --check    see that every mapping of machine.json translates exactly, and that a\n"
-           "             mapping explains every leaf\n"
+           "  --check    check that every mapping of machine.json translates exactly, and that\n"
+           "             every leaf belongs to a mapping\n"
            "  --json     one line of JSON instead of tables\n"
            "  --help     this text\n"
            "  --version  the version, in JSON with --json\n"
            "\n"
-           "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n",
+           "Exit status: 0 every check passed, 1 a check failed, 2 wrong usage or wrong input.\n",
            verb);
 }
 

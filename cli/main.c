@@ -12,10 +12,10 @@ static const struct verb {
     const char *summary;
 } verbs[] = {
     {"run", cli_run, "bring up a device tree's machine on the models and drive DMA through it"},
-    {"attack", cli_attack, "let hostile devices of that machine try what they can reach"},
+    {"attack", cli_attack, "the same with hostile devices, which probe all that they can reach"},
     {"dump", cli_dump, "decode the tables of a snapshot, and check them"},
     {"walk", cli_walk, "translate one IOVA with the tables of a snapshot, step by step"},
-    {"bench", cli_bench, "measure what the library costs the CPU"},
+    {"bench", cli_bench, "measure the CPU time that the library takes"},
 };
 
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -30,9 +30,9 @@ static void print_help(void)
     for (size_t i = 0; i < VERBS; i++)
         printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
     printf("\n"
-           "`granule VERB --help` says more about one of them.\n"
+           "`granule VERB --help` describes one of them.\n"
            "\n"
-           "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
+           "Exit status: 0 every check passed, 1 a check failed, 2 wrong usage or wrong input.\n");
 }
 
 static bool verb_error(struct sim_error *error, const char *given)

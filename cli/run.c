@@ -22,30 +22,31 @@ struct run_options {
 
 static void print_about(const char *verb, bool attack)
 {
-    printf("Usage: granule %s [OPTION]... BOARD.dtb|BOARD.dts\n"
-           "\n"
-           "Bring up the machine that a device tree describes on register-level models of its\n"
-           "IOMMUs. Give every device behind one maps of 1 byte to 1 MiB, scatter lists of 1 to\n"
-           "256 segments and coherent buffers, let it read and write all of them through each of\n"
-           "its instances, and check every byte, the bytes beside every buffer, and that what is\n"
-           "not mapped faults. A .dts is compiled by dtc.\n"
-           "\n",
-           verb);
-    if (attack) {
+    printf(
+        "Usage: granule %s [OPTION]... BOARD.dtb|BOARD.dts\n"
+        "\n"
+        "Bring up the machine that a device tree describes, on register-level models of its\n"
+        "IOMMUs. Every device behind an IOMMU gets maps of 1 byte to 1 MiB, scatter lists of 1\n"
+        "to 256 segments and coherent buffers, and reads and writes all of them through each of\n"
+        "its instances. Every byte is checked, and the bytes beside every buffer; an access to\n"
+        "what is not mapped must fault. A .dts is compiled by dtc; one with #include goes\n"
+        "through cpp first.\n"
+        "\n",
+        verb);
+    if (attack)
         printf(
             "Every device is hostile. Before, during and after the life of each mapping it probes\n"
-            "every leaf of its tables byte by byte at the edges, one address of every absent "
-            "entry\n"
-            "and random ones, as itself and as every other stream; it writes wherever it can\n"
-            "between syncs, rings the MSI doorbell, and looks at tables while they change.\n"
+            "every leaf of its tables byte by byte at the edges, one address of every absent\n"
+            "entry, and random addresses, with its own stream number and with every other. It\n"
+            "writes wherever it can between syncs, rings the MSI doorbell, and looks at tables\n"
+            "while they change.\n"
             "\n"
             "  leaked  bytes of memory that it reached outside its live buffers, each once\n"
-            "  slack   of these, what a window let through because its edge is rounded\n"
+            "  slack   of these, bytes that a window let through because its edge is rounded\n"
             "\n"
-            "A bounce slot is the buffer's, as far as it is zero around it. Leaks of devices that\n"
-            "are trusted are a figure; of others they are a failure.\n"
+            "Bytes of a bounce slot outside the buffer do not count while they are zero. A leak\n"
+            "to a trusted device is only counted; to any other it fails the run.\n"
             "\n");
-    }
 }
 
 static void print_help(const char *verb)
@@ -53,45 +54,40 @@ static void print_help(const char *verb)
     bool attack = strcmp(verb, "attack") == 0;
 
     print_about(verb, attack);
-    printf(
-        "  --cpu-page=4K|16K|64K  page size of the CPU (4K)\n"
-        "  --seed=N               the same seed gives the same run (1)\n"
-        "  --untrusted            no device is trusted, whatever the tree says\n"
-        "  --isolation=window|bounce|expose\n"
-        "                         how what is not the buffer's is kept from devices: by the "
-        "leaf's\n"
-        "                         window (where not trusted: if granule,window-verified says that\n"
-        "                         windows hold, and buffers begin and end on the access unit "
-        "then;\n"
-        "                         else by bouncing), by copying the edges, or (trusted only) not "
-        "at\n"
-        "                         all. Without it: expose, or, where not trusted, window wherever\n"
-        "                         the edges allow\n"
-        "  --mode=translated|linear|identity|blocked\n"
-        "                         the domain of devices whose granule,dma-mode does not say; what\n"
-        "                         policy makes of it is told with its reason (translated)\n"
-        "  --access-unit=N        bytes that devices read and write at a time, a power of two up "
-        "to\n"
-        "                         4096 (what granule,access-unit says, or 8)\n"
-        "  --invalidate=strict|deferred\n"
-        "                         before an unmap returns, or queued (strict). Deferred refuses\n"
-        "                         machines with devices that are not trusted\n"
-        "  --adopt=keep_slots|import|replace\n"
-        "                         how domains share a stream with what firmware left in it; "
-        "replace\n"
-        "                         where it is not locked\n"
-        "  --scanout=step|thread  what goes on using firmware's mappings looks at all of them "
-        "after\n"
-        "                         every store to a table (step), or on a thread of its own\n");
+    printf("  --cpu-page=4K|16K|64K  page size of the CPU (4K)\n"
+           "  --seed=N               the same seed gives the same run (1)\n"
+           "  --untrusted            treat every device as untrusted, whatever the tree says\n"
+           "  --isolation=window|bounce|expose\n"
+           "                         how a device is kept from the bytes beside its buffers.\n"
+           "                         window: by the leaf's window; an untrusted device bounces\n"
+           "                         instead, unless granule,window-verified says that windows\n"
+           "                         hold and the buffer's ends lie on access units. bounce: the\n"
+           "                         ends are copied. expose: not at all, for trusted devices\n"
+           "                         only. Without the option: expose for trusted devices,\n"
+           "                         window for others\n"
+           "  --mode=translated|linear|identity|blocked\n"
+           "                         domain type of devices without granule,dma-mode\n"
+           "                         (translated). The report says which each got, and why\n"
+           "  --access-unit=N        bytes that a device reads or writes at once, a power of two\n"
+           "                         up to 4096 (granule,access-unit of the tree, or 8)\n"
+           "  --invalidate=strict|deferred\n"
+           "                         invalidate before an unmap returns, or later, many at once\n"
+           "                         (strict). deferred is refused where a device is untrusted\n"
+           "  --adopt=keep_slots|import|replace\n"
+           "                         how a domain shares a stream with firmware's mappings;\n"
+           "                         replace only where no instance is locked\n"
+           "  --scanout=step|thread  when firmware's mappings are looked up as its display would:\n"
+           "                         after every store to a table (step), or at any time, on a\n"
+           "                         thread of its own (thread)\n");
     if (!attack)
-        printf(
-            "  --snapshot=DIR         save memory and registers at the busiest moment, as\n"
-            "                         memory.img and machine.json in DIR, made if it is missing\n");
+        printf("  --snapshot=DIR         save memory and registers at the busiest moment, as\n"
+               "                         memory.img and machine.json in DIR, which is made if\n"
+               "                         missing\n");
     printf("  --json                 one line of JSON instead of tables\n"
            "  --help                 this text\n"
            "  --version              the version, in JSON with --json\n"
            "\n"
-           "Exit status: 0 all held, 1 something did not, 2 wrong usage or wrong input.\n");
+           "Exit status: 0 every check passed, 1 a check failed, 2 wrong usage or wrong input.\n");
 }
 
 /* A word and what it stands for. */
@@ -110,7 +106,7 @@ static const struct choice {
 } choices[] = {
     {'p',
      "cpu-page",
-     " is no page size",
+     " is not a page size",
      "4K, 16K or 64K",
      {{"4K", 4096}, {"16K", 16384}, {"64K", 65536}}},
     {'i',
@@ -176,7 +172,7 @@ static bool set(void *into, int code, const char *text, struct sim_error *error)
         break;
     case 's': /* as far as JSON's integers go */
         if (!cli_parse_u64(text, INT64_MAX, &o->seed))
-            return sim_refuse(error, "--seed=%s is no seed: give a number from 0 to %lld", text,
+            return sim_refuse(error, "--seed=%s is not a seed: give a number from 0 to %lld", text,
                               (long long)INT64_MAX);
         break;
     case 'u':
@@ -216,11 +212,10 @@ static bool check(const struct run_options *options, struct sim_error *error)
     const struct sim_options *const o = &options->machine;
 
     if (o->untrusted && o->deferred)
-        return sim_refuse(error, "--invalidate=deferred lets devices reach memory after its "
-                                 "unmap: leave it out, or --untrusted");
+        return sim_refuse(error,
+                          "--invalidate=deferred and --untrusted exclude each other: drop one");
     if (o->untrusted && o->isolation == GR_ISOLATION_EXPOSE)
-        return sim_refuse(error, "--isolation=expose shows devices what lies beside a buffer: "
-                                 "leave it out, or --untrusted");
+        return sim_refuse(error, "--isolation=expose and --untrusted exclude each other: drop one");
     return true;
 }
 

@@ -43,7 +43,7 @@ static void print_help(const char *verb)
            "  --help           this text\n"
            "  --version        the version, in JSON with --json\n"
            "\n"
-           "Exit status: 0 a device gets through, 1 none does, 2 wrong usage or wrong input.\n",
+           "Exit status: 0 a stream translates it, 1 none does, 2 wrong usage or wrong input.\n",
            verb);
 }
 
@@ -56,7 +56,7 @@ static bool set(void *into, int code, const char *value, struct sim_error *error
         return true;
     }
     if (!cli_parse_u64(value, 65535, &options->stream))
-        return sim_refuse(error, "--stream=%s is no stream: give a number", value);
+        return sim_refuse(error, "--stream=%s is not a stream: give a number", value);
     options->one_stream = true;
     return true;
 }
@@ -72,7 +72,8 @@ static bool operands(void *into, int count, char **operands, struct sim_error *e
                                        : "more than DIR and IOVA given");
     options->dir = operands[0];
     if (!cli_parse_u64(operands[1], UINT64_MAX, &options->iova))
-        return sim_refuse(error, "%s is no IOVA: give a number such as 0x9f4a1234", operands[1]);
+        return sim_refuse(error, "%s is not an IOVA: give a number such as 0x9f4a1234",
+                          operands[1]);
     return true;
 }
 
@@ -156,7 +157,7 @@ static void say(struct told *told)
         break;
     case WALKER_PA_TOO_WIDE:
         snprintf(text, room,
-                 "fails behind level %u: PA 0x%" PRIx64 " has more than the instance's %u bits",
+                 "fails after level %u: PA 0x%" PRIx64 " has more than the instance's %u bits",
                  last->level, walk->pa, told->stream.pa_bits);
         break;
     }
@@ -173,7 +174,7 @@ static void tell_walk(struct told *told, const struct sim_snapshot_instance *ins
     say(told);
     if (told->walk.iova != iova)
         snprintf(told->note, sizeof(told->note),
-                 "IOVA bits from %u on are not compared: walked as 0x%" PRIx64,
+                 "the IOMMU ignores IOVA bits from %u on: walked as 0x%" PRIx64,
                  told->stream.va_bits, told->walk.iova);
 }
 
@@ -311,7 +312,7 @@ static bool check_selection(const struct sim_snapshot *snapshot, const struct wa
         return sim_refuse(error, "--instance=%.300s: no such instance: granule dump lists them",
                           options->path);
     if (!inst->walker.kind)
-        return sim_refuse(error, "--instance=%.300s: the tables of %.100s are not known here",
+        return sim_refuse(error, "--instance=%.300s: granule cannot read the tables of %.100s",
                           options->path, inst->compatible);
     if (options->one_stream && options->stream >= inst->walker.streams)
         return sim_refuse(error, "--stream=%" PRIu64 ": %.300s has streams 0 to %u",

@@ -31,6 +31,7 @@ models/dart | models/dart/ | models/common fs libc
 models/smmuv3 | models/smmuv3/ | models/common fs libc
 models   | models/ | fs libc
 image    | ports/template/image.c | public fs
+porttest | ports/template/test.c | public models fs libc
 template | ports/template/ | base fs
 qemu     | ports/qemu-aarch64/ | public drivers fdt fs
 qtest    | ports/qemu-qtest/ | public qemu drivers fs libc
@@ -378,6 +379,8 @@ self_test() {
 - ports/template/gr_port.c <granule/dma.h>
 + ports/template/image.c <granule/dma.h>
 - ports/template/image.c <stdlib.h>
++ ports/template/test.c "dart/dart.h"
+- ports/template/x.c "dart/dart.h"
 + ports/qemu-aarch64/x.c "examples/drivers/pci.h"
 + ports/qemu-aarch64/x.c <libfdt.h>
 - ports/qemu-aarch64/x.c <stdlib.h>

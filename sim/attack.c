@@ -200,7 +200,7 @@ void sim_attack_end(struct sim_exercise *x)
         free(loot->slack.list);
     }
     if (lost)
-        sim_problem(x->machine, "out of memory: not all that was reached is counted");
+        sim_problem(x->machine, "out of memory: not all leaked bytes are counted");
     free(attack->reach.list);
     free(attack->narrow.list);
     free(attack->own.list);
@@ -255,7 +255,8 @@ static void note_stray(struct sim_exercise *x, const struct view *view, unsigned
     if (client)
         set_add(&loot_of(x, client)->leaked, pa, pa);
     if (!client || !x->machine->options.deferred) { /* a deferred invalidation is still queued */
-        sim_problem(x->machine, "%.100s, stream %u reaches PA 0x%llx at 0x%llx: no table says so",
+        sim_problem(x->machine,
+                    "%.100s, stream %u reaches PA 0x%llx by IOVA 0x%llx: no table maps it",
                     view->iommu->tree.path, sid, (unsigned long long)pa, (unsigned long long)iova);
     }
 }

@@ -88,7 +88,12 @@ static bool compile_into(struct sim_board *board, FILE *out, FILE *messages,
                           board->path, WTERMSIG(status), DTC_SECONDS);
     if (WEXITSTATUS(status) != 0) {
         dtc_complaint(messages, board->path, why, sizeof(why));
-        return sim_refuse(error, "%s: dtc does not compile it (%s%s): mend the source there",
+        if (strncmp(why, ":0.0", 4) == 0)
+            return sim_refuse(error, "%s: it holds no device tree: begin with /dts-v1/;",
+                              board->path);
+        return sim_refuse(error,
+                          "%s: dtc does not compile it (%s%s): mend the source there; "
+                          "a source with #include goes through cpp first",
                           board->path, why[0] == ':' ? "line " : "", why[0] == ':' ? why + 1 : why);
     }
     rewind(out);

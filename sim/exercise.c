@@ -375,7 +375,8 @@ static void check_empty(struct sim_exercise *x, const struct sim_client *client)
                     client->dev->tree.path, (unsigned long long)stats.iova.held);
     /* A table that also spans a reserved range stays until the domain ends. */
     if (stats.iova.reserved == 0 && stats.tables != client->tables)
-        sim_problem(x->machine, "%.120s: %llu pages of tables with nothing mapped, not %llu",
+        sim_problem(x->machine,
+                    "%.120s: with nothing mapped there are %llu pages of tables, not %llu",
                     client->dev->tree.path, (unsigned long long)stats.tables,
                     (unsigned long long)client->tables);
 }
@@ -414,7 +415,7 @@ static void finish(struct sim_exercise *x)
         tally->maps += client->result->maps;
         tally->bytes += client->result->bytes;
         if (client->result->maps == 0)
-            sim_problem(m, "%.120s: not one map was possible: %s", client->dev->tree.path,
+            sim_problem(m, "%.120s: no map succeeded, the last with: %s", client->dev->tree.path,
                         gr_strerror(client->refusal));
         if (client->dev->owns_domain)
             check_empty(x, client);
@@ -433,7 +434,7 @@ static void finish(struct sim_exercise *x)
     tally->leaked_pages = sim_machine_leaks(m);
     tally->misuse = sim_machine_misuse(m);
     if (tally->misuse != 0 || tally->leaked_pages != 0)
-        sim_problem(m, "the last thing logged: %.200s", host_last_log(m->host));
+        sim_problem(m, "the library's last log line: %.200s", host_last_log(m->host));
 }
 
 /* ---- The run ---- */

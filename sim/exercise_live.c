@@ -303,9 +303,9 @@ static void settle(struct sim_exercise *x, struct sim_client *client, struct sim
 
     if (live->kind == SIM_LIVE_SG) {
         if (!place_list(live))
-            wrong(x, client, "a list's output is not its input in order");
+            wrong(x, client, "the mapped list is not the given list in order");
         else if (!limits_kept(client, live))
-            wrong(x, client, "a list's output breaks the device's limits, or is not merged");
+            wrong(x, client, "the mapped list exceeds the device's limits, or is not merged");
     }
     if (live->kind == SIM_LIVE_COHERENT) {
         uint64_t natural = natural_mask(live->len);
@@ -418,8 +418,8 @@ static int attempt(struct sim_exercise *x, struct sim_client *client, struct sim
         if (slots.slots != left.slots || before.iova.allocations != after.iova.allocations ||
             before.iova.held != after.iova.held ||
             (before.iova.reserved == 0 && before.tables != after.tables)) {
-            wrong(x, client, "%s() failed (%s) and left something behind", name_of_call(live, true),
-                  gr_strerror(ret));
+            wrong(x, client, "%s() failed (%s) and left slots, IOVAs or tables behind",
+                  name_of_call(live, true), gr_strerror(ret));
         }
     }
     return ret;
@@ -470,7 +470,8 @@ static void refuse_list(struct sim_exercise *x, struct sim_client *client, struc
                   gr_dma_set_seg_limits(&client->dev->device, longest - 1, 0));
     ret = attempt(x, client, live, false);
     if (ret != GR_EINVAL && (!ret || !may_refuse(x, client, live, ret)))
-        wrong(x, client, "a segment over the limit: gr_dma_map_sg() says %s", gr_strerror(ret));
+        wrong(x, client, "gr_dma_map_sg() of a segment over the limit returned: %s",
+              gr_strerror(ret));
     if (!ret)
         sim_note_call(x, client, "gr_dma_unmap_sg", call_unmap(client, live));
 }

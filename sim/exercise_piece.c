@@ -210,15 +210,15 @@ const char *sim_check_piece(struct sim_exercise *x, const struct sim_client *cli
 
     if (sim_physical(client, piece->iova, &at[0]) != 0 ||
         sim_physical(client, piece->iova + (len - 1), &at[1]) != 0 || at[1] - at[0] != len - 1)
-        return "it is not mapped, or not in one piece";
+        return "not mapped, or not to contiguous physical addresses";
     if (!piece->bounced)
-        return at[0] == piece->pa ? NULL : "it leads elsewhere";
+        return at[0] == piece->pa ? NULL : "translated to another physical address";
     if (host_use_of(x->machine->host, at[0]) != HOST_LIBRARY || at[0] != piece->pa)
-        return "it must bounce, and no slot is there";
+        return "not bounced, although it must be";
     if (piece->len && ((at[0] ^ pa) & kept) != 0)
-        return "its slot does not keep its offset";
+        return "the bounce slot has another offset in its granule";
     return sim_is_direct(client->dev) && is_within_reach(client, pa, len)
-               ? "it bounces, though the device reaches it"
+               ? "bounced, although the device reaches the buffer"
                : NULL;
 }
 

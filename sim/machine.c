@@ -467,7 +467,7 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
     } else {
         ret = make_domain(m, dev, policy.type);
         if (ret == GR_ERANGE && policy.type == GR_DOMAIN_IDENTITY) {
-            snprintf(dev->reason, sizeof(dev->reason), "no memory lies where it can reach it");
+            snprintf(dev->reason, sizeof(dev->reason), "no RAM lies within the device's reach");
             return;
         }
         if (ret) {
@@ -526,7 +526,7 @@ static bool make_pool(struct sim_machine *m)
             ret = gr_domain_set_bounce(&dev->domain, &m->pool);
     }
     if (ret)
-        sim_problem(m, "no pool to bounce from: %s", gr_strerror(ret));
+        sim_problem(m, "no bounce pool: %s", gr_strerror(ret));
     return ret != GR_ENOMEM;
 }
 
@@ -539,8 +539,7 @@ static bool check_trust(const struct sim_machine *m, const struct gr_dt_master *
                                                                              : NULL;
 
     if (option && (tree->untrusted || m->options.untrusted))
-        return sim_refuse(error,
-                          "%s: %s is not trusted, and %s is for devices that are: leave it out",
+        return sim_refuse(error, "%s: %s is untrusted, and %s is for trusted devices: drop it",
                           m->board->path, tree->path, option);
     return true;
 }
@@ -581,11 +580,12 @@ static bool start(struct sim_machine *m, struct sim_error *error)
 {
     m->scan_rng.state = sim_rng_mix(m->options.seed ^ 0x7363616eu);
     if (!sim_firmware_boot(m))
-        return sim_refuse(error, "%s: no memory for what granule,firmware asks for: describe more",
+        return sim_refuse(error,
+                          "%s: no memory for the tables of granule,firmware: describe more RAM",
                           m->board->path);
     host_set_observer(m->host, moment, m);
     if (!sim_firmware_start_display(m))
-        return sim_refuse(error, "no thread for --scanout=thread: leave it out");
+        return sim_refuse(error, "--scanout=thread: no thread can be started: drop it");
     for (unsigned i = 0; i < m->niommus; i++)
         bring_up_iommu(&m->iommus[i]);
     /* Groups form as devices are registered; only then do they get their domains. */

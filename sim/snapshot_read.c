@@ -53,7 +53,7 @@ static bool get_hex(const struct place *at, const json_t *object, const char *ke
     const char *const text = json_string_value(json_object_get(object, key));
 
     if (!text || !parse_hex(text, UINT64_MAX, out))
-        return wrong(at, "\"%s\" is no address: write a string such as \"0x4000\"", key);
+        return wrong(at, "\"%s\" is not an address: write a string such as \"0x4000\"", key);
     return true;
 }
 
@@ -65,7 +65,7 @@ static bool get_integer(const struct place *at, const json_t *object, const char
     *out = 0;
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         (uint64_t)json_integer_value(value) > max)
-        return wrong(at, "\"%s\" is no number: write an integer from 0 to %" PRIu64, key, max);
+        return wrong(at, "\"%s\" is not a number: write an integer from 0 to %" PRIu64, key, max);
     *out = (uint64_t)json_integer_value(value);
     return true;
 }
@@ -80,7 +80,7 @@ static bool get_string(const struct place *at, const json_t *object, const char 
             break;
         }
     }
-    return *out || wrong(at, "\"%s\" is no string of printable ASCII characters", key);
+    return *out || wrong(at, "\"%s\" is not a string of printable ASCII characters", key);
 }
 
 static bool get_bool(const struct place *at, const json_t *object, const char *key, bool *out)
@@ -112,7 +112,7 @@ static bool get_array(const struct place *at, const json_t *object, const char *
     *out_count = 0;
     *out_array = json_object_get(object, key);
     if (!json_is_array(*out_array)) {
-        wrong(at, "\"%s\" is no array", key);
+        wrong(at, "\"%s\" is not an array", key);
         return false;
     }
     *out_count = json_array_size(*out_array);
@@ -175,7 +175,7 @@ static bool load_registers(const struct place *at, json_t *object,
     json_t *value;
 
     if (!json_is_object(registers))
-        return wrong(at, "\"registers\" is no object");
+        return wrong(at, "\"registers\" is not an object");
     inst->registers = calloc(json_object_size(registers) + 1, sizeof(*inst->registers));
     if (!inst->registers)
         return wrong(at, "no memory for \"registers\"");
@@ -235,7 +235,7 @@ static bool load_instance(struct place *at, json_t *object, struct sim_snapshot_
 
     inst->snapshot = at->snapshot;
     if (!json_is_object(object))
-        return wrong(at, "it is no object");
+        return wrong(at, "it is not an object");
     if (!get_string(at, object, "path", &inst->path) ||
         !get_string(at, object, "compatible", &inst->compatible) ||
         !get_page(at, object, "granule", &inst->granule) ||
@@ -309,7 +309,7 @@ static bool load_mapping(const struct place *at, const json_t *object,
     uint64_t stream;
 
     if (!json_is_object(object))
-        return wrong(at, "it is no object");
+        return wrong(at, "it is not an object");
     if (!get_string(at, object, "device", &map->device) ||
         !get_string(at, object, "instance", &path) || !get_string(at, object, "kind", &map->kind) ||
         !get_integer(at, object, "stream", 65536, &stream) ||
@@ -331,7 +331,8 @@ static bool load_mapping(const struct place *at, const json_t *object,
                      map->kind);
     if (map->length == 0 || map->length - 1 > UINT64_MAX - map->iova ||
         map->length - 1 > UINT64_MAX - map->pa)
-        return wrong(at, "\"length\" %" PRIu64 " is no length there", map->length);
+        return wrong(at, "\"length\" %" PRIu64 " is zero, or passes the end of the addresses",
+                     map->length);
     map->instance = (unsigned)(inst - at->snapshot->instances);
     map->stream = (unsigned)stream;
     return true;
@@ -377,13 +378,13 @@ static bool find_file(const struct sim_snapshot *s, const char *name, char path[
 
     *out_size = 0;
     if (snprintf(path, PATH_ROOM, "%s/%s", s->dir, name) >= PATH_ROOM)
-        return sim_refuse(error, "the name of the snapshot is too long: move it up");
+        return sim_refuse(error, "the path of the snapshot is too long: move the folder up");
     if (stat(path, &file) != 0)
         return sim_refuse(error, "%.400s: %s: name a folder that granule run --snapshot has made",
                           path, strerror(errno));
     if (!S_ISREG(file.st_mode))
         return sim_refuse(error,
-                          "%.400s: no regular file: name a folder that granule run --snapshot "
+                          "%.400s: not a regular file: name a folder that granule run --snapshot "
                           "has made",
                           path);
     *out_size = (uint64_t)file.st_size;
@@ -402,9 +403,9 @@ static bool load_machine(struct place *at)
         return false;
     s->root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
     if (!s->root)
-        return sim_refuse(at->error, "%.300s: line %d: no JSON: %.160s", path, why.line, why.text);
+        return sim_refuse(at->error, "%.300s: line %d: not JSON: %.160s", path, why.line, why.text);
     if (!json_is_object(s->root))
-        return wrong(at, "it holds no object");
+        return wrong(at, "it is not an object");
     if (!get_page(at, s->root, "cpu_page", &cpu_page) ||
         !get_hex(at, s->root, "ram_base", &s->ram_base) ||
         !get_hex(at, s->root, "ram_size", &s->ram_size))
@@ -412,7 +413,8 @@ static bool load_machine(struct place *at)
     s->cpu_page = (unsigned)cpu_page;
     if (s->ram_size == 0 || s->ram_size - 1 > UINT64_MAX - s->ram_base ||
         s->ram_size > (uint64_t)INT64_MAX)
-        return wrong(at, "\"ram_size\" 0x%" PRIx64 " is no size there", s->ram_size);
+        return wrong(at, "\"ram_size\" 0x%" PRIx64 " is zero, or passes the end of the addresses",
+                     s->ram_size);
     return load_instances(at) && load_mappings(at);
 }
 

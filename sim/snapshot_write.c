@@ -56,7 +56,8 @@ static bool draft_open(struct draft *draft, const char *dir, const char *name,
             PATH_MAX)
         return failed(error, dir, ENAMETOOLONG);
     if (lstat(draft->path, &is) == 0 && !S_ISREG(is.st_mode))
-        return sim_refuse(error, "%s: not a file: move it away, a snapshot's file goes there",
+        return sim_refuse(error,
+                          "%s: not a regular file: move it away, the snapshot needs the name",
                           draft->path);
     draft->fd = mkstemp(draft->temporary);
     if (draft->fd < 0 || fchmod(draft->fd, 0666 & ~mask) != 0)

@@ -283,7 +283,7 @@ static void check_record(struct checker *c, struct record *record)
             if (at == record->granules) {
                 open = run->open;
             } else if (run->open != at) {
-                wrong(c, record, at, "a window closes bytes in its middle");
+                wrong(c, record, at, "a window closes bytes in the middle of it");
                 return;
             }
         }
@@ -293,7 +293,7 @@ static void check_record(struct checker *c, struct record *record)
             return;
         }
         if (run->open_last != run->last) {
-            wrong(c, record, run->open_last, "a window closes bytes in its middle");
+            wrong(c, record, run->open_last, "a window closes bytes in the middle of it");
             return;
         }
         at = run->last + 1;
@@ -333,7 +333,7 @@ static void unexplained(struct checker *c, uint64_t first, uint64_t last)
 {
     c->check->unexplained += last - first + 1;
     c->no_memory |= !complain(c->problems, c->tables->inst, c->tables->sid, first,
-                              "mapped up to 0x%" PRIx64 ", but no mapping explains it", last);
+                              "mapped up to 0x%" PRIx64 ", but no mapping covers it", last);
 }
 
 /* Find the bytes that leaves map and no record does. Runs and records are both sorted. */
@@ -375,7 +375,8 @@ static bool make_record(struct checker *c, const struct sim_snapshot_mapping *ma
     if (s->mode != WALKER_TRANSLATE) {
         wrong(c, record, map->iova, "the stream does not translate: %s", s->reason);
     } else if ((map->iova ^ last) & ~mask) {
-        wrong(c, record, map->iova, "it goes beyond the %u bits that are compared", s->va_bits);
+        wrong(c, record, map->iova, "it exceeds the %u bits of IOVA that the stream translates",
+              s->va_bits);
     } else {
         c->count++;
         return true;
@@ -417,7 +418,7 @@ bool sim_tables_check_unknown(const struct sim_snapshot_instance *inst,
     check->wrong += count;
     for (size_t i = 0; i < count; i++)
         if (!complain(problems, inst, maps[i].stream, maps[i].iova,
-                      "the %s of %.60s: the tables of %.60s are not known here", maps[i].kind,
+                      "the %s of %.60s: granule cannot read the tables of %.60s", maps[i].kind,
                       maps[i].device, inst->compatible))
             return false;
     return true;

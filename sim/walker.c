@@ -243,7 +243,7 @@ static void settle_mode(struct walker_stream *s, const struct walker_instance *i
     read_tcr(s, kind);
     if (s->sid < kind->enable_streams &&
         !(from->reg(from->opaque, kind->enable + s->sid / 32 * 4) >> (s->sid % 32) & 1)) {
-        s->reason = "it is not enabled";
+        s->reason = "the stream is not enabled";
         return;
     }
     in_tcr = (s->tcr & kind->remap_enable) != 0;
@@ -255,12 +255,12 @@ static void settle_mode(struct walker_stream *s, const struct walker_instance *i
         s->sid = word >> (s->sid % 4 * 8) & 0xff;
     }
     if (s->sid >= inst->streams) {
-        s->reason = "it is remapped to a stream that the instance does not have";
+        s->reason = "the stream is remapped to a stream that the instance does not have";
         return;
     }
     read_tcr(s, kind);
     if (in_tcr && (s->tcr & kind->remap_enable)) {
-        s->reason = "it is remapped to a stream that is itself remapped";
+        s->reason = "the stream is remapped to a stream that is itself remapped";
     } else if ((s->tcr & kind->translate) && (s->tcr & kind->bypass)) {
         s->reason = "TCR asks for translation and bypass at once";
     } else if (s->tcr & kind->translate) {
@@ -373,11 +373,12 @@ static const char *find_entry(struct walker_stream *s)
             return "the stream table lies outside memory";
         index &= low_mask(split);
         if (!bits_of(upper, 4, 0) || index >> (bits_of(upper, 4, 0) - 1))
-            return "the stream table has no part for it";
+            return "the stream table has no second level for it";
         table = upper & low_mask(48) & ~low_mask(6);
     }
     s->entry_at = table + 64 * index;
-    return read_word(s, s->entry_at, &s->entry) ? NULL : "its entry lies outside memory";
+    return read_word(s, s->entry_at, &s->entry) ? NULL
+                                                : "its stream table entry lies outside memory";
 }
 
 static const uint8_t granules[4] = {12, 16, 14, 0};
@@ -393,9 +394,9 @@ static const char *read_stage_2(struct walker_stream *s)
 
     s->context_at = s->entry_at + 16; /* the words of stage 2, with the tables' address */
     if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root))
-        return "its entry lies outside memory";
+        return "its stream table entry lies outside memory";
     if (granules[bits_of(s->context, 47, 46)] != page)
-        return "its entry has another granule";
+        return "its stream table entry has another granule";
     s->format = &lpae2[(page - 12) / 2];
     s->va_bits = 64 - (unsigned)bits_of(s->context, 37, 32);
     s->reach_bits = s->va_bits;
@@ -406,7 +407,7 @@ static const char *read_stage_2(struct walker_stream *s)
     if (!bits_of(s->context, 51, 51) || bits_of(s->context, 52, 52) ||
         bits_of(s->context, 39, 38) == 3 || s->va_bits > s->pa_bits || s->va_bits > reach + 4 ||
         s->va_bits <= walker_span_bits(s->format, s->levels - 1))
-        return "its entry is not valid for stage 2";
+        return "its stream table entry is not valid for stage 2";
     s->nroots = s->va_bits > reach ? 1u << (s->va_bits - reach) : 1;
     root &= low_mask(48) & ~low_mask(4);
     for (unsigned i = 0; i < s->nroots; i++)
@@ -423,13 +424,13 @@ static const char *read_context(struct walker_stream *s)
 
     s->context_at = s->entry & low_mask(48) & ~low_mask(6);
     if (!read_word(s, s->context_at, &s->context) || !read_word(s, s->context_at + 8, &root))
-        return "its context lies outside memory";
+        return "its context descriptor lies outside memory";
     if (!bits_of(s->context, 31, 31) || !bits_of(s->context, 41, 41) ||
         bits_of(s->context, 14, 14) || bits_of(s->context, 5, 0) < 16 ||
         bits_of(s->context, 5, 0) > 39)
-        return "its context is not valid";
+        return "its context descriptor is not valid";
     if (granules[bits_of(s->context, 7, 6)] != page)
-        return "its context has another granule";
+        return "its context descriptor has another granule";
     s->va_bits = 64 - (unsigned)bits_of(s->context, 5, 0);
     s->reach_bits = s->va_bits;
     s->pa_bits = sizes[bits_of(s->context, 34, 32)];
@@ -447,10 +448,10 @@ static void settle_in_memory(struct walker_stream *s)
 
     s->mode = WALKER_BLOCKED;
     if (!(s->from->reg(s->from->opaque, SMMU_CR0) & 1)) {
-        s->reason = "the instance is disabled, and aborts";
+        s->reason = "the instance is disabled, and aborts accesses";
         if (!bits_of(s->from->reg(s->from->opaque, SMMU_GBPA), 20, 20)) {
             s->mode = WALKER_BYPASS;
-            s->reason = "the instance is disabled, and lets pass";
+            s->reason = "the instance is disabled, and lets accesses pass";
         }
         return;
     }
@@ -458,22 +459,23 @@ static void settle_in_memory(struct walker_stream *s)
     if (why) {
         s->reason = why;
     } else if (!(s->entry & 1)) {
-        s->reason = "its entry is not valid";
+        s->reason = "its stream table entry is not valid";
     } else if (!bits_of(s->entry, 3, 3)) {
-        s->reason = "its entry aborts";
+        s->reason = "its stream table entry aborts";
     } else if (bits_of(s->entry, 2, 1) == 3) {
-        s->reason = "its entry asks for stage 2 after stage 1, which is not known here";
+        s->reason =
+            "its stream table entry asks for stage 2 after stage 1, which granule cannot read";
     } else if (bits_of(s->entry, 2, 2)) {
         why = read_stage_2(s);
         s->mode = why ? WALKER_BLOCKED : WALKER_TRANSLATE;
-        s->reason = why ? why : "its entry asks for translation by stage 2";
+        s->reason = why ? why : "its stream table entry asks for translation by stage 2";
     } else if (!bits_of(s->entry, 1, 1)) {
         s->mode = WALKER_BYPASS;
-        s->reason = "its entry bypasses";
+        s->reason = "its stream table entry bypasses";
     } else {
         why = read_context(s);
         s->mode = why ? WALKER_BLOCKED : WALKER_TRANSLATE;
-        s->reason = why ? why : "its entry asks for translation";
+        s->reason = why ? why : "its stream table entry asks for translation";
     }
 }
 
@@ -647,7 +649,7 @@ static enum walker_event enter(struct walker_iter *iter)
 
     if (seen < 0) {
         iter->dead = true;
-        problem->text = "this machine has no memory to go on";
+        problem->text = "out of memory";
         return WALKER_PROBLEM;
     }
     if (seen) {

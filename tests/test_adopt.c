@@ -561,7 +561,7 @@ static void open_domains_are_refused(void **state)
         assert_int_equal(policy.type, GR_DOMAIN_TRANSLATED);
         assert_int_equal(new_domain(&o, &domain, GR_DOMAIN_IDENTITY), GR_EOPNOTSUPP);
         assert_int_equal(gr_domain_init_linear(&domain, o.fw.host, &o.dev, &linear), GR_EOPNOTSUPP);
-        assert_true(host_logged(o.fw.host, "have to go on"));
+        assert_true(host_logged(o.fw.host, "must be kept"));
         assert_int_equal(gr_device_fini(&o.dev), 0);
         assert_int_equal(one_device(&o, (enum gr_adopt)(GR_ADOPT_REPLACE + 1)), GR_EINVAL);
         assert_int_equal(one_device(&o, GR_ADOPT_REPLACE), 0);

@@ -105,8 +105,8 @@ static void nothing_in_the_way(void **state)
         add_region(&m, GR_REGION_TRANSLATED, 5 * span(&m.fw) + 0x800, MINE + 0x800, g(&m.fw));
         add_region(&m, GR_REGION_RESERVED, 7 * span(&m.fw), 0, g(&m.fw));
         assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
-        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_KEEP_SLOTS, "nothing of firmware's");
-        attach_as(&m, GR_DOMAIN_UNMANAGED, GR_ADOPT_KEEP_SLOTS, "nothing of firmware's");
+        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_KEEP_SLOTS, "no write to firmware's");
+        attach_as(&m, GR_DOMAIN_UNMANAGED, GR_ADOPT_KEEP_SLOTS, "no write to firmware's");
         many_end(&m);
     }
 }
@@ -123,8 +123,8 @@ static void a_region_needs_import(void **state)
         many_start(&m);
         add_region(&m, GR_REGION_TRANSLATED, FB_IOVA + 8 * g(&m.fw), MINE, g(&m.fw));
         assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
-        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_IMPORT, "a region is not mapped");
-        attach_as(&m, GR_DOMAIN_UNMANAGED, GR_ADOPT_IMPORT, "a region is not mapped");
+        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_IMPORT, "a reserved region");
+        attach_as(&m, GR_DOMAIN_UNMANAGED, GR_ADOPT_IMPORT, "a reserved region");
         assert_int_equal(gr_device_fini(&m.dev), 0);
         m.config.adopt = GR_ADOPT_KEEP_SLOTS;
         assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
@@ -147,8 +147,8 @@ static void no_room_but_in_firmwares(void **state)
         m.streams[0].window.first = FB_IOVA & ~(span(&m.fw) - 1);
         m.streams[0].window.last = m.streams[0].window.first + 2 * span(&m.fw) - 1;
         assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
-        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_IMPORT, "in the way");
-        attach_as(&m, GR_DOMAIN_UNMANAGED, GR_ADOPT_IMPORT, "in the way");
+        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_IMPORT, "cover all other");
+        attach_as(&m, GR_DOMAIN_UNMANAGED, GR_ADOPT_IMPORT, "cover all other");
         many_end(&m);
     }
 }
@@ -279,7 +279,7 @@ static void regions_and_open_domains(void **state)
     assert_int_equal(gr_device_policy(&m.dev, GR_DOMAIN_IDENTITY, &policy), 0);
     assert_int_equal(policy.type, GR_DOMAIN_TRANSLATED);
     assert_int_equal(domain_of(&m, &domain, GR_DOMAIN_IDENTITY), GR_EOPNOTSUPP);
-    assert_true(host_logged(m.fw.host, "IOVAs of its own"));
+    assert_true(host_logged(m.fw.host, "at fixed IOVAs"));
     many_end(&m);
 }
 
@@ -469,11 +469,11 @@ static void one_of_two(void **state)
         many_start(&m);
         add_region(&m, GR_REGION_TRANSLATED, FB_IOVA, FB_PA, FB_PAGES * g(&m.fw));
         assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
-        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_IMPORT, "a region is not mapped");
+        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_IMPORT, "a reserved region");
         assert_int_equal(gr_device_fini(&m.dev), 0);
         m.config.region_count = 0;
         assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
-        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_KEEP_SLOTS, "nothing of firmware's");
+        attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_KEEP_SLOTS, "no write to firmware's");
         many_end(&m);
     }
 }
@@ -600,7 +600,7 @@ static void partly_shared(void **state)
     assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
     config = fw_device(&m.fw, &stream, 1, SID + 1);
     assert_int_equal(gr_device_init(&other, &config), GR_EOPNOTSUPP);
-    assert_true(host_logged(m.fw.host, "in part another stream's"));
+    assert_true(host_logged(m.fw.host, "shared in part with another"));
     config = fw_device(&m.fw, &stream, 1, SID + 2);
     assert_int_equal(gr_device_init(&other, &config), 0);
     assert_ptr_not_equal(m.dev.group, other.group);
@@ -665,11 +665,11 @@ static void a_region_without_a_root(void **state)
     add_region(&m, GR_REGION_TRANSLATED, UINT64_C(0x40000000), MINE, g(&m.fw));
     assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
     assert_int_equal(domain_of(&m, &domain, GR_DOMAIN_TRANSLATED), GR_ERANGE);
-    assert_true(host_logged(m.fw.host, "left out"));
+    assert_true(host_logged(m.fw.host, "did not set up"));
     assert_int_equal(gr_device_fini(&m.dev), 0);
     m.config.adopt = GR_ADOPT_REPLACE;
     assert_int_equal(gr_device_init(&m.dev, &m.config), 0);
-    attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_REPLACE, "asks for it");
+    attach_as(&m, GR_DOMAIN_TRANSLATED, GR_ADOPT_REPLACE, "asked for by");
     many_end(&m);
 }
 

@@ -805,13 +805,15 @@ static const struct mistake {
     {"/soc/a@1000", "reg", C(0, 0x1000, 0, 0),
      "/soc/a@1000: reg has size 0; give the size of the register block"},
     {"/soc/a@1000", "reg", C(0, 0x1000, 0),
-     "/soc/a@1000: reg has 3 cells, no multiple of the 4 of an entry; give 2 of address and 2 of "
+     "/soc/a@1000: reg has 3 cells, not a multiple of the 4 of an entry; give 2 of address and 2 "
+     "of "
      "size"},
     {"/soc/a@1000", "reg", BYTES(NULL, 0),
-     "/soc/a@1000: reg has 0 cells, no multiple of the 4 of an entry; give 2 of address and 2 of "
+     "/soc/a@1000: reg has 0 cells, not a multiple of the 4 of an entry; give 2 of address and 2 "
+     "of "
      "size"},
     {"/soc/a@1000", "reg", TEXT("abcd0"),
-     "/soc/a@1000: reg has 6 bytes, no whole number of 32-bit cells; write cells"},
+     "/soc/a@1000: reg has 6 bytes, not a whole number of 32-bit cells; write cells"},
     {"/soc/a@1000", "reg", C(0xffffffff, 0xfffff000, 0, 0x2000),
      "/soc/a@1000: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address space; "
      "correct it"},
@@ -823,7 +825,7 @@ static const struct mistake {
      "/soc/a@1000: #iommu-cells is 2; give 1 (SID) or 5 (SID, start, size)"},
     {"/soc/a@1000", "#iommu-cells", C(1, 1), "/soc/a@1000: #iommu-cells has 2 cells; give one"},
     {"/soc/a@1000", "#iommu-cells", TEXT("12"),
-     "/soc/a@1000: #iommu-cells has 3 bytes, no whole number of 32-bit cells; write cells"},
+     "/soc/a@1000: #iommu-cells has 3 bytes, not a whole number of 32-bit cells; write cells"},
     {"/soc/d@4000", "#iommu-cells", C(9), "/soc/d@4000: #iommu-cells is 9; give 8 at most"},
     {"/soc/a@1000", "compatible", BYTES("apple,t8103-dart", 5),
      "/soc/a@1000: compatible does not end with a NUL; write strings"},
@@ -920,9 +922,9 @@ static const struct mistake {
     {"/soc/one", "memory-region", C(99),
      "/soc/one: memory-region names phandle 0x63, which no node has; correct it"},
     {"/soc/one", "memory-region", BYTES("abc", 3),
-     "/soc/one: memory-region has 3 bytes, no whole number of 32-bit cells; write cells"},
+     "/soc/one: memory-region has 3 bytes, not a whole number of 32-bit cells; write cells"},
     {"/reserved-memory/fb", "iommu-addresses", BYTES("abc", 3),
-     "/reserved-memory/fb: iommu-addresses has 3 bytes, no whole number of 32-bit cells; write "
+     "/reserved-memory/fb: iommu-addresses has 3 bytes, not a whole number of 32-bit cells; write "
      "cells"},
     {"/reserved-memory/fb", "iommu-addresses", C(ONE, 0, 0, 0),
      "/reserved-memory/fb: iommu-addresses ends within an entry, which has 5 cells here; complete "
@@ -960,7 +962,7 @@ static const struct mistake {
      "/soc/one: iommus ends within the entry of /soc/b@2000, whose #iommu-cells is 5; complete the "
      "entry"},
     {"/soc/one", "iommus", BYTES("abc", 3),
-     "/soc/one: iommus has 3 bytes, no whole number of 32-bit cells; write cells"},
+     "/soc/one: iommus has 3 bytes, not a whole number of 32-bit cells; write cells"},
     {"/soc/one", "iommus", C(T8103, 16),
      "/soc/one: iommus names stream 16 of /soc/a@1000, which has streams 0 to 15; correct the "
      "stream or give granule,streams"},
@@ -968,7 +970,8 @@ static const struct mistake {
      C(T8103, 0, T8103, 1, T8103, 2, T8103, 3, T8103, 4, T8103, 5, T8103, 6, T8103, 7, T8103, 8),
      "/soc/one: iommus gives more than 8 streams to one device; give fewer"},
     {"/soc/one", "iommus", C(SART, 0),
-     "/soc/one: iommus names iommu@6000, which is no IOMMU: it lacks #iommu-cells; name an IOMMU"},
+     "/soc/one: iommus names iommu@6000, which is not an IOMMU: it lacks #iommu-cells; name an "
+     "IOMMU"},
     {"/soc/five", "iommus", C(FIVE, 16, 0, 0, 0, 0x4000),
      "/soc/five: iommus names stream 16 of /soc/b@2000, which has streams 0 to 15; correct the "
      "stream or give granule,streams"},
@@ -993,7 +996,7 @@ static const struct mistake {
     {"/soc/b@2000", "apple,dma-range", C(0, 0, 0, 0x4000),
      "/soc/five: iommus gives /soc/b@2000 a window outside its apple,dma-range; let them overlap"},
     {"/soc/pcie", "iommu-map", C(0x100, T8103, 1),
-     "/soc/pcie: iommu-map has 3 cells, no multiple of the 4 of an entry; give RID base, IOMMU, "
+     "/soc/pcie: iommu-map has 3 cells, not a multiple of the 4 of an entry; give RID base, IOMMU, "
      "SID base and length"},
     {"/soc/pcie",
      "iommu-map",
@@ -1001,10 +1004,10 @@ static const struct mistake {
      0,
      NULL,
      0,
-     "/soc/pcie: iommu-map has 0 cells, no multiple of the 4 of an entry; give RID base, IOMMU, "
+     "/soc/pcie: iommu-map has 0 cells, not a multiple of the 4 of an entry; give RID base, IOMMU, "
      "SID base and length"},
     {"/soc/pcie", "iommu-map", BYTES("abc", 3),
-     "/soc/pcie: iommu-map has 3 bytes, no whole number of 32-bit cells; write cells"},
+     "/soc/pcie: iommu-map has 3 bytes, not a whole number of 32-bit cells; write cells"},
     {"/soc/pcie", "iommu-map", C(0x100, 77, 1, 1),
      "/soc/pcie: iommu-map names phandle 0x4d, which no node has; name an IOMMU"},
     {"/soc/pcie", "iommu-map", C(0x100, T8103, 16, 1),
@@ -1031,7 +1034,7 @@ static const struct mistake {
      "never match; correct either"},
     {"/soc/pcie", "iommu-map-mask", C(0, 0), "/soc/pcie: iommu-map-mask has 2 cells; give one"},
     {"/soc/pcie/pci@0,0", "bus-range", BYTES("abc", 3),
-     "/soc/pcie/pci@0,0: bus-range has 3 bytes, no whole number of 32-bit cells; write cells"},
+     "/soc/pcie/pci@0,0: bus-range has 3 bytes, not a whole number of 32-bit cells; write cells"},
     {"/soc/pcie/pci@0,0", "bus-range", C(1),
      "/soc/pcie/pci@0,0: bus-range is not two bus numbers up to 255 in order; give first and last "
      "bus"},
@@ -1047,7 +1050,8 @@ static const struct mistake {
     {"/soc/pcie", "#address-cells", C(4),
      "/soc/pcie: #address-cells is 4 on a PCI host bridge; give 3"},
     {"/soc/pcie", "ranges", C(0x02000000, 0, 0, 0, 0, 0),
-     "/soc/pcie: ranges has 6 cells, no multiple of the 7 of an entry; give child address, parent "
+     "/soc/pcie: ranges has 6 cells, not a multiple of the 7 of an entry; give child address, "
+     "parent "
      "address and size"},
     {"/soc/pcie", "ranges", C(0x02000000, 0, 0, 0, 0, 0, 0),
      "/soc/pcie: ranges entry 0 has a size of 0x0, which is zero or passes the end of the address "
@@ -1058,7 +1062,8 @@ static const struct mistake {
     {"/soc", "dma-ranges", C(0, 0, 0, 0x1000, 0, 0x1000),
      "/soc: dma-ranges moves 0x0 to 0x1000, but only 1:1 is supported; make both equal"},
     {"/soc", "dma-ranges", C(0, 0, 0, 0),
-     "/soc: dma-ranges has 4 cells, no multiple of the 6 of an entry; give child address, parent "
+     "/soc: dma-ranges has 4 cells, not a multiple of the 6 of an entry; give child address, "
+     "parent "
      "address and size"},
     {"/soc", "dma-ranges", C(0, 0, 0, 0, 0, 0),
      "/soc: dma-ranges entry 0 has a size of 0x0, which is zero or passes the end of the address "
@@ -1089,7 +1094,8 @@ static const struct mistake {
     {"/memory@80000000", "reg", C(0, 0x80000000, 0, 0),
      "/memory@80000000: reg has a bank of size 0; give the size of the RAM fitted"},
     {"/memory@80000000", "reg", C(0, 0x80000000, 0),
-     "/memory@80000000: reg has 3 cells, no multiple of the 4 of an entry; give 2 of address and 2 "
+     "/memory@80000000: reg has 3 cells, not a multiple of the 4 of an entry; give 2 of address "
+     "and 2 "
      "of size"},
     {"/memory@80000000", "reg", C(0xffffffff, 0xfffff000, 0, 0x2000),
      "/memory@80000000: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address "
@@ -1105,7 +1111,8 @@ static const struct mistake {
      "/reserved-memory/map: reg 0xfffffffffffff000 with size 0x2000 passes the end of the address "
      "space; correct it"},
     {"/reserved-memory/map", "reg", C(0),
-     "/reserved-memory/map: reg has 1 cells, no multiple of the 3 of an entry; give 2 of address "
+     "/reserved-memory/map: reg has 1 cells, not a multiple of the 3 of an entry; give 2 of "
+     "address "
      "and 1 of size"},
     {"/reserved-memory", "#address-cells", C(0),
      "/reserved-memory: #address-cells is 0; give 1 or 2, or 3 on a PCI bus"},
@@ -1273,11 +1280,11 @@ static void test_open(void **state)
     expect(tree + 4, sizeof(tree) - 4, GR_EINVAL,
            "the device tree must lie at an 8-byte aligned address");
     expect(tree, 0, GR_EBADMSG,
-           "this is no device tree, or a damaged one (FDT_ERR_TRUNCATED); give a whole .dtb");
+           "this is not a device tree, or a damaged one (FDT_ERR_TRUNCATED); give a whole .dtb");
     expect(tree, sizeof(tree) - 1, GR_EBADMSG,
-           "this is no device tree, or a damaged one (FDT_ERR_TRUNCATED); give a whole .dtb");
+           "this is not a device tree, or a damaged one (FDT_ERR_TRUNCATED); give a whole .dtb");
     expect(large, 64, GR_EBADMSG,
-           "this is no device tree, or a damaged one (FDT_ERR_BADMAGIC); give a whole .dtb");
+           "this is not a device tree, or a damaged one (FDT_ERR_BADMAGIC); give a whole .dtb");
     memcpy(large, tree, sizeof(tree));
     expect(large, sizeof(large), GR_EBADMSG,
            "the device tree is larger than 2097152 bytes; give a smaller one");
@@ -1575,7 +1582,7 @@ static void test_registers_nowhere(void **state)
     end();
     end_tree();
     expect(tree, sizeof(tree), GR_EBADMSG,
-           "/pci/a: reg lies on a PCI bus and is no CPU address; move the node");
+           "/pci/a: reg lies on a PCI bus and is not a CPU address; move the node");
     begin_tree();
     S("compatible", "apple,t8103-dart");
     P("#iommu-cells", 1);

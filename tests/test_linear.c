@@ -706,7 +706,7 @@ static void test_identity_refused(void **state)
     assert_int_equal(gr_device_init(&dev, &config), 0);
     rig.dart[1].drv.inst.bypass = false;
     assert_int_equal(gr_domain_init(&domain, rig.host, &dev, GR_DOMAIN_IDENTITY, 0), GR_EOPNOTSUPP);
-    assert_true(host_logged(rig.host, "has no bypass hardware"));
+    assert_true(host_logged(rig.host, "cannot bypass"));
     rig.dart[1].drv.inst.bypass = true;
     assert_int_equal(gr_domain_init(&domain, rig.host, &wide, GR_DOMAIN_IDENTITY, 0), 0);
     assert_int_equal(domain.passing.last, (UINT64_C(1) << 42) - 1);

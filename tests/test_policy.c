@@ -71,13 +71,13 @@ static void test_wishes(void **state)
     (void)state;
     make(&w);
     dev = join(&w, 5, false, NONE);
-    expect(dev, NONE, 0, T, "it is the default");
-    expect(dev, T, 0, T, "the host asks");
-    expect(dev, L, 0, L, "the host asks");
-    expect(dev, I, 0, I, "the host asks");
-    expect(dev, B, 0, B, "the host asks");
-    expect(dev, GR_DOMAIN_UNMANAGED, GR_EINVAL, B, "no device can be given");
-    expect(dev, (enum gr_domain_type)6, GR_EINVAL, B, "no device can be given");
+    expect(dev, NONE, 0, T, "the default");
+    expect(dev, T, 0, T, "by the host");
+    expect(dev, L, 0, L, "by the host");
+    expect(dev, I, 0, I, "by the host");
+    expect(dev, B, 0, B, "by the host");
+    expect(dev, GR_DOMAIN_UNMANAGED, GR_EINVAL, B, "no device can have");
+    expect(dev, (enum gr_domain_type)6, GR_EINVAL, B, "no device can have");
     dev = join(&w, 6, false, L);
     expect(dev, NONE, 0, L, "the device's configuration");
     expect(dev, I, 0, L, "the device's configuration");
@@ -95,21 +95,21 @@ static void test_overrides(void **state)
     make(&w);
     inst = &w.iso.rig.dart[0].drv.inst;
     dev = join(&w, 5, true, I);
-    expect(dev, NONE, 0, T, "not trusted");
-    expect(dev, I, 0, T, "not trusted");
+    expect(dev, NONE, 0, T, "untrusted");
+    expect(dev, I, 0, T, "untrusted");
     dev = join(&w, 6, true, B);
     expect(dev, I, 0, B, "configuration");
     dev = join(&w, 7, false, NONE);
     inst->bypass = false;
-    expect(dev, I, GR_EOPNOTSUPP, I, "no bypass hardware");
-    expect(dev, L, 0, L, "the host asks");
+    expect(dev, I, GR_EOPNOTSUPP, I, "cannot bypass");
+    expect(dev, L, 0, L, "by the host");
     inst->locked = true;
     expect(dev, I, 0, T, "locked");
     expect(dev, L, 0, T, "locked");
-    expect(dev, B, 0, B, "the host asks");
+    expect(dev, B, 0, B, "by the host");
     inst->locked = false;
     inst->bypass = true;
-    expect(dev, I, 0, I, "the host asks");
+    expect(dev, I, 0, I, "by the host");
     finish(&w);
 }
 
@@ -155,12 +155,8 @@ static void test_groups(void **state)
         {{I, NONE, NONE}, {0}, NONE, T, {"another device of its group", "default", "default"}},
         {{I, L, I}, {0}, T, L, {"another device", "the device's configuration", "another"}},
         {{I, L, B}, {0}, I, B, {"another device", "another", "the device's configuration"}},
-        {{I, NONE, I}, {0}, I, I, {"configuration", "the host asks", "configuration"}},
-        {{I, I, I},
-         {false, true, false},
-         NONE,
-         T,
-         {"not trusted", "shares its streams", "trusted"}},
+        {{I, NONE, I}, {0}, I, I, {"configuration", "by the host", "configuration"}},
+        {{I, I, I}, {false, true, false}, NONE, T, {"untrusted", "shares streams", "untrusted"}},
         {{L, B, L}, {false, false, true}, NONE, B, {"another", "configuration", "another"}},
     };
 

@@ -477,9 +477,9 @@ static void test_refused_registers(void **state)
     refuses_registers(1u << 1, 0, 0, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2");
     refuses_registers(1u << 3, 0, 0, GR_EOPNOTSUPP, "little-endian AArch64");
     refuses_registers(1u << 21, 0, 0, GR_EOPNOTSUPP, "little-endian AArch64");
-    refuses_registers(3u << 24, 0, 0, GR_EOPNOTSUPP, "stalls faults");
-    refuses_registers(0, 1u << 29, 0, GR_EOPNOTSUPP, "places of their own");
-    refuses_registers(0, 1u << 30, 0, GR_EOPNOTSUPP, "places of their own");
+    refuses_registers(3u << 24, 0, 0, GR_EOPNOTSUPP, "stalls on a fault");
+    refuses_registers(0, 1u << 29, 0, GR_EOPNOTSUPP, "preset addresses");
+    refuses_registers(0, 1u << 30, 0, GR_EOPNOTSUPP, "preset addresses");
     refuses_registers(0, 0, 3, GR_EIO, "address size");
     refuses_registers(0, 0, 0x70, GR_EIO, "granules");
     refuses_registers(0, 16 ^ 33, 0, GR_EIO, "sizes that no SMMUv3 has");
@@ -499,8 +499,8 @@ static void test_refused_configurations(void **state)
         {0x20000, 13, 0, 0, {0, 0}, "granule"},
         {0x20000, 14, 0, 0, {0, 0}, "granule"}, /* the model below has none of 16 KiB */
         {0x20000, 18, 0, 0, {0, 0}, "granule"},
-        {0x20000, 0, 31, 0, {0, 0}, "IOVAs have 32 to 48 bits"},
-        {0x20000, 0, 49, 0, {0, 0}, "IOVAs have 32 to 48 bits"},
+        {0x20000, 0, 31, 0, {0, 0}, "IOVAs must have 32 to 48 bits"},
+        {0x20000, 0, 49, 0, {0, 0}, "IOVAs must have 32 to 48 bits"},
         {0x20000, 0, 0, 17, {0, 0}, "stream bits"},
         {0x20000, 0, 0, 0, {1, 0}, "aperture"},
         {0x20000, 0, 36, 0, {0, UINT64_C(1) << 36}, "aperture"},
@@ -704,8 +704,7 @@ static void test_stuck_start(void **state)
                 assert_true(host_now(p->h) - start > LIMIT);
             } else {
                 assert_in_range(host_now(p->h) - start, LIMIT, LIMIT + SLACK);
-                assert_true(host_logged(p->h, i < 3 ? "does not let itself be disabled"
-                                                    : "does not start"));
+                assert_true(host_logged(p->h, i < 3 ? "cannot be disabled" : "does not start"));
                 assert_int_equal(leaks, 0);
             }
             smmuv3_model_set_busy(p->hw.model, 0, 0);
@@ -1107,7 +1106,7 @@ static void test_stages(void **state)
         {0, 0, 0, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0"},
         {2, 1, 0, GR_EINVAL, "stage 1 is configured, and it has none; IDR0"},
         {1, 2, 0, GR_EINVAL, "stage 2 is configured, and it has none; IDR0"},
-        {3, 3, 0, GR_EINVAL, "the stages are 1 and 2, configured is (0x3)"},
+        {3, 3, 0, GR_EINVAL, "the stage must be 1 or 2; configured (0x3)"},
     };
 
     (void)state;
@@ -1626,7 +1625,8 @@ static void test_refused_command(void **state)
         assert_int_equal(p->smmu.gerrors, 1);
         assert_int_equal(peek(p, GERROR), peek(p, GERRORN));
         assert_command(p, 3 - which, CMD_SYNC, 0);
-        assert_true(host_logged(p->h, error == 1 ? "is refused, error 1" : "is refused, error 2"));
+        assert_true(
+            host_logged(p->h, error == 1 ? "was refused, error 1" : "was refused, error 2"));
         assert_false(gr_smmuv3_isr(&p->smmu)); /* nothing is left of it */
         assert_int_equal(gr_domain_unmap(&c.domain, 0, c.g), 0);
         assert_false(reads(p, SID, 0));

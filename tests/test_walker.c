@@ -912,23 +912,26 @@ static void test_smmu_reasons(void **state)
         enum walker_mode mode;
         const char *reason;
     } rows[] = {
-        {0x20, 0xc, 0, 0, WALKER_BYPASS, "lets pass"},
+        {0x20, 0xc, 0, 0, WALKER_BYPASS, "lets accesses pass"},
         {0x44, 1u << 20, 0, 0, WALKER_TRANSLATE, "translation"}, /* GBPA counts when it is off */
         {0x88, 0x10209, 0, 0, WALKER_BLOCKED, "does not reach so far"},
-        {0, 0, STRTAB + 8 * 3, 0, WALKER_BLOCKED, "no part for it"},
-        {0, 0, STRTAB + 8 * 3, STES | 3, WALKER_BLOCKED, "no part for it"},
+        {0, 0, STRTAB + 8 * 3, 0, WALKER_BLOCKED, "no second level for it"},
+        {0, 0, STRTAB + 8 * 3, STES | 3, WALKER_BLOCKED, "no second level for it"},
         {0x84, 0, 0, 0, WALKER_BLOCKED, "table lies outside memory"},
         {0, 0, STRTAB + 8 * 3, 0x1000 | 9, WALKER_BLOCKED, "entry lies outside memory"},
         {0, 0, STES + 64 * 5, CONTEXT | 0xa, WALKER_BLOCKED, "entry is not valid"},
         {0, 0, STES + 64 * 5, 1, WALKER_BLOCKED, "entry aborts"},
         {0, 0, STES + 64 * 5, 9, WALKER_BYPASS, "entry bypasses"},
         {0, 0, STES + 64 * 5, CONTEXT | 0xf, WALKER_BLOCKED, "stage 2"},
-        {0, 0, STES + 64 * 5, 0x100b, WALKER_BLOCKED, "context lies outside memory"},
-        {0, 0, CONTEXT, VALID_CD & ~(UINT64_C(1) << 31), WALKER_BLOCKED, "context is not valid"},
-        {0, 0, CONTEXT, VALID_CD & ~(UINT64_C(1) << 41), WALKER_BLOCKED, "context is not valid"},
-        {0, 0, CONTEXT, VALID_CD | 1 << 14, WALKER_BLOCKED, "context is not valid"},
-        {0, 0, CONTEXT, VALID_CD & ~UINT64_C(0x18), WALKER_BLOCKED, "context is not valid"},
-        {0, 0, CONTEXT, VALID_CD | 0x38, WALKER_BLOCKED, "context is not valid"},
+        {0, 0, STES + 64 * 5, 0x100b, WALKER_BLOCKED, "context descriptor lies outside memory"},
+        {0, 0, CONTEXT, VALID_CD & ~(UINT64_C(1) << 31), WALKER_BLOCKED,
+         "context descriptor is not valid"},
+        {0, 0, CONTEXT, VALID_CD & ~(UINT64_C(1) << 41), WALKER_BLOCKED,
+         "context descriptor is not valid"},
+        {0, 0, CONTEXT, VALID_CD | 1 << 14, WALKER_BLOCKED, "context descriptor is not valid"},
+        {0, 0, CONTEXT, VALID_CD & ~UINT64_C(0x18), WALKER_BLOCKED,
+         "context descriptor is not valid"},
+        {0, 0, CONTEXT, VALID_CD | 0x38, WALKER_BLOCKED, "context descriptor is not valid"},
         {0, 0, CONTEXT, VALID_CD | 0x80, WALKER_BLOCKED, "another granule"},
         {0x88, 0x10, 0, 0, WALKER_BLOCKED, "entry is not valid"}, /* linear, and empty there */
     };

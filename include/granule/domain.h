@@ -160,8 +160,8 @@ struct gr_device_config {
     uint64_t dma_mask;   /* the highest address that the device can put out; 0: 2^64 - 1 */
     bool untrusted;      /* the device may be hostile */
     /*
-     * What the device may see around its buffers. With EXPOSE the host must make sure that the
-     * granules of a buffer hold nothing secret.
+     * What the device may see around its buffers. With EXPOSE it sees all of a buffer's granules,
+     * whatever else they hold.
      */
     enum gr_isolation isolation;
     /*

@@ -15,7 +15,7 @@
 GR_BEGIN_DECLS
 
 #define GR_ENOENT (-2)  /* nothing is mapped or allocated there (also: unmapped twice) */
-#define GR_EIO (-5)     /* a register holds what it cannot hold, or an invalidation failed before */
+#define GR_EIO (-5)     /* a register has an impossible value, or an invalidation failed before */
 #define GR_ENOMEM (-12) /* the port has no memory left */
 #define GR_EACCES (-13) /* no permission asked for: neither read nor write */
 #define GR_EFAULT (-14) /* a physical address above those that the IOMMU can put out */

@@ -15,7 +15,7 @@ struct gr_instance;
 /* Reasons. They form a set: hardware may report several at once. */
 #define GR_FAULT_NO_ROOT 0x01u    /* no valid top table for the stream */
 #define GR_FAULT_NO_TABLE 0x02u   /* a table entry above the leaf is not valid */
-#define GR_FAULT_NO_LEAF 0x04u    /* the leaf is not valid */
+#define GR_FAULT_NO_LEAF 0x04u    /* the leaf is not valid: nothing is mapped there */
 #define GR_FAULT_READ_PROT 0x08u  /* mapped, but not for reading */
 #define GR_FAULT_WRITE_PROT 0x10u /* mapped, but not for writing */
 #define GR_FAULT_WINDOW 0x20u     /* mapped, but outside the leaf's sub-page window */
@@ -40,7 +40,7 @@ struct gr_fault {
     bool stream_shared;
     uint32_t reasons; /* GR_FAULT_*, at least one */
     gr_iova_t iova;
-    uint8_t level; /* of the entry that refused the access, leaves are 0; or LEVEL_UNKNOWN */
+    uint8_t level; /* of the entry that refused the access, 0: a leaf; or GR_FAULT_LEVEL_UNKNOWN */
     bool access_known;
     bool write;       /* of the access: write or read; valid if access_known */
     uint32_t raw;     /* the hardware's error register */
@@ -83,7 +83,7 @@ enum gr_diagnosis {
     GR_DIAGNOSIS_OUTSIDE,    /* the IOVA is outside the domain's aperture */
     GR_DIAGNOSIS_FIRMWARE,   /* the IOVA is reserved: firmware's, a doorbell, a host window */
     GR_DIAGNOSIS_BLOCKED,    /* the domain lets nothing pass: its type is BLOCKED, or it broke */
-    GR_DIAGNOSIS_HARDWARE,   /* no matter of tables, or not to be told */
+    GR_DIAGNOSIS_HARDWARE,   /* the hardware refused the access for another reason than tables */
 };
 
 /* A diagnosis in a few words, for reports; NULL if unknown. The string is constant. Any context. */

@@ -165,8 +165,7 @@ void gr_instance_fault(struct gr_instance *inst, const struct gr_fault *fault, u
  * For drivers: set up every stream again, through `ops`, as its domain says, after the hardware
  * lost its registers. The driver has blocked all streams before. Streams of a broken domain stay
  * blocked. Configuration context; takes the domains' locks.
- * Returns 0, or the first error of `ops`:
- * then the streams before it are set up, the rest blocked.
+ * Returns 0, or the first error of `ops`: then some streams are set up, and the rest are blocked.
  */
 GR_MUST_CHECK int gr_instance_reattach(struct gr_instance *inst);
 

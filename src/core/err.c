@@ -9,19 +9,19 @@ const char *gr_strerror(int err)
     case GR_ENOENT:
         return "nothing is mapped there";
     case GR_EIO:
-        return "the hardware failed";
+        return "the hardware answered nonsense";
     case GR_ENOMEM:
         return "out of memory";
     case GR_EACCES:
-        return "no permission asked for";
+        return "neither read nor write permission asked for";
     case GR_EFAULT:
-        return "physical address beyond the IOMMU's width";
+        return "physical address beyond what the IOMMU can address";
     case GR_EBUSY:
         return "in use";
     case GR_EEXIST:
         return "already mapped";
     case GR_ENODEV:
-        return "no domain of the kind needed";
+        return "the device has no domain of the kind needed";
     case GR_EINVAL:
         return "unaligned or invalid argument";
     case GR_ENOSPC:
@@ -29,13 +29,13 @@ const char *gr_strerror(int err)
     case GR_ERANGE:
         return "outside the aperture";
     case GR_ENODATA:
-        return "length is zero";
+        return "the length is zero";
     case GR_EBADMSG:
         return "malformed input";
     case GR_EOVERFLOW:
-        return "range passes the end of the address space";
+        return "the range passes the end of the address space";
     case GR_EMSGSIZE:
-        return "not exactly the range that was mapped";
+        return "the range is not exactly one that was mapped";
     case GR_ENOBUFS:
         return "the bounce pool is exhausted";
     case GR_EOPNOTSUPP:

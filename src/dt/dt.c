@@ -132,7 +132,7 @@ int gr_dt_open(struct gr_dt *dt, const void *blob, size_t size)
     ret = fdt_check_full(blob, size);
     if (ret)
         return gri_dt_fail(dt, NULL,
-                           "this is no device tree, or a damaged one (%s); give a whole .dtb",
+                           "this is not a device tree, or a damaged one (%s); give a whole .dtb",
                            fdt_strerror(ret));
     if (!fdt_get_name(blob, 0, NULL))
         return gri_dt_fail(dt, NULL, "the device tree has no root node; compile it again with dtc");
@@ -308,8 +308,9 @@ int gri_dt_get_cells(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
     if (!value)
         return 0;
     if (len % 4 != 0)
-        return gri_dt_fail(dt, at, "%s has %u bytes, no whole number of 32-bit cells; write cells",
-                           prop, (unsigned)len);
+        return gri_dt_fail(dt, at,
+                           "%s has %u bytes, not a whole number of 32-bit cells; write cells", prop,
+                           (unsigned)len);
     out->v = value;
     out->n = (unsigned)len / 4;
     return 1;
@@ -328,15 +329,6 @@ int gri_dt_get_u32(struct gr_dt *dt, const struct gr_dt_chain *at, const char *p
     return 1;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    while (*a && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
 int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char *const *known,
                      size_t count, const char *hint)
 {
@@ -351,7 +343,7 @@ int gri_dt_check_own(struct gr_dt *dt, const struct gr_dt_chain *at, const char 
         for (size_t i = 0; i < 8 && !good; i++)
             good = name[i] != "granule,"[i];
         for (size_t i = 0; i < count && !good; i++)
-            good = same_text(name, known[i]);
+            good = gri_dt_same(name, known[i]);
         if (!good)
             return gri_dt_fail(dt, at, "%s is not known; give one of %s", name, hint);
     }
@@ -396,7 +388,7 @@ int gri_dt_get_ranges(struct gr_dt *dt, const struct gr_dt_chain *bus, const cha
     if (cells.n % out->stride != 0)
         return gri_dt_fail(
             dt, bus,
-            "%s has %u cells, no multiple of the %u of an entry; give child address, "
+            "%s has %u cells, not a multiple of the %u of an entry; give child address, "
             "parent address and size",
             prop, cells.n, out->stride);
     out->name = prop;
@@ -444,7 +436,7 @@ static int translate_once(struct gr_dt *dt, const struct gr_dt_chain *at,
         return gri_dt_fail(
             dt, bus, "ranges is missing, so that the CPU cannot reach what is below; give it");
     if (ranges.child_cells == 3)
-        return gri_dt_fail(dt, at, "reg lies on a PCI bus and is no CPU address; move the node");
+        return gri_dt_fail(dt, at, "reg lies on a PCI bus and is not a CPU address; move the node");
     if (!ranges.n)
         return 0;
     for (unsigned i = 0; i < ranges.n; i++) {
@@ -483,7 +475,7 @@ int gri_dt_get_reg(struct gr_dt *dt, const struct gr_dt_chain *at, unsigned inde
     if (!reg.n || reg.n % (address_cells + size_cells) != 0)
         return gri_dt_fail(
             dt, at,
-            "reg has %u cells, no multiple of the %u of an entry; give %u of address "
+            "reg has %u cells, not a multiple of the %u of an entry; give %u of address "
             "and %u of size",
             reg.n, address_cells + size_cells, address_cells, size_cells);
     if (index >= reg.n / (address_cells + size_cells))

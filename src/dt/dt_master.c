@@ -39,7 +39,7 @@ static int resolve(struct gr_dt *dt, struct gr_dt_iter *it, const char *prop, ui
     it->phandle = phandle;
     if (!gri_dt_has(dt, target, "#iommu-cells"))
         return gri_dt_fail(dt, &it->at,
-                           "%s names %s, which is no IOMMU: it lacks #iommu-cells; "
+                           "%s names %s, which is not an IOMMU: it lacks #iommu-cells; "
                            "name an IOMMU",
                            prop, fdt_get_name(dt->fdt, gri_dt_node(target), NULL));
     return gri_dt_read_iommu(dt, target, out);
@@ -510,7 +510,7 @@ static int open_map(struct gr_dt *dt, const struct gr_dt_chain *bridge, struct g
         return ret;
     if (!cells->n || cells->n % 4 != 0)
         return gri_dt_fail(dt, bridge,
-                           "iommu-map has %u cells, no multiple of the 4 of an entry; "
+                           "iommu-map has %u cells, not a multiple of the 4 of an entry; "
                            "give RID base, IOMMU, SID base and length",
                            cells->n);
     e->mask = UINT32_MAX;

@@ -14,7 +14,7 @@
 
 static int refuse_tables(const struct gr_adopted *a, int err, const char *why, gr_pa_t pa)
 {
-    gri_log(a->inst->env, GR_LOG_ERR, "%s: firmware's tables cannot be adopted: the one at %x %s",
+    gri_log(a->inst->env, GR_LOG_ERR, "%s: firmware's tables cannot be adopted: the table at %x %s",
             a->inst->name, pa, why);
     return err;
 }
@@ -30,7 +30,7 @@ static int add_table(struct gr_adopted *a, gr_pa_t pa, uint64_t va, unsigned lev
             return refuse_tables(a, GR_EOPNOTSUPP, "is reached twice", pa);
     }
     if (a->mirror.count == GR_CFG_FIRMWARE_TABLES)
-        return refuse_tables(a, GR_ENOSPC, "is one more than GR_CFG_FIRMWARE_TABLES", pa);
+        return refuse_tables(a, GR_ENOSPC, "exceeds GR_CFG_FIRMWARE_TABLES", pa);
     *t = (struct gri_pt_foreign){.pa = pa, .va = va, .level = level};
     t->live = pa & gri_mask(lg2) ? NULL : gr_port_map_firmware(env, pa, (size_t)1 << lg2);
     if (!t->live)
@@ -97,7 +97,7 @@ static int check_shared(const struct gr_adopted *a)
         for (unsigned i = 0; i < a->mirror.count; i++) {
             for (unsigned k = 0; k < o->mirror.count; k++) {
                 if (a->table[i].pa == o->table[k].pa && (a->table[i].level || o->table[k].level))
-                    return refuse_tables(a, GR_EOPNOTSUPP, "is in part another stream's as well",
+                    return refuse_tables(a, GR_EOPNOTSUPP, "is shared in part with another stream",
                                          a->table[i].pa);
             }
         }

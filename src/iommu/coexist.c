@@ -234,7 +234,7 @@ static int choose_adoption(struct gr_domain *domain, const struct gr_device *dev
     const struct gr_group *const group = dev->group;
 
     domain->adopt = wish_of(group);
-    domain->adopt_reason = "the device's configuration asks for it";
+    domain->adopt_reason = "asked for by the device's configuration";
     if (domain->adopt == GR_ADOPT_REPLACE && gri_for_each_stream(domain, group, is_locked_stream)) {
         gri_log(domain->env, GR_LOG_ERR,
                 "%s: no domain: its tables cannot replace firmware's: an instance is locked",
@@ -244,14 +244,14 @@ static int choose_adoption(struct gr_domain *domain, const struct gr_device *dev
     if (domain->adopt)
         return 0;
     domain->adopt = GR_ADOPT_IMPORT;
-    domain->adopt_reason = "firmware's leaf tables are in the way of all other IOVAs";
+    domain->adopt_reason = "firmware's leaf tables cover all other IOVAs";
     if (is_full(domain, group))
         return 0;
-    domain->adopt_reason = "a region is not mapped where firmware has a leaf table";
+    domain->adopt_reason = "a reserved region must be added to a leaf table of firmware's";
     if (gri_region_for_granules(domain, group, needs_import))
         return 0;
     domain->adopt = GR_ADOPT_KEEP_SLOTS;
-    domain->adopt_reason = "nothing of firmware's has to be stored to";
+    domain->adopt_reason = "no write to firmware's tables is needed";
     return 0;
 }
 
@@ -285,8 +285,8 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
     if (!gri_range_contains(&domain->aperture, iova, iova | domain->pt.granule_mask))
         return gri_region_refuse(domain, dev, GR_ERANGE, "lies outside the aperture", r->iova);
     if (domain->adopt != GR_ADOPT_REPLACE && !has_roots(dev->group, va))
-        return gri_region_refuse(domain, dev, GR_ERANGE, "needs a root that firmware left out",
-                                 iova);
+        return gri_region_refuse(domain, dev, GR_ERANGE,
+                                 "needs a root table that firmware did not set up", iova);
     if (there == FIRMWARE_OTHER_LEAF)
         return gri_region_refuse(domain, dev, GR_EBUSY, "is mapped differently by firmware", iova);
     if (domain->adopt == GR_ADOPT_KEEP_SLOTS && there == FIRMWARE_LEAF)
@@ -297,10 +297,11 @@ static int map_region_granule(struct gr_domain *domain, const struct gr_device *
     if (!gri_pt_to_phys(&domain->pt, va, &leads))
         return leads == pa
                    ? 0
-                   : gri_region_refuse(domain, dev, GR_EBUSY, "is another region's too", iova);
+                   : gri_region_refuse(domain, dev, GR_EBUSY, "overlaps another region", iova);
     ret = gr_pt_map(&domain->pt, iova, pa, granule, r->prot, &done);
     return ret == GR_EFAULT
-               ? gri_region_refuse(domain, dev, ret, "leads beyond its IOMMU's reach", iova)
+               ? gri_region_refuse(domain, dev, ret,
+                                   "has a physical address that its IOMMU cannot put out", iova)
                : ret;
 }
 
@@ -342,7 +343,7 @@ int gri_coexist_fold(struct gr_domain *domain, const struct gr_stream *stream)
     }
     if (domain->type == GR_DOMAIN_IDENTITY || domain->type == GR_DOMAIN_LINEAR) {
         gri_log(domain->env, GR_LOG_ERR,
-                "%s: no such domain: firmware's mappings in stream %u of %s have to go on",
+                "%s: no such domain: firmware's mappings in stream %u of %s must be kept",
                 stream->dev->config.name, stream->sid, inst->name);
         return GR_EOPNOTSUPP;
     }
@@ -441,7 +442,7 @@ int gri_coexist_attach(struct gr_domain *domain, struct gr_stream *stream,
 
     if (domain->type == GR_DOMAIN_BLOCKED)
         gri_log(domain->env, GR_LOG_WARN,
-                "%s: blocked in part: firmware's mappings in stream %u of %s go on",
+                "%s: blocked in part: firmware's mappings in stream %u of %s remain in use",
                 stream->dev->config.name, stream->sid, inst->name);
     else if (!replace && !a->pt)
         link_into_firmware(domain, a);

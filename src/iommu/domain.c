@@ -32,7 +32,7 @@ static int fold_stream(struct gr_domain *domain, struct gr_stream *stream)
     if (ret || domain->type == GR_DOMAIN_BLOCKED)
         return ret;
     if (domain->type == GR_DOMAIN_IDENTITY && !inst->bypass) {
-        gri_log(domain->env, GR_LOG_ERR, "%s: no IDENTITY: %s has no bypass hardware",
+        gri_log(domain->env, GR_LOG_ERR, "%s: no IDENTITY domain: %s cannot bypass translation",
                 stream->dev->config.name, inst->name);
         return GR_EOPNOTSUPP;
     }
@@ -191,7 +191,8 @@ static int check_type(const struct gr_domain *domain, const struct gr_device *de
         return GR_EOPNOTSUPP;
     if (open && gri_has_regions(dev->group)) {
         gri_log(domain->env, GR_LOG_ERR,
-                "%s: no open domain: memory is reserved at IOVAs of its own", dev->config.name);
+                "%s: no LINEAR or IDENTITY domain: memory is reserved at fixed IOVAs",
+                dev->config.name);
         return GR_EOPNOTSUPP;
     }
     if (dev->group->untrusted && (open || flags & GR_DOMAIN_DEFERRED)) {
@@ -357,8 +358,8 @@ int gr_domain_fini(struct gr_domain *domain)
         return 0;
     if (doubt) {
         gri_log(domain->env, GR_LOG_ERR,
-                "domain: %u page tables stay allocated: an instance never confirmed that it "
-                "forgot them",
+                "domain: %u page tables stay allocated: an instance never confirmed their "
+                "invalidation",
                 (uint32_t)gr_pt_tables(&domain->pt));
         gr_port_lock_fini(&domain->pt.lock);
         return 0;
@@ -515,7 +516,7 @@ int gr_domain_attach(struct gr_domain *domain, struct gr_device *dev)
     if (ret)
         detach_group(domain, group);
     if (ret && before && attach_group(before, group)) {
-        gri_log(domain->env, GR_LOG_ERR, "%s: blocked: it cannot go back to the domain it had",
+        gri_log(domain->env, GR_LOG_ERR, "%s: blocked: the return to its previous domain failed",
                 dev->config.name);
         detach_group(before, group);
     }

@@ -30,16 +30,16 @@ static void strictest_wish(const struct gr_device *dev, enum gr_domain_type wish
     const enum gr_domain_type usual = wish ? wish : GR_DOMAIN_TRANSLATED;
 
     out->type = dev->config.mode ? dev->config.mode : usual;
-    out->reason = dev->config.mode ? "the device's configuration asks for it"
-                  : wish           ? "the host asks for it"
-                                   : "it is the default";
+    out->reason = dev->config.mode ? "asked for by the device's configuration"
+                  : wish           ? "asked for by the host"
+                                   : "the default";
     GRI_LIST_FOREACH(link, &dev->group->members) {
         const struct gr_device *const member = GRI_CONTAINER(link, struct gr_device, group_link);
         const enum gr_domain_type its = member->config.mode ? member->config.mode : usual;
 
         if (rank(its) < rank(out->type)) {
             out->type = its;
-            out->reason = "another device of its group asks for it";
+            out->reason = "asked for by another device of its group";
         }
     }
 }
@@ -71,22 +71,24 @@ static bool can_bypass(const struct gr_stream *stream)
 int gr_device_policy(const struct gr_device *dev, enum gr_domain_type wish, struct gr_policy *out)
 {
     if (wish && rank(wish) == GRI_ARRAY_SIZE(strictness)) {
-        *out = (struct gr_policy){GR_DOMAIN_BLOCKED, "no device can be given such a domain"};
+        *out = (struct gr_policy){GR_DOMAIN_BLOCKED, "no device can have a domain of this type"};
         return GR_EINVAL;
     }
     strictest_wish(dev, wish, out);
     if (out->type != GR_DOMAIN_LINEAR && out->type != GR_DOMAIN_IDENTITY)
         return 0;
     if (dev->group->untrusted) {
-        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
-                                  "it is not trusted, or shares its streams with one that is not"};
+        *out =
+            (struct gr_policy){GR_DOMAIN_TRANSLATED,
+                               "the device is untrusted, or shares streams with an untrusted one"};
     } else if (!all_streams(dev->group, is_open)) {
         *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
                                   "an instance is locked, or translates for firmware"};
     } else if (gri_has_regions(dev->group)) {
-        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED, "memory is reserved at IOVAs of its own"};
+        *out = (struct gr_policy){GR_DOMAIN_TRANSLATED,
+                                  "the device has memory reserved at fixed IOVAs"};
     } else if (out->type == GR_DOMAIN_IDENTITY && !all_streams(dev->group, can_bypass)) {
-        out->reason = "an instance has no bypass hardware, and nothing else is an identity";
+        out->reason = "an instance cannot bypass translation, which IDENTITY needs";
         return GR_EOPNOTSUPP;
     }
     return 0;

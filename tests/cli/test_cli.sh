@@ -52,7 +52,7 @@ full() {
     told="granule $* > /dev/full"
     status 2
     check "stderr is not one line" test "$(wc -l < "$dir/err")" -eq 1
-    err_has 'granule: not all of the output could be written: make room where it goes'
+    err_has 'granule: not all of the output could be written: standard output is full or closed'
 }
 if [ -w /dev/full ]; then
     "$granule" run --snapshot="$dir/snap" tests/data/groups.dts > "$dir/out"
@@ -90,10 +90,10 @@ wrong 'unknown option -x' run -x a.dtb
 wrong '--seed needs a value' run a.dtb --seed
 wrong '--json' run --json=yes a.dtb
 for page in 8K 4k 4096 0 ''; do
-    wrong "--cpu-page=$page is no page size" run --cpu-page="$page" a.dtb
+    wrong "--cpu-page=$page is not a page size" run --cpu-page="$page" a.dtb
 done
 for seed in -1 +1 ' 1' 1x 0x '' 9223372036854775808 18446744073709551616 1.5; do
-    wrong "--seed=$seed is no seed" run --seed="$seed" a.dtb
+    wrong "--seed=$seed is not a seed" run --seed="$seed" a.dtb
 done
 wrong_json 'unknown option --pages' run --pages --json a.dtb
 
@@ -109,6 +109,10 @@ wrong "$dir/short.dtb" run "$dir/short.dtb"
 printf '/dts-v1/;\n/ {\n\tbroken = <;\n};\n' > "$dir/broken.dts"
 wrong 'dtc does not compile it' run "$dir/broken.dts"
 err_has 'line 3.'
+: > "$dir/empty.dts"
+wrong 'it holds no device tree' run "$dir/empty.dts"
+printf '#include "soc.dtsi"\n/dts-v1/;\n/ { };\n' > "$dir/include.dts"
+wrong '#include goes through cpp first' run "$dir/include.dts"
 printf '/dts-v1/;\n/ { };\n' > "$dir/bare.dts"
 wrong 'memory' run "$dir/bare.dts"
 name=$(printf 'bad\377name.dtb')
@@ -160,7 +164,7 @@ out_has 'no driver for example,no-such-iommu'
 check "the other device did not run" test "$(number maps)" -gt 100
 run run "$board"
 status 1
-out_has '/stranded: blocked: '
+out_has '/stranded: blocked ('
 out_has 'FAIL: '
 
 # ---- nothing to drive: no device, no IOMMU, and neither ----

@@ -24,9 +24,9 @@ for verb in run attack; do
     # What must not be asked for where a device may be hostile, by an option or by the tree.
     wrong '--invalidate=deferred' $verb --untrusted --invalidate=deferred boards/mac-mini-m1.dts
     wrong '--isolation=expose' $verb --untrusted --isolation=expose boards/mac-mini-m1.dts
-    wrong '/shares-2 is not trusted, and --invalidate=deferred' $verb --invalidate=deferred \
+    wrong '/shares-2 is untrusted, and --invalidate=deferred' $verb --invalidate=deferred \
         tests/data/groups.dts
-    wrong '/shares-2 is not trusted, and --isolation=expose' $verb --isolation=expose \
+    wrong '/shares-2 is untrusted, and --isolation=expose' $verb --isolation=expose \
         tests/data/groups.dts
 done
 run attack --help
@@ -65,10 +65,10 @@ run attack --json --mode=identity boards/mac-mini-m1.dts
 clean
 check "not all memory" test "$(number leaked_bytes)" -ge $((3 * 0x200000000))
 device_has '/soc/pcie@690000000/pci@0,0' '"mode":"blocked"' '"leaked_bytes":0' \
-    'an instance has no bypass hardware'
+    'an instance cannot bypass translation'
 run attack boards/synthetic.dts
 status 0
-out_has 'PASS: every byte arrived, and no device that is not trusted reached anything else'
+out_has 'PASS: every byte arrived, and no untrusted device reached anything else'
 check "no columns" grep -qE 'bytes +leaked +slack$' "$dir/out"
 
 # A group is as trusted as its least trusted member.
@@ -105,29 +105,35 @@ device_has /soc/device@1100000 '"isolation":"bounce"'
 run run --json --mode=blocked boards/mac-mini-m1.dts
 clean
 check "something was mapped" test "$(number maps)" = 0
-device_has /soc/usb@382280000 '"mode":"blocked","reason":"the host asks for it","isolation":"none"'
+device_has /soc/usb@382280000 '"mode":"blocked","reason":"asked for by the host","isolation":"none"'
 run run --json boards/synthetic.dts
 clean
 for what in 1400000:linear 1500000:identity 1600000:blocked; do
     device_has "/soc@2000000000/device@${what%:*}" "\"mode\":\"${what#*:}\"" \
-        "\"reason\":\"the device's configuration asks for it\""
+        "\"reason\":\"asked for by the device's configuration\""
 done
-device_has '/soc@2000000000/device@1100000' '"mode":"translated","reason":"it is the default"'
+device_has '/soc@2000000000/device@1100000' '"mode":"translated","reason":"the default"'
 run run boards/synthetic.dts
 status 0
-out_has "device@1400000: linear: the device's configuration asks for it"
-out_has 'all others: translated: it is the default'
+out_has "device@1400000: linear (asked for by the device's configuration)"
+out_has 'all others: translated (the default)'
+# What is said in the end is no more than what was seen.
+out_has 'PASS: every byte arrived; devices in linear and identity domains reach all memory'
+run run --mode=blocked boards/iphone6-a8.dts
+status 0
+out_has 'all devices: blocked (asked for by the host)'
+out_has 'PASS: nothing was mapped: every device is blocked, and reached nothing'
 # A hostile device gets neither, whoever asks; what the tree says goes before the option.
 sed 's/^\tsmall-pages {/&\n\t\tgranule,dma-mode = "identity";\n\t\texternal-facing;/' \
     tests/data/groups.dts > "$dir/plugged.dts"
 run run --json --mode=linear "$dir/plugged.dts"
 clean
-device_has /small-pages '"mode":"translated"' 'it is not trusted'
-device_has /two-streams '"mode":"linear","reason":"the host asks for it"'
+device_has /small-pages '"mode":"translated"' 'the device is untrusted'
+device_has /two-streams '"mode":"linear","reason":"asked for by the host"'
 sed 's/^\tsmall-pages {/&\n\t\tgranule,dma-mode = "translated";/' tests/data/groups.dts > "$dir/said.dts"
 run run --json --mode=blocked "$dir/said.dts"
 clean
-device_has /small-pages '"mode":"translated"' "the device's configuration asks for it"
+device_has /small-pages '"mode":"translated"' "asked for by the device's configuration"
 device_has /two-streams '"mode":"blocked"'
 # A mistake in the tree is one sentence.
 sed 's/^\tsmall-pages {/&\n\t\tgranule,dma-mode = "bypass";/' tests/data/groups.dts > "$dir/odd.dts"

@@ -75,12 +75,12 @@ done
 wrong 'more than one DIR' dump a b
 wrong 'no IOVA' walk "$snap"
 wrong 'more than DIR and IOVA' walk "$snap" 1 2
-wrong 'is no IOVA' walk "$snap" 0xg
-wrong 'is no IOVA' walk "$snap" 0x10000000000000000
-wrong 'is no stream' walk --stream=x "$snap" 1
+wrong 'is not an IOVA' walk "$snap" 0xg
+wrong 'is not an IOVA' walk "$snap" 0x10000000000000000
+wrong 'is not a stream' walk --stream=x "$snap" 1
 wrong '--stream needs a value' walk "$snap" 1 --stream
 wrong 'no such instance' walk --instance=/soc "$snap" 1
-wrong 'not known here' walk --instance=/soc/iommu@40 "$snap" 1
+wrong 'cannot read the tables of apple,none' walk --instance=/soc/iommu@40 "$snap" 1
 wrong 'has streams 0 to 15' walk --instance=/soc/iommu@10 --stream=16 "$snap" 1
 
 # ---- dump ----
@@ -129,8 +129,8 @@ finds "$a 0x9f4a8000: the sg of /soc/a at 0x9f4a8123: the tables say PA" 's/"0x8
 finds 'the tables permit read only, not read and write' 's/"length":36864,"read":true,"write":false/"length":36864,"read":true,"write":true/'
 finds 'the tables permit read only, not no access' 's/"length":36864,"read":true,"write":false/"length":36864,"read":false,"write":false/'
 finds "$a 0x9f4b4000: the sg of /soc/a at 0x9f4a8123: it is not mapped there" 's/36864/65536/'
-finds "$a 0x9f4b0000: mapped up to 0x9f4b3fff, but no mapping explains it" 's/36864/16384/'
-finds "$a 0x9f4a0000: mapped up to 0x9f4a3fff, but no mapping explains it" '/"length":4352/d'
+finds "$a 0x9f4b0000: mapped up to 0x9f4b3fff, but no mapping covers it" 's/36864/16384/'
+finds "$a 0x9f4a0000: mapped up to 0x9f4a3fff, but no mapping covers it" '/"length":4352/d'
 finds '32 KiB unexplained' '/"stream":6/d; s/"kind":"map"},$/"kind":"map"}]}/; /"length":4352/s/]}$/,/'
 finds 'it overlaps the coherent of /soc/c at 0x10a9f4a0000' 's/"0x10a9f4a0040","pa":"0x8c5d54040","length":64/"0x10a9f4a003f","pa":"0x8c5d5403f","length":65/'
 finds 'it overlaps the firmware of /soc/d' 's,/soc/e,/soc/d,'
@@ -140,10 +140,10 @@ finds 'closes some of its bytes' 's/"length":4352/"length":4353/'
 finds 'closes some of its bytes' 's/"0x9f4a0100","pa":"0x8c5d54100"/"0x9f4a00ff","pa":"0x8c5d540ff"/'
 finds 'its leaves open whole granules, but it has a window' 's/null,"kind":"sg"/["0x9f4a8000","0x9f4b3fff"],"kind":"sg"/'
 finds 'the stream does not translate: TCR asks for neither' 's/"0x114":"0x80",//'
-finds 'the stream does not translate: it is not enabled' 's/"0xfc":"0xffff"/"0xfc":"0xff0f"/'
-finds 'goes beyond the 32 bits' 's/"iova":"0x9f4a8123","pa":"0x810000123","length":36864/"iova":"0xffffc123","pa":"0x810000123","length":36864/'
-finds 'the tables of apple,none are not known here' 's|"instance":"/soc/iommu@20"|"instance":"/soc/iommu@40"|'
-finds 'no mapping explains it' 's/"stream":5,"iova":"0x9f4a0100"/"stream":4,"iova":"0x9f4a0100"/'
+finds 'the stream does not translate: the stream is not enabled' 's/"0xfc":"0xffff"/"0xfc":"0xff0f"/'
+finds 'exceeds the 32 bits' 's/"iova":"0x9f4a8123","pa":"0x810000123","length":36864/"iova":"0xffffc123","pa":"0x810000123","length":36864/'
+finds 'granule cannot read the tables of apple,none' 's|"instance":"/soc/iommu@20"|"instance":"/soc/iommu@40"|'
+finds 'no mapping covers it' 's/"stream":5,"iova":"0x9f4a0100"/"stream":4,"iova":"0x9f4a0100"/'
 cp "$dir/good.json" "$snap/machine.json"
 
 # The page in the middle of three gets a window; one of another record gets an empty one.
@@ -151,7 +151,7 @@ word 0x8a0b12958 00103f0810004081
 word 0x870002508 fff00008700ab001
 run dump --check "$snap"
 status 1
-out_has "$a 0x9f4ac000: the sg of /soc/a at 0x9f4a8123: a window closes bytes in its middle"
+out_has "$a 0x9f4ac000: the sg of /soc/a at 0x9f4a8123: a window closes bytes in the middle of it"
 out_has '/soc/iommu@20, stream 5, IOVA 0x9f4a1000: the bounce of /soc/b at 0x79f4a1000: the window of its leaf is empty'
 out_has 'FAIL: 9 mappings of 4 streams, 2 wrong, 0 B unexplained'
 run walk --instance=/soc/iommu@20 "$snap" 0x9f4a1000
@@ -177,7 +177,7 @@ status 1
 out_has "fails at level 0: the leaf's window lets through 0x9f4a0100-0x9f4a11ff only"
 run walk --instance=/soc/iommu@30 --stream=5 "$snap" 0x8010a9f4a4010
 status 0
-out_has 'IOVA bits from 47 on are not compared: walked as 0x10a9f4a4010'
+out_has 'the IOMMU ignores IOVA bits from 47 on: walked as 0x10a9f4a4010'
 out_has 'PA 0x980000010, write only, cached'
 run walk --instance=/soc/iommu@20 --stream=5 "$snap" 0x1000
 status 1
@@ -207,28 +207,28 @@ refused() {
     edit "$2"
     wrong "$1" dump "$snap"
 }
-refused 'no JSON' '1s/{/[/'
-refused 'no JSON' 's/}]}$/}]/'
-refused 'no JSON' 's/"cpu_page":4096/&,&/'
-refused '"cpu_page" is no number' 's/"cpu_page":4096/"cpu_page":"4096"/'
+refused 'not JSON' '1s/{/[/'
+refused 'not JSON' 's/}]}$/}]/'
+refused 'not JSON' 's/"cpu_page":4096/&,&/'
+refused '"cpu_page" is not a number' 's/"cpu_page":4096/"cpu_page":"4096"/'
 refused '"cpu_page" is 4095' 's/"cpu_page":4096/"cpu_page":4095/'
-refused '"ram_base" is no address' 's/"ram_base":"0x800000000"/"ram_base":1/'
-refused '"ram_base" is no address' 's/"ram_base":"0x/"ram_base":"/'
+refused '"ram_base" is not an address' 's/"ram_base":"0x800000000"/"ram_base":1/'
+refused '"ram_base" is not an address' 's/"ram_base":"0x/"ram_base":"/'
 refused '"ram_size"' 's/"ram_size":"0x100000000"/"ram_size":"0x0"/'
 refused '"ram_size"' 's/"ram_base":"0x800000000"/"ram_base":"0xffffffffffff0000"/'
 refused 'memory.img: it has 0x100000000 bytes' 's/"ram_size":"0x100000000"/"ram_size":"0x100000001"/'
-refused '"instances" is no array' 's/"instances":\[/"others":[/'
-refused '"mappings" is no array' 's/"mappings":\[/"others":[/'
+refused '"instances" is not an array' 's/"instances":\[/"others":[/'
+refused '"mappings" is not an array' 's/"mappings":\[/"others":[/'
 refused 'instances[1]: "path" /soc/iommu@10 is there twice' 's,"path":"/soc/iommu@20","path":"/soc/iommu@10",'
-refused 'instances[0]: "path" is no string' 's,"path":"/soc/iommu@10","path":true,'
-refused 'instances[0]: "path" is no string' 's,"path":"/soc/iommu@10","path":"\\u001b[2J",'
+refused 'instances[0]: "path" is not a string' 's,"path":"/soc/iommu@10","path":true,'
+refused 'instances[0]: "path" is not a string' 's,"path":"/soc/iommu@10","path":"\\u001b[2J",'
 refused 'instances[0]: "granule" is 16383' 's/"granule":16384/"granule":16383/'
 refused 'instances[0]: "granule" is 4096, but bits 27:24 of register 0x0 stand for 2^14' '3s/"granule":16384/"granule":4096/'
 refused 'has no tables with a granule of 65536' 's/"granule":16384/"granule":65536/'
 refused '64 streams are more than the 32' 's/"streams":16/"streams":64/'
-refused '"streams" is no number' 's/"streams":16/"streams":-1/'
+refused '"streams" is not a number' 's/"streams":16/"streams":-1/'
 refused '"locked" is neither' 's/"locked":true/"locked":1/'
-refused '"registers" is no object' 's/"registers":{}/"registers":[]/'
+refused '"registers" is not an object' 's/"registers":{}/"registers":[]/'
 refused 'register "0x102"' 's/"0x104"/"0x102"/'
 refused 'register "0x114"' 's/"0x114":"0x80"/"0x114":128/'
 refused 'register "0x114"' 's/"0x114":"0x80"/"0x114":"0x100000080"/'
@@ -236,17 +236,17 @@ refused 'register 0x114 is there twice' 's/"0x104"/"0x0114"/'
 refused 'mappings[0]: "instance"' '12s,"instance":"/soc/iommu@10","instance":"/soc/iommu@11",'
 refused 'mappings[0]: "stream" is 16' '12s/"stream":5/"stream":16/'
 refused 'mappings[0]: "length" 0' 's/"length":4352/"length":0/'
-refused 'mappings[0]: "length" is no number' 's/"length":4352/"length":4352.0/'
+refused 'mappings[0]: "length" is not a number' 's/"length":4352/"length":4352.0/'
 refused 'mappings[0]: "length"' 's/"iova":"0x9f4a0100"/"iova":"0xfffffffffffffff0"/'
 refused 'mappings[0]: "read"' 's/"length":4352,"read":true/"length":4352,"read":null/'
 refused 'mappings[0]: "window"' 's/\["0x9f4a0100","0x9f4a11ff"\]/["0x9f4a0100"]/'
 refused 'mappings[0]: "window"' 's/\["0x9f4a0100","0x9f4a11ff"\]/["0x9f4a1200","0x9f4a11ff"]/'
 refused 'mappings[0]: "kind" mop' '12s/"kind":"map"/"kind":"mop"/'
-refused 'mappings[1]: it is no object' 's/^"mappings":\[$/"mappings":[[],/; s/\[\[\],/[ {"device":"d","instance":"\/soc\/iommu@10","stream":5,"iova":"0x0","pa":"0x0","length":1,"read":true,"write":true,"window":null,"kind":"map"},[],/'
+refused 'mappings[1]: it is not an object' 's/^"mappings":\[$/"mappings":[[],/; s/\[\[\],/[ {"device":"d","instance":"\/soc\/iommu@10","stream":5,"iova":"0x0","pa":"0x0","length":1,"read":true,"write":true,"window":null,"kind":"map"},[],/'
 echo '[]' > "$snap/machine.json"
-wrong 'holds no object' dump "$snap"
+wrong 'it is not an object' dump "$snap"
 : > "$snap/machine.json"
-wrong 'no JSON' dump "$snap"
+wrong 'not JSON' dump "$snap"
 cp "$dir/good.json" "$snap/machine.json"
 wrong 'No such file' dump "$dir/missing"
 wrong 'No such file' walk "$dir/missing" 0
@@ -254,9 +254,9 @@ wrong 'Not a directory' dump "$dir/good.json"
 mkdir "$dir/half" "$dir/odd" "$dir/odd/machine.json"
 cp "$dir/good.json" "$dir/half/machine.json"
 wrong 'memory.img: No such file' dump "$dir/half"
-wrong 'no regular file' dump "$dir/odd"
+wrong 'not a regular file' dump "$dir/odd"
 mkfifo "$dir/half/memory.img"
-wrong 'no regular file' dump "$dir/half"
+wrong 'not a regular file' dump "$dir/half"
 wrong 'too long' dump "$(printf '%05000d' 1)"
 
 # ---- hostile tables: said in one line each, and no more ----

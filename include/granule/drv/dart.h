@@ -131,9 +131,10 @@ GR_MUST_CHECK int gr_dart_suspend(struct gr_dart *dart);
 GR_MUST_CHECK int gr_dart_resume(struct gr_dart *dart);
 
 /*
- * The hardware went without a warning, as behind a cable that was pulled: as gr_dart_suspend(), but
- * without touching a register. Then the devices can be detached and removed, and the instance
- * after them; or the hardware comes back, and gr_dart_resume() follows. Any context.
+ * The hardware has gone without a warning, for example behind a cable that was pulled. Afterwards
+ * all is as after gr_dart_suspend(), but no register was touched. Either the devices are detached
+ * and removed, and the instance after them; or the hardware comes back, and gr_dart_resume()
+ * follows. Any context.
  */
 void gr_dart_lost(struct gr_dart *dart);
 

@@ -65,8 +65,8 @@ struct gr_smmuv3 {
     uint32_t prod;      /* CMDQ_PROD with its wrap bit, as last computed */
     uint32_t evtq_cons; /* EVENTQ_CONS with its wrap and overflow bits, as last written */
     uint32_t context_count; /* how many ASIDs, in stage 2 VMIDs, there are */
-    uint32_t single;        /* a range of up to so many granules is invalidated one by one */
-    uint32_t lost;          /* lost events that no record has told of yet; at least so many */
+    uint32_t single;        /* the longest range, in granules, that is invalidated one by one */
+    uint32_t lost;          /* lost events that no record has told of yet: a lower bound */
     uint64_t *strtab;
     uint64_t *cmdq;
     uint64_t *evtq;

@@ -232,7 +232,7 @@ int gr_dart_init(struct gr_dart *dart, const struct gr_dart_config *config)
 #ifndef GR_PORT_HAS_FIRMWARE
     if (dart->inst.locked)
         return dart_refuse(config, GR_EOPNOTSUPP,
-                           dart->unlockable ? "it is locked by firmware, though not for good"
+                           dart->unlockable ? "it is locked by firmware; the lock can be undone"
                                             : "it is locked until reboot by firmware",
                            gri_dart_read(dart, dart->layout->lock));
 #endif
@@ -295,7 +295,7 @@ void gr_dart_lost(struct gr_dart *dart)
 }
 
 /* Are all PARAMS what they were at init? */
-static bool is_back(const struct gr_dart *dart)
+static bool params_are_same(const struct gr_dart *dart)
 {
     for (uint32_t i = 0; i < dart->layout->params; i++) {
         if (gri_dart_read(dart, 4 * i) != dart->params[i])
@@ -309,7 +309,7 @@ int gr_dart_resume(struct gr_dart *dart)
     gr_lock_state_t state = gr_port_lock(&dart->inst.lock);
     int ret;
 
-    if (!is_back(dart)) {
+    if (!params_are_same(dart)) {
         ret = GR_EIO;
     } else if (dart_is_locked(dart)) {
         ret = GR_EOPNOTSUPP;

@@ -26,13 +26,13 @@ static uint64_t read_fault_address(const struct gr_dart *dart, uint32_t lo, uint
 static void find_stream(const struct gr_dart *dart, uint32_t error, struct gr_fault *out)
 {
     const struct gr_dart_layout *const l = dart->layout;
-    const uint32_t told = gri_field_get(UINT32_MAX, l->error_stream) + 1;
+    const uint32_t distinct = gri_field_get(UINT32_MAX, l->error_stream) + 1;
     unsigned open = 0;
 
     out->stream = gri_field_get(error, l->error_stream);
-    if (dart->inst.streams <= told)
+    if (dart->inst.streams <= distinct)
         return;
-    for (uint32_t sid = out->stream; sid < dart->inst.streams; sid += told) {
+    for (uint32_t sid = out->stream; sid < dart->inst.streams; sid += distinct) {
         if (!gri_dart_read(dart, l->tcr + 4 * sid))
             continue;
         out->stream = open ? out->stream : sid;

@@ -9,7 +9,7 @@ static const struct gr_dart *const_dart_of(const struct gr_instance *inst)
 }
 
 /* Is the stream not remapped? Else TCR and TTBR of another stream count (DART.md 2, 3). */
-static bool goes_as_itself(const struct gr_dart *dart, uint32_t sid, uint32_t tcr)
+static bool is_not_remapped(const struct gr_dart *dart, uint32_t sid, uint32_t tcr)
 {
     const struct gr_dart_layout *const l = dart->layout;
 
@@ -38,7 +38,7 @@ void gri_dart_firmware(const struct gr_instance *inst, uint32_t stream, struct g
         out->roots |= (uint8_t)(ttbr & l->ttbr_valid ? 1u << i : 0);
     }
     out->serves = (tcr & l->tcr_translate) && !(tcr & l->tcr_bypass_dart) && out->roots &&
-                  goes_as_itself(dart, stream, tcr);
+                  is_not_remapped(dart, stream, tcr);
     if (!inst->locked && out->serves)
         out->state = GR_FIRMWARE_TRANSLATING;
     else if (!inst->locked && tcr & l->tcr_bypass_dart && !(tcr & l->tcr_translate))

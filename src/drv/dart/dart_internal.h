@@ -47,7 +47,7 @@ struct gr_dart_layout {
     uint8_t pa_bits;
     uint16_t streams;
     uint16_t streams_max;
-    uint16_t streams_open; /* so many may pass whatever `enable` holds: blocked at reset, too */
+    uint16_t streams_open; /* streams below this may pass whatever `enable` holds */
     bool fault_low;        /* a fault's address lacks the bits above va_bits (DART.md 6) */
     bool flush_closed;     /* a TLB command lets its streams translate: without TTBRs (DART.md 6) */
     uint32_t mmio_size;    /* the smallest register window */

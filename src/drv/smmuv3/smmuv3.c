@@ -2,11 +2,11 @@
 /* Arm's SMMUv3: what the hardware is, how it starts and stops. "S 6.3" is 6.3 of Arm IHI 0070. */
 #include "drv/smmuv3/smmuv3_internal.h"
 
-#define CMDQ_LG2_MAX 8u /* log2 of the commands in a page: 16 bytes each */
-#define CMDQ_LG2_MIN 2u /* the longest fixed sequence is four commands */
-#define EVTQ_LG2_MAX 7u /* log2 of the events in a page: 32 bytes each */
-#define L1_MAX 17u      /* log2 of the descriptors in the first level: 1 MiB */
-#define LINEAR_MAX 16u  /* log2 of the streams in a linear table: 4 MiB */
+#define CMDQ_LG2_MAX 8u    /* log2 of the commands in a page: 16 bytes each */
+#define CMDQ_LG2_MIN 2u    /* the longest fixed sequence is four commands */
+#define EVTQ_LG2_MAX 7u    /* log2 of the events in a page: 32 bytes each */
+#define L1_LG2_MAX 17u     /* log2 of the descriptors in the first level: 1 MiB */
+#define LINEAR_LG2_MAX 16u /* log2 of the streams in a linear table: 4 MiB */
 
 static const struct gr_instance_ops smmu_ops = {
     .attach = gri_smmu_attach,
@@ -15,7 +15,7 @@ static const struct gr_instance_ops smmu_ops = {
     .invalidate = gri_smmu_invalidate,
 };
 
-/* ---- what it is ---- */
+/* ---- features and sizes: the registers and the configuration decide ---- */
 
 static int smmu_refuse(const struct gr_smmuv3_config *config, int err, const char *why,
                        uint32_t value)
@@ -30,7 +30,7 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
     const uint32_t idr0 = smmu->idr0;
 
     if (config->stage > 2)
-        return smmu_refuse(config, GR_EINVAL, "the stages are 1 and 2, configured is",
+        return smmu_refuse(config, GR_EINVAL, "the stage must be 1 or 2; configured",
                            config->stage);
     if (config->stage == 1 && !(idr0 & GRI_SMMU_IDR0_S1P))
         return smmu_refuse(config, GR_EINVAL, "stage 1 is configured, and it has none; IDR0", idr0);
@@ -40,13 +40,13 @@ static int check_features(const struct gr_smmuv3 *smmu, const struct gr_smmuv3_c
         return smmu_refuse(config, GR_EOPNOTSUPP, "it has no stage 1 and no stage 2; IDR0", idr0);
     if (!(idr0 & GRI_SMMU_IDR0_TTF_AA64) ||
         gri_field_get(idr0, GRI_SMMU_IDR0_TTENDIAN) == GRI_SMMU_IDR0_TTENDIAN_BIG)
-        return smmu_refuse(config, GR_EOPNOTSUPP, "it walks no little-endian AArch64 tables; IDR0",
-                           idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP,
+                           "it cannot walk little-endian AArch64 tables; IDR0", idr0);
     if (gri_field_get(idr0, GRI_SMMU_IDR0_STALL_MODEL) == GRI_SMMU_IDR0_STALL_FORCED)
-        return smmu_refuse(config, GR_EOPNOTSUPP, "it stalls faults, always; IDR0", idr0);
+        return smmu_refuse(config, GR_EOPNOTSUPP, "it always stalls on a fault; IDR0", idr0);
     if (smmu->idr1 & GRI_SMMU_IDR1_PRESET)
         return smmu_refuse(config, GR_EOPNOTSUPP,
-                           "its tables or queues have places of their own; IDR1", smmu->idr1);
+                           "its tables or queues are at preset addresses; IDR1", smmu->idr1);
     return 0;
 }
 
@@ -57,7 +57,8 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
     struct gr_pt_config *const t = &smmu->inst.table;
     const uint32_t oas = gri_field_get(smmu->idr5, GRI_SMMU_IDR5_OAS);
     const uint32_t granules = smmu->idr5 / GRI_SMMU_IDR5_GRAN4K & 7;
-    const bool second = config->stage == 2 || (!config->stage && !(smmu->idr0 & GRI_SMMU_IDR0_S1P));
+    const bool stage_2 =
+        config->stage == 2 || (!config->stage && !(smmu->idr0 & GRI_SMMU_IDR0_S1P));
     unsigned g = config->granule_lg2;
 
     if (oas >= GRI_ARRAY_SIZE(sizes) || !granules)
@@ -71,18 +72,18 @@ static int choose_table(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
         return smmu_refuse(config, GR_EINVAL,
                            "it does not have the granule that is configured; IDR5", smmu->idr5);
     if (config->va_bits && (config->va_bits < 32 || config->va_bits > 48))
-        return smmu_refuse(config, GR_EINVAL, "IOVAs have 32 to 48 bits, configured are",
+        return smmu_refuse(config, GR_EINVAL, "IOVAs must have 32 to 48 bits; configured",
                            config->va_bits);
     *t = (struct gr_pt_config){
-        .format = second ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
+        .format = stage_2 ? GR_PT_LPAE_S2 : GR_PT_LPAE_S1,
         .granule_lg2 = (uint8_t)g,
         .levels = 2,
-        .roots_lg2 = second ? 4 : 0,
+        .roots_lg2 = stage_2 ? 4 : 0,
         .va_bits = config->va_bits ? config->va_bits : 48,
         .pa_bits = sizes[oas],
         .coherent = smmu->idr0 & GRI_SMMU_IDR0_COHACC,
     };
-    if (second)
+    if (stage_2)
         t->va_bits = (uint8_t)gri_min(t->va_bits, t->pa_bits);
     while (gr_pt_reach_bits(t) < t->va_bits)
         t->levels++;
@@ -106,7 +107,7 @@ static int choose_sizes(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *c
 {
     const uint32_t bits = gri_field_get(smmu->idr1, GRI_SMMU_IDR1_SIDSIZE);
     const uint32_t most =
-        smmu->idr0 & GRI_SMMU_IDR0_ST_LEVEL ? GRI_SMMU_SPLIT + L1_MAX : LINEAR_MAX;
+        smmu->idr0 & GRI_SMMU_IDR0_ST_LEVEL ? GRI_SMMU_SPLIT + L1_LG2_MAX : LINEAR_LG2_MAX;
     const uint32_t commands = gri_field_get(smmu->idr1, GRI_SMMU_IDR1_CMDQS);
 
     if (bits > 32 || commands < CMDQ_LG2_MIN || commands > 19)
@@ -290,7 +291,7 @@ int gr_smmuv3_init(struct gr_smmuv3 *smmu, const struct gr_smmuv3_config *config
     ret = smmu_disable(smmu);
     if (ret) { /* the hardware has no address of the driver's memory yet */
         free_memory(smmu);
-        return smmu_refuse(config, ret, "it does not let itself be disabled; CR0ACK",
+        return smmu_refuse(config, ret, "it cannot be disabled; CR0ACK",
                            gr_port_read32(smmu->mmio, GRI_SMMU_CR0ACK));
     }
     ret = smmu_enable(smmu);

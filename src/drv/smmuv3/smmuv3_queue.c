@@ -35,14 +35,14 @@ bool gri_smmu_skip_refused(struct gr_smmuv3 *smmu)
         return false;
     cons = gr_port_read32(smmu->mmio, GRI_SMMU_CMDQ_CONS);
     at = &smmu->cmdq[2 * (cons & gri_mask(smmu->cmdq_lg2))];
-    gri_log(smmu->inst.env, GR_LOG_ERR, "%s: command %x %x is refused, error %u", smmu->inst.name,
+    gri_log(smmu->inst.env, GR_LOG_ERR, "%s: command %x %x was refused, error %u", smmu->inst.name,
             at[0], at[1], gri_field_get(cons, GRI_SMMU_CMDQ_CONS_ERR));
     smmu->refused++;
     smmu->gerrors |= GRI_SMMU_GERROR_CMDQ;
     gri_smmu_store(smmu, at, GRI_SMMU_CMD_SYNC);
     gri_smmu_store(smmu, at + 1, 0);
     gri_smmu_clean(smmu, at, 2);
-    gr_port_wmb(); /* the CMD_SYNC before the store that lets the hardware read it */
+    gr_port_wmb(); /* the CMD_SYNC before the store that lets the hardware read on */
     gri_smmu_acknowledge(smmu, GRI_SMMU_GERROR_CMDQ);
     return true;
 }

@@ -165,8 +165,8 @@ static uint64_t first_word(const struct gr_smmuv3 *smmu, const struct gr_binding
 }
 
 /* Does an entry translate through the binding's context? */
-static bool leads_to(const struct gr_smmuv3 *smmu, const uint64_t *entry,
-                     const struct gr_binding *binding)
+static bool uses_context(const struct gr_smmuv3 *smmu, const uint64_t *entry,
+                         const struct gr_binding *binding)
 {
     const uint64_t context = binding->hw[HW_CONTEXT] - 1;
 
@@ -193,7 +193,7 @@ static int smmu_stop(struct gr_smmuv3 *smmu, uint32_t sid, uint64_t *entry,
     uint64_t *const hw = binding->hw;
     int ret = gri_smmu_begin(smmu, 3);
 
-    if (leads_to(smmu, entry, binding))
+    if (uses_context(smmu, entry, binding))
         hw[HW_STREAMS]--;
     set_entry(smmu, entry, GRI_SMMU_STE0_VALID);
     if (!ret) {
