@@ -86,7 +86,7 @@ ALL_OBJS = $(QTEST_OBJS) $(SITE_OBJS) $(call obj,$(GR_SRCS) $(GR_SRCS_dt)) $(HOS
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib run examples tests fuzzers test threads exclusive fuzz check check-long check-layers check-objects check-unit check-size check-symbols check-headers \
+.PHONY: all lib run examples tests fuzzers test threads exclusive fuzz check check-long compile_commands.json check-layers check-objects check-unit check-size check-symbols check-headers \
 	check-sweep check-freestanding check-32bit check-planted check-removal coverage icount properties lists matrix check-fresh bench-peer bench-plots lock-holds qemu-image qemu-check qemu-qtest qemu-run qemu-bench deps-build deps-check deps-ci deps-dev deps-fresh deps-peer deps-plots deps-qemu format tidy clean help FORCE
 
 all: $(B)/granule $(B)/granule-bench ## build $(B)/granule, the command line (the default)
@@ -136,6 +136,9 @@ check: ## all that a change must pass: tests with ASan and UBSan, script checks,
 
 check-long: ## the same, then new seeds: thousands of runs over the boards (RUNS=3000), OPS=10^9 properties
 	+@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh long
+
+compile_commands.json: ## a compile command for each source, with the variables as given, for clangd
+	+@MAKE='$(MAKE)' B='$(B)' sh scripts/compile-commands.sh $@
 
 check-layers: ## includes point down only
 	@sh scripts/check-layers.sh
@@ -248,7 +251,7 @@ clean: ## remove $(B)
 
 help: ## print this
 	@echo 'Targets:'
-	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { sub(/ .*/, "", $$1); printf "  %-19s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z0-9_. -]+:.*## / { sub(/ .*/, "", $$1); printf "  %-21s %s\n", $$1, $$2 }' \
 		Makefile
 	@echo 'Variables (value now):'
 	@printf '  %-34s %s\n' 'B=$(B)' 'folder for everything that is built' \

@@ -9,6 +9,10 @@
 
 #include "units.h"
 
+#ifndef GRI_FMT_NAME
+#include "pt/fmt/dart1.h" /* so that an editor can read this file alone */
+#endif
+
 #define PAGE UINT64_C(0x8c5d54000)
 
 struct leaf {

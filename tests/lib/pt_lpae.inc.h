@@ -12,6 +12,16 @@
 #include "pt/pt_internal.h"
 #include "tables.h"
 
+#ifndef STAGE_FORMAT /* so that an editor can read this file alone */
+#include "pt/fmt/lpae_s1.h"
+#define STAGE_FORMAT GR_PT_LPAE_S1
+#define STAGE_WRITE_ONLY RW
+#define STAGE_GRANULES                                                                             \
+    {                                                                                              \
+        12, 4, 48, 40, 64 * KIB, 2 * MIB, 32 * MIB                                                 \
+    }
+#endif
+
 #define CONTIGUOUS (UINT64_C(1) << 52)
 
 /* ---- values ---- */
