@@ -214,20 +214,33 @@ static struct loot *loot_of(struct sim_exercise *x, const struct sim_client *cli
     return &x->attack->loot[client - x->clients];
 }
 
+/* A walk, for all bytes of the smallest page that the walked byte lies in. */
+struct walked {
+    bool known;
+    gr_iova_t iova; /* the walked byte */
+    struct walker_walk walk;
+};
+
 /* Do the registers and tables let this access through, and to which address? */
 static bool may_pass(const struct walker_stream *stream, unsigned pa_bits, gr_iova_t iova,
-                     bool write, gr_pa_t *out_pa)
+                     bool write, struct walked *walked, gr_pa_t *out_pa)
 {
-    struct walker_walk walk;
+    const struct walker_walk *const walk = &walked->walk;
+    uint64_t at;
 
     if (stream->mode == WALKER_BYPASS) {
         *out_pa = iova;
         return iova >> pa_bits == 0;
     }
-    walker_walk(stream, iova, &walk);
-    *out_pa = walk.pa;
-    return walk.end == WALKER_MAPPED && (write ? walk.leaf.write : walk.leaf.read) &&
-           walk.leaf.open <= walk.iova && walk.iova <= walk.leaf.open_last;
+    if (!walked->known || (walked->iova ^ iova) >> 12) {
+        walker_walk(stream, iova, &walked->walk);
+        walked->iova = iova;
+        walked->known = true;
+    }
+    at = walk->iova + (iova - walked->iova);
+    *out_pa = walk->pa + (iova - walked->iova);
+    return walk->end == WALKER_MAPPED && (write ? walk->leaf.write : walk->leaf.read) &&
+           walk->leaf.open <= at && at <= walk->leaf.open_last;
 }
 
 /* ---- Single accesses ---- */
@@ -262,7 +275,7 @@ static void note_stray(struct sim_exercise *x, const struct view *view, unsigned
 }
 
 /* As stream `sid`, read and write one byte: what passes must be what the tables let through. */
-static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
+static void try_walked(struct sim_exercise *x, unsigned sid, gr_iova_t iova, struct walked *walked)
 {
     struct view *const view = &x->attack->view;
     const struct walker_stream *const stream = view_stream(view, sid);
@@ -271,12 +284,20 @@ static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
     for (unsigned write = 0; write < 2; write++) {
         gr_pa_t want = 0;
         gr_pa_t pa = 0;
-        bool may = may_pass(stream, pa_bits, iova, write, &want);
+        bool may = may_pass(stream, pa_bits, iova, write, walked, &want);
         enum model_result result = sim_hw_translate(&view->iommu->hw, sid, iova, write, 1, &pa);
 
         if (result == MODEL_OK && (!may || pa != want))
             note_stray(x, view, sid, iova, pa);
     }
+}
+
+static void try_byte(struct sim_exercise *x, unsigned sid, gr_iova_t iova)
+{
+    struct walked walked;
+
+    walked.known = false;
+    try_walked(x, sid, iova, &walked);
 }
 
 /* As try_byte(), for an address of which the walker has just said that nothing is mapped. */
@@ -302,9 +323,13 @@ static void drop_faults(struct sim_exercise *x)
 /* Try the bytes on both sides of the edge between `at - 1` and `at`. */
 static void try_edge(struct sim_exercise *x, unsigned sid, gr_iova_t at)
 {
+    struct walked below;
+    struct walked above;
+
+    below.known = above.known = false;
     for (unsigned i = 0; i < EDGE; i++) {
-        try_byte(x, sid, at - 1 - i);
-        try_byte(x, sid, at + i);
+        try_walked(x, sid, at - 1 - i, &below);
+        try_walked(x, sid, at + i, &above);
     }
 }
 
