@@ -79,9 +79,9 @@ for name in shares-1 shares-2 shares-3 one-granule; do
 done
 
 # The same seed, the same attack.
-run attack --json --seed=9 --untrusted tests/data/groups.dts
+run attack --json --seed=9 --untrusted boards/iphone6-a8.dts
 cp "$dir/out" "$dir/first"
-run attack --json --seed=9 --untrusted tests/data/groups.dts
+run attack --json --seed=9 --untrusted boards/iphone6-a8.dts
 check "another attack" cmp "$dir/out" "$dir/first"
 
 # ---- what the runs of the matrix do not ask for ----
@@ -89,7 +89,8 @@ run run --json --mode=linear --cpu-page=16K boards/synthetic.dts
 clean
 check "nothing beyond the window" test "$(number bounced_bytes)" -gt 0
 for isolation in expose window bounce; do
-    run run --json --snapshot="$dir/snap" --invalidate=deferred --isolation=$isolation boards/mac-mini-m1.dts
+    run run --json --snapshot="$dir/snap" --invalidate=deferred --isolation=$isolation \
+        boards/mac-studio-m1-ultra.dts
     clean
     run dump --check "$dir/snap"
     status 0
