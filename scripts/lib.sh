@@ -10,14 +10,19 @@ tally() {
     [ -z "${GR_TALLY:-}" ] || echo "$2 $3 ${4:-0}" >> "$GR_TALLY"
 }
 
-# step NAME COMMAND...: run a check. It counts as one, unless it counts for itself.
+# step NAME COMMAND...: run a check, and say what CPU time it took. It counts as one, unless it counts
+# for itself.
 step() {
     _name=$1
     shift
     echo "== $_name"
     _lines=$(wc -l < "$GR_TALLY")
+    times > "$GR_TALLY.times"
+    _from=$(cpu_in "$GR_TALLY.times")
     _rc=0
     "$@" || _rc=$?
+    times > "$GR_TALLY.times"
+    echo "$_from $(cpu_in "$GR_TALLY.times")" | awk -v name="$_name" '{ printf "%s: %.1f CPU s\n", name, $2 - $1 }'
     _bad=$(awk -v from="$_lines" 'NR > from { n++; bad += $2 } END { print n + 0, bad + 0 }' "$GR_TALLY")
     case $_rc,$_bad in
     0,"0 0") tally "$_name" 1 0 ;;
@@ -80,7 +85,7 @@ end_tally() {
     awk '{ p += $1; f += $2; s += $3 }
         END { printf "%d passed, %d failed%s\n", p, f, s ? ", " s " skipped" : ""
               exit f > 0 || p == 0 }' "$GR_TALLY" || _rc=$?
-    rm -f "$GR_TALLY"
+    rm -f "$GR_TALLY" "$GR_TALLY.times"
     return $_rc
 }
 

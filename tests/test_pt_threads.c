@@ -22,7 +22,7 @@
 static uint64_t seed;
 
 /* One thread runs at a time in a schedule, where TSan sees no race that others would not find. */
-#define PREEMPTIONS (ROUNDS_TSAN ? 2 : 3)
+#define PREEMPTIONS (ROUNDS_TSAN || GR_CFG_DEBUG ? 2 : 3)
 
 #define SHAPES RACED_GEOMETRIES
 

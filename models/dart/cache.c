@@ -9,11 +9,18 @@
 /* A slot whose entry was dropped alone, without its stream. */
 #define MODEL_DEAD UINT64_MAX
 
-static struct dart_model_slot *slot_at(const struct dart_model_cache *c, uint64_t key, size_t i)
+/* The first slot of a key's window, and the one after a slot: the last is followed by the first. */
+static struct dart_model_slot *first_slot(const struct dart_model_cache *c, uint64_t key)
 {
     size_t hash = (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 
-    return &c->slots[(hash + i) % c->capacity];
+    return &c->slots[hash % c->capacity];
+}
+
+static inline struct dart_model_slot *next_slot(const struct dart_model_cache *c,
+                                                struct dart_model_slot *slot)
+{
+    return slot + 1 == c->slots + c->capacity ? c->slots : slot + 1;
 }
 
 static size_t window(const struct dart_model *m, const struct dart_model_cache *c)
@@ -24,9 +31,9 @@ static size_t window(const struct dart_model *m, const struct dart_model_cache *
 bool dart_model_cache_find(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
                            uint64_t *out_entry)
 {
-    for (size_t i = 0; i < window(m, c); i++) {
-        struct dart_model_slot *slot = slot_at(c, key, i);
+    struct dart_model_slot *slot = first_slot(c, key);
 
+    for (size_t n = window(m, c); n; n--, slot = next_slot(c, slot)) {
         if (slot->key == key && dart_model_is_live(c, slot)) {
             slot->used = ++c->clock;
             *out_entry = slot->entry;
@@ -42,17 +49,17 @@ bool dart_model_cache_find(const struct dart_model *m, struct dart_model_cache *
 static void place(const struct dart_model *m, struct dart_model_cache *c, uint64_t key,
                   uint64_t entry)
 {
-    struct dart_model_slot *victim = slot_at(c, key, 0);
+    struct dart_model_slot *victim = first_slot(c, key);
+    struct dart_model_slot *slot = victim;
     size_t n = window(m, c);
 
-    for (size_t i = 0; i < n && dart_model_is_live(c, victim); i++) {
-        struct dart_model_slot *slot = slot_at(c, key, i);
-
+    for (size_t i = 0; i < n && dart_model_is_live(c, victim); i++, slot = next_slot(c, slot)) {
         if (!dart_model_is_live(c, slot) || slot->used < victim->used)
             victim = slot;
     }
     if (m->config.random_replacement && dart_model_is_live(c, victim))
-        victim = slot_at(c, key, dart_model_chance(m) % n);
+        victim = &c->slots[((size_t)(first_slot(c, key) - c->slots) + dart_model_chance(m) % n) %
+                           c->capacity];
     c->filled += victim->gen == 0;
     *victim = (struct dart_model_slot){
         .key = key, .entry = entry, .gen = c->gen[key >> 4 & 0xff], .used = ++c->clock};

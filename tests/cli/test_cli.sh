@@ -55,14 +55,14 @@ full() {
     err_has 'granule: not all of the output could be written: standard output is full or closed'
 }
 if [ -w /dev/full ]; then
-    "$granule" run --snapshot="$dir/snap" tests/data/groups.dts > "$dir/out"
+    "$granule" run --snapshot="$dir/snap" boards/iphone6-a8.dts > "$dir/out"
     iova=$(sed 's/.*"iova":"\([0-9a-fx]*\)".*/\1/' "$dir/snap/machine.json")
     full --help
     full --version
     for json in '' --json; do
         # shellcheck disable=SC2086 # empty for none
         {
-            full run $json tests/data/groups.dts
+            full run $json boards/iphone6-a8.dts
             full dump $json "$dir/snap"
             full dump --check $json "$dir/snap"
             full walk $json "$dir/snap" "$iova"

@@ -130,8 +130,14 @@ static inline void bench_device(struct bench *b, gr_iova_t iova, void *buf, uint
 
 static inline void bench_random_bytes(struct bench *b, uint8_t *bytes, uint64_t len)
 {
-    for (uint64_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)rig_random(&b->rig, 256);
+    for (uint64_t word; len; bytes += sizeof(word), len -= sizeof(word)) {
+        word = rig_random(&b->rig, UINT64_MAX);
+        if (len < sizeof(word)) {
+            memcpy(bytes, &word, len);
+            return;
+        }
+        memcpy(bytes, &word, sizeof(word));
+    }
 }
 
 /* ---- further devices ---- */

@@ -6,6 +6,7 @@
 #include "prop.h"
 
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 
 #define WORKERS 64u
 #define SHRINK_SECONDS 20
-#define HANG_SECONDS 120
+#define HANG_SECONDS 120 /* of CPU time */
 
 /*
  * DARTs' geometries are those of DART.md 1, 3 and 4. The columns: name, hardware, format,
@@ -137,14 +138,22 @@ static const struct prop_shape *unit_row(const struct plan *plan, uint64_t unit)
     return plan->row[unit % plan->nrows];
 }
 
+/* SIGPROF ends the process after so much CPU time; 0: never. */
+static void limit_cpu(time_t seconds)
+{
+    const struct itimerval limit = {.it_value.tv_sec = seconds};
+
+    (void)setitimer(ITIMER_PROF, &limit, NULL);
+}
+
 static void play(const struct plan *plan, uint64_t unit, struct prop_episode *e)
 {
     playing = unit_row(plan, unit);
     episode = e;
     e->seed = unit_seed(plan, playing, unit);
-    alarm(HANG_SECONDS);
+    limit_cpu(HANG_SECONDS);
     prop_play(playing, e);
-    alarm(0);
+    limit_cpu(0);
 }
 
 /* ---- Workers ---- */
@@ -255,7 +264,7 @@ static void report(const struct plan *plan, struct board *board, unsigned worker
 
     if (WIFSIGNALED(status))
         fprintf(stderr, "killed by signal %d%s\n", WTERMSIG(status),
-                WTERMSIG(status) == SIGALRM ? ": it hangs" : "");
+                WTERMSIG(status) == SIGPROF ? ": it hangs" : "");
     fprintf(stderr,
             "FAILED: step %" PRIu64 "; replay: SEED=%" PRIu64 " ROW=%s EPISODE=%" PRIu64 " %s\n",
             board->step[worker], plan->seed, unit_row(plan, unit)->name, unit / plan->nrows,
