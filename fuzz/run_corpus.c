@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target without a fuzzer: every stored input, and FUZZ_MUTATIONS (16) mutations of each,
- * always the same ones for the same SEED. With arguments: these files alone, as they are.
+ * Runs a fuzz target without a fuzzer: every stored input, and FUZZ_MUTATIONS (16) mutations of
+ * each, always the same ones for the same SEED. With arguments: these files alone, as they are.
  */
 #include "fuzz.h"
 

@@ -21,10 +21,10 @@
 
 #include <cmocka.h>
 
-#include <sim/walker.h>
 #include <granule/granule.h>
 #include <host_dart.h>
 #include <host_smmuv3.h>
+#include <sim/walker.h>
 
 #include <inttypes.h>
 

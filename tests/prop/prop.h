@@ -21,8 +21,8 @@
 #include <granule/granule.h>
 
 #include "chance.h"
-#include "sim/walker.h"
 #include "formats.h"
+#include "sim/walker.h"
 #include "units.h"
 
 #include <inttypes.h>
