@@ -234,6 +234,8 @@ static int map_all(struct build *b)
         found = false;
         ret = hide_tables(b, &found);
     }
+    /* punch() ends without a barrier: no walker may meet a leaf that led to a table. */
+    gr_port_wmb();
     return ret;
 }
 
