@@ -215,17 +215,17 @@ static struct sim_snapshot_record *record_linear(const struct sim_client *client
                                                  struct sim_snapshot_record *out)
 {
     const struct gr_domain *const domain = client->dev->active;
-    gr_pa_t at = domain->passing.first;
+    gr_pa_t at = domain->direct.first;
 
     for (unsigned i = 0; i <= domain->hole_count; i++) {
         const struct gr_range *const hole = i < domain->hole_count ? &domain->holes[i] : NULL;
-        gr_pa_t end = hole ? hole->first : domain->passing.last + 1;
+        gr_pa_t end = hole ? hole->first : domain->direct.last + 1;
 
         if (at != end) {
             *out++ = (struct sim_snapshot_record){
                 .device = client->dev->tree.path,
                 .kind = "linear",
-                .iova = at - domain->pa_offset,
+                .iova = at - domain->direct_offset,
                 .pa = at,
                 .length = end - at,
                 .read = true,
@@ -233,7 +233,7 @@ static struct sim_snapshot_record *record_linear(const struct sim_client *client
             };
         }
         at = hole ? hole->last + 1 : end;
-        if (at == domain->passing.last + 1)
+        if (at == domain->direct.last + 1)
             break;
     }
     return out;

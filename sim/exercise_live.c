@@ -244,7 +244,7 @@ static bool joins(const struct sim_client *client, const struct sim_part *part)
     gr_pa_t end = part[-1].pa + part[-1].len;
 
     if (sim_is_direct(client->dev)) { /* both parts have to lie in reach: neither bounces */
-        uint64_t offset = client->dev->active->pa_offset;
+        uint64_t offset = client->dev->active->direct_offset;
 
         return end == part->pa && part->iova + offset == part->pa &&
                part[-1].iova + offset == part[-1].pa;
@@ -453,7 +453,7 @@ static bool may_refuse(const struct sim_exercise *x, const struct sim_client *cl
            (ret == GR_ERANGE && sim_is_direct(client->dev)) ||
            /* fit() counts boundaries in PA; with this offset they lie elsewhere in IOVA. */
            (ret == GR_EINVAL && live->boundary &&
-            (client->dev->active->pa_offset & (live->boundary - 1)) != 0);
+            (client->dev->active->direct_offset & (live->boundary - 1)) != 0);
 }
 
 /* Set a limit below the longest segment: the list must be refused. */

@@ -141,7 +141,7 @@ static void add_direct(const struct sim_client *client, struct sim_live *live,
     struct sim_piece piece = {
         .iova = part->iova,
         .len = part->len,
-        .pa = part->iova + client->dev->active->pa_offset,
+        .pa = part->iova + client->dev->active->direct_offset,
         .first = part->iova,
         .last = part->iova + (part->len - 1),
     };
@@ -193,10 +193,10 @@ bool sim_place_pieces(const struct sim_client *client, struct sim_live *live)
 static bool is_within_reach(const struct sim_client *client, gr_pa_t pa, uint64_t len)
 {
     const struct gr_domain *const domain = client->dev->active;
-    gr_iova_t iova = pa - domain->pa_offset;
+    gr_iova_t iova = pa - domain->direct_offset;
     gr_pa_t at;
 
-    return domain->passing.first <= pa && pa + (len - 1) <= domain->passing.last &&
+    return domain->direct.first <= pa && pa + (len - 1) <= domain->direct.last &&
            iova + (len - 1) <= client->dev->device.dma_mask &&
            sim_physical(client, iova, &at) == 0 && sim_physical(client, iova + (len - 1), &at) == 0;
 }

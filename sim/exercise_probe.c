@@ -263,7 +263,7 @@ void sim_watch(void *arg)
     } else if (sim_hw_translate(&iommu->hw, sid, iova, sim_rng_below(rng, 2) != 0, 1, &pa) ==
                MODEL_OK) {
         bool right = client->dev->mode == GR_DOMAIN_LINEAR
-                         ? pa == iova + client->dev->active->pa_offset
+                         ? pa == iova + client->dev->active->direct_offset
                      : leads_any(x, client, iova, &want) ? pa == want
                                                          : may_come(x, pa);
 

@@ -497,12 +497,13 @@ static void attach_device(struct sim_machine *m, struct sim_device *dev)
 static gr_pa_t reach(const struct sim_device *dev)
 {
     const struct gr_domain *const domain = dev->active;
-    gr_pa_t last = domain->passing.last;
+    gr_pa_t last = domain->direct.last;
 
     if (dev->mode == GR_DOMAIN_TRANSLATED)
         return domain->pt.pa_mask;
-    return last - domain->pa_offset <= dev->tree.dma.last ? last
-                                                          : dev->tree.dma.last + domain->pa_offset;
+    return last - domain->direct_offset <= dev->tree.dma.last
+               ? last
+               : dev->tree.dma.last + domain->direct_offset;
 }
 
 /* One bounce pool for all domains, within the reach of every device. */

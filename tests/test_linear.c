@@ -118,7 +118,7 @@ static void check_granule(struct iso *iso, const struct gr_range *ram, unsigned 
     const gr_pa_t last = pa + iso->g - 1;
     bool expected = all_memory(ram, banks, pa, last) && !touches(holes, count, pa, last);
     gr_pa_t to = 0;
-    const gr_iova_t iova = pa - iso->domain.pa_offset;
+    const gr_iova_t iova = pa - iso->domain.direct_offset;
     const int ret = gr_domain_iova_to_phys(&iso->domain, iova + 5, &to);
 
     for (gr_pa_t at = pa; at < last; at += 4096)
@@ -147,7 +147,7 @@ static void check_all(struct iso *iso, const struct gr_range *ram, unsigned bank
         const gr_pa_t start = first >= 4 * iso->g ? first - 4 * iso->g : 0;
 
         for (gr_pa_t pa = start; pa <= (ram[i].last | (iso->g - 1)) + 4 * iso->g; pa += iso->g) {
-            if (pa >= iso->domain.passing.first && pa + iso->g - 1 <= iso->domain.passing.last)
+            if (pa >= iso->domain.direct.first && pa + iso->g - 1 <= iso->domain.direct.last)
                 check_granule(iso, ram, banks, holes, count, pa);
         }
     }
@@ -211,7 +211,7 @@ static void test_from_zero(void **state)
             holes[order == 0 ? 4 : 1] = bank(order == 2 ? 0 : 20 * iso.g, order == 2 ? 1 : 7);
             holes[order == 0 ? 5 : 0] = bank(40 * iso.g, 5 * iso.g);
             begin(&iso, ram, 1, holes, 6);
-            assert_int_equal(iso.domain.pa_offset, 0);
+            assert_int_equal(iso.domain.direct_offset, 0);
             check_all(&iso, ram, 1, holes, 6);
             finish(&iso);
         }
@@ -238,13 +238,13 @@ static void test_offset(void **state)
 
         make(&iso, all[k].kind, false, all[k].aperture);
         begin(&iso, ram, 1, NULL, 0);
-        assert_true(iso.domain.pa_offset != 0);
-        assert_int_equal(iso.domain.passing.first, RAM);
-        assert_true(RAM - iso.domain.pa_offset >= all[k].aperture.first);
+        assert_true(iso.domain.direct_offset != 0);
+        assert_int_equal(iso.domain.direct.first, RAM);
+        assert_true(RAM - iso.domain.direct_offset >= all[k].aperture.first);
         if (all[k].aperture.last)
-            assert_true(iso.domain.passing.last - iso.domain.pa_offset <= all[k].aperture.last);
+            assert_true(iso.domain.direct.last - iso.domain.direct_offset <= all[k].aperture.last);
         check_all(&iso, ram, 1, NULL, 0);
-        assert_int_equal(iso.domain.beyond, iso.domain.passing.last != RAM + RAM_SIZE - 1);
+        assert_int_equal(iso.domain.beyond, iso.domain.direct.last != RAM + RAM_SIZE - 1);
         finish(&iso);
     }
 }
@@ -336,10 +336,11 @@ static void test_reserved(void **state)
         iso.config.reserved_count = 3;
         assert_int_equal(gr_device_init(&iso.dev, &iso.config), 0);
         begin(&iso, ram, 1, NULL, 0);
-        assert_int_equal(RIG_BIG - iso.domain.pa_offset, base);
+        assert_int_equal(RIG_BIG - iso.domain.direct_offset, base);
         for (unsigned i = 0; i < 2; i++) {
             assert_false(iso_reads(&iso, reserved[i].first));
-            assert_int_equal(try_map(&iso, reserved[i].first + iso.domain.pa_offset, 1), GR_EFAULT);
+            assert_int_equal(try_map(&iso, reserved[i].first + iso.domain.direct_offset, 1),
+                             GR_EFAULT);
         }
         iso.rig.faults = 0;
         assert_true(iso_reads(&iso, base + MIB - iso.g));
@@ -404,7 +405,7 @@ static void test_tables_are_hidden(void **state)
                 if (host_use_of(iso.rig.host, pa) != HOST_TABLE)
                     continue;
                 found++;
-                assert_false(iso_reads(&iso, pa - iso.domain.pa_offset));
+                assert_false(iso_reads(&iso, pa - iso.domain.direct_offset));
             }
         }
         iso.rig.faults = 0;
@@ -432,10 +433,10 @@ static void test_holes_come_first(void **state)
             make(&iso, kind, round & 1, (struct gr_range){0, 0});
             begin(&iso, &ram, 1, NULL, 0);
             for (gr_pa_t pa = ram.first; pa < ram.last; pa += 4096) {
-                const gr_iova_t iova = pa - iso.domain.pa_offset;
+                const gr_iova_t iova = pa - iso.domain.direct_offset;
                 gr_pa_t at;
 
-                if (pa < iso.domain.passing.first || pa > iso.domain.passing.last ||
+                if (pa < iso.domain.direct.first || pa > iso.domain.direct.last ||
                     gr_domain_iova_to_phys(&iso.domain, iova, &at) != GR_ENOENT)
                     continue;
                 found++;
@@ -512,8 +513,8 @@ static void test_vector_19_bounces(void **state)
         assert_true(iso.domain.beyond);
         assert_int_equal(try_map(&iso, RIG_BIG + 5, 10), GR_EFAULT); /* nothing to bounce from */
         assert_int_equal(gr_dma_max_mapping_size(&iso.dev),
-                         iso.domain.passing.last - iso.domain.passing.first + 1);
-        add_pool(&iso, iso.domain.passing.last, 2 * GR_BOUNCE_CHUNK);
+                         iso.domain.direct.last - iso.domain.direct.first + 1);
+        add_pool(&iso, iso.domain.direct.last, 2 * GR_BOUNCE_CHUNK);
         assert_int_equal(gr_domain_set_bounce(&iso.domain, &iso.pool), GR_EBUSY);
         len = gr_dma_max_mapping_size(&iso.dev);
         assert_int_equal(len, GR_BOUNCE_CHUNK - (k < 4 ? 4095 : 0xffff));
@@ -558,7 +559,7 @@ static void test_mask(void **state)
     (void)state;
     make(&iso, RIG_T8020_VA38, false, (struct gr_range){0, 0});
     begin(&iso, ram, 3, NULL, 0);
-    assert_int_equal(iso.domain.pa_offset, 0);
+    assert_int_equal(iso.domain.direct_offset, 0);
     assert_int_equal(gr_dma_required_mask(&iso.dev), (UINT64_C(1) << 36) - 1);
     assert_int_equal(gr_dma_set_mask(&iso.dev, iso.g - 2), GR_ERANGE);
     assert_int_equal(gr_dma_set_mask(&iso.dev, RAM + RAM_SIZE - 1), 0);
@@ -597,7 +598,7 @@ static void test_lists(void **state)
         begin(&iso, ram, 3, NULL, 0);
         assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), GR_EFAULT);
         assert_int_equal(list.out_count, 0);
-        add_pool(&iso, iso.domain.passing.last, GR_BOUNCE_CHUNK);
+        add_pool(&iso, iso.domain.direct.last, GR_BOUNCE_CHUNK);
         for (unsigned i = 0; i < 6; i++)
             iso_set(&iso, segs[i].pa, (uint8_t)(i + 1), segs[i].len);
         assert_int_equal(gr_dma_map_sg(&iso.dev, &list, BOTH, 0), 0);
@@ -744,7 +745,7 @@ static void test_identity_refused(void **state)
     assert_true(host_logged(rig.host, "cannot bypass"));
     rig.dart[1].drv.inst.bypass = true;
     assert_int_equal(gr_domain_init(&domain, rig.host, &wide, GR_DOMAIN_IDENTITY, 0), 0);
-    assert_int_equal(domain.passing.last, (UINT64_C(1) << 42) - 1);
+    assert_int_equal(domain.direct.last, (UINT64_C(1) << 42) - 1);
     assert_int_equal(gr_domain_attach(&domain, &dev), GR_EOPNOTSUPP); /* 36 bits, on one side */
     assert_int_equal(gr_domain_attach(&domain, &wide), 0);
     assert_int_equal(gr_domain_detach(&domain, &wide), 0);
@@ -756,7 +757,7 @@ static void test_identity_refused(void **state)
     rig.dart[0].drv.inst.locked = false;
     assert_int_equal(gr_domain_fini(&domain), 0);
     assert_int_equal(gr_domain_init(&domain, rig.host, &dev, GR_DOMAIN_IDENTITY, 0), 0);
-    assert_int_equal(domain.passing.last, (UINT64_C(1) << 36) - 1);
+    assert_int_equal(domain.direct.last, (UINT64_C(1) << 36) - 1);
     assert_int_equal(gr_domain_attach(&domain, &dev), 0);
     assert_int_equal(gr_domain_detach(&domain, &dev), 0);
     assert_int_equal(gr_domain_fini(&domain), 0);
@@ -892,10 +893,10 @@ static void test_coherent_buffers(void **state)
                          GR_ENOENT);
         assert_int_equal(gr_dma_free(&iso.dev, 3 * iso.g - 5, 0, cpu, iova), 0);
         /* all that there is below the mask is used or none: refused */
-        assert_int_equal(gr_dma_set_mask(&iso.dev, identity
-                                                       ? iso.g - 1
-                                                       : RAM - iso.domain.pa_offset + iso.g - 1),
-                         0);
+        assert_int_equal(
+            gr_dma_set_mask(&iso.dev,
+                            identity ? iso.g - 1 : RAM - iso.domain.direct_offset + iso.g - 1),
+            0);
         if (!gr_dma_alloc(&iso.dev, iso.g, 0, &cpu, &other))
             assert_int_equal(gr_dma_free(&iso.dev, iso.g, 0, cpu, other), 0);
         finish(&iso);

@@ -231,10 +231,10 @@ struct gr_domain {
     void *fault_cookie;
     struct gr_bounce *bounce; /* see gr_domain_set_bounce() */
     bool windows_verified;    /* for all instances */
-    struct gr_range passing;  /* LINEAR, IDENTITY: physical addresses that devices reach */
-    bool beyond;              /* LINEAR: there is memory outside `passing` */
-    uint64_t pa_offset;       /* PA - IOVA in `passing` */
-    struct gr_range *holes;   /* what of `passing` is not mapped: ascending, apart; port's pages */
+    struct gr_range direct;   /* LINEAR, IDENTITY: physical addresses that devices reach */
+    bool beyond;              /* LINEAR: there is memory outside `direct` */
+    uint64_t direct_offset;   /* PA - IOVA in `direct` */
+    struct gr_range *holes;   /* what of `direct` is not mapped: ascending, apart; port's pages */
     unsigned hole_count;
     unsigned holes_lg2;
     enum gr_adopt adopt; /* how the domain shares streams with firmware; DEFAULT: it does not */

@@ -47,7 +47,7 @@ static int map_pages(struct gr_device *dev, void *va, const struct shape *shape,
     const gr_pa_t pa = gr_port_virt_to_phys(domain->env, va);
 
     if (domain->type != GR_DOMAIN_TRANSLATED) {
-        *out_iova = pa - domain->pa_offset;
+        *out_iova = pa - domain->direct_offset;
         return gri_linear_passes(domain, pa, shape->span, dev->dma_mask) &&
                        !(*out_iova & (req.align - 1))
                    ? 0
@@ -62,7 +62,8 @@ static gr_pa_t reach(const struct gr_device *dev, const struct gr_domain *domain
 {
     if (domain->type == GR_DOMAIN_TRANSLATED)
         return domain->pt.pa_mask;
-    return gri_min(domain->passing.last - domain->pa_offset, dev->dma_mask) + domain->pa_offset;
+    return gri_min(domain->direct.last - domain->direct_offset, dev->dma_mask) +
+           domain->direct_offset;
 }
 
 int gr_dma_alloc(struct gr_device *dev, uint64_t size, unsigned attrs, void **out_cpu,
@@ -108,7 +109,7 @@ int gr_dma_free(struct gr_device *dev, uint64_t size, unsigned attrs, void *cpu,
 
     if (ret)
         return ret;
-    pa = iova + domain->pa_offset;
+    pa = iova + domain->direct_offset;
     if ((iova & gri_mask(domain->table.granule_lg2)) ||
         (domain->type == GR_DOMAIN_TRANSLATED
              ? gr_domain_iova_to_phys(domain, iova, &pa) != 0

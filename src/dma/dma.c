@@ -81,7 +81,7 @@ int gr_dma_set_mask(struct gr_device *dev, uint64_t mask)
     if (!domain)
         return GR_ENODEV;
     first = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.first
-                                                 : domain->passing.first - domain->pa_offset;
+                                                 : domain->direct.first - domain->direct_offset;
     if (mask < first + gri_mask(domain->table.granule_lg2))
         return GR_ERANGE;
     dev->dma_mask = mask;
@@ -106,7 +106,7 @@ uint64_t gr_dma_required_mask(const struct gr_device *dev)
     if (!domain)
         return 0;
     last = domain->type == GR_DOMAIN_TRANSLATED ? domain->aperture.last
-                                                : domain->passing.last - domain->pa_offset;
+                                                : domain->direct.last - domain->direct_offset;
     while (last & ~gri_mask(bits))
         bits++;
     return gri_mask(bits);

@@ -19,7 +19,7 @@ static void clean_slot(const struct gr_domain *domain, const struct gri_slot *sl
 
 static struct gri_slot *slot_at_iova(const struct gr_domain *domain, gr_iova_t iova)
 {
-    return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->pa_offset) : NULL;
+    return domain->bounce ? gri_bounce_find(domain->bounce, iova + domain->direct_offset) : NULL;
 }
 
 /* The bits of its address that a bounced buffer keeps, a mask. */
@@ -53,7 +53,7 @@ static int bounce_whole(struct gr_device *dev, struct gr_domain *domain, gr_pa_t
     }
     if (!dev->config.coherent)
         clean_slot(domain, slot);
-    *out_iova = at + offset - domain->pa_offset;
+    *out_iova = at + offset - domain->direct_offset;
     return 0;
 }
 
@@ -71,7 +71,7 @@ int gri_offset_map(struct gr_device *dev, gr_pa_t pa, uint64_t len, enum gr_dma_
         return bounce_whole(dev, domain, pa, len, attrs, out_iova);
     if (gri_dma_must_sync(dev, attrs))
         gri_dma_to_device(domain, pa, len);
-    *out_iova = pa - domain->pa_offset;
+    *out_iova = pa - domain->direct_offset;
     return 0;
 }
 
@@ -96,7 +96,7 @@ static int find_part(const struct gr_device *dev, const struct gr_dma_seg *seg, 
         return ret;
     slot = slot_at_iova(out->domain, seg->iova);
     out->slot = slot;
-    out->pa = seg->iova + out->domain->pa_offset;
+    out->pa = seg->iova + out->domain->direct_offset;
     out->len = seg->len;
     if (!gri_linear_passes(out->domain, out->pa, out->len, dev->dma_mask))
         return GR_ENOENT;
@@ -286,9 +286,9 @@ int gri_offset_sync_sg(struct gr_device *dev, const struct gr_dma_list *list, en
 
 uint64_t gri_offset_max(const struct gr_device *dev, const struct gr_domain *domain)
 {
-    const uint64_t mask = domain->passing.last - domain->pa_offset;
+    const uint64_t mask = domain->direct.last - domain->direct_offset;
 
     if (domain->bounce && (domain->beyond || dev->dma_mask < mask))
         return GR_BOUNCE_CHUNK - kept_bits(dev); /* the worst offset takes so much */
-    return gri_min(dev->dma_mask, mask) - (domain->passing.first - domain->pa_offset) + 1;
+    return gri_min(dev->dma_mask, mask) - (domain->direct.first - domain->direct_offset) + 1;
 }

@@ -238,7 +238,7 @@ static int fold_group(struct gr_domain *domain, gr_env_t env, struct gr_device *
     if (ret || type == GR_DOMAIN_BLOCKED)
         return ret;
     if (type == GR_DOMAIN_IDENTITY) {
-        domain->passing.last = gri_mask(domain->table.pa_bits);
+        domain->direct.last = gri_mask(domain->table.pa_bits);
         return 0;
     }
     ret = settle_aperture(domain, dev);
@@ -318,7 +318,7 @@ int gr_domain_init_linear(struct gr_domain *domain, gr_env_t env, struct gr_devi
 
 int gr_domain_set_bounce(struct gr_domain *domain, struct gr_bounce *pool)
 {
-    gr_pa_t last = domain->passing.last;
+    gr_pa_t last = domain->direct.last;
 
     if (domain->type == GR_DOMAIN_TRANSLATED)
         last = domain->pt.pa_mask;
@@ -384,8 +384,8 @@ static int check_fits(struct gr_domain *domain, struct gr_stream *stream)
     if (domain->type == GR_DOMAIN_BLOCKED)
         return 0;
     if (domain->type == GR_DOMAIN_IDENTITY)
-        return fixed || !inst->bypass || gri_mask(t->pa_bits) < domain->passing.last ? GR_EOPNOTSUPP
-                                                                                     : 0;
+        return fixed || !inst->bypass || gri_mask(t->pa_bits) < domain->direct.last ? GR_EOPNOTSUPP
+                                                                                    : 0;
     if ((fixed && domain->type == GR_DOMAIN_LINEAR) || t->granule_lg2 != pt->granule_lg2 ||
         t->format != domain->table.format || t->levels < pt->levels ||
         t->roots_lg2 < pt->roots_lg2 || t->pa_bits < pt->pa_bits ||

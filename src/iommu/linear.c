@@ -22,7 +22,7 @@ struct build {
 
 static gr_iova_t linear_iova(const struct gr_domain *domain, gr_pa_t pa)
 {
-    return pa - domain->pa_offset;
+    return pa - domain->direct_offset;
 }
 
 /* The index of the first hole that ends at or above `pa`, or hole_count. */
@@ -53,7 +53,7 @@ bool gri_linear_passes(const struct gr_domain *domain, gr_pa_t pa, uint64_t len,
 {
     const gr_pa_t last = pa + (len - 1);
 
-    return gri_range_contains(&domain->passing, pa, last) && linear_iova(domain, last) <= mask &&
+    return gri_range_contains(&domain->direct, pa, last) && linear_iova(domain, last) <= mask &&
            !in_hole(domain, pa, last);
 }
 
@@ -67,10 +67,10 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
     unsigned from;
     unsigned to;
 
-    if (first > domain->passing.last || last < domain->passing.first)
+    if (first > domain->direct.last || last < domain->direct.first)
         return 0;
-    first = gri_max(first & ~b->mask, domain->passing.first);
-    last = gri_min(last | b->mask, domain->passing.last);
+    first = gri_max(first & ~b->mask, domain->direct.first);
+    last = gri_min(last | b->mask, domain->direct.last);
     after = last + (last < UINT64_MAX);
     /* Holes that touch the new hole become one with it. */
     from = find_hole(domain, first ? first - 1 : 0);
@@ -92,10 +92,10 @@ static int add_hole(struct build *b, uint64_t first, uint64_t last)
 static int add_gaps(struct build *b)
 {
     const struct gr_linear_config *const c = b->config;
-    gr_pa_t at = b->domain->passing.first;
+    gr_pa_t at = b->domain->direct.first;
     int ret = 0;
 
-    while (!ret && at <= b->domain->passing.last) {
+    while (!ret && at <= b->domain->direct.last) {
         struct gr_range next = {UINT64_MAX, UINT64_MAX}; /* replaced: the window ends in a bank */
 
         for (unsigned i = 0; i < c->ram_count; i++) {
@@ -104,7 +104,7 @@ static int add_gaps(struct build *b)
         }
         if (next.first > at)
             ret = add_hole(b, at, next.first - 1);
-        if (next.last >= b->domain->passing.last)
+        if (next.last >= b->domain->direct.last)
             break;
         at = next.last + 1;
         /* The bank ends inside a granule: a hole, unless another bank begins right there. */
@@ -124,8 +124,8 @@ static int add_gaps(struct build *b)
 static int add_reserved(struct build *b, const struct gr_device *dev)
 {
     const struct gr_domain *const domain = b->domain;
-    const struct gr_range iovas = {linear_iova(domain, domain->passing.first),
-                                   linear_iova(domain, domain->passing.last)};
+    const struct gr_range iovas = {linear_iova(domain, domain->direct.first),
+                                   linear_iova(domain, domain->direct.last)};
     int ret = 0;
 
     GRI_LIST_FOREACH(link, &dev->group->members) {
@@ -136,8 +136,8 @@ static int add_reserved(struct build *b, const struct gr_device *dev)
 
             if (r->first > iovas.last || r->last < iovas.first)
                 continue;
-            ret = add_hole(b, gri_max(r->first, iovas.first) + domain->pa_offset,
-                           gri_min(r->last, iovas.last) + domain->pa_offset);
+            ret = add_hole(b, gri_max(r->first, iovas.first) + domain->direct_offset,
+                           gri_min(r->last, iovas.last) + domain->direct_offset);
         }
     }
     return ret;
@@ -179,7 +179,7 @@ static int punch(struct build *b, gr_pa_t pa)
     } while (ret == GR_EMSGSIZE);
     size /= 2;
     if (!ret && size > b->mask + 1) {
-        const gr_pa_t first = (linear_iova(domain, pa) & ~(size - 1)) + domain->pa_offset;
+        const gr_pa_t first = (linear_iova(domain, pa) & ~(size - 1)) + domain->direct_offset;
 
         ret = map_around(b, first, first + size - 1);
     }
@@ -192,7 +192,7 @@ static int hide_granule(struct build *b, gr_pa_t pa, bool *found)
     struct gr_domain *const domain = b->domain;
     int ret;
 
-    if (!gri_range_contains(&domain->passing, pa, pa) || in_hole(domain, pa, pa))
+    if (!gri_range_contains(&domain->direct, pa, pa) || in_hole(domain, pa, pa))
         return 0;
     *found = true;
     ret = add_hole(b, pa, pa);
@@ -203,8 +203,8 @@ static int hide_granule(struct build *b, gr_pa_t pa, bool *found)
 static int hide_tables(struct build *b, bool *found)
 {
     struct gr_domain *const domain = b->domain;
-    const gr_iova_t last = linear_iova(domain, domain->passing.last);
-    gr_iova_t at = linear_iova(domain, domain->passing.first);
+    const gr_iova_t last = linear_iova(domain, domain->direct.last);
+    gr_iova_t at = linear_iova(domain, domain->direct.first);
     int ret = 0;
 
     for (uint64_t i = 0; !ret && i < (uint64_t)1 << (domain->pt.root_lg2 - domain->pt.granule_lg2);
@@ -228,7 +228,7 @@ static int hide_tables(struct build *b, bool *found)
 static int map_all(struct build *b)
 {
     bool found = true;
-    int ret = map_around(b, b->domain->passing.first, b->domain->passing.last);
+    int ret = map_around(b, b->domain->direct.first, b->domain->direct.last);
 
     while (!ret && found) {
         found = false;
@@ -277,21 +277,21 @@ static bool settle_window(struct build *b, struct gr_range ram)
         return false;
     /* Offset 0 if all memory is within the aperture. Else memory keeps its alignment, up to the
      * span of a leaf table, so that blocks fit and buffers stay aligned. */
-    domain->pa_offset = 0;
+    domain->direct_offset = 0;
     if (!gri_range_contains(&a, ram.first, ram.last))
-        domain->pa_offset =
+        domain->direct_offset =
             (ram.first & ~span) - (start <= a.last && start >= a.first ? start : a.first);
-    domain->passing.first = ram.first;
-    domain->passing.last =
+    domain->direct.first = ram.first;
+    domain->direct.last =
         gri_min(ram.last - ram.first, a.last - linear_iova(domain, ram.first)) + ram.first;
-    domain->beyond = domain->passing.last < highest;
+    domain->beyond = domain->direct.last < highest;
     return gri_range_contains(&a, linear_iova(domain, ram.first), linear_iova(domain, ram.first));
 }
 
 static bool all_holes(const struct gr_domain *domain)
 {
-    return domain->hole_count && domain->holes[0].first <= domain->passing.first &&
-           domain->holes[0].last >= domain->passing.last;
+    return domain->hole_count && domain->holes[0].first <= domain->direct.first &&
+           domain->holes[0].last >= domain->direct.last;
 }
 
 int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
@@ -312,7 +312,7 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
     domain->holes_lg2 = 13;
     while ((uint64_t)1 << (domain->holes_lg2 - 4) <
            2u * config->ram_count + config->hole_count + 256u +
-               2 * ((domain->passing.last - domain->passing.first) >> table_lg2))
+               2 * ((domain->direct.last - domain->direct.first) >> table_lg2))
         domain->holes_lg2++;
     domain->holes =
         gr_port_pages_alloc(domain->env, domain->holes_lg2, UINT64_MAX, GR_PAGES_MAY_SLEEP);
@@ -339,16 +339,16 @@ int gri_linear_build(struct gr_domain *domain, const struct gr_device *dev,
 /* Does a range lie in one hole, as far as it is inside the window? */
 static bool is_left_out(const struct gr_domain *domain, const struct gr_range *iovas)
 {
-    const gr_iova_t first = gri_max(iovas->first, linear_iova(domain, domain->passing.first));
-    const gr_iova_t last = gri_min(iovas->last, linear_iova(domain, domain->passing.last));
+    const gr_iova_t first = gri_max(iovas->first, linear_iova(domain, domain->direct.first));
+    const gr_iova_t last = gri_min(iovas->last, linear_iova(domain, domain->direct.last));
     unsigned i;
 
     if (first > last)
         return true;
-    i = find_hole(domain, first + domain->pa_offset);
+    i = find_hole(domain, first + domain->direct_offset);
     return i < domain->hole_count &&
-           gri_range_contains(&domain->holes[i], first + domain->pa_offset,
-                              last + domain->pa_offset);
+           gri_range_contains(&domain->holes[i], first + domain->direct_offset,
+                              last + domain->direct_offset);
 }
 
 int gri_linear_check(const struct gr_domain *domain, const struct gr_device *dev)
