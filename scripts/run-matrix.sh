@@ -3,8 +3,8 @@
 # run-matrix.sh RUNS [whole]: drive the boards, many at once, and look at what each run reports.
 #   runs     RUNS runs of `granule run`, spread evenly over every pair of board and CPU page size, and
 #            where a board's firmware left something translating over every way to share it (--adopt,
-#            --scanout). RUNS=0: each board, each page size and each pair of them, but once for boards
-#            that differ in their granule alone, and for those whose options below bring the others
+#            --scanout). RUNS=0: every pair once, but one page size for each SMMUv3 board, which differ in
+#            their granule alone, and for the boards whose options below bring the other page sizes
 #   options  `granule run` of some boards with each isolation and domain type
 #   attacks  `granule attack --untrusted` over boards, CPU page sizes and isolations
 # Of options and attacks every pair of two values comes once. With `whole`, every combination for attacks,
